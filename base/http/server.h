@@ -1,0 +1,101 @@
+/* The HTTP server that all three daemons use: listening sockets, accept, TLS, HTTP/1.1 and HTTP/2.
+ *
+ *     http_listener_open (main thread; sockets and the lock) -> http_server_new per loop ->
+ *     http_server_attach(listener, shard) -> requests arrive at the handler ->
+ *     http_server_drain (no new connections, GOAWAY, idle ones close) -> http_server_free
+ *
+ * A listener has `shards` sockets (SO_REUSEPORT) so that the number of loops may change without moving them;
+ * an abstract unix socket named after the address is its lock: a second instance is refused.
+ * TLS material lives in struct tls_set, immutable and reference-counted; a reload makes a new one and hands
+ * it to each loop with http_server_set_tls; connections keep theirs until they close.
+ *
+ * Limits: all of struct http_limits, on by default (the table in server_conf.c has the numbers and names).
+ * Thread rule: listeners and tls_set are made on one thread and then only read; a struct http_server belongs to
+ * its loop. Metrics of this module are named tidegate_http_* and are summed over loops. */
+#ifndef TIDE_BASE_HTTP_SERVER_H
+#define TIDE_BASE_HTTP_SERVER_H
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/http/exchange.h"
+#include "base/loop.h"
+
+struct http_server;
+struct tls_set;
+
+struct http_limits {
+    /* time, all in milliseconds */
+    uint64_t handshake_ms;   /* accept to the end of the TLS handshake; 5 s */
+    uint64_t first_byte_ms;  /* connection ready to first byte of a request; 5 s */
+    uint64_t header_ms;      /* first byte to the end of the head, in all; 10 s */
+    uint64_t body_ms;        /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
+    uint64_t send_stall_ms;  /* output waiting without progress; 30 s */
+    uint64_t idle_ms;        /* keep-alive without a request; 60 s */
+    uint64_t max_age_ms;     /* of a connection: GOAWAY or close after the running answer; 1 h */
+    /* size */
+    uint64_t body_min_rate;  /* bytes a second after 5 s of grace; 1024 */
+    uint32_t h1_head_bytes;  /* request line and fields; 16 KiB */
+    uint32_t h2_head_bytes;  /* decoded fields of one stream; 32 KiB */
+    uint32_t fields;         /* per request; 64 */
+    uint32_t target_bytes;   /* 4 KiB */
+    uint32_t send_high_bytes; /* queued output of one exchange that makes http_send say PAUSE; 64 KiB */
+    /* count */
+    uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
+    uint32_t connections_per_addr; /* of one IPv4 /32 or IPv6 /64; 256 (loopback and trusted proxies exempt) */
+    uint32_t handshakes_per_loop;  /* in flight; 256 */
+    uint32_t handshakes_per_s;     /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
+    uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
+    uint32_t h2_streams;           /* announced; 100 */
+    uint32_t h2_resets_burst;      /* RST_STREAM caused by the client, then per s a tenth; 100 */
+    uint32_t h2_control_burst;     /* control frames, then per s a tenth; 200 */
+};
+extern const struct http_limits http_limits_default;
+extern const struct conf_section http_limits_conf_section; /* names, ranges, help: server_conf.c */
+
+struct http_listener_conf {
+    struct endpoint endpoint;
+    bool tls;                /* false: plain HTTP, only on loopback or unix unless `plaintext` */
+    bool plaintext;          /* the operator says that plain HTTP on this address is meant */
+    bool http2;              /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
+    bool hsts;               /* strict-transport-security on TLS answers; true by default */
+    uint32_t shards;         /* sockets; 0 = as many as loops */
+    uint32_t backlog;        /* 4096 */
+    uint32_t unix_mode;      /* permission bits of a unix socket; 0600 */
+    const char *name;        /* "public", "metrics", "admin": for logs and metrics */
+};
+
+struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops, struct err *err);
+void http_listener_close(struct http_listener *l); /* removes a unix socket's file; after all loops detached */
+unsigned http_listener_shards(const struct http_listener *l);
+const char *http_listener_name(const struct http_listener *l);
+const struct endpoint *http_listener_endpoint(const struct http_listener *l); /* with the port really bound */
+
+/* One certificate (chain) and key a name; the first is the default. Files are read now, errors name them.
+ * TLS 1.2 and 1.3; tickets under ticket_keys (80 bytes each, first is current), none given: random ones. */
+struct tls_cert_conf {
+    const char *cert_file; /* PEM chain */
+    const char *key_file;  /* PEM, refused if others can read it */
+};
+struct tls_set *tls_set_new(const struct tls_cert_conf *certs, unsigned count, const uint8_t *ticket_keys,
+                            unsigned ticket_key_count, bool http2, struct err *err);
+struct tls_set *tls_set_ref(struct tls_set *s);
+void tls_set_unref(struct tls_set *s);
+int64_t tls_set_expires_s(const struct tls_set *s); /* earliest notAfter, Unix seconds */
+
+struct http_server *http_server_new(struct loop *loop, const struct http_limits *limits,
+                                    const struct http_handler *handler);
+/* From now on this loop accepts from the listener's shard. tls may be NULL for plain listeners. handler NULL:
+ * the server's own. */
+int http_server_attach(struct http_server *s, struct http_listener *l, unsigned shard, struct tls_set *tls,
+                       const struct http_handler *handler, struct err *err) TIDE_CHECK;
+void http_server_set_tls(struct http_server *s, struct http_listener *l, struct tls_set *tls); /* new connections */
+void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
+/* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
+void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);
+/* Stops accepting, tells clients (GOAWAY, connection: close), closes what is idle, lets running answers end;
+ * after deadline_ms cuts what is left (HTTP_FINISH_DRAINED). on_empty is called once, when nothing is left. */
+void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg);
+void http_server_free(struct http_server *s); /* cuts what is left */
+unsigned http_server_connections(const struct http_server *s);
+
+#endif
