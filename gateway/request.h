@@ -1,0 +1,105 @@
+/* One request on its way through the gateway: what the exchange is to HTTP, this is to Tidegate.
+ *
+ *     http_exchange -> route row -> client address -> local deny cache -> identify (apikey, token)
+ *         -> body (when the row buffers it) -> limits (one script, or a lease, or nothing)
+ *         -> route->handle(r) -> reply through r->ex
+ *         -> request_finish: the only exit (metrics, one access-log line, limits settled, references dropped)
+ *
+ *     BEGUN -> IDENTIFYING -> READING_BODY -> LIMITING -> HANDLING -> FINISHED      (each may go to FINISHED)
+ *
+ * State changes only in request_set_state, which knows the allowed old states, sets the deadline and counts.
+ * A stage that refuses replies (http_reply_error...) and returns; nothing else happens until on_finish.
+ *
+ * Handlers: called in HANDLING with r->body whole (rows that buffer) or not begun (rows that stream, or with no body).
+ * They reply through r->ex, now or later. One that waits for something sets r->cancel: called at most once,
+ * when the client is gone or the deadline passed: it must drop all it waits for (ops, jobs, queue places) and
+ * not reply. After a reply has ended, cancel is not called.
+ * A handler that is asynchronous through another thread (database) keeps no pointer to r there: it keeps a
+ * struct request_ref, whose pointer becomes NULL when the request ends.
+ *
+ * Ownership: r lives in ex->arena. Everything it refers to for longer holds a reference (conf).
+ * Thread rule: on its loop only. */
+#ifndef TIDE_GATEWAY_REQUEST_H
+#define TIDE_GATEWAY_REQUEST_H
+
+#include "base/http/exchange.h"
+#include "base/http/problem.h"
+
+struct gateway_loop;
+struct gateway_config;
+struct jws_claims;
+struct limit_ticket;
+struct request;
+
+enum request_state {
+    REQUEST_BEGUN = 0,
+    REQUEST_IDENTIFYING = 1,
+    REQUEST_READING_BODY = 2,
+    REQUEST_LIMITING = 3,
+    REQUEST_HANDLING = 4,
+    REQUEST_FINISHED = 5,
+};
+
+enum route_auth {
+    ROUTE_AUTH_NONE = 0,     /* health, jwks, proxy rows that say so */
+    ROUTE_AUTH_APIKEY = 1,   /* a configured publishable apikey; a user token is optional */
+    ROUTE_AUTH_USER = 2,     /* a verified user token (Bearer); 401 otherwise */
+    ROUTE_AUTH_APIKEY_USER = 3, /* both: GET /auth/v1/user, logout */
+};
+
+enum route_body {
+    ROUTE_BODY_NONE = 0,   /* a body is read and dropped */
+    ROUTE_BODY_BUFFER = 1, /* whole, at most max_body_bytes, before limits and handler */
+    ROUTE_BODY_STREAM = 2, /* the handler reads it */
+};
+
+/* A row of the route table: built-in rows are const, proxy rows come from the configuration. */
+struct route {
+    const char *name;          /* "chat", "auth_otp", "proxy_small": metrics, limits, access log */
+    uint32_t methods;          /* 1u << enum http_method, or'ed */
+    struct str path;           /* exact, or the prefix when is_prefix */
+    bool is_prefix;
+    enum route_auth auth;
+    enum route_body body;
+    size_t max_body_bytes;
+    enum http_dialect dialect;
+    bool outage_grace;         /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
+    void (*handle)(struct request *r);
+    const void *arg;           /* the handler's own (a proxy row's upstream group) */
+};
+
+struct request {
+    struct http_exchange *ex;          /* borrowed: outlives r */
+    struct gateway_loop *gl;           /* this loop's things (gateway/gateway.h) */
+    const struct gateway_config *conf; /* the snapshot this request runs under; a reference is held */
+    const struct route *route;
+    enum request_state state;
+    struct addr client;                /* after trusted proxies */
+    char country[3];                   /* ISO 3166 of client, "" when unknown */
+    struct str device;                 /* x-device-id as sent (untrusted), at most 128 bytes, or empty */
+    struct str token;                  /* the Bearer token presented, empty when none or when it is the apikey */
+    const struct jws_claims *who;      /* verified; NULL: no user. Borrowed from the arena */
+    struct str body;                   /* ROUTE_BODY_BUFFER: whole */
+    struct limit_ticket *ticket;       /* what was reserved (gateway/limits.h); NULL: nothing */
+    void (*cancel)(struct request *r); /* see above; NULL: nothing to drop */
+    void *handler;                     /* the handler's own state, on the arena */
+    const char *model;                 /* for the access log and metrics; NULL when none */
+    const char *worker;                /* likewise */
+    int64_t prompt_tokens;             /* for settling and the access log; -1 unknown */
+    int64_t completion_tokens;         /* likewise */
+};
+
+/* Lets other threads and later events find out whether a request still lives. Reference-counted by its two
+ * sides; `r` is cleared by request_finish. Only ever dereferenced on the request's loop. */
+struct request_ref {
+    struct request *r; /* NULL once the request has ended */
+    unsigned refs;     /* loop thread only */
+};
+struct request_ref *request_ref_new(struct request *r);
+void request_ref_drop(struct request_ref *ref);
+
+extern const struct http_handler request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
+void request_set_state(struct request *r, enum request_state state);
+const char *request_state_name(enum request_state state);
+
+#endif
