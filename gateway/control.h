@@ -1,0 +1,41 @@
+/* The control thread: one loop of its own for what is slow, rare or alone in the process. Signals,
+ * reloads, the poll of versions, ticks of the parts, the admin and metrics listeners, sd_notify.
+ *
+ * Versions: every 400 ms one job reads the row of versions (migrations: table `versions`); for each
+ * subject that moved since, its watcher runs on the control thread. A watcher usually starts a job
+ * that fetches what moved, and posts a new snapshot to the loops. While the database is away
+ * nothing is called; after its return every subject that moved is. The first successful poll calls
+ * every watcher once. Thread rule: control_watch and control_tick before gateway_run; all callbacks
+ * on the control thread. */
+#ifndef TIDE_GATEWAY_CONTROL_H
+#define TIDE_GATEWAY_CONTROL_H
+
+#include "base/err.h"
+#include "base/loop.h"
+
+struct control;
+struct gateway;
+
+enum control_subject {
+    CONTROL_POLICY = 0,
+    CONTROL_BANS = 1,
+    CONTROL_REVOCATIONS = 2,
+    CONTROL_KEYS = 3,
+    CONTROL_LADDER = 4,
+    CONTROL_WORKERS = 5,
+    CONTROL_SUBJECTS = 6,
+};
+const char *control_subject_name(enum control_subject s); /* the column in `versions` */
+
+struct control *control_new(struct gateway *g, struct err *err);
+void control_free(struct control *c);
+struct loop *control_loop(struct control *c);
+
+void control_watch(struct control *c, enum control_subject subject,
+                   void (*on_moved)(void *arg, int64_t version), void *arg);
+/* Calls fn(arg) every period_ms on the control thread (worker probes, renewals). */
+void control_tick(struct control *c, uint64_t period_ms, void (*fn)(void *arg), void *arg);
+/* Polls versions now instead of at the next 400 ms (after a change of our own). Any thread. */
+void control_poll_soon(struct control *c);
+
+#endif

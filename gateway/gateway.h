@@ -1,0 +1,96 @@
+/* The process: what exists once, what exists once a loop, and in which order both come up and go
+ * down.
+ *
+ *     struct gateway            one a process: configuration, database pool, control thread, loops
+ *       `- struct gateway_loop  one a loop thread: server, Redis, limiter, token cache, origins
+ *
+ *     start: config_load -> gateway_open (sockets, pools, then X_open of each part, then
+ * X_loop_open on each loop) -> gateway_run (threads) -> drain -> X_loop_close, X_close in reverse
+ * -> gateway_free
+ *
+ * Parts. accounts, limits, chat, proxy each keep a header gateway/X.h with these functions (those
+ * that they need; gateway.c calls them by name, there is no table to search): int  X_open(struct
+ * gateway *g, struct err *err);             main thread, before any loop runs int
+ * X_loop_open(struct gateway_loop *gl, struct err *err);  main thread, before gl's loop runs void
+ * X_loop_reload(struct gateway_loop *gl);                 gl's thread, after gl->conf was swapped
+ *     void X_loop_close(struct gateway_loop *gl);                  main thread, after gl's loop has
+ * ended void X_close(struct gateway *g); Each has one pointer in struct gateway and one in struct
+ * gateway_loop for what it keeps.
+ *
+ * Configuration is an immutable snapshot (config.h). A reload makes a new one and posts it to each
+ * loop, which swaps gl->conf between two events. A request holds a reference to the one it began
+ * with. Thread rule: a struct gateway is const for loops, but for what says atomic; a gateway_loop
+ * belongs to its loop. */
+#ifndef TIDE_GATEWAY_GATEWAY_H
+#define TIDE_GATEWAY_GATEWAY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+
+struct access_log;
+struct accounts;
+struct accounts_loop;
+struct chat;
+struct chat_loop;
+struct control;
+struct gateway_config;
+struct http_listener;
+struct http_server;
+struct identify_loop;
+struct limits;
+struct limits_loop;
+struct pg_pool;
+struct proxy_loop;
+struct route_table;
+struct tls_set;
+struct token_cache;
+
+struct gateway_loop {
+    struct gateway *gateway;           /* borrowed */
+    struct loop *loop;                 /* owned */
+    struct http_server *server;        /* owned */
+    const struct gateway_config *conf; /* the snapshot for new requests; a reference is held */
+    const struct route_table *routes;  /* of conf (routes.h); borrowed from it */
+    struct identify_loop
+        *identify;              /* issuers, token cache, buckets of failed checks (identify.h) */
+    struct limits_loop *limits; /* limits.h: Redis connections, local fallback */
+    struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
+    struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
+    struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
+    unsigned requests;              /* running on this loop now */
+};
+
+struct gateway {
+    const struct gateway_config *conf; /* control thread only; loops have their own */
+    struct gateway_loop *loops;        /* loop_count of them */
+    unsigned loop_count;
+    struct pg_pool *pg;      /* database threads (base/pg.h); NULL when no database is configured */
+    struct control *control; /* control.h: its loop runs timers, polls and admin requests */
+    struct access_log *access_log; /* access_log.h */
+    struct accounts *accounts;
+    struct limits *limits;
+    struct chat *chat;
+    char instance[33];    /* random, this process: name of its share in Redis hashes */
+    uint64_t started_ms;  /* monotonic */
+    atomic_bool pg_is_up; /* as the last poll of the control thread found it */
+    atomic_bool draining; /* SIGTERM came */
+};
+
+struct gateway *gateway_open(const struct gateway_config *conf,
+                             struct err *err); /* takes the reference */
+int gateway_run(struct gateway *g);            /* until drained; 0 or 1 for exit */
+void gateway_free(struct gateway *g);
+
+/* Runs fn(gl, arg) on every loop's own thread, soon. arg must outlive all of them: give a
+ * refcounted snapshot and take one reference a loop before. Any thread; not run on a loop that is
+ * going away. */
+void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, void *arg),
+                       void *arg);
+/* The control thread: hand over a new snapshot (reference taken), loops follow. */
+void gateway_set_config(struct gateway *g, const struct gateway_config *conf);
+
+#endif
