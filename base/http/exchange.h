@@ -31,6 +31,8 @@
 #include "base/loop.h"
 #include "base/str.h"
 
+enum { HTTP_ADDED_FIELDS = 12 };
+
 struct http_exchange;
 struct http_listener;
 
@@ -112,6 +114,8 @@ struct http_exchange {
     uint64_t received_bytes; /* of the body */
     uint64_t first_byte_us;  /* monotonic, when the answer's head was written; 0 before */
     const char *problem;     /* code of the problem answered, or NULL */
+    struct http_field added[HTTP_ADDED_FIELDS]; /* by http_add_field */
+    unsigned added_count;
 };
 
 /* First field of that lower-case name; empty text when absent. NULL-safe test: http_field_find. */
@@ -129,6 +133,10 @@ void http_read_body(struct http_exchange *ex, size_t max_bytes, http_body_cb cb)
 typedef void (*http_chunk_cb)(struct http_exchange *ex, struct str data, bool last);
 void http_stream_body(struct http_exchange *ex, http_chunk_cb cb);
 void http_consume(struct http_exchange *ex, size_t n); /* these bytes have moved on: the window reopens */
+
+/* Goes with the head of whatever answers (CORS, RateLimit): before http_reply or http_start. Texts are borrowed
+ * until then; past HTTP_ADDED_FIELDS it is dropped (a bug: counted by WARN_ON). */
+void http_add_field(struct http_exchange *ex, const char *name, struct str value);
 
 void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields, unsigned field_count,
                 struct str body); /* body is copied (not sent for HEAD, 204, 304; its length is) */
