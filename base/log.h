@@ -33,6 +33,7 @@ struct log_file *log_file_open(const char *path, struct err *err); /* NULL on er
 void log_file_line(struct log_file *f, struct str line);           /* adds "\n" */
 void log_file_close(struct log_file *f);
 uint64_t log_dropped_lines(void);
+void log_flush_at_abort(void); /* best effort, for err_bug only: writes what is gathered, waits for no lock */
 
 /* Per call site: how many lines this second, how many were kept back. */
 struct log_site {
@@ -46,7 +47,7 @@ extern enum log_level log_level_now;
 
 #define log_at(level, ...)                                                                         \
     do {                                                                                           \
-        if ((level) <= log_level_now) {                                                            \
+        if ((level) <= __atomic_load_n(&log_level_now, __ATOMIC_RELAXED)) {                                                          \
             static struct log_site log_site_here;                                                  \
             log_line((level), &log_site_here, __VA_ARGS__);                                        \
         }                                                                                          \

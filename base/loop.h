@@ -2,8 +2,9 @@
  *
  *     loop_new -> loop_run (the thread stays here) -> loop_stop (any thread) -> loop_free
  *
- * A turn is: wait, run the callbacks of what is ready, then the tasks of loop_at_turn_end (this is where
- * output is gathered: one send per connection per turn), then the inbox.
+ * A turn is: wait, run the callbacks of what is ready, then due timers, then the tasks of loop_at_turn_end
+ * (this is where output is gathered: one send per connection per turn), then the inbox, then the tasks that
+ * the inbox queued. A task queued by a task runs in the next turn, which then does not wait.
  * The inbox (loop_post) is how other threads speak to a loop: queue + eventfd, unbounded but each sender
  * bounds what it has outstanding. A message is run exactly once, or when the loop is freed, with `canceled`.
  * Thread rule: all but loop_post and loop_stop are called on the loop's own thread (or before loop_run). */
@@ -37,11 +38,15 @@ struct loop_task {
 void loop_at_turn_end(struct loop *l, struct loop_task *t);
 void loop_task_cancel(struct loop *l, struct loop_task *t);
 
-/* Embedded in its owner. Arming again moves it; firing disarms it. Milliseconds from now. */
+/* Embedded in its owner, disarmed before the owner is freed. Arming again moves it; firing disarms it.
+ * Milliseconds from now. Moving a timer to a later time is free (the heap learns of it when the old time
+ * comes), so a timer per connection may be armed at every request. Follows clock_test_advance_ms. */
 struct loop_timer {
-    struct event ev;
+    struct loop *loop;
     void (*fn)(void *arg);
     void *arg;
+    uint64_t deadline_ms; /* monotonic, while armed */
+    uint32_t slot;        /* place in the loop's heap plus one; 0: not in it */
     bool armed;
 };
 void loop_timer_init(struct loop *l, struct loop_timer *t, void (*fn)(void *), void *arg);

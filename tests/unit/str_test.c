@@ -1,0 +1,99 @@
+#include "tests/unit/unit.h"
+
+#include "base/str.h"
+
+static void cut_walks_pieces(void **state)
+{
+    struct str in = STR("a,,b,"), head;
+    assert_true(str_cut(&in, ',', &head) && str_is(head, "a"));
+    assert_true(str_cut(&in, ',', &head) && str_is(head, ""));
+    assert_true(str_cut(&in, ',', &head) && str_is(head, "b"));
+    assert_false(str_cut(&in, ',', &head));
+}
+
+static void compare_and_trim(void **state)
+{
+    assert_true(str_eq_nocase(STR("Content-LENGTH"), STR("content-length")));
+    assert_false(str_eq_nocase(STR("a@"), STR("a`")));
+    assert_true(str_starts(STR("Bearer x"), STR("Bearer ")));
+    assert_false(str_starts(STR("Bear"), STR("Bearer")));
+    assert_true(str_ends(STR("a.pem"), STR(".pem")));
+    assert_true(str_is(str_trim(STR(" \t x y\t ")), "x y"));
+    assert_true(str_is(str_trim(STR(" \t ")), ""));
+    assert_true(str_eq(str_of(NULL, 0), STR("")));
+}
+
+static void numbers_are_strict(void **state)
+{
+    uint64_t u = 7;
+    int64_t i = 7;
+    assert_true(str_u64(STR("18446744073709551615"), &u) && u == UINT64_MAX);
+    assert_false(str_u64(STR("18446744073709551616"), &u));
+    assert_false(str_u64(STR("99999999999999999999"), &u));
+    assert_false(str_u64(STR(""), &u));
+    assert_false(str_u64(STR("+1"), &u));
+    assert_false(str_u64(STR("1 "), &u));
+    assert_true(u == UINT64_MAX);
+    assert_true(str_i64(STR("-9223372036854775808"), &i) && i == INT64_MIN);
+    assert_false(str_i64(STR("9223372036854775808"), &i));
+    assert_false(str_i64(STR("-"), &i));
+    assert_true(i == INT64_MIN);
+}
+
+static void units(void **state)
+{
+    uint64_t v = 0;
+    assert_true(str_duration_ms(STR("250ms"), &v) && v == 250);
+    assert_true(str_duration_ms(STR("2h"), &v) && v == 7200000);
+    assert_true(str_duration_ms(STR("0"), &v) && v == 0);
+    assert_false(str_duration_ms(STR("5"), &v));
+    assert_false(str_duration_ms(STR("5 s"), &v));
+    assert_false(str_duration_ms(STR("18446744073709551615d"), &v));
+    assert_true(str_size_bytes(STR("64KiB"), &v) && v == 65536);
+    assert_true(str_size_bytes(STR("512"), &v) && v == 512);
+    assert_false(str_size_bytes(STR("64K"), &v));
+}
+
+static void utf8(void **state)
+{
+    assert_true(str_is_utf8(STR("plain ascii of more than eight bytes")));
+    assert_true(str_is_utf8(STR("\xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x8c\x8a \xc3\xa9")));
+    static const struct str bad[] = {
+        STR_INIT("\xc0\xaf"),         STR_INIT("\xe0\x80\xaf"), STR_INIT("\xed\xa0\x80"),
+        STR_INIT("\xf4\x90\x80\x80"), STR_INIT("\xf5\x80\x80"), STR_INIT("\x80"),
+        STR_INIT("12345678\xff"),     STR_INIT("\xe4\xbd"),     STR_INIT("\xe4\xbd\x28"),
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(str_is_utf8(bad[i]));
+    }
+    assert_int_equal(str_utf8_safe_len(STR("ab\xe4\xbd")), 2);
+    assert_int_equal(str_utf8_safe_len(STR("ab\xf0\x9f\x8c")), 2);
+    assert_int_equal(str_utf8_safe_len(STR("ab\xe4\xbd\xa0")), 5);
+    assert_int_equal(str_utf8_safe_len(STR("")), 0);
+}
+
+static void hex(void **state)
+{
+    uint8_t bytes[4];
+    char text[9];
+    assert_int_equal(str_hex_decode(STR("00fFA1"), bytes, sizeof(bytes)), 3);
+    assert_memory_equal(bytes, "\x00\xff\xa1", 3);
+    str_hex_encode(bytes, 3, text);
+    assert_string_equal(text, "00ffa1");
+    assert_int_equal(str_hex_decode(STR("0"), bytes, sizeof(bytes)), -1);
+    assert_int_equal(str_hex_decode(STR("0g"), bytes, sizeof(bytes)), -1);
+    assert_int_equal(str_hex_decode(STR("0011223344"), bytes, sizeof(bytes)), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cut_walks_pieces),
+        cmocka_unit_test(compare_and_trim),
+        cmocka_unit_test(numbers_are_strict),
+        cmocka_unit_test(units),
+        cmocka_unit_test(utf8),
+        cmocka_unit_test(hex),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
