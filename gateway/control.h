@@ -1,12 +1,11 @@
-/* The control thread: one loop of its own for what is slow, rare or alone in the process. Signals,
- * reloads, the poll of versions, ticks of the parts, the admin and metrics listeners, sd_notify.
+/* The control thread: one loop of its own for what is slow, rare or alone in the process. Signals, reloads,
+ * the poll of versions, ticks of the parts, the admin and metrics listeners, sd_notify.
  *
- * Versions: every 400 ms one job reads the row of versions (migrations: table `versions`); for each
- * subject that moved since, its watcher runs on the control thread. A watcher usually starts a job
- * that fetches what moved, and posts a new snapshot to the loops. While the database is away
- * nothing is called; after its return every subject that moved is. The first successful poll calls
- * every watcher once. Thread rule: control_watch and control_tick before gateway_run; all callbacks
- * on the control thread. */
+ * Versions: every 400 ms one job reads the row of versions (migrations: table `versions`); for each subject
+ * that moved since, its watcher runs on the control thread. A watcher usually starts a job that fetches what
+ * moved, and posts a new snapshot to the loops. While the database is away nothing is called; after its
+ * return every subject that moved is. The first successful poll calls every watcher once.
+ * Thread rule: control_watch and control_tick before gateway_run; all callbacks on the control thread. */
 #ifndef TIDE_GATEWAY_CONTROL_H
 #define TIDE_GATEWAY_CONTROL_H
 

@@ -1,26 +1,24 @@
-/* The process: what exists once, what exists once a loop, and in which order both come up and go
- * down.
+/* The process: what exists once, what exists once a loop, and in which order both come up and go down.
  *
  *     struct gateway            one a process: configuration, database pool, control thread, loops
  *       `- struct gateway_loop  one a loop thread: server, Redis, limiter, token cache, origins
  *
- *     start: config_load -> gateway_open (sockets, pools, then X_open of each part, then
- * X_loop_open on each loop) -> gateway_run (threads) -> drain -> X_loop_close, X_close in reverse
- * -> gateway_free
+ *     start: config_load -> gateway_open (sockets, pools, then X_open of each part, then X_loop_open on
+ *     each loop) -> gateway_run (threads) -> drain -> X_loop_close, X_close in reverse -> gateway_free
  *
- * Parts. accounts, limits, chat, proxy each keep a header gateway/X.h with these functions (those
- * that they need; gateway.c calls them by name, there is no table to search): int  X_open(struct
- * gateway *g, struct err *err);             main thread, before any loop runs int
- * X_loop_open(struct gateway_loop *gl, struct err *err);  main thread, before gl's loop runs void
- * X_loop_reload(struct gateway_loop *gl);                 gl's thread, after gl->conf was swapped
- *     void X_loop_close(struct gateway_loop *gl);                  main thread, after gl's loop has
- * ended void X_close(struct gateway *g); Each has one pointer in struct gateway and one in struct
- * gateway_loop for what it keeps.
+ * Parts. accounts, limits, chat, proxy each keep a header gateway/X.h with these functions (those that
+ * they need; gateway.c calls them by name, there is no table to search):
+ *     int  X_open(struct gateway *g, struct err *err);             main thread, before any loop runs
+ *     int  X_loop_open(struct gateway_loop *gl, struct err *err);  main thread, before gl's loop runs
+ *     void X_loop_reload(struct gateway_loop *gl);                 gl's thread, after gl->conf was swapped
+ *     void X_loop_close(struct gateway_loop *gl);                  main thread, after gl's loop has ended
+ *     void X_close(struct gateway *g);
+ * Each has one pointer in struct gateway and one in struct gateway_loop for what it keeps.
  *
- * Configuration is an immutable snapshot (config.h). A reload makes a new one and posts it to each
- * loop, which swaps gl->conf between two events. A request holds a reference to the one it began
- * with. Thread rule: a struct gateway is const for loops, but for what says atomic; a gateway_loop
- * belongs to its loop. */
+ * Configuration is an immutable snapshot (config.h). A reload makes a new one and posts it to each loop,
+ * which swaps gl->conf between two events. A request holds a reference to the one it began with.
+ * Thread rule: a struct gateway is const for loops, but for what says atomic; a gateway_loop belongs to its
+ * loop. */
 #ifndef TIDE_GATEWAY_GATEWAY_H
 #define TIDE_GATEWAY_GATEWAY_H
 
