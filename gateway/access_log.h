@@ -1,0 +1,21 @@
+/* The access log: one JSON object a line, one line a request, written when it has ended. Not the
+ * program's log (base/log.h).
+ *
+ * Fields: @timestamp, request_id, client (prefix: IPv4 /24, IPv6 /48), protocol, method, route,
+ * path (no query), status, finish, duration_s, first_byte_s, bytes_in, bytes_out, and when known
+ * user_id, country, model, worker, prompt_tokens, completion_tokens, problem. Never: query,
+ * headers, body, tokens, phone numbers, full addresses.
+ * Thread rule: any thread (the file's writer is base/log's). */
+#ifndef TIDE_GATEWAY_ACCESS_LOG_H
+#define TIDE_GATEWAY_ACCESS_LOG_H
+
+#include "gateway/request.h"
+
+struct access_log;
+struct access_log *access_log_open(const char *path,
+                                   struct err *err); /* "-": stdout; NULL on error */
+void access_log_close(struct access_log *l);
+void access_log_write(struct access_log *l, const struct request *r,
+                      enum http_finish finish); /* l NULL: off */
+
+#endif
