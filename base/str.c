@@ -189,7 +189,7 @@ static bool utf8_sequence_ok(const uint8_t *p, size_t n)
     return true;
 }
 
-bool str_is_utf8(struct str s)
+size_t str_utf8_valid_len(struct str s)
 {
     const uint8_t *p = (const uint8_t *)s.p;
     size_t i = 0;
@@ -201,11 +201,16 @@ bool str_is_utf8(struct str s)
         }
         size_t n = utf8_length(p[i]);
         if (n == 0 || n > s.n - i || !utf8_sequence_ok(p + i, n)) {
-            return false;
+            return i;
         }
         i += n;
     }
-    return true;
+    return i;
+}
+
+bool str_is_utf8(struct str s)
+{
+    return str_utf8_valid_len(s) == s.n;
 }
 
 size_t str_utf8_safe_len(struct str s)

@@ -51,6 +51,7 @@ bool str_i64(struct str s, int64_t *out);                 /* ["-"] 1*DIGIT */
 bool str_duration_ms(struct str s, uint64_t *out);        /* 250ms 10s 5m 2h 30d; a bare 0 */
 bool str_size_bytes(struct str s, uint64_t *out);         /* 512 64KiB 1MiB 2GiB */
 bool str_is_utf8(struct str s);                           /* RFC 3629: no surrogates, no overlong forms */
+size_t str_utf8_valid_len(struct str s);                  /* bytes before the first that is not UTF-8 */
 size_t str_utf8_safe_len(struct str s); /* length without an unfinished last sequence (at most 3 less) */
 int str_hex_decode(struct str hex, uint8_t *out, size_t out_n); /* bytes written or -1 */
 void str_hex_encode(const uint8_t *p, size_t n, char *out);     /* 2n lower-case digits, NUL */
