@@ -1,0 +1,399 @@
+/* One connection of the client: connect, write, deadlines, pool. See client_conn.h for its life. */
+#include "base/http/client_conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/metrics.h"
+
+static struct metric connects =
+    METRIC_COUNTER("tidegate_client_connects_total", "Upstream connections opened or tried.");
+static struct metric connect_failures = METRIC_COUNTER(
+    "tidegate_client_connect_failures_total", "Upstream connections that could not be made.");
+static struct metric replays =
+    METRIC_COUNTER("tidegate_client_replays_total",
+                   "Requests sent again because a kept connection had been closed.");
+
+static void on_flush(void *arg);
+static void on_timer(void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+/* --- life --------------------------------------------------------------------------------------------- */
+
+static struct client_conn *new_conn(struct http_origin *o, struct http_op *op)
+{
+    struct client_conn *c = calloc(1, sizeof *c);
+    BUG_ON(!c);
+    c->origin = o;
+    c->fd = -1;
+    c->op = op;
+    op->conn = c;
+    c->flush = (struct loop_task){.fn = on_flush, .arg = c};
+    loop_timer_init(o->loop, &c->timer, on_timer, c);
+    buf_init(&c->head, H1_RESPONSE_HEAD_BYTES);
+    buf_init(&c->held, CLIENT_HELD_BYTES);
+    c->next = o->conns;
+    if (o->conns) {
+        o->conns->prev = c;
+    }
+    o->conns = c;
+    o->conn_count++;
+    return c;
+}
+
+static void free_conn(struct client_conn *c)
+{
+    buf_clear(&c->head);
+    buf_clear(&c->held);
+    free(c);
+}
+
+void client_conn_unpin_and_maybe_free(struct client_conn *c)
+{
+    if (--c->pins == 0 && c->state == CLIENT_CONN_CLOSED) {
+        free_conn(c);
+    }
+}
+
+static void leave_pool(struct client_conn *c)
+{
+    struct http_origin *o = c->origin;
+    struct client_conn **at = &o->idle;
+    while (*at && *at != c) {
+        at = &(*at)->idle_next;
+    }
+    if (*at) {
+        *at = c->idle_next;
+        o->idle_count--;
+    }
+}
+
+static void close_socket(struct client_conn *c)
+{
+    if (c->fd < 0) {
+        return;
+    }
+    event_del(&c->rd);
+    event_del(&c->wr);
+    close(c->fd);
+    c->fd = -1;
+}
+
+void client_conn_close(struct client_conn *c)
+{
+    struct http_origin *o = c->origin;
+    if (c->state == CLIENT_CONN_CLOSED) {
+        return;
+    }
+    if (c->state == CLIENT_CONN_IDLE) {
+        leave_pool(c);
+    }
+    close_socket(c);
+    loop_task_cancel(o->loop, &c->flush);
+    loop_timer_disarm(&c->timer);
+    *(c->prev ? &c->prev->next : &o->conns) = c->next;
+    if (c->next) {
+        c->next->prev = c->prev;
+    }
+    o->conn_count--;
+    c->state = CLIENT_CONN_CLOSED;
+    c->origin = NULL;
+    if (c->pins == 0) {
+        free_conn(c);
+    }
+}
+
+void client_conn_fail(struct client_conn *c, int rc, const struct err *err)
+{
+    struct http_op *op = c->op;
+    c->op = NULL;
+    client_conn_close(c);
+    if (op) {
+        http_op_end(op, rc, err);
+    }
+}
+
+static void fail_errno(struct client_conn *c, int rc, const char *what, int error)
+{
+    struct err err;
+    (void)err_set(&err, rc, "%s: %s: %s", c->origin->target, what, strerror(error));
+    client_conn_fail(c, rc, &err);
+}
+
+/* --- deadlines ---------------------------------------------------------------------------------------- */
+
+void client_conn_deadline(struct client_conn *c, uint64_t after_ms, const char *what)
+{
+    c->deadline_what = what;
+    if (what) {
+        loop_timer_arm(&c->timer, after_ms);
+    } else {
+        loop_timer_disarm(&c->timer);
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct client_conn *c = arg;
+    struct err err;
+    bool no_connection = c->state == CLIENT_CONN_RESOLVING || c->state == CLIENT_CONN_CONNECTING;
+    int rc = no_connection ? ERR_UNAVAILABLE : ERR_TIMEOUT;
+    (void)err_set(&err, rc, "%s: timed out: %s", c->origin->target, c->deadline_what);
+    client_conn_fail(c, rc, &err);
+}
+
+/* --- connecting --------------------------------------------------------------------------------------- */
+
+static int open_socket(struct client_conn *c, const struct endpoint *e)
+{
+    struct event_base *base = loop_event_base(c->origin->loop);
+    c->fd = socket(e->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (c->fd < 0) {
+        return errno;
+    }
+    event_assign(&c->rd, base, c->fd, EV_READ | EV_PERSIST, client_conn_on_readable, c);
+    event_assign(&c->wr, base, c->fd, EV_WRITE, on_writable, c);
+    if (e->sa.ss_family != AF_UNIX) {
+        int on = 1;
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    metric_add(&connects, 1);
+    if (connect(c->fd, (const struct sockaddr *)&e->sa, e->sa_len) != 0 && errno != EINPROGRESS) {
+        return errno;
+    }
+    event_add(&c->wr, NULL);
+    return 0;
+}
+
+/* Tries the addresses that are left. 0, or the errno of the last. */
+static int connect_next(struct client_conn *c)
+{
+    struct http_origin *o = c->origin;
+    int error = EADDRNOTAVAIL;
+    c->state = CLIENT_CONN_CONNECTING;
+    while (c->addr_left > 0) {
+        c->addr_left--;
+        error = open_socket(c, o->is_named ? resolver_next(o->resolver) : &o->endpoint);
+        if (error == 0) {
+            return 0;
+        }
+        metric_add(&connect_failures, 1);
+        close_socket(c);
+    }
+    return error;
+}
+
+void client_conn_open(struct http_origin *o, struct http_op *op)
+{
+    struct client_conn *c = new_conn(o, op);
+    client_conn_deadline(c, op->connect_ms, "connect");
+    if (o->is_named) {
+        resolver_refresh(o->resolver);
+        c->addr_left = resolver_count(o->resolver);
+        if (c->addr_left == 0) {
+            c->state = CLIENT_CONN_RESOLVING;
+            return;
+        }
+    } else {
+        c->addr_left = 1;
+    }
+    int error = connect_next(c);
+    if (error != 0) {
+        struct err err;
+        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", o->target, strerror(error));
+        op->conn = NULL;
+        c->op = NULL;
+        client_conn_close(c);
+        http_op_fail_later(op, ERR_UNAVAILABLE, &err);
+    }
+}
+
+void client_conn_addresses_ready(struct client_conn *c, bool found)
+{
+    c->addr_left = resolver_count(c->origin->resolver);
+    int error = found ? connect_next(c) : EHOSTUNREACH;
+    if (error != 0) {
+        fail_errno(c, ERR_UNAVAILABLE, found ? "connect" : "no address for the name", error);
+    }
+}
+
+static void on_connected(struct client_conn *c)
+{
+    int error = 0;
+    socklen_t n = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+    if (error != 0) {
+        metric_add(&connect_failures, 1);
+        close_socket(c);
+        error = c->addr_left > 0 ? connect_next(c) : error;
+        if (error != 0) {
+            fail_errno(c, ERR_UNAVAILABLE, "connect", error);
+        }
+        return;
+    }
+    c->state = CLIENT_CONN_BUSY;
+    event_add(&c->rd, NULL);
+    client_conn_deadline(c, 0, NULL);
+    client_conn_want_flush(c);
+}
+
+/* --- writing ------------------------------------------------------------------------------------------ */
+
+void client_conn_want_flush(struct client_conn *c)
+{
+    if (c->state == CLIENT_CONN_BUSY) {
+        loop_at_turn_end(c->origin->loop, &c->flush);
+    }
+}
+
+/* Bytes taken by the socket; -1 when it is full or broken (the reading side then hears of it). */
+static ssize_t send_some(struct client_conn *c)
+{
+    struct http_op *op = c->op;
+    struct iovec iov[2] = {
+        {op->out.p + op->out_sent, op->out.n - op->out_sent},
+        {(void *)(uintptr_t)(op->body.p + op->body_sent), op->body.n - op->body_sent},
+    };
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = op->body.n > op->body_sent ? 2 : 1};
+    ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    if (n <= 0) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            event_add(&c->wr, NULL);
+        }
+        return -1;
+    }
+    size_t from_out = (size_t)n < iov[0].iov_len ? (size_t)n : iov[0].iov_len;
+    op->out_sent += from_out;
+    op->body_sent += (size_t)n - from_out;
+    return n;
+}
+
+static bool all_sent(const struct http_op *op)
+{
+    return op->out_sent == op->out.n && op->body_sent == op->body.n;
+}
+
+static void tell_writable(struct client_conn *c)
+{
+    struct http_op *op = c->op;
+    if (op->out_sent == op->out.n && op->streaming) {
+        buf_truncate(&op->out);
+        op->out_sent = 0;
+    }
+    if (op->send_paused && op->out.n - op->out_sent < CLIENT_SEND_HIGH_BYTES / 4) {
+        op->send_paused = false;
+        if (op->handler->on_writable) {
+            c->pins++;
+            op->handler->on_writable(op);
+            client_conn_unpin_and_maybe_free(c);
+        }
+    }
+}
+
+static void on_flush(void *arg)
+{
+    struct client_conn *c = arg;
+    struct http_op *op = c->op;
+    if (!op || c->state != CLIENT_CONN_BUSY || all_sent(op)) {
+        return;
+    }
+    while (!all_sent(op) && send_some(c) > 0) {
+        client_conn_deadline(c, op->idle_ms, "the request is not taken");
+    }
+    if (all_sent(op) && !op->paused) {
+        if (op->body_ended && !c->head_done) {
+            client_conn_deadline(c, op->head_ms, "no answer");
+        } else if (!op->body_ended) {
+            client_conn_deadline(c, 0,
+                                 NULL); /* the sender of the body is someone else's to watch */
+        }
+    }
+    tell_writable(c);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct client_conn *c = arg;
+    (void)fd;
+    (void)what;
+    if (c->state == CLIENT_CONN_CONNECTING) {
+        on_connected(c);
+    } else {
+        on_flush(c);
+    }
+}
+
+/* --- pool --------------------------------------------------------------------------------------------- */
+
+void client_conn_take(struct client_conn *c, struct http_op *op)
+{
+    leave_pool(c);
+    c->state = CLIENT_CONN_BUSY;
+    c->op = op;
+    op->conn = c;
+    op->reused = true;
+    client_conn_want_flush(c);
+}
+
+static void enter_pool(struct client_conn *c)
+{
+    struct http_origin *o = c->origin;
+    c->state = CLIENT_CONN_IDLE;
+    c->has_answer = false;
+    c->head_done = false;
+    c->interim = 0;
+    buf_clear(&c->head);
+    buf_clear(&c->held);
+    c->idle_next = o->idle;
+    o->idle = c;
+    o->idle_count++;
+    client_conn_deadline(c, o->idle_ms, "idle");
+}
+
+void client_conn_done(struct client_conn *c, bool clean)
+{
+    struct http_op *op = c->op;
+    struct http_origin *o = c->origin;
+    bool reusable = clean && c->keep_alive && op->body_ended && all_sent(op) &&
+                    o->idle_count < o->max_idle && !o->freed;
+    c->op = NULL;
+    event_del(&c->wr);
+    loop_task_cancel(o->loop, &c->flush);
+    if (reusable) {
+        enter_pool(c);
+    } else {
+        client_conn_close(c);
+    }
+    http_op_end(op, 0, NULL);
+}
+
+bool client_conn_replay(struct client_conn *c)
+{
+    struct http_op *op = c->op;
+    struct http_origin *o = c->origin;
+    if (c->has_answer || !op->reused || op->replayed || op->streaming) {
+        return false;
+    }
+    metric_add(&replays, 1);
+    op->replayed = true;
+    op->reused = false;
+    op->out_sent = 0;
+    op->body_sent = 0;
+    c->op = NULL;
+    client_conn_close(c);
+    client_conn_open(o, op);
+    return true;
+}
+
+void client_conn_resume(struct client_conn *c)
+{
+    c->pins++;
+    client_conn_read_held(c);
+    client_conn_unpin_and_maybe_free(c);
+}
