@@ -1,0 +1,51 @@
+/* What operators do to accounts and policy, as database jobs for the admin API. Not its HTTP form.
+ *
+ *     auth_admin_new -> fill the inputs -> pg job auth_admin_job(pg, admin) -> rc, admin->out -> auth_admin_free
+ *
+ * Every verb that changes something writes the audit row (actor, reason, request id) in its transaction; a new
+ * policy also posts the public notice there. After a job that changed something, poll versions at once.
+ * Ownership: the struct owns its texts; out is JSON, one object.
+ * Errors (rc and admin->err): ERR_INVALID (document, number, id: names the path), ERR_CONFLICT (if_version is not
+ * the current one), ERR_NOT_FOUND, ERR_UNAVAILABLE; nothing was changed then.
+ * Thread rule: made and freed on any one thread; the job runs on a database thread meanwhile. */
+#ifndef TIDE_AUTH_ADMIN_H
+#define TIDE_AUTH_ADMIN_H
+
+#include "auth/auth.h"
+#include "base/buf.h"
+
+struct pg;
+
+enum auth_admin_verb {
+    AUTH_ADMIN_POLICY_GET = 0,      /* version 0: the current one. out: {version,name,state,document,...} */
+    AUTH_ADMIN_POLICY_SET = 1,      /* document or preset; reason wanted. out: {version,name,previous} */
+    AUTH_ADMIN_POLICY_HISTORY = 2,  /* limit. out: {items:[{version,name,actor,reason,created_at}]} */
+    AUTH_ADMIN_POLICY_ROLLBACK = 3, /* version: its document becomes a new version; reason wanted */
+    AUTH_ADMIN_USERS_LIST = 4,      /* phone (any spelling) or user, else the newest; limit. Numbers masked */
+    AUTH_ADMIN_SESSIONS_REVOKE = 5, /* user; reason wanted. out: {revoked: n} */
+    AUTH_ADMIN_AUDIT_LIST = 6,      /* limit. out: {items:[...]} */
+};
+
+struct auth_admin {
+    enum auth_admin_verb verb;
+    struct secret_ring *secrets; /* borrowed: look-up and decryption of numbers */
+    char *actor;                 /* who asks: "unix:0(root)"; required for changes */
+    char *reason;                /* required for changes */
+    char *request_id;            /* or NULL */
+    char *preset;                /* POLICY_SET: a name, or */
+    char *document;              /* POLICY_SET: JSON text */
+    int64_t version;             /* GET, ROLLBACK */
+    int64_t if_version;          /* SET, ROLLBACK: refuse unless current; 0 = any */
+    char *phone;                 /* USERS_LIST */
+    char *user;                  /* USERS_LIST, SESSIONS_REVOKE: UUID */
+    unsigned limit;              /* rows; 0 = 50, at most 1000 */
+
+    struct buf out;              /* JSON object when rc is 0 */
+    struct err err;              /* why not */
+};
+
+struct auth_admin *auth_admin_new(enum auth_admin_verb verb, struct secret_ring *secrets);
+void auth_admin_free(struct auth_admin *a); /* frees the texts too; NULL allowed */
+int auth_admin_job(struct pg *pg, void *admin);
+
+#endif

@@ -1,0 +1,133 @@
+/* Accounts behind the GoTrue paths of /auth/v1: the door of this room. gateway/accounts.c opens it; nobody else
+ * needs more than this header and admin.h. Not the sign-up policy's language (policy.h), not limits.
+ *
+ *     request -> auth_call filled by the gateway -> auth_http_*(call) -> replies on call->ex, now or later
+ *
+ * One struct auth_loop a loop, handed to every call: configuration, policy snapshot, revoked sessions. Work on
+ * the database is done by jobs (base/pg) that own copies; call->job points at the running one, and
+ * auth_call_cancel parts them when the client is gone (the job runs to its end, its answer is dropped).
+ * Ownership: the call lives on the request's arena; the auth_loop and the configuration outlive it.
+ * Thread rule: everything on the call's loop, but for what says otherwise. */
+#ifndef TIDE_AUTH_AUTH_H
+#define TIDE_AUTH_AUTH_H
+
+#include "auth/phone.h"
+#include "auth/policy.h"
+#include "base/addr.h"
+#include "base/http/exchange.h"
+#include "base/id.h"
+
+struct auth_call;
+struct auth_job;
+struct conf_section;
+struct jws_claims;
+struct jws_keys;
+struct pg_pool;
+struct revoked;
+struct secret_ring;
+
+/* Section `auth` of the configuration; auth_conf.c has names, defaults and ranges. */
+struct auth_config {
+    char *issuer;               /* claim iss, "https://api.example.com/auth/v1" */
+    char *audience;             /* claim aud, "authenticated" */
+    char *key_ring_file;        /* code pepper, look-up, encryption and refresh keys (base/secret.h) */
+    char *signing_key_dir;      /* one file a kid (base/jws.h) */
+    char *state_dir;            /* keeps the last known policy and revocations */
+    char *phone_mode;           /* "strict" or "shape" */
+    uint64_t access_ttl_ms;     /* 1 h, less jitter */
+    uint64_t access_jitter_percent; /* 5: how much earlier a token may end */
+    uint64_t refresh_ttl_ms;    /* 30 d since the last refresh */
+    uint64_t session_max_ms;    /* 180 d since sign-in */
+    uint64_t refresh_grace_ms;  /* 10 s: the parent token still gets its successor */
+    uint64_t outage_grace_ms;   /* 1 h: expired tokens taken on /v1 while PostgreSQL is down */
+    uint64_t otp_ttl_ms;        /* 300 s */
+    uint64_t otp_resend_ms;     /* 60 s between codes to one number */
+    uint64_t otp_tries;         /* 5 a code */
+    uint64_t otp_failures;      /* 20 a number in otp_failure_window_ms */
+    uint64_t otp_failure_window_ms; /* 24 h */
+    uint64_t job_deadline_ms;   /* 5 s for one database job */
+};
+extern const struct conf_section auth_conf_section;
+
+/* A code on its way to a phone. Copied by the port. */
+struct auth_message {
+    char to[PHONE_E164_MAX + 1]; /* E.164 */
+    char code[12];               /* digits */
+    char channel[12];            /* "sms" */
+    char lang[12];               /* "en", "zh-Hans", "zh-Hant" */
+    char id[ID_UUID_TEXT + 1];   /* message id: the webhook id, the same for each try */
+};
+
+/* What the gateway does for this room. */
+struct auth_ports {
+    /* Takes one from the rules of that name (for address, /64 and device of the call's request). done is called
+     * on the loop, once, unless the call is canceled; when not admitted the port has replied already. */
+    void (*check_limit)(struct auth_call *call, const char *rules, void (*done)(struct auth_call *, bool admitted));
+    /* Hands the message to the provider. done(arg, rc) on `loop`, exactly once: 0 accepted, ERR_TIMEOUT,
+     * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
+    void (*send_message)(void *ports_arg, struct loop *loop, const struct auth_message *m,
+                         void (*done)(void *arg, int rc), void *arg);
+    void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
+    /* This session (or all of this user's, when session is NULL) ended: drop cached tokens and streams here now. */
+    void (*session_ended)(void *ports_arg, struct loop *loop, const struct uuid *user, const struct uuid *session);
+    void *arg;
+};
+
+struct auth_loop {
+    struct loop *loop;               /* borrowed */
+    const struct auth_ports *ports;  /* borrowed */
+    struct pg_pool *pg;              /* borrowed; NULL: no database, everything answers 503 */
+    struct secret_ring *secrets;     /* borrowed */
+    struct jws_keys *keys;           /* borrowed: signs and publishes */
+    struct policy *policy;           /* a reference; NULL until the first is known: sign-up answers 503 */
+    struct revoked *revoked;         /* owned: sessions ended within the life of an access token */
+};
+
+void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports, struct pg_pool *pg,
+                    struct secret_ring *secrets, struct jws_keys *keys);
+void auth_loop_clear(struct auth_loop *al);
+void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes its own reference */
+
+/* One request. The gateway fills all but the last group. */
+struct auth_call {
+    struct http_exchange *ex;         /* borrowed */
+    struct auth_loop *al;             /* borrowed */
+    const struct auth_config *conf;   /* borrowed: the request's snapshot */
+    void *request;                    /* the gateway's own, for its ports */
+    struct addr client;               /* after trusted proxies */
+    struct str device;                /* x-device-id as sent, may be empty */
+    struct str body;                  /* whole */
+    const struct jws_claims *who;     /* verified, or NULL: no user */
+
+    struct auth_job *job;             /* running, or NULL */
+    void *state;                      /* the handler's own, on ex->arena */
+};
+
+/* Handlers of the routes. bodies: buffered, at most AUTH_BODY_MAX. */
+enum { AUTH_BODY_MAX = 65536 };
+void auth_http_otp(struct auth_call *call);      /* POST /auth/v1/otp */
+void auth_http_verify(struct auth_call *call);   /* POST /auth/v1/verify */
+void auth_http_token(struct auth_call *call);    /* POST /auth/v1/token?grant_type=refresh_token */
+void auth_http_user(struct auth_call *call);     /* GET /auth/v1/user (user) */
+void auth_http_logout(struct auth_call *call);   /* POST /auth/v1/logout?scope=global|local|others (user) */
+void auth_http_settings(struct auth_call *call); /* GET /auth/v1/settings */
+void auth_http_health(struct auth_call *call);   /* GET /auth/v1/health */
+void auth_http_jwks(struct auth_call *call);     /* GET /.well-known/jwks.json, /auth/v1/.well-known/jwks.json */
+void auth_http_refuse(struct auth_call *call);   /* paths of GoTrue that are not offered: signup, id_token ... */
+/* The client is gone or the deadline passed: nothing of the call is called or answered any more. */
+void auth_call_cancel(struct auth_call *call);
+
+/* What limits count for a request to otp or verify, before its handler runs. False when the body names no
+ * readable number (the handler will say why). Numbers go to Redis only as keyed hashes. */
+struct auth_keys {
+    char phone[33];                   /* hex of a keyed hash of the number */
+    char prefix[PHONE_E164_MAX + 1];  /* "+8613800" */
+    char country[3];                  /* "CN" */
+};
+bool auth_keys_of(struct auth_loop *al, const struct auth_config *conf, struct arena *a, struct str body,
+                  struct auth_keys *out);
+
+/* Is this verified token's session (or its user's whole set) ended? Asked at every use of a token. */
+bool auth_is_revoked(const struct auth_loop *al, const struct jws_claims *who);
+
+#endif
