@@ -1,0 +1,142 @@
+#include "status/phrases.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+
+#define PROOF_EN " This update was posted automatically."
+#define PROOF_HANS "（本条更新由系统自动发布。）"
+#define PROOF_HANT "（本則更新由系統自動發布。）"
+
+static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
+    [PHRASE_NAME_OUTAGE] = {"Service interruption: {list}", "服务中断：{list}", "服務中斷：{list}"},
+    [PHRASE_NAME_SLOW] = {"Slow responses: {list}", "响应缓慢：{list}", "回應緩慢：{list}"},
+    [PHRASE_OPENED_OUTAGE] =
+        {"Our monitoring sees errors in: {list}. We are investigating. Components that are "
+         "not named here are working. The next update follows within {minutes} minutes." PROOF_EN,
+         "监控发现以下服务出现错误：{list}。我们正在调查。未列出的服务运行正常。"
+         "下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
+         "監控發現以下服務出現錯誤：{list}。我們正在調查。未列出的服務運作正常。"
+         "下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
+    [PHRASE_OPENED_SLOW] =
+        {"Our monitoring sees slow answers in: {list}. Requests succeed, but take longer than "
+         "usual. The next update follows within {minutes} minutes." PROOF_EN,
+         "监控发现以下服务响应缓慢：{list}。请求可以完成，但耗时比平时更长。"
+         "下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
+         "監控發現以下服務回應緩慢：{list}。請求可以完成，但耗時比平時更長。"
+         "下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
+    [PHRASE_ALSO_AFFECTED] =
+        {"The extent has changed. Affected now: {list}. We are investigating." PROOF_EN,
+         "影响范围有变化。目前受影响：{list}。我们正在调查。" PROOF_HANS,
+         "影響範圍有變化。目前受影響：{list}。我們正在調查。" PROOF_HANT},
+    [PHRASE_STILL] =
+        {"Still affected: {list}. We continue to work on it. The next update follows within "
+         "{minutes} "
+         "minutes." PROOF_EN,
+         "仍受影响：{list}。我们正在继续处理。下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
+         "仍受影響：{list}。我們正在繼續處理。下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
+    [PHRASE_AGAIN] = {"The errors have returned in: {list}. We are investigating." PROOF_EN,
+                      "以下服务再次出现错误：{list}。我们正在调查。" PROOF_HANS,
+                      "以下服務再次出現錯誤：{list}。我們正在調查。" PROOF_HANT},
+    [PHRASE_RECOVERED] = {"Working again: {list}. We keep watching." PROOF_EN,
+                          "已恢复：{list}。我们将继续观察。" PROOF_HANS,
+                          "已恢復：{list}。我們將繼續觀察。" PROOF_HANT},
+    [PHRASE_RESOLVED] = {"No errors for {minutes} minutes. This incident is resolved." PROOF_EN,
+                         "{minutes} 分钟内未再出现错误。本次事件已解决。" PROOF_HANS,
+                         "{minutes} 分鐘內未再出現錯誤。本次事件已解決。" PROOF_HANT},
+    [PHRASE_NOTICE_ENDED] = {"This notice is no longer in force." PROOF_EN,
+                             "本公告已失效。" PROOF_HANS, "本公告已失效。" PROOF_HANT},
+    [PHRASE_LIST_JOIN] = {", ", "、", "、"},
+    [PHRASE_LIST_MORE] = {" and {minutes} more", "等另外 {minutes} 项", "等另外 {minutes} 項"},
+
+    [PHRASE_TITLE] = {"{list} Status", "{list} 服务状态", "{list} 服務狀態"},
+    [PHRASE_SKIP_LINK] = {"Skip to the components", "跳到服务列表", "跳到服務列表"},
+    [PHRASE_AS_OF] = {"Data as of {list}", "数据截至 {list}", "資料截至 {list}"},
+    [PHRASE_NEVER_SEEN] = {"No data yet", "尚无数据", "尚無資料"},
+    [PHRASE_STALE_BANNER] =
+        {"These data are stale. Our probes have brought no fresh results, so nothing below is "
+         "confirmed to be working right now.",
+         "数据已过时。探测程序没有取得最新结果，下列状态目前无法确认。",
+         "資料已過時。探測程式沒有取得最新結果，下列狀態目前無法確認。"},
+    [PHRASE_STORE_BANNER] =
+        {"Announcements and history may be incomplete: their database is out of reach.",
+         "公告和历史记录可能不完整：暂时无法读取数据库。",
+         "公告和歷史紀錄可能不完整：暫時無法讀取資料庫。"},
+    [PHRASE_COMPONENTS] = {"Components", "服务", "服務"},
+    [PHRASE_MODELS] = {"Models", "模型", "模型"},
+    [PHRASE_OPEN_INCIDENTS] = {"Happening now", "进行中", "進行中"},
+    [PHRASE_PAST_INCIDENTS] = {"Past incidents", "历史事件", "歷史事件"},
+    [PHRASE_NO_INCIDENTS_DAY] = {"No incidents reported.", "无事件。", "無事件。"},
+    [PHRASE_NO_INCIDENTS_RECENT] = {"No incidents in the last 14 days.", "最近 14 天无事件。",
+                                    "最近 14 天無事件。"},
+    [PHRASE_ALL_INCIDENTS] = {"All incidents", "全部事件", "全部事件"},
+    [PHRASE_BACK] = {"Current status", "当前状态", "目前狀態"},
+    [PHRASE_AUTOMATIC] = {"Automatic", "自动发布", "自動發布"},
+    [PHRASE_POLICY] = {"Notice", "公告", "公告"},
+    [PHRASE_AFFECTED] = {"Affected: {list}", "受影响：{list}", "受影響：{list}"},
+    [PHRASE_UPTIME] = {"{list} % uptime", "可用率 {list} %", "可用率 {list} %"},
+    [PHRASE_UPTIME_NONE] = {"no history yet", "暂无历史", "尚無歷史"},
+    [PHRASE_DAYS_AGO] = {"90 days ago", "90 天前", "90 天前"},
+    [PHRASE_TODAY] = {"Today", "今天", "今天"},
+    [PHRASE_DAY_FINE] = {"no downtime", "无中断", "無中斷"},
+    [PHRASE_DAY_UNWATCHED] = {"no data", "无数据", "無資料"},
+    [PHRASE_DAY_MINUTES] = {"{minutes} min", "{minutes} 分钟", "{minutes} 分鐘"},
+    [PHRASE_FORMULA] = {"Uptime counts major outages fully and partial outages by 30 %, as "
+                        "measured by our probes. "
+                        "Limits set on purpose are not counted. Times are UTC.",
+                        "可用率按探测结果计算：严重中断全额计入，部分中断按 30% "
+                        "计入；主动限制不计入。时间为 UTC。",
+                        "可用率依探測結果計算：嚴重中斷全額計入，部分中斷按 30% "
+                        "計入；主動限制不計入。時間為 UTC。"},
+    [PHRASE_FEEDS] = {"Subscribe", "订阅", "訂閱"},
+    [PHRASE_LANGUAGES] = {"Language", "语言", "語言"},
+    [PHRASE_UNKNOWN_STATUS] = {"Unknown", "未知", "未知"},
+    [PHRASE_LIMITED] = {"Limited", "受限", "受限"},
+    [PHRASE_CLOSED] = {"Closed", "暂停", "暫停"},
+    [PHRASE_STATUS_OPERATIONAL] = {"Operational", "正常", "正常"},
+    [PHRASE_STATUS_MAINTENANCE] = {"Maintenance", "维护中", "維護中"},
+    [PHRASE_STATUS_DEGRADED] = {"Slow", "缓慢", "緩慢"},
+    [PHRASE_STATUS_PARTIAL] = {"Partial outage", "部分中断", "部分中斷"},
+    [PHRASE_STATUS_MAJOR] = {"Outage", "中断", "中斷"},
+    [PHRASE_INVESTIGATING] = {"Investigating", "调查中", "調查中"},
+    [PHRASE_IDENTIFIED] = {"Identified", "已确认", "已確認"},
+    [PHRASE_MONITORING] = {"Monitoring", "观察中", "觀察中"},
+    [PHRASE_STATUS_RESOLVED] = {"Resolved", "已解决", "已解決"},
+    [PHRASE_POSTMORTEM] = {"Postmortem", "事后分析", "事後分析"},
+    [PHRASE_NOT_FOUND] = {"There is no such page.", "页面不存在。", "頁面不存在。"},
+};
+
+const char *phrase(enum phrase p, enum problem_lang lang)
+{
+    return phrases[p][lang];
+}
+
+void phrase_add(struct buf *out, enum phrase p, enum problem_lang lang, const char *list,
+                unsigned minutes)
+{
+    const char *at = phrases[p][lang];
+    for (const char *open; (open = strchr(at, '{')) != NULL;) {
+        const char *close = strchr(open, '}');
+        buf_add(out, at, (size_t)(open - at));
+        if (open[1] == 'l') {
+            buf_add_cstr(out, list ? list : "");
+        } else {
+            buf_add_u64(out, minutes);
+        }
+        at = close + 1;
+    }
+    buf_add_cstr(out, at);
+}
+
+void phrase_fill(struct incident_text *out, enum phrase p, const char *const lists[STATUS_LANGS],
+                 unsigned minutes)
+{
+    struct buf text;
+    buf_init(&text, INCIDENT_TEXT_MAX);
+    for (int lang = 0; lang < STATUS_LANGS; lang++) {
+        buf_truncate(&text);
+        phrase_add(&text, p, (enum problem_lang)lang, lists ? lists[lang] : NULL, minutes);
+        incident_text_set(out, (enum problem_lang)lang, buf_str(&text));
+    }
+    buf_clear(&text);
+}
