@@ -77,45 +77,36 @@ enum http_dialect {
 };
 
 struct http_handler {
-    void (*on_request)(struct http_exchange *ex,
-                       void *arg); /* set ex->user and the callbacks there */
+    void (*on_request)(struct http_exchange *ex, void *arg); /* set ex->user and the callbacks there */
     void *arg;
 };
 
-enum { HTTP_EXTRA_FIELDS = 6 };
-
 struct http_exchange {
-    struct arena arena;                   /* dies after on_finish */
-    struct loop *loop;                    /* borrowed */
-    void *user;                           /* the handler's own; freed by it in on_finish */
+    struct arena arena;      /* dies after on_finish */
+    struct loop *loop;       /* borrowed */
+    void *user;              /* the handler's own; freed by it in on_finish */
     const struct http_listener *listener; /* where it came in; borrowed */
 
     /* What was asked. Fixed once on_request is called. */
     enum http_method method;
-    struct str method_text;          /* for HTTP_OTHER and logs */
-    struct str target;               /* as received: path and query */
-    struct str path;                 /* of target, before '?', as received (not decoded) */
-    struct str query;                /* of target, after '?', empty when none */
-    struct str authority;            /* host[:port] of Host or :authority */
+    struct str method_text;  /* for HTTP_OTHER and logs */
+    struct str target;       /* as received: path and query */
+    struct str path;         /* of target, before '?', as received (not decoded) */
+    struct str query;        /* of target, after '?', empty when none */
+    struct str authority;    /* host[:port] of Host or :authority */
     const struct http_field *fields; /* in order, without pseudo-fields */
     unsigned field_count;
-    int64_t
-        content_length; /* bytes; -1 when not announced (chunked or h2 without); 0 when there is no body */
-    uint8_t version;   /* 11 or 20 */
-    bool tls;          /* came over TLS */
-    struct addr peer;  /* the socket's other end (or PROXY header's); all zero on a unix socket */
-    uint64_t began_us; /* monotonic, when the first byte of the head was read */
+    int64_t content_length;  /* bytes; -1 when not announced (chunked or h2 without); 0 when there is no body */
+    uint8_t version;         /* 11 or 20 */
+    bool tls;                /* came over TLS */
+    struct addr peer;        /* the socket's other end (or PROXY header's); all zero on a unix socket */
+    uint64_t began_us;       /* monotonic, when the first byte of the head was read */
 
     /* Set by the handler in on_request (all optional but on_finish when user needs freeing). */
     void (*on_drain)(struct http_exchange *ex);
     void (*on_finish)(struct http_exchange *ex, enum http_finish reason);
     enum http_dialect dialect;
-    char id[ID_REQUEST_TEXT +
-            1]; /* request id: answered as x-request-id; a handler may adopt a trace id */
-    struct http_field
-        extra[HTTP_EXTRA_FIELDS]; /* sent with whatever answer comes (RateLimit, CORS);
-                                                   texts borrowed, usually from the arena */
-    unsigned extra_count;
+    char id[ID_REQUEST_TEXT + 1]; /* request id: answered as x-request-id; a handler may adopt a trace id */
 
     /* What was answered, for logs. Kept by the server. */
     unsigned status;         /* 0 until http_start or http_reply */
@@ -141,25 +132,20 @@ void http_read_body(struct http_exchange *ex, size_t max_bytes, http_body_cb cb)
 /* data is borrowed until the return. `last` comes once, possibly with n = 0. */
 typedef void (*http_chunk_cb)(struct http_exchange *ex, struct str data, bool last);
 void http_stream_body(struct http_exchange *ex, http_chunk_cb cb);
-void http_consume(struct http_exchange *ex,
-                  size_t n); /* these bytes have moved on: the window reopens */
+void http_consume(struct http_exchange *ex, size_t n); /* these bytes have moved on: the window reopens */
 
 /* Goes with the head of whatever answers (CORS, RateLimit): before http_reply or http_start. Texts are borrowed
  * until then; past HTTP_ADDED_FIELDS it is dropped (a bug: counted by WARN_ON). */
 void http_add_field(struct http_exchange *ex, const char *name, struct str value);
 
-void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields,
-                unsigned field_count,
+void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields, unsigned field_count,
                 struct str body); /* body is copied (not sent for HEAD, 204, 304; its length is) */
-void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields,
-                unsigned field_count,
+void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields, unsigned field_count,
                 int64_t content_length); /* -1: chunked or h2 without length */
 enum http_flow http_send(struct http_exchange *ex, const void *p, size_t n);
-size_t http_queued_bytes(
-    const struct http_exchange *ex); /* copied and not yet taken by the socket */
+size_t http_queued_bytes(const struct http_exchange *ex); /* copied and not yet taken by the socket */
 void http_end(struct http_exchange *ex);
-void http_abort(
-    struct http_exchange *ex); /* h1: close; h2: RST_STREAM. on_finish follows from the loop */
+void http_abort(struct http_exchange *ex); /* h1: close; h2: RST_STREAM. on_finish follows from the loop */
 void http_close_after(struct http_exchange *ex); /* h1: no keep-alive after this answer */
 
 /* SO_PEERCRED of a unix socket's client: false on other sockets. */
