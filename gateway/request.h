@@ -64,6 +64,8 @@ struct route {
     size_t max_body_bytes;
     enum http_dialect dialect;
     bool outage_grace;         /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
+    void (*prepare)(struct request *r); /* body whole, before limits: r->model, limits_set_tokens; never
+                                           replies (handle does that); NULL: nothing to do */
     void (*handle)(struct request *r);
     const void *arg;           /* the handler's own (a proxy row's upstream group) */
 };
