@@ -124,8 +124,7 @@ int phone_canonical(struct str text, char e164[PHONE_E164_MAX + 1], struct err *
     bool has_trunk = is_cn && d.n > CN_CODE_DIGITS && d.p[CN_CODE_DIGITS] == '0';
     size_t length = d.n - has_trunk;
     if (d.p[0] == '0' || length < PHONE_DIGITS_MIN || length > PHONE_DIGITS_MAX) {
-        return err_set(err, ERR_INVALID,
-                       "an international number has a country code and 7 to 15 digits");
+        return err_set(err, ERR_INVALID, "an international number has a country code and 7 to 15 digits");
     }
     if (has_trunk) {
         struct str national = str_skip(d, CN_CODE_DIGITS + 1);
@@ -139,8 +138,7 @@ int phone_canonical(struct str text, char e164[PHONE_E164_MAX + 1], struct err *
 static int phone_read_cn(enum phone_mode mode, struct phone *out, struct err *err)
 {
     struct str national = str_from(out->e164 + 1 + CN_CODE_DIGITS);
-    bool valid =
-        mode == PHONE_MODE_SHAPE ? cn_mobile_is_shaped(national) : cn_mobile_is_assigned(national);
+    bool valid = mode == PHONE_MODE_SHAPE ? cn_mobile_is_shaped(national) : cn_mobile_is_assigned(national);
     if (!valid) {
         return err_set(err, ERR_INVALID, "not a mobile number of mainland China");
     }
