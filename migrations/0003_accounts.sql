@@ -20,7 +20,7 @@ CREATE TABLE identities (
     user_id         uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     provider        text NOT NULL CHECK (provider IN ('phone')),
     subject_hash    bytea NOT NULL CHECK (length(subject_hash) = 32),
-    subject_key     integer NOT NULL, -- id of the look-up key the hash was made with
+    subject_key     text NOT NULL,    -- id of the look-up key the hash was made with
     subject_enc     bytea NOT NULL,   -- AES-256-GCM, names its own key
     created_at      timestamptz NOT NULL DEFAULT now(),
     last_sign_in_at timestamptz,
@@ -36,7 +36,7 @@ GRANT UPDATE (last_sign_in_at) ON identities TO tidegate_app;
 -- answer is policy_stale (TG001): load the current one and decide again. The share lock keeps the policy in force
 -- until the account is committed.
 CREATE FUNCTION auth_create_user(p_policy bigint, p_rule text, p_method text, p_country text, p_user uuid,
-                                 p_identity uuid, p_subject_hash bytea, p_subject_key integer,
+                                 p_identity uuid, p_subject_hash bytea, p_subject_key text,
                                  p_subject_enc bytea)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -53,5 +53,5 @@ BEGIN
         VALUES (p_identity, p_user, p_method, p_subject_hash, p_subject_key, p_subject_enc);
 END
 $$;
-GRANT EXECUTE ON FUNCTION auth_create_user(bigint, text, text, text, uuid, uuid, bytea, integer, bytea)
+GRANT EXECUTE ON FUNCTION auth_create_user(bigint, text, text, text, uuid, uuid, bytea, text, bytea)
     TO tidegate_app;

@@ -6,7 +6,7 @@ CREATE TABLE otp_codes (
     purpose    text NOT NULL CHECK (purpose IN ('login')),
     is_live    boolean NOT NULL DEFAULT false,
     code_mac   bytea NOT NULL CHECK (length(code_mac) = 32),
-    code_key   integer NOT NULL,  -- id of the pepper
+    code_key   text NOT NULL,     -- id of the pepper
     may_create boolean NOT NULL,  -- the request allowed a new account
     attempts   integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),

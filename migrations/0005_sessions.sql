@@ -21,7 +21,6 @@ CREATE TABLE refresh_families (
     session_id   uuid PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
     counter      bigint NOT NULL DEFAULT 1,        -- of the active token
     rotated_at   timestamptz NOT NULL DEFAULT now(),
-    jti          uuid NOT NULL,                    -- of access tokens that came with the active one
     is_confirmed boolean NOT NULL DEFAULT false    -- the client has shown that it holds the active one
 ) WITH (fillfactor = 70);
 
@@ -68,11 +67,11 @@ GRANT EXECUTE ON FUNCTION auth_end_sessions(uuid, uuid, text, text) TO tidegate_
 
 -- One refresh. The row's lock makes parallel ones queue up; the first rotates, the others find themselves the
 -- parent. outcome:
---   ok          counter and jti are those to answer with (rotated, or the same successor again)
+--   ok          counter is that of the token to answer with (rotated, or the same successor again)
 --   reused      an older token came back: the session has been ended here
 --   ended       the session was ended before; expired: too old; banned: the user is; unknown: no such session
-CREATE FUNCTION auth_refresh(p_session uuid, p_counter bigint, p_grace interval, p_idle interval, p_jti uuid)
-RETURNS TABLE (outcome text, user_id uuid, counter bigint, jti uuid, method text, began bigint)
+CREATE FUNCTION auth_refresh(p_session uuid, p_counter bigint, p_grace interval, p_idle interval)
+RETURNS TABLE (outcome text, user_id uuid, counter bigint, method text, began bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     f refresh_families%ROWTYPE;
@@ -82,7 +81,7 @@ DECLARE
 BEGIN
     SELECT * INTO f FROM refresh_families r WHERE r.session_id = p_session FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 'unknown', NULL::uuid, 0::bigint, NULL::uuid, '', 0::bigint;
+        RETURN QUERY SELECT 'unknown', NULL::uuid, 0::bigint, '', 0::bigint;
         RETURN;
     END IF;
     t := clock_timestamp();
@@ -98,7 +97,7 @@ BEGIN
         ELSE 'reused'
     END;
     IF outcome = 'rotate' THEN
-        UPDATE refresh_families r SET counter = r.counter + 1, rotated_at = t, jti = p_jti, is_confirmed = false
+        UPDATE refresh_families r SET counter = r.counter + 1, rotated_at = t, is_confirmed = false
             WHERE r.session_id = p_session RETURNING r.* INTO f;
         UPDATE sessions x SET refreshed_at = t WHERE x.id = p_session;
         outcome := 'ok';
@@ -107,11 +106,11 @@ BEGIN
         INSERT INTO audit (actor, action, target, detail) VALUES ('gateway', 'auth.token_reuse',
             'session/' || p_session, jsonb_build_object('presented', p_counter, 'active', f.counter));
     END IF;
-    RETURN QUERY SELECT outcome, s.user_id, f.counter, f.jti, s.method,
+    RETURN QUERY SELECT outcome, s.user_id, f.counter, s.method,
         extract(epoch FROM s.created_at)::bigint;
 END
 $$;
-GRANT EXECUTE ON FUNCTION auth_refresh(uuid, bigint, interval, interval, uuid) TO tidegate_app;
+GRANT EXECUTE ON FUNCTION auth_refresh(uuid, bigint, interval, interval) TO tidegate_app;
 
 -- Deletes what nobody can use any more, in bounded steps. Any process may call it at any time.
 CREATE FUNCTION auth_purge(p_rows integer) RETURNS bigint
