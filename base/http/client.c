@@ -25,9 +25,8 @@ enum { OP_CACHE = 256 };
 
 static struct metric reused =
     METRIC_COUNTER("tidegate_client_reused_total", "Upstream requests sent on a kept connection.");
-static struct metric refused =
-    METRIC_COUNTER("tidegate_client_refused_total",
-                   "Upstream requests refused because max_connections was reached.");
+static struct metric refused = METRIC_COUNTER(
+    "tidegate_client_refused_total", "Upstream requests refused because max_connections was reached.");
 
 /* --- origins ------------------------------------------------------------------------------------------ */
 
@@ -47,8 +46,7 @@ static void on_resolved(void *arg)
     http_origin_unpin_and_maybe_free(o);
 }
 
-struct http_origin *http_origin_new(struct loop *loop, const struct http_origin_conf *conf,
-                                    struct err *err)
+struct http_origin *http_origin_new(struct loop *loop, const struct http_origin_conf *conf, struct err *err)
 {
     if (conf->target.n == 0 || conf->target.n >= sizeof((struct http_origin *)0)->target) {
         (void)err_set(err, ERR_INVALID, "upstream target is empty or too long");

@@ -14,11 +14,10 @@
 
 static struct metric connects =
     METRIC_COUNTER("tidegate_client_connects_total", "Upstream connections opened or tried.");
-static struct metric connect_failures = METRIC_COUNTER(
-    "tidegate_client_connect_failures_total", "Upstream connections that could not be made.");
-static struct metric replays =
-    METRIC_COUNTER("tidegate_client_replays_total",
-                   "Requests sent again because a kept connection had been closed.");
+static struct metric connect_failures =
+    METRIC_COUNTER("tidegate_client_connect_failures_total", "Upstream connections that could not be made.");
+static struct metric replays = METRIC_COUNTER(
+    "tidegate_client_replays_total", "Requests sent again because a kept connection had been closed.");
 
 static void on_flush(void *arg);
 static void on_timer(void *arg);
@@ -310,8 +309,7 @@ static void on_flush(void *arg)
         if (op->body_ended && !c->head_done) {
             client_conn_deadline(c, op->head_ms, "no answer");
         } else if (!op->body_ended) {
-            client_conn_deadline(c, 0,
-                                 NULL); /* the sender of the body is someone else's to watch */
+            client_conn_deadline(c, 0, NULL); /* the sender of the body is someone else's to watch */
         }
     }
     tell_writable(c);
@@ -360,8 +358,8 @@ void client_conn_done(struct client_conn *c, bool clean)
 {
     struct http_op *op = c->op;
     struct http_origin *o = c->origin;
-    bool reusable = clean && c->keep_alive && op->body_ended && all_sent(op) &&
-                    o->idle_count < o->max_idle && !o->freed;
+    bool reusable =
+        clean && c->keep_alive && op->body_ended && all_sent(op) && o->idle_count < o->max_idle && !o->freed;
     c->op = NULL;
     event_del(&c->wr);
     loop_task_cancel(o->loop, &c->flush);

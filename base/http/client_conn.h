@@ -96,8 +96,7 @@ struct http_origin {
 };
 
 /* client.c */
-void http_op_end(struct http_op *op, int rc,
-                 const struct err *err); /* calls on_end, gives the op back */
+void http_op_end(struct http_op *op, int rc, const struct err *err); /* calls on_end, gives the op back */
 void http_op_fail_later(struct http_op *op, int rc, const struct err *err);
 void http_origin_pin(struct http_origin *o);
 void http_origin_unpin_and_maybe_free(struct http_origin *o);
@@ -119,7 +118,6 @@ void client_conn_unpin_and_maybe_free(struct client_conn *c);
 void client_conn_deadline(struct client_conn *c, uint64_t after_ms, const char *what);
 void client_conn_fail(struct client_conn *c, int rc, const struct err *err);
 void client_conn_done(struct client_conn *c, bool clean);
-bool client_conn_replay(
-    struct client_conn *c); /* true: the op moved to a fresh connection, c is closed */
+bool client_conn_replay(struct client_conn *c); /* true: the op moved to a fresh connection, c is closed */
 
 #endif

@@ -69,8 +69,7 @@ static int take_head(struct client_conn *c, char *p, size_t n)
     struct err err;
     int rc = h1_response_parse(p, n, fields, &r, &err);
     if (rc == 0 && r.status < 200 && ++c->interim > CLIENT_INTERIM_MAX) {
-        rc = err_set(&err, ERR_PROTOCOL, "upstream: more than %d interim answers",
-                     CLIENT_INTERIM_MAX);
+        rc = err_set(&err, ERR_PROTOCOL, "upstream: more than %d interim answers", CLIENT_INTERIM_MAX);
     }
     if (rc != 0) {
         client_conn_fail(c, rc, &err);
@@ -89,8 +88,8 @@ static int take_head(struct client_conn *c, char *p, size_t n)
 static void fail_long_head(struct client_conn *c)
 {
     struct err err;
-    (void)err_set(&err, ERR_LIMIT, "%s: the answer's head is longer than %d bytes",
-                  c->origin->target, H1_RESPONSE_HEAD_BYTES);
+    (void)err_set(&err, ERR_LIMIT, "%s: the answer's head is longer than %d bytes", c->origin->target,
+                  H1_RESPONSE_HEAD_BYTES);
     client_conn_fail(c, ERR_LIMIT, &err);
 }
 
@@ -151,8 +150,8 @@ static void on_close(struct client_conn *c, int error)
     }
     struct err err;
     (void)err_set(&err, ERR_CLOSED, "%s: closed %s%s%s", c->origin->target,
-                  c->head_done ? "before the end of the answer" : "without an answer",
-                  error ? ": " : "", error ? strerror(error) : "");
+                  c->head_done ? "before the end of the answer" : "without an answer", error ? ": " : "",
+                  error ? strerror(error) : "");
     client_conn_fail(c, ERR_CLOSED, &err);
 }
 

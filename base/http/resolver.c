@@ -112,8 +112,7 @@ static void keep_found(struct resolver *r, int family, const void *bytes)
 /* All questions are answered: the new addresses replace the old ones, unless there are none. */
 static void settle(struct resolver *r)
 {
-    uint64_t ttl =
-        r->found_ttl_ms < RESOLVER_TTL_FLOOR_MS ? RESOLVER_TTL_FLOOR_MS : r->found_ttl_ms;
+    uint64_t ttl = r->found_ttl_ms < RESOLVER_TTL_FLOOR_MS ? RESOLVER_TTL_FLOOR_MS : r->found_ttl_ms;
     ttl = ttl > RESOLVER_TTL_CEILING_MS ? RESOLVER_TTL_CEILING_MS : ttl;
     if (r->found_count > 0) {
         memcpy(r->addresses, r->found, r->found_count * sizeof r->found[0]);
@@ -217,8 +216,8 @@ void resolver_refresh(struct resolver *r)
         return;
     }
     if (!r->dns) {
-        r->dns = evdns_base_new(loop_event_base(r->loop), EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                                              EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        r->dns = evdns_base_new(loop_event_base(r->loop),
+                                EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
     }
     if (r->dns) {
         r->v4 = ask(r, true);

@@ -178,8 +178,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void on_head(struct http_op *op, unsigned status, const struct http_field *fields,
-                    unsigned count, int64_t content_length)
+static void on_head(struct http_op *op, unsigned status, const struct http_field *fields, unsigned count,
+                    int64_t content_length)
 {
     struct rig *r = http_op_arg(op);
     r->heads++;
@@ -188,8 +188,8 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
     r->fields[0] = 0;
     for (unsigned i = 0; i < count; i++) {
         size_t at = strlen(r->fields);
-        snprintf(r->fields + at, sizeof r->fields - at, STR_FMT "=" STR_FMT ";",
-                 STR_ARG(fields[i].name), STR_ARG(fields[i].value));
+        snprintf(r->fields + at, sizeof r->fields - at, STR_FMT "=" STR_FMT ";", STR_ARG(fields[i].name),
+                 STR_ARG(fields[i].value));
     }
     if (r->cancel_in_head) {
         http_op_cancel(op);
@@ -230,8 +230,7 @@ static void on_end(struct http_op *op, int rc, const struct err *err)
     loop_stop(r->loop);
 }
 
-static const struct http_client_handler handler = {
-    .on_head = on_head, .on_data = on_data, .on_end = on_end};
+static const struct http_client_handler handler = {.on_head = on_head, .on_data = on_data, .on_end = on_end};
 
 static void start(struct rig *r, const char *method, struct str body)
 {
@@ -301,38 +300,32 @@ struct vector {
 static const struct vector vectors[] = {
     {"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", false, 0, "abc", true},
     {"HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", false, 0, "", true},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
-     false, 0, "abcde", true},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0A\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
-     false, 0, "0123456789", true},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", false, 0,
+     "abcde", true},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0A\r\n0123456789\r\n0\r\nT: v\r\n\r\n", false, 0,
+     "0123456789", true},
     {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 "
      "OK\r\ncontent-length: "
      "1\r\n\r\nz",
      false, 0, "z", true},
     {"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", false, 0, "", true},
-    {"HTTP/1.1 200 OK\r\nconnection: keep-alive, Close\r\ncontent-length: 1\r\n\r\nq", false, 0,
-     "q", false},
+    {"HTTP/1.1 200 OK\r\nconnection: keep-alive, Close\r\ncontent-length: 1\r\n\r\nq", false, 0, "q", false},
     {"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nq", false, 0, "q", false},
     {"HTTP/1.1 200 OK\r\n\r\nuntil the end", true, 0, "until the end", false},
     {"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc", true, ERR_CLOSED, "abc", false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", true, ERR_CLOSED, "abc",
-     false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", true, ERR_CLOSED, "abc", false},
     {"HTTP/1.1 200 OK\r\ncontent-le", true, ERR_CLOSED, "", false},
     {"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nqEXTRA", false, 0, "q", false},
-    {"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nq", false, ERR_PROTOCOL, "",
-     false},
+    {"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nq", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\ncontent-length: 1, 1\r\n\r\nq", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\nq", false, ERR_PROTOCOL, "", false},
-    {"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nq", false, ERR_PROTOCOL, "",
-     false},
+    {"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nq", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false,
      ERR_PROTOCOL, "", false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", false, ERR_PROTOCOL,
-     "", false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-     false, ERR_PROTOCOL, "", false},
-    {"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false, ERR_PROTOCOL, "",
-     false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", false, ERR_PROTOCOL, "", false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false,
+     ERR_PROTOCOL, "", false},
+    {"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\na : b\r\n\r\n", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\na: b\r\n\r\n", false, ERR_PROTOCOL, "", false},
@@ -343,14 +336,11 @@ static const struct vector vectors[] = {
     {"ICY 200 OK\r\n\r\n", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\r\n", false, ERR_PROTOCOL, "", false},
     {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-1\r\n", false, ERR_PROTOCOL, "", false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0x3\r\nabc\r\n", false, ERR_PROTOCOL, "",
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0x3\r\nabc\r\n", false, ERR_PROTOCOL, "", false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\nabc\r\n", false, ERR_PROTOCOL, "", false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", false, ERR_PROTOCOL, "abc", false},
+    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", false, ERR_PROTOCOL, "",
      false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\nabc\r\n", false, ERR_PROTOCOL, "",
-     false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", false, ERR_PROTOCOL,
-     "abc", false},
-    {"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", false,
-     ERR_PROTOCOL, "", false},
 };
 
 static void check_vectors(void **state, bool byte_by_byte)
@@ -364,8 +354,7 @@ static void check_vectors(void **state, bool byte_by_byte)
         r->close_after[0] = v->close;
         ask(r, "GET");
         if (r->rc != v->rc || strcmp(r->body.p, v->body) != 0) {
-            fail_msg("vector %zu: rc %s (%s), body \"%s\"", i, err_name(r->rc), r->err.msg,
-                     r->body.p);
+            fail_msg("vector %zu: rc %s (%s), body \"%s\"", i, err_name(r->rc), r->err.msg, r->body.p);
         }
         assert_int_equal(r->ends, 1);
         if (!byte_by_byte || !strstr(v->answer, "EXTRA")) {
@@ -525,8 +514,7 @@ static void a_canceled_operation_says_nothing_more(void **state)
 {
     struct rig *r = *state;
     r->cancel_in_data = true;
-    r->answers[0] =
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    r->answers[0] = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     ask(r, "GET");
     assert_string_equal(r->body.p, "abc");
     assert_int_equal(r->ends, 0);
@@ -557,8 +545,8 @@ static void a_streamed_body_is_chunked(void **state)
     r->answers[0] = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     run(r);
     assert_int_equal(r->rc, 0);
-    assert_non_null(strstr(
-        r->got, "transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n7\r\nsecond!\r\n0\r\n\r\n"));
+    assert_non_null(
+        strstr(r->got, "transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n7\r\nsecond!\r\n0\r\n\r\n"));
     assert_null(strstr(r->got, "content-length"));
 }
 

@@ -64,8 +64,7 @@ static void every_stream_is_the_same_however_it_is_split(void **state)
                 seen_init(&seen);
                 sse_init(&s, 1 << 20);
                 assert_int_equal(sse_feed(&s, str_of(text.p, first), on_event, &seen), 0);
-                assert_int_equal(
-                    sse_feed(&s, str_of(text.p + first, second - first), on_event, &seen), 0);
+                assert_int_equal(sse_feed(&s, str_of(text.p + first, second - first), on_event, &seen), 0);
                 assert_int_equal(sse_feed(&s, str_skip(text, second), on_event, &seen), 0);
                 assert_string_equal(seen.data.p, streams[k].data);
                 assert_int_equal(s.held.n, streams[k].left);

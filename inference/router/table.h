@@ -1,0 +1,57 @@
+/* Which workers there are and which models they serve: an immutable snapshot that the router publishes and each
+ * loop holds a reference to. And the choice of a worker for a request.
+ *
+ * The choice: outstanding tokens for its weight; two candidates picked at random, the less loaded wins; with two
+ * or fewer all are looked at. Candidates serve the model, are READY (when there is none: SUSPECT), have a free slot
+ * and a breaker that lets them, and are not the one excluded (a retry's first worker).
+ * Thread rule: any thread; tables are const once published. */
+#ifndef TIDE_ROUTER_TABLE_H
+#define TIDE_ROUTER_TABLE_H
+
+#include "inference/router/worker.h"
+
+struct model_queue;
+
+struct table_model {
+    char name[MODEL_NAME];
+    struct model_queue *queue; /* borrowed from the router */
+    unsigned *workers;         /* indices of table.workers */
+    unsigned worker_count;
+};
+
+struct worker_table {
+    atomic_uint refs;
+    struct worker **workers; /* references held */
+    unsigned worker_count;
+    struct table_model *models; /* sorted by name */
+    unsigned model_count;
+};
+
+/* models[i]: names that workers[i] serves, model_counts[i] of them. */
+struct worker_table *worker_table_new(struct worker **workers, unsigned count,
+                                      char (*const *models)[MODEL_NAME], const unsigned *model_counts);
+struct worker_table *worker_table_ref(struct worker_table *t);
+void worker_table_unref(struct worker_table *t);
+struct table_model *worker_table_model(const struct worker_table *t, struct str name); /* NULL: unknown */
+
+/* A request's place on a worker, from the choice to worker_grant_end. */
+struct worker_grant {
+    struct worker *worker; /* a reference; NULL: none */
+    int64_t tokens;
+    bool is_probe; /* of the breaker */
+};
+
+enum choose_result {
+    CHOOSE_OK = 0,
+    CHOOSE_BUSY = 1, /* there are healthy workers, all at their slots */
+    CHOOSE_NONE = 2, /* no healthy worker */
+};
+enum choose_result worker_choose(const struct worker_table *t, const struct table_model *m,
+                                 const struct worker *exclude, int64_t tokens, uint64_t now_ms,
+                                 struct worker_grant *out);
+/* The verdict, once; a probe's counts at once, the place is kept. */
+void worker_grant_note(struct worker_grant *g, uint64_t now_ms, enum breaker_result result);
+/* Gives the place back. A probe without a verdict ends without one. */
+void worker_grant_end(struct worker_grant *g, uint64_t now_ms);
+
+#endif

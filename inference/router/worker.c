@@ -1,0 +1,99 @@
+#include "inference/router/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/crypto.h>
+
+#include "base/err.h"
+
+const char *worker_state_name(enum worker_state s)
+{
+    static const char *const names[] = {"pending", "ready", "suspect", "draining", "down"};
+    return names[s];
+}
+
+struct worker *worker_new(const struct worker_conf *conf, struct str api_key, uint32_t id)
+{
+    struct worker *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
+    BUG_ON(!w);
+    memset(w, 0, sizeof *w);
+    snprintf(w->name, sizeof w->name, "%s", conf->name);
+    snprintf(w->target, sizeof w->target, "%s", conf->target);
+    if (api_key.n > 0) {
+        snprintf(w->authorization, sizeof w->authorization, "Bearer " STR_FMT, STR_ARG(api_key));
+    }
+    w->weight = conf->weight ? conf->weight : 100;
+    w->slots = conf->slots;
+    w->id = id;
+    atomic_init(&w->refs, 1);
+    atomic_init(&w->load.health, (uint8_t)WORKER_PENDING);
+    breaker_init(&w->breaker);
+    return w;
+}
+
+struct worker *worker_ref(struct worker *w)
+{
+    atomic_fetch_add_explicit(&w->refs, 1, memory_order_relaxed);
+    return w;
+}
+
+void worker_unref(struct worker *w)
+{
+    if (w && atomic_fetch_sub(&w->refs, 1) == 1) {
+        OPENSSL_cleanse(w->authorization, sizeof w->authorization);
+        free(w);
+    }
+}
+
+enum worker_state worker_state(const struct worker *w)
+{
+    if (atomic_load_explicit(&w->load.draining, memory_order_relaxed)) {
+        return WORKER_DRAINING;
+    }
+    enum worker_state s = (enum worker_state)atomic_load_explicit(&w->load.health, memory_order_relaxed);
+    return s == WORKER_READY && breaker_state(&w->breaker) != BREAKER_CLOSED ? WORKER_SUSPECT : s;
+}
+
+bool worker_has_slot(const struct worker *w)
+{
+    int32_t n = atomic_load_explicit(&w->load.in_flight, memory_order_relaxed);
+    return w->slots == 0 || n < (int32_t)w->slots;
+}
+
+bool worker_try_take(struct worker *w, int64_t tokens)
+{
+    int32_t n = atomic_fetch_add_explicit(&w->load.in_flight, 1, memory_order_relaxed);
+    if (w->slots > 0 && n >= (int32_t)w->slots) {
+        atomic_fetch_sub_explicit(&w->load.in_flight, 1, memory_order_relaxed);
+        return false;
+    }
+    atomic_fetch_add_explicit(&w->load.tokens, tokens, memory_order_relaxed);
+    return true;
+}
+
+void worker_give_back(struct worker *w, int64_t tokens)
+{
+    atomic_fetch_sub_explicit(&w->load.tokens, tokens, memory_order_relaxed);
+    int32_t n = atomic_fetch_sub_explicit(&w->load.in_flight, 1, memory_order_relaxed);
+    BUG_ON(n <= 0);
+}
+
+/* Two loops at once may lose one sample: it is an average. */
+void worker_note_ttft(struct worker *w, uint64_t us)
+{
+    uint32_t new = us < UINT32_MAX / 8 ? (uint32_t)us : UINT32_MAX / 8;
+    uint32_t old = atomic_load_explicit(&w->load.ttft_us, memory_order_relaxed);
+    atomic_store_explicit(&w->load.ttft_us, old ? old - old / 8 + new / 8 : new, memory_order_relaxed);
+}
+
+void worker_note_progress(struct worker *w, uint64_t now_ms)
+{
+    atomic_store_explicit(&w->load.progress_ms, now_ms, memory_order_relaxed);
+}
+
+void worker_suspect(struct worker *w)
+{
+    uint8_t ready = WORKER_READY;
+    atomic_compare_exchange_strong(&w->load.health, &ready, (uint8_t)WORKER_SUSPECT);
+}

@@ -1,0 +1,69 @@
+/* One inference worker as the gateway sees it: where it is, how much it has to do, whether it is well.
+ * Not a connection (origins.h) and not the choice among workers (table.h).
+ *
+ *     PENDING --probe ok, models known--> READY <--probe--> SUSPECT --3 failed probes--> DOWN --probe ok--> READY
+ *     any --operator--> DRAINING (gets nothing new) --operator--> back
+ *
+ * Ownership: reference-counted; tables and grants hold references.
+ * Thread rule: name, target, key, weight and slots are fixed at birth; all else is relaxed atomics, read and
+ * written by every loop. The hot ones share one cache line. */
+#ifndef TIDE_ROUTER_WORKER_H
+#define TIDE_ROUTER_WORKER_H
+
+#include <stdalign.h>
+
+#include "base/metrics.h"
+#include "base/str.h"
+#include "inference/router/breaker.h"
+#include "inference/router/worker_conf.h"
+
+enum { WORKER_NAME = 64, WORKER_TARGET = 256, WORKER_KEY = 256, WORKER_MODELS = 32, MODEL_NAME = 128 };
+
+enum worker_state {
+    WORKER_PENDING = 0, /* never answered a probe */
+    WORKER_READY = 1,
+    WORKER_SUSPECT = 2,  /* a probe or a connection failed lately: used only when nothing better is there */
+    WORKER_DRAINING = 3, /* the operator's wish */
+    WORKER_DOWN = 4,     /* probes fail */
+};
+const char *worker_state_name(enum worker_state s);
+
+struct worker_load {
+    _Atomic int64_t tokens;       /* outstanding: prompt and expected answer of what runs */
+    _Atomic int32_t in_flight;    /* requests */
+    _Atomic uint32_t ttft_us;     /* moving average of time to first token, 0: none yet */
+    _Atomic uint64_t progress_ms; /* monotonic, when it last sent something for a request */
+    _Atomic uint8_t health;       /* enum worker_state, never DRAINING */
+    _Atomic bool draining;
+};
+
+struct worker {
+    alignas(64) struct worker_load load;
+    struct breaker breaker;
+    char name[WORKER_NAME];
+    char target[WORKER_TARGET];
+    char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
+    uint32_t weight, slots;
+    uint32_t id; /* small, unique in the router: index of loops' origins */
+    atomic_uint refs;
+    _Atomic uint64_t requests, failures;
+    struct metric_child *up, *running, *outstanding, *done, *failed,
+        *opened; /* NULL until the router shows it */
+};
+
+/* api_key: the content of conf->api_key_file, or empty. */
+struct worker *worker_new(const struct worker_conf *conf, struct str api_key, uint32_t id);
+struct worker *worker_ref(struct worker *w);
+void worker_unref(struct worker *w);
+
+enum worker_state worker_state(const struct worker *w);
+/* One more request of so many tokens; false when its slots are taken. */
+bool worker_try_take(struct worker *w, int64_t tokens);
+void worker_give_back(struct worker *w, int64_t tokens);
+bool worker_has_slot(const struct worker *w);
+void worker_note_ttft(struct worker *w, uint64_t us);
+void worker_note_progress(struct worker *w, uint64_t now_ms);
+void worker_suspect(
+    struct worker *w); /* a connection failed: READY becomes SUSPECT until a probe says more */
+
+#endif

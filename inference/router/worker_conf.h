@@ -1,0 +1,19 @@
+/* How a worker is configured: one item of `chat.workers`.
+ * Ownership: texts belong to the configuration snapshot; worker_new copies what it keeps.
+ * Thread rule: const. */
+#ifndef TIDE_ROUTER_WORKER_CONF_H
+#define TIDE_ROUTER_WORKER_CONF_H
+
+#include "base/conf.h"
+
+struct worker_conf {
+    const char *name;           /* unique; "w1" */
+    const char *target;         /* host:port or unix:/path */
+    struct conf_strings models; /* what it serves; none: asked at /v1/models */
+    const char *api_key_file;   /* its own key, or NULL */
+    uint32_t weight;            /* share of the load; 100 */
+    uint32_t slots;             /* requests at once; more wait in the queue; 0: no bound */
+};
+extern const struct conf_section worker_conf_section;
+
+#endif
