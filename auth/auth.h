@@ -28,24 +28,25 @@ struct secret_ring;
 
 /* Section `auth` of the configuration; auth_conf.c has names, defaults and ranges. */
 struct auth_config {
-    char *issuer;               /* claim iss, "https://api.example.com/auth/v1" */
-    char *audience;             /* claim aud, "authenticated" */
-    char *key_ring_file;        /* code pepper, look-up, encryption and refresh keys (base/secret.h) */
-    char *signing_key_dir;      /* one file a kid (base/jws.h) */
-    char *state_dir;            /* keeps the last known policy and revocations */
-    char *phone_mode;           /* "strict" or "shape" */
-    uint64_t access_ttl_ms;     /* 1 h, less jitter */
-    uint64_t access_jitter_percent; /* 5: how much earlier a token may end */
-    uint64_t refresh_ttl_ms;    /* 30 d since the last refresh */
-    uint64_t session_max_ms;    /* 180 d since sign-in */
-    uint64_t refresh_grace_ms;  /* 10 s: the parent token still gets its successor */
-    uint64_t outage_grace_ms;   /* 1 h: expired tokens taken on /v1 while PostgreSQL is down */
-    uint64_t otp_ttl_ms;        /* 300 s */
-    uint64_t otp_resend_ms;     /* 60 s between codes to one number */
-    uint64_t otp_tries;         /* 5 a code */
-    uint64_t otp_failures;      /* 20 a number in otp_failure_window_ms */
+    const char *issuer;             /* claim iss, "https://api.example.com/auth/v1" */
+    const char *audience;           /* claim aud, "authenticated" */
+    const char *key_ring_file;      /* pepper, look-up, encryption and token keys (base/secret.h) */
+    const char *signing_keys;       /* folder of KID.pem (base/jws.h) */
+    const char *signing_kid;        /* the one that signs; NULL: the only private one */
+    const char *state_dir;          /* keeps the last known policy and ended sessions */
+    enum phone_mode phone_mode;     /* how mainland numbers are checked */
+    uint64_t access_ttl_ms;         /* 1 h, less jitter */
+    uint64_t access_jitter_percent; /* 5: by how much a token may end earlier */
+    uint64_t refresh_ttl_ms;        /* 30 d since the last refresh */
+    uint64_t session_max_ms;        /* 180 d since sign-in */
+    uint64_t refresh_grace_ms;      /* 10 s: the parent token still gets its successor */
+    uint64_t outage_grace_ms;       /* 1 h: expired tokens taken on /v1 while PostgreSQL is down */
+    uint64_t otp_ttl_ms;            /* 300 s */
+    uint64_t otp_resend_ms;         /* 60 s between codes to one number */
+    uint64_t otp_tries;             /* 5 a code */
+    uint64_t otp_failures;          /* 20 a number in otp_failure_window_ms */
     uint64_t otp_failure_window_ms; /* 24 h */
-    uint64_t job_deadline_ms;   /* 5 s for one database job */
+    uint64_t job_ms;                /* 5 s for one database job */
 };
 extern const struct conf_section auth_conf_section;
 
@@ -60,16 +61,19 @@ struct auth_message {
 
 /* What the gateway does for this room. */
 struct auth_ports {
-    /* Takes one from the rules of that name (for address, /64 and device of the call's request). done is called
-     * on the loop, once, unless the call is canceled; when not admitted the port has replied already. */
-    void (*check_limit)(struct auth_call *call, const char *rules, void (*done)(struct auth_call *, bool admitted));
-    /* Hands the message to the provider. done(arg, rc) on `loop`, exactly once: 0 accepted, ERR_TIMEOUT,
+    /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (a
+     * keyed hash, never the number itself). done is called once, on the loop, unless the call is canceled; when
+     * not admitted the port has answered. */
+    void (*check_limit)(struct auth_call *call, const char *event, struct str phone, struct str prefix,
+                        void (*done)(struct auth_call *call, bool is_admitted));
+    void (*give_back)(struct auth_call *call); /* what check_limit took: nothing was sent */
+    /* Hands the message to the provider. done(arg, rc) on the loop that asked, exactly once: 0 accepted, ERR_TIMEOUT,
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
-    void (*send_message)(void *ports_arg, struct loop *loop, const struct auth_message *m,
-                         void (*done)(void *arg, int rc), void *arg);
+    void (*send_message)(void *ports_arg, const struct auth_message *m, void (*done)(void *arg, int rc),
+                         void *arg);
     void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
-    /* This session (or all of this user's, when session is NULL) ended: drop cached tokens and streams here now. */
-    void (*session_ended)(void *ports_arg, struct loop *loop, const struct uuid *user, const struct uuid *session);
+    /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */
+    void (*session_ended)(void *loop_arg, const struct uuid *session);
     void *arg;
 };
 
@@ -78,15 +82,18 @@ struct auth_loop {
     const struct auth_ports *ports;  /* borrowed */
     struct pg_pool *pg;              /* borrowed; NULL: no database, everything answers 503 */
     struct secret_ring *secrets;     /* borrowed */
-    struct jws_keys *keys;           /* borrowed: signs and publishes */
+    const struct jws_keys *keys;     /* borrowed: signs and publishes */
     struct policy *policy;           /* a reference; NULL until the first is known: sign-up answers 503 */
-    struct revoked *revoked;         /* owned: sessions ended within the life of an access token */
+    struct revoked *revoked;         /* owned: sessions ended while an access token may still live */
+    void *arg;                       /* the gateway's own, for session_ended */
 };
 
 void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports, struct pg_pool *pg,
-                    struct secret_ring *secrets, struct jws_keys *keys);
+                    struct secret_ring *secrets, const struct jws_keys *keys);
 void auth_loop_clear(struct auth_loop *al);
-void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes its own reference */
+void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference; older ones are ignored */
+/* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */
+void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s);
 
 /* One request. The gateway fills all but the last group. */
 struct auth_call {
@@ -117,17 +124,7 @@ void auth_http_refuse(struct auth_call *call);   /* paths of GoTrue that are not
 /* The client is gone or the deadline passed: nothing of the call is called or answered any more. */
 void auth_call_cancel(struct auth_call *call);
 
-/* What limits count for a request to otp or verify, before its handler runs. False when the body names no
- * readable number (the handler will say why). Numbers go to Redis only as keyed hashes. */
-struct auth_keys {
-    char phone[33];                   /* hex of a keyed hash of the number */
-    char prefix[PHONE_E164_MAX + 1];  /* "+8613800" */
-    char country[3];                  /* "CN" */
-};
-bool auth_keys_of(struct auth_loop *al, const struct auth_config *conf, struct arena *a, struct str body,
-                  struct auth_keys *out);
-
-/* Is this verified token's session (or its user's whole set) ended? Asked at every use of a token. */
+/* Has this verified token's session ended? Asked at every use of a token. */
 bool auth_is_revoked(const struct auth_loop *al, const struct jws_claims *who);
 
 #endif
