@@ -12,16 +12,11 @@
 #ifndef TIDE_AUTH_PHONE_H
 #define TIDE_AUTH_PHONE_H
 
+#include "auth/phone_types.h"
 #include "base/err.h"
 #include "base/str.h"
 
 enum { PHONE_E164_MAX = 16, PHONE_TEXT_MAX = 64, PHONE_PREFIX_DIGITS = 5 };
-
-enum phone_type {
-    PHONE_TYPE_MOBILE = 0,
-    PHONE_TYPE_FIXED_OR_MOBILE = 1, /* countries whose ranges do not tell (North America) */
-    PHONE_TYPE_VOIP = 2,
-};
 
 enum phone_mode {
     PHONE_MODE_STRICT = 0, /* mainland numbers: the ranges of cn_ranges.c */
