@@ -32,7 +32,7 @@ enum { GCRA_NEVER = -1 }; /* retry time of a cost that exceeds the burst */
 
 /* false when a number is out of range (zero, or tau past 400 days). debt in units. */
 bool gcra_init(struct gcra *g, uint64_t limit, uint64_t period_us, uint64_t burst, uint64_t debt);
-int64_t gcra_inc_us(const struct gcra *g, uint64_t cost); /* saturates at INT64_MAX / 4 */
+int64_t gcra_inc_us(const struct gcra *g, uint64_t cost); /* saturates at 4e15 */
 
 /* From the distance d of a request with increment inc: */
 static inline bool gcra_allows(const struct gcra *g, int64_t d_us)
