@@ -56,9 +56,8 @@ struct redis {
     int fd; /* -1 when there is none */
     struct event read_event;
     struct event write_event;
-    struct loop_task flush; /* at the end of the turn */
-    struct loop_timer
-        timer; /* DOWN: next attempt; CONNECTING, GREETING: give up; READY: oldest slot */
+    struct loop_task flush;  /* at the end of the turn */
+    struct loop_timer timer; /* DOWN: next attempt; CONNECTING, GREETING: give up; READY: oldest slot */
     struct buf out;
     struct redis_reader *reader;
     uint32_t backoff_ms;
@@ -136,8 +135,7 @@ static int slot_push(struct redis *r, enum slot_kind kind, struct redis_op *op, 
     return 0;
 }
 
-static int slot_push_argv(struct redis *r, enum slot_kind kind, unsigned argc,
-                          const struct str *argv)
+static int slot_push_argv(struct redis *r, enum slot_kind kind, unsigned argc, const struct str *argv)
 {
     struct buf resp;
     buf_init(&resp, r->conf.max_output_bytes);
@@ -245,8 +243,7 @@ static void redis_down(struct redis *r)
     r->state = REDIS_STATE_DOWN;
     uint32_t half = r->backoff_ms / 2;
     loop_timer_arm(&r->timer, half + id_random_below(half + 1));
-    r->backoff_ms =
-        r->backoff_ms * 2 < r->conf.backoff_max_ms ? r->backoff_ms * 2 : r->conf.backoff_max_ms;
+    r->backoff_ms = r->backoff_ms * 2 < r->conf.backoff_max_ms ? r->backoff_ms * 2 : r->conf.backoff_max_ms;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -297,7 +294,9 @@ int redis_send(struct redis *r, struct redis_op *op, struct str resp, struct red
                redis_cb cb, void *arg)
 {
     int rc = ERR_UNAVAILABLE;
-    *op = (struct redis_op){.cb = cb, .arg = arg, .script = script, .command = resp};
+    if (op) {
+        *op = (struct redis_op){.cb = cb, .arg = arg, .script = script, .command = resp};
+    }
     if (redis_is_ready(r)) {
         rc = slot_push(r, SLOT_OP, op, resp);
     }
@@ -307,14 +306,16 @@ int redis_send(struct redis *r, struct redis_op *op, struct str resp, struct red
     return rc;
 }
 
-int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const struct str *argv,
-                  redis_cb cb, void *arg)
+int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const struct str *argv, redis_cb cb,
+                  void *arg)
 {
     struct buf resp;
     buf_init(&resp, r->conf.max_output_bytes);
     redis_format(&resp, argc, argv);
     int rc = resp.overflowed ? ERR_AGAIN : redis_send(r, op, buf_str(&resp), NULL, cb, arg);
-    op->command = (struct str){"", 0};
+    if (op) {
+        op->command = (struct str){"", 0};
+    }
     buf_clear(&resp);
     return rc;
 }
@@ -405,8 +406,7 @@ static void on_op_reply(struct redis *r, const struct slot *s, const struct redi
 {
     int rc = 0;
     if (reply->type == REDIS_TYPE_ERROR) {
-        if (s->op && s->op->script && str_starts(reply->text, STR("NOSCRIPT")) &&
-            op_replay(r, s->op)) {
+        if (s->op && s->op->script && str_starts(reply->text, STR("NOSCRIPT")) && op_replay(r, s->op)) {
             return;
         }
         rc = reply_is_refusal(reply->text) ? ERR_UNAVAILABLE : ERR_INVALID;
@@ -538,8 +538,7 @@ static void on_timer(void *arg)
     }
     uint64_t now_us = clock_mono_us();
     slots_expire(r, now_us);
-    if (r->head != r->unsent &&
-        slot_at(r, r->head)->sent_us + r->conf.stall_ms * 1000ull <= now_us) {
+    if (r->head != r->unsent && slot_at(r, r->head)->sent_us + r->conf.stall_ms * 1000ull <= now_us) {
         redis_drop(r, "no answer");
         return;
     }

@@ -100,14 +100,13 @@ struct redis *redis_new(struct loop *loop, const struct redis_conf *conf, const 
                         struct redis_script *const *scripts, unsigned script_count);
 void redis_free(struct redis *r); /* pending ops are called with ERR_CANCELED */
 
-/* 0: cb will be called, exactly once, later. Otherwise it never will be: ERR_UNAVAILABLE (down,
- * breaker), ERR_AGAIN (max_pending or max_output_bytes). */
+/* 0: cb will be called, exactly once, later. Otherwise it never will be: ERR_UNAVAILABLE (down, breaker),
+ * ERR_AGAIN (max_pending or max_output_bytes). op NULL: fire and forget, nothing is called or replayed. */
 int redis_send(struct redis *r, struct redis_op *op, struct str resp, struct redis_script *script,
                redis_cb cb, void *arg) TIDE_CHECK;
-int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const struct str *argv,
-                  redis_cb cb, void *arg) TIDE_CHECK; /* formats argv; never replayed */
-void redis_cancel(
-    struct redis_op *op); /* the callback will not run; the command may still have its effect */
+int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const struct str *argv, redis_cb cb,
+                  void *arg) TIDE_CHECK; /* formats argv; never replayed */
+void redis_cancel(struct redis_op *op); /* the callback will not run; the command may still have its effect */
 
 /* One command in RESP: appended to out. */
 struct buf;

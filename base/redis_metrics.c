@@ -12,10 +12,10 @@ static struct metric connections =
     METRIC_GAUGE_L("tidegate_redis_connections", "Redis connections ready for commands.", "role");
 static struct metric connects =
     METRIC_COUNTER_L("tidegate_redis_connects_total", "Redis connections made.", "role");
-static struct metric breaker_opened = METRIC_COUNTER_L("tidegate_redis_breaker_opened_total",
-                                                       "Times a Redis breaker opened.", "role");
-static struct metric script_loads = METRIC_COUNTER_L(
-    "tidegate_redis_script_loads_total", "Scripts loaded again after Redis forgot them.", "role");
+static struct metric breaker_opened =
+    METRIC_COUNTER_L("tidegate_redis_breaker_opened_total", "Times a Redis breaker opened.", "role");
+static struct metric script_loads = METRIC_COUNTER_L("tidegate_redis_script_loads_total",
+                                                     "Scripts loaded again after Redis forgot them.", "role");
 
 void redis_metrics_init(struct redis_metrics *m, const char *role)
 {

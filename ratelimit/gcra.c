@@ -4,9 +4,9 @@
 
 typedef unsigned __int128 u128;
 
-static const uint64_t UNITS_MAX = 1000000000000ull;          /* limit, burst, cost */
-static const int64_t SPAN_MAX_US = 400ll * 86400 * 1000000;  /* period, tau, cap: far below Lua's 2^53 */
-static const int64_t INC_MAX_US = 4000000000000000ll;        /* "never": above any tau, below 2^53 */
+static const uint64_t UNITS_MAX = 1000000000000ull;         /* limit, burst, cost */
+static const int64_t SPAN_MAX_US = 400ll * 86400 * 1000000; /* period, tau, cap: far below Lua's 2^53 */
+static const int64_t INC_MAX_US = 4000000000000000ll;       /* "never": above any tau, below 2^53 */
 
 bool gcra_init(struct gcra *g, uint64_t limit, uint64_t period_us, uint64_t burst, uint64_t debt)
 {

@@ -39,8 +39,7 @@ static inline bool gcra_allows(const struct gcra *g, int64_t d_us)
 {
     return d_us <= g->tau_us;
 }
-uint64_t gcra_remaining(const struct gcra *g,
-                        int64_t used_us); /* units left when used_us of tau are taken */
+uint64_t gcra_remaining(const struct gcra *g, int64_t used_us); /* units left when used_us of tau are taken */
 int64_t gcra_retry_us(const struct gcra *g, int64_t d_us,
                       int64_t inc_us); /* 0: now; -1: cost exceeds the burst */
 

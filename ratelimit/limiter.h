@@ -11,9 +11,9 @@
  * When the ledger is another server than the limits, two scripts run in parallel and a denial by
  * one gives back what the other took: over-denial is possible, over-admission is not.
  * Time: Redis TIME inside the script; the deny cache and the fallback use the monotonic clock.
- * Ownership: struct limit_check is embedded in the caller's object (usually on the request's arena)
- * and lives until its callback has begun, limiter_check said it is decided, or limiter_cancel
- * returned. It holds a reference to the rules.
+ * Ownership: struct limit_check is embedded in the caller's object (usually on the request's arena) and lives
+ * until limiter_forget. The rules must outlive it: the caller holds a reference to them (a request: through
+ * its configuration).
  * Thread rule: a limiter belongs to its loop; the shared half to any thread. */
 #ifndef TIDE_RATELIMIT_LIMITER_H
 #define TIDE_RATELIMIT_LIMITER_H
@@ -32,34 +32,28 @@ struct limiter_conf {
     uint32_t local_entries; /* of the fallback table; 262144 */
     uint32_t deny_entries;  /* of the deny cache; 262144 */
     uint32_t deny_max_ms;   /* longest stay in the deny cache; 1000 */
-    uint32_t heartbeat_ms;  /* how often a gateway says that it lives; 3000; three missed ones end
-                               its share */
+    uint32_t heartbeat_ms;  /* how often a gateway says that it lives, a third of its life; 3000 */
     uint8_t hash_key[16];   /* the same on all gateways; a secret */
 };
 extern const struct limiter_conf limiter_conf_default;
 
 struct limiter_shared *limiter_shared_new(const struct limiter_conf *conf, const char *instance);
-void limiter_shared_free(struct limiter_shared *s); /* after all limiters */
-unsigned limiter_gateways(
-    const struct limiter_shared *s); /* live gateways that share Redis, at least 1 */
+void limiter_shared_free(struct limiter_shared *s);        /* after all limiters */
+unsigned limiter_gateways(const struct limiter_shared *s); /* live gateways that share Redis, at least 1 */
 
 /* The scripts that a connection given to limiter_new has to know (redis_new). */
 struct redis_script *const *limiter_scripts(unsigned *count);
-/* connections by role, borrowed; both roles may be the same one, NULL: that role is always away.
- * beats: this limiter sends the process's heartbeat (one does). */
-struct limiter *limiter_new(struct loop *loop, struct limiter_shared *s, struct limit_rules *rules,
+/* connections by role, borrowed; both roles may be the same one; NULL: that role is always away. beats: this
+ * limiter sends the process's heartbeat (one does). */
+struct limiter *limiter_new(struct loop *loop, struct limiter_shared *s,
                             struct redis *const roles[LIMIT_ROLES], bool beats);
 void limiter_free(struct limiter *l); /* no check may be pending */
-void limiter_set_rules(struct limiter *l,
-                       struct limit_rules *rules); /* takes a reference of its own */
-const struct limit_rules *limiter_rules(const struct limiter *l);
 
-/* Who and what is counted. Empty texts and an all-zero address: no value. Read only during
- * limiter_check. */
+/* Who and what is counted. Empty texts and an all-zero address: no value. Read only during limiter_check. */
 struct limit_subject {
     struct addr address;
     struct str by[LIMIT_DIMENSIONS]; /* of the others, by enum limit_dimension */
-    uint64_t tokens; /* estimate for rules that count tokens; 0: such rules do not apply */
+    uint64_t tokens;                 /* estimate for rules that count tokens; 0: such rules do not apply */
 };
 
 struct limit_key_state {
@@ -75,22 +69,29 @@ struct limit_key_state {
 struct limit_check;
 typedef void (*limit_cb)(void *arg, struct limit_check *c);
 
+/* One script call: the keys of one role. */
+struct limit_call {
+    struct redis_op op;
+    struct limit_check *check;
+    uint8_t keys[LIMIT_AT_MAX]; /* indexes of check->keys, enforced ones first */
+    unsigned count;
+};
+
 struct limit_check {
-    struct limiter *limiter;   /* NULL when not in use */
-    struct limit_rules *rules; /* a reference, dropped by limiter_forget */
+    struct limiter *limiter; /* NULL when not in use */
     struct limit_key_state keys[LIMIT_AT_MAX];
     unsigned count;
     limit_cb cb;
     void *arg;
-    struct redis_op ops[LIMIT_ROLES];
-    unsigned waiting; /* scripts without an answer */
+    struct limit_call calls[LIMIT_ROLES]; /* scripts on their way */
+    unsigned waiting;                     /* of them without an answer */
     /* The verdict. */
     bool denied;
     bool closed;   /* denied because Redis is away and a rule says closed */
     bool cached;   /* denied by the deny cache */
     bool fallback; /* decided without Redis, at least in part */
-    const struct limit_rule
-        *binding; /* the rule that denied, or the one with least left; NULL: no rule applied */
+    /* The rule that denied, or the one with least left; NULL: no rule applied. */
+    const struct limit_rule *binding;
     uint64_t remaining; /* units left under binding */
     int64_t retry_us;   /* denied: when it may pass; -1: never with this cost */
     int64_t reset_us;   /* until binding is full again */
@@ -103,10 +104,9 @@ bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_
 /* Only the deny cache, only what the subject already says: true when denied (verdict filled). */
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                             const struct limit_subject *subject);
-void limiter_cancel(
-    struct limit_check *c); /* nothing is called any more; what was taken stays taken */
-/* After the work: rules that count tokens are corrected from the estimate to what was used. Fire
- * and forget. */
+/* Ends the check in whatever state: cb is not called any more, what was taken stays taken. Callable twice. */
+void limiter_forget(struct limit_check *c);
+/* After the work: rules that count tokens are corrected from the estimate to what was used. */
 void limiter_settle(struct limit_check *c, uint64_t used_tokens);
 void limiter_give_back(struct limit_check *c); /* all that it took: the work was not done */
 

@@ -2,19 +2,23 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/err.h"
 
-enum { WAYS = 4, STRIPES = 256, LEAST_ENTRIES = 1024 };
+enum { WAYS = 5, STRIPES = 256, LEAST_BUCKETS = 256 };
 
 struct entry {
-    uint64_t tag;  /* the key's hi, never 0 while in use */
-    int64_t t_us;  /* TAT, or the end of a block; 0: free */
+    uint64_t tag;     /* the key's hi, never 0 while in use */
+    int64_t t_us;     /* TAT, or when the block must be asked again; 0: free */
+    int64_t retry_us; /* of a block: when the key may pass */
 };
 
 struct bucket {
     struct entry ways[WAYS];
-} __attribute__((aligned(64)));
+    uint64_t pad;
+};
+_Static_assert(sizeof(struct bucket) == 128, "two cache lines");
 
 struct stripe {
     pthread_mutex_t lock;
@@ -26,19 +30,23 @@ struct local_table {
     struct stripe stripes[STRIPES];
 };
 
+static size_t table_bytes(const struct local_table *t)
+{
+    return (t->mask + 1) * sizeof(struct bucket);
+}
+
 struct local_table *local_table_new(uint32_t entries)
 {
-    uint64_t n = LEAST_ENTRIES;
-    while (n < entries) {
-        n *= 2;
+    uint64_t buckets = LEAST_BUCKETS;
+    while (buckets * WAYS < entries) {
+        buckets *= 2;
     }
     struct local_table *t = aligned_alloc(64, sizeof(*t));
     BUG_ON(!t);
-    /* calloc, so that pages nobody uses cost nothing; buckets start on a line of their own by chance only,
-     * which costs speed, not correctness. */
-    t->buckets = calloc(n / WAYS, sizeof(struct bucket));
-    BUG_ON(!t->buckets);
-    t->mask = n / WAYS - 1;
+    t->mask = buckets - 1;
+    /* Whole zero pages that cost nothing before they are used. */
+    t->buckets = mmap(NULL, table_bytes(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    BUG_ON(t->buckets == MAP_FAILED);
     for (int i = 0; i < STRIPES; i++) {
         pthread_mutex_init(&t->stripes[i].lock, NULL);
     }
@@ -53,7 +61,7 @@ void local_table_free(struct local_table *t)
     for (int i = 0; i < STRIPES; i++) {
         pthread_mutex_destroy(&t->stripes[i].lock);
     }
-    free(t->buckets);
+    munmap(t->buckets, table_bytes(t));
     free(t);
 }
 
@@ -126,25 +134,28 @@ int64_t local_take(struct local_table *t, struct limit_key key, const struct gcr
     return gcra_retry_us(&share, d, inc);
 }
 
-void local_give_back(struct local_table *t, struct limit_key key, int64_t inc_us, unsigned shares,
-                     int64_t now_us)
+void local_settle(struct local_table *t, struct limit_key key, const struct gcra *g, int64_t inc_us,
+                  unsigned shares, int64_t now_us)
 {
     pthread_mutex_t *lock = NULL;
     struct entry *e = entry_find(bucket_lock(t, key, &lock), key);
-    if (e && e->t_us > now_us) {
-        e->t_us -= inc_us * (shares > 0 ? (int64_t)shares : 1);
+    if (e) {
+        int64_t at = (e->t_us > now_us ? e->t_us : now_us) + inc_us * (shares > 0 ? (int64_t)shares : 1);
+        e->t_us = at < now_us + g->cap_us ? at : now_us + g->cap_us;
     }
     pthread_mutex_unlock(lock);
 }
 
-void local_block(struct local_table *t, struct limit_key key, int64_t until_us, int64_t now_us)
+void local_block(struct local_table *t, struct limit_key key, int64_t retry_us, int64_t valid_us,
+                 int64_t now_us)
 {
-    if (until_us <= now_us) {
+    if (valid_us <= 0) {
         return;
     }
     pthread_mutex_t *lock = NULL;
     struct entry *e = entry_make(bucket_lock(t, key, &lock), key);
-    e->t_us = until_us;
+    e->t_us = now_us + valid_us;
+    e->retry_us = now_us + retry_us;
     pthread_mutex_unlock(lock);
 }
 
@@ -152,7 +163,7 @@ int64_t local_blocked_us(struct local_table *t, struct limit_key key, int64_t no
 {
     pthread_mutex_t *lock = NULL;
     const struct entry *e = entry_find(bucket_lock(t, key, &lock), key);
-    int64_t left = e ? e->t_us - now_us : 0;
+    int64_t left = e && e->t_us > now_us ? e->retry_us - now_us : 0;
     pthread_mutex_unlock(lock);
-    return left > 0 ? left : 0;
+    return left;
 }

@@ -28,8 +28,7 @@ enum limit_dimension {
     LIMIT_BY_PHONE_PREFIX = 3, /* "phone_prefix": country code and the first digits */
     LIMIT_BY_ACCOUNT = 4,      /* "account": the verified token's subject */
     LIMIT_BY_APIKEY = 5,       /* "apikey" */
-    LIMIT_BY_ROUTE =
-        6, /* "route": one bucket a route, in composites or alone for all clients together */
+    LIMIT_BY_ROUTE = 6, /* "route": one bucket a route, in composites or alone for all clients together */
     LIMIT_DIMENSIONS = 7,
 };
 const char *limit_dimension_name(enum limit_dimension d);
@@ -53,10 +52,9 @@ struct limit_row {
     const char *on_error; /* local (default) | open | closed */
     const char *role;     /* limits (default) | ledger */
     const char *unit;     /* requests (default) | tokens: reserved as estimated, settled after */
-    const char
-        *address; /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
-    bool shadow;  /* counted and reported, never enforced */
-    const char *where; /* "file:line" for error texts, or NULL */
+    const char *address;  /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
+    bool shadow;          /* counted and reported, never enforced */
+    const char *where;    /* "file:line" for error texts, or NULL */
 };
 
 enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 16 };
@@ -80,10 +78,13 @@ struct limit_rule {
     enum limit_role role;
     enum limit_unit unit;
     struct gcra gcra;
-    int64_t inc_us;  /* of one unit */
-    char args[96];   /* RESP of the script's three arguments for a cost of one unit */
-    uint8_t args_n;  /* bytes of it */
-    char policy[96]; /* item of RateLimit-Policy: "name";q=..;w=.. */
+    int64_t inc_us;     /* of one unit */
+    char key_head[64];  /* RESP of a key up to its hash: "$40\r\nrl:name:" */
+    char args[96];      /* RESP of the script's three arguments for a cost of one unit */
+    uint8_t key_head_n; /* bytes of it */
+    uint8_t args_n;     /* bytes of it */
+    uint8_t args_inc_n; /* bytes of the first of them */
+    char policy[96];    /* item of RateLimit-Policy: "name";q=..;w=.. */
     struct metric_child *outcomes[LIMIT_OUTCOMES]; /* tidegate_limits_decisions_total */
 };
 
@@ -102,6 +103,8 @@ const struct limit_set *limit_rules_at(const struct limit_rules *r, struct str r
 const struct limit_set *limit_rules_at_event(const struct limit_rules *r, struct str event);
 unsigned limit_rules_count(const struct limit_rules *r);
 const struct limit_rule *limit_rules_get(const struct limit_rules *r, unsigned i);
+/* Routes and events that rows name, for a check against those that exist; NULL past the last. */
+const char *limit_rules_point(const struct limit_rules *r, unsigned i);
 
 /* What is shipped: sensible numbers for every room (rules_default.c). */
 extern const struct limit_row limit_rows_default[];

@@ -1,0 +1,98 @@
+#include "ratelimit/limiter_command.h"
+
+#include <stdio.h>
+
+#include "ratelimit/scripts.h"
+
+/* Bytes of a command: its fixed part, and each key with its arguments (limit_rule.key_head, hash, args). */
+enum { HEAD_MAX = 128, HASH_HEX = 32, NUMBER_MAX = 32 };
+
+static char *put(char *p, const void *bytes, size_t n)
+{
+    memcpy(p, bytes, n);
+    return p + n;
+}
+
+#define PUT(p, literal) put((p), (literal), sizeof(literal) - 1)
+
+/* 0..99 as digits: all that a command of at most LIMIT_AT_MAX keys counts. */
+static char *put_digits(char *p, unsigned v)
+{
+    if (v >= 10) {
+        *p++ = (char)('0' + v / 10);
+    }
+    *p++ = (char)('0' + v % 10);
+    return p;
+}
+
+static char *put_small(char *p, unsigned v)
+{
+    p = v >= 10 ? PUT(p, "$2\r\n") : PUT(p, "$1\r\n");
+    return PUT(put_digits(p, v), "\r\n");
+}
+
+static char *put_number(char *p, int64_t v)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof(digits), "%lld", (long long)v);
+    return p + snprintf(p, NUMBER_MAX, "$%d\r\n%s\r\n", n, digits);
+}
+
+static char *put_key(char *p, const struct limit_key_state *k)
+{
+    char hex[HASH_HEX + 1];
+    str_hex_encode((const uint8_t *)&k->key, sizeof(k->key), hex);
+    return PUT(put(put(p, k->rule->key_head, k->rule->key_head_n), hex, HASH_HEX), "\r\n");
+}
+
+static char *put_args(char *p, const struct limit_key_state *k)
+{
+    const struct limit_rule *rule = k->rule;
+    if (k->inc_us == rule->inc_us) {
+        return put(p, rule->args, rule->args_n);
+    }
+    p = put_number(p, k->inc_us);
+    return put(p, rule->args + rule->args_inc_n, rule->args_n - rule->args_inc_n);
+}
+
+struct str limiter_command_take(const struct limit_call *call, struct arena *arena)
+{
+    const struct limit_key_state *keys = call->check->keys;
+    size_t room = HEAD_MAX;
+    unsigned enforced = 0;
+    for (unsigned i = 0; i < call->count; i++) {
+        const struct limit_rule *rule = keys[call->keys[i]].rule;
+        room += rule->key_head_n + HASH_HEX + NUMBER_MAX + rule->args_n;
+        enforced += !rule->shadow;
+    }
+    char *start = arena_alloc(arena, room);
+    char *p = PUT(start, "*");
+    p = PUT(put_digits(p, 4 + 4 * call->count), "\r\n$7\r\nEVALSHA\r\n$40\r\n");
+    p = PUT(put(p, limit_script_take.sha, 40), "\r\n");
+    p = put_small(p, call->count);
+    for (unsigned i = 0; i < call->count; i++) {
+        p = put_key(p, &keys[call->keys[i]]);
+    }
+    p = put_small(p, enforced);
+    for (unsigned i = 0; i < call->count; i++) {
+        p = put_args(p, &keys[call->keys[i]]);
+    }
+    BUG_ON((size_t)(p - start) > room);
+    return str_of(start, (size_t)(p - start));
+}
+
+void limiter_command_settle(struct redis *redis, const struct limit_key_state *k, int64_t inc_us)
+{
+    char hex[HASH_HEX + 1];
+    char key[LIMIT_NAME_MAX + HASH_HEX + 8];
+    char inc[24];
+    char cap[24];
+    str_hex_encode((const uint8_t *)&k->key, sizeof(k->key), hex);
+    snprintf(key, sizeof(key), "rl:%s:%s", k->rule->name, hex);
+    snprintf(inc, sizeof(inc), "%lld", (long long)inc_us);
+    snprintf(cap, sizeof(cap), "%lld", (long long)k->rule->gcra.cap_us);
+    struct str argv[] = {STR("EVAL"),  limit_script_settle.source, STR("1"), str_from(key), str_from(inc),
+                         str_from(cap)};
+    int rc = redis_command(redis, NULL, 6, argv, NULL, NULL);
+    (void)rc; /* away: the key ends by itself */
+}

@@ -1,0 +1,19 @@
+/* The Lua that decides inside Redis, where one clock and one thread make it exact. See scripts.c.
+ * Thread rule: limit_scripts_init once, before threads; then only read. */
+#ifndef TIDE_RATELIMIT_SCRIPTS_H
+#define TIDE_RATELIMIT_SCRIPTS_H
+
+#include "base/redis.h"
+
+/* KEYS: one a rule, enforced ones first. ARGV: how many are enforced; then inc, tau, cap of each key (us).
+ * Answer: 1 or 0 (allowed), then each key's distance in us. Allowed: every key that itself allows is charged.
+ * Denied: nothing is written. */
+extern struct redis_script limit_script_take;
+/* KEYS as above. ARGV: inc, cap of each key; inc may be negative (refund). Always done. Answer: 1. */
+extern struct redis_script limit_script_settle;
+/* KEYS: the hash of gateways. ARGV: this gateway's name, its life in ms. Answer: how many live. */
+extern struct redis_script limit_script_beat;
+
+void limit_scripts_init(void);
+
+#endif
