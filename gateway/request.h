@@ -31,6 +31,8 @@ struct jws_claims;
 struct limit_ticket;
 struct request;
 
+enum { REQUEST_DEVICE_MAX = 128 }; /* bytes of x-device-id that count */
+
 enum request_state {
     REQUEST_BEGUN = 0,
     REQUEST_IDENTIFYING = 1,
@@ -66,6 +68,7 @@ struct route {
     bool outage_grace;         /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
     void (*prepare)(struct request *r); /* body whole, before limits: r->model, limits_set_tokens; never
                                            replies (handle does that); NULL: nothing to do */
+    bool own_deadlines;        /* the handler's waits have their own; else http.handle_ms ends the request */
     void (*handle)(struct request *r);
     const void *arg;           /* the handler's own (a proxy row's upstream group) */
 };
@@ -85,6 +88,8 @@ struct request {
     struct limit_ticket *ticket;       /* what was reserved (gateway/limits.h); NULL: nothing */
     void (*cancel)(struct request *r); /* see above; NULL: nothing to drop */
     void *handler;                     /* the handler's own state, on the arena */
+    struct request_ref *ref;           /* made by request_ref_new; NULL: nobody holds one */
+    struct loop_timer deadline;        /* armed while a handler without own deadlines works */
     const char *model;                 /* for the access log and metrics; NULL when none */
     const char *worker;                /* likewise */
     int64_t prompt_tokens;             /* for settling and the access log; -1 unknown */

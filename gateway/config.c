@@ -1,0 +1,170 @@
+#include "gateway/config.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "gateway/routes.h"
+#include "gateway/route_rows.h"
+
+static atomic_ullong loads;
+
+static void clear_issuers(struct gateway_config *c)
+{
+    for (unsigned i = 0; i < c->verifier.n; i++) {
+        jws_keys_clear(&c->issuers[i].keys);
+    }
+    free(c->issuers);
+}
+
+static void config_free(struct gateway_config *c)
+{
+    route_table_free(c->routes);
+    if (c->tls != NULL) {
+        tls_set_unref(c->tls);
+    }
+    clear_issuers(c);
+    if (c->secrets != NULL) {
+        secret_ring_unref(c->secrets);
+    }
+    if (c->file != NULL) {
+        conf_unref(c->file);
+    }
+    free(c);
+}
+
+const struct gateway_config *config_ref(const struct gateway_config *c)
+{
+    struct gateway_config *m = (struct gateway_config *)(uintptr_t)c;
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void config_unref(const struct gateway_config *c)
+{
+    struct gateway_config *m = (struct gateway_config *)(uintptr_t)c;
+    if (atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
+        config_free(m);
+    }
+}
+
+static int add_issuer(struct gateway_config *c, const struct jws_issuer *row, const char *keys,
+                      struct err *err)
+{
+    struct jws_issuer *to = &c->issuers[c->verifier.n];
+    *to = *row;
+    int rc = jws_keys_load(keys, &to->keys, err);
+    if (rc == 0) {
+        c->verifier.n++;
+    }
+    return rc;
+}
+
+static int load_issuers(struct gateway_config *c, struct err *err)
+{
+    const struct auth_config *auth = c->set->auth;
+    const struct issuer_row *rows = c->set->issuers.items;
+    int rc = 0;
+    c->issuers = calloc(c->set->issuers.n + 1, sizeof *c->issuers);
+    BUG_ON(c->issuers == NULL);
+    c->verifier = (struct jws_verifier){.issuers = c->issuers, .leeway_s = 5};
+    if (auth != NULL) {
+        c->has_own_issuer = true;
+        rc = add_issuer(
+            c, &(struct jws_issuer){.iss = auth->issuer, .aud = auth->audience, .needs_session = true},
+            auth->signing_keys, err);
+    }
+    for (unsigned i = 0; i < c->set->issuers.n && rc == 0; i++) {
+        rc = add_issuer(c,
+                        &(struct jws_issuer){.iss = rows[i].issuer,
+                                             .aud = rows[i].audience,
+                                             .typ = rows[i].type,
+                                             .needs_session = rows[i].needs_session},
+                        rows[i].keys, err);
+    }
+    return rc;
+}
+
+static bool wants_h2(const struct gateway_settings *set)
+{
+    const struct listener_row *l = set->listeners.items;
+    for (unsigned i = 0; i < set->listeners.n; i++) {
+        if (l[i].tls && !l[i].http2) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum { TICKET_BYTES = 80, TICKET_KEYS_MAX = 8 };
+
+/* Ticket keys of the ring, the active one first: all gateways resume each other's sessions. */
+static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
+{
+    unsigned n = 0;
+    if (ring == NULL) {
+        return 0;
+    }
+    for (const struct secret_key *k; n < TICKET_KEYS_MAX; n++) {
+        k = secret_at(ring, SECRET_TICKET, n);
+        if (k == NULL || k->n != TICKET_BYTES) {
+            break;
+        }
+        memcpy(out + (size_t)n * TICKET_BYTES, k->bytes, TICKET_BYTES);
+    }
+    return n;
+}
+
+static int load_tls(struct gateway_config *c, struct err *err)
+{
+    const struct certificate_row *rows = c->set->certificates.items;
+    unsigned n = c->set->certificates.n;
+    uint8_t tickets[TICKET_KEYS_MAX * TICKET_BYTES];
+    if (n == 0) {
+        return 0;
+    }
+    struct tls_cert_conf *certs = calloc(n, sizeof *certs);
+    BUG_ON(certs == NULL);
+    for (unsigned i = 0; i < n; i++) {
+        certs[i] = (struct tls_cert_conf){.cert_file = rows[i].cert_file, .key_file = rows[i].key_file};
+    }
+    unsigned ticket_count = ticket_keys(c->secrets, tickets);
+    c->tls = tls_set_new(certs, n, tickets, ticket_count, wants_h2(c->set), err);
+    secret_cleanse(tickets, sizeof tickets);
+    free(certs);
+    return c->tls != NULL ? 0 : err != NULL ? (int)err->code : ERR_INVALID;
+}
+
+static int build(struct gateway_config *c, struct err *err)
+{
+    const struct auth_config *auth = c->set->auth;
+    c->client_addr = (struct client_addr_conf){.trusted = c->set->trusted_proxies.items,
+                                               .trusted_count = c->set->trusted_proxies.n};
+    int rc = auth != NULL ? secret_ring_load(auth->key_ring_file, &c->secrets, err) : 0;
+    if (rc == 0) {
+        rc = load_issuers(c, err);
+    }
+    if (rc == 0) {
+        rc = load_tls(c, err);
+    }
+    return rc == 0 ? route_rows_build(c, err) : rc;
+}
+
+int config_load(const char *path, struct gateway_config **out, struct err *err)
+{
+    struct gateway_config *c = calloc(1, sizeof *c);
+    BUG_ON(c == NULL);
+    c->refs = 1;
+    c->serial = atomic_fetch_add(&loads, 1) + 1;
+    int rc = conf_load(path, &gateway_conf_section, &c->file, err);
+    if (rc == 0) {
+        c->set = conf_root(c->file);
+        rc = build(c, err);
+    }
+    if (rc != 0) {
+        config_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}

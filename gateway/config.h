@@ -1,0 +1,113 @@
+/* The configuration of tidegate as one immutable, counted snapshot: the settings as read, and what is made from
+ * them once (routes, certificates, issuers with their keys). Not the reading of YAML (base/conf.h).
+ *
+ *     config_load(path) -> refs 1 -> loops and requests take references -> the last config_unref frees it
+ *
+ * A new room adds its section to struct gateway_settings and one row to the table in config_table.c.
+ * Errors: config_load leaves nothing behind; the text begins with FILE:LINE:COLUMN.
+ * Thread rule: immutable after config_load; references from any thread. */
+#ifndef TIDE_GATEWAY_CONFIG_H
+#define TIDE_GATEWAY_CONFIG_H
+
+#include <stdatomic.h>
+
+#include "auth/auth.h"
+#include "base/conf.h"
+#include "base/http/server.h"
+#include "base/jws.h"
+#include "base/pg.h"
+#include "gateway/chat_conf.h"
+#include "gateway/client_addr.h"
+#include "gateway/proxy_conf.h"
+
+struct route_table;
+
+struct process_conf {
+    uint32_t threads;            /* loops; 0: one a core */
+    uint64_t drain_ms;           /* after SIGTERM: running answers may take this long */
+    uint64_t handle_ms;          /* for handlers without deadlines of their own */
+    uint64_t watchdog_ms;        /* a loop silent for this long is reported dead to the service manager */
+    const char *log_file;        /* NULL: stderr */
+    int log_level;               /* enum log_level */
+    const char *access_log_file; /* NULL: none; "-": stdout */
+    const char *state_dir;       /* last known policy, revocations */
+};
+
+struct listener_row {
+    const char *name;
+    struct endpoint address;
+    bool tls, plaintext, http2, hsts;
+    uint32_t shards; /* 0: one a loop */
+    uint32_t backlog;
+    uint32_t unix_mode;
+};
+
+struct certificate_row {
+    const char *cert_file;
+    const char *key_file;
+};
+
+struct issuer_row {
+    const char *issuer;   /* claim iss */
+    const char *audience; /* claim aud */
+    const char *type;     /* header typ; NULL: JWT, at+jwt or absent */
+    const char *keys;     /* PEM file or folder of KID.pem */
+    bool needs_session;
+};
+
+struct cors_conf {
+    struct conf_strings origins; /* exact: "https://app.example.com"; none: CORS is off */
+};
+
+struct admin_conf {
+    struct endpoint socket; /* unix; text[0] == 0: no admin API */
+    uint32_t mode;          /* permission bits */
+};
+
+struct metrics_conf {
+    struct endpoint address; /* plain HTTP: /metrics, /livez, /readyz; text[0] == 0: none */
+    bool plaintext;          /* allow an address that is not loopback */
+};
+
+struct gateway_settings {
+    struct process_conf process;
+    struct conf_list listeners;    /* of struct listener_row */
+    struct conf_list certificates; /* of struct certificate_row; the first is the default */
+    struct http_limits http;
+    struct conf_prefixes trusted_proxies;
+    struct cors_conf cors;
+    struct conf_strings apikeys; /* publishable: apps send one as `apikey` */
+    struct conf_list issuers;    /* of struct issuer_row, besides our own */
+    struct pg_conf *database;    /* NULL: none, accounts are off */
+    struct auth_config *auth;    /* NULL: accounts are off */
+    struct chat_conf chat;
+    struct proxy_conf proxy;
+    struct admin_conf admin;
+    struct metrics_conf metrics;
+};
+extern const struct conf_section gateway_conf_section;
+
+struct gateway_config {
+    atomic_uint refs;
+    uint64_t serial;                     /* counts loads in this process */
+    struct conf *file;                   /* owned; holds `set` */
+    const struct gateway_settings *set;  /* as read */
+    struct client_addr_conf client_addr; /* trusted proxies, ready to use */
+    struct route_table *routes;          /* owned */
+    struct tls_set *tls;                 /* owned; NULL: no certificate */
+    struct jws_issuer *issuers;          /* owned; [0] is our own when has_own_issuer */
+    struct jws_verifier verifier;        /* over issuers */
+    bool has_own_issuer;                 /* accounts are on */
+    struct secret_ring *secrets;         /* owned; NULL: accounts are off */
+};
+
+int config_load(const char *path, struct gateway_config **out, struct err *err) TIDE_CHECK;
+const struct gateway_config *config_ref(const struct gateway_config *c);
+void config_unref(const struct gateway_config *c);
+
+static inline const struct listener_row *config_listeners(const struct gateway_config *c)
+{
+    return c->set->listeners.items;
+}
+
+#endif

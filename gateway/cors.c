@@ -1,0 +1,51 @@
+#include "gateway/cors.h"
+
+#include "gateway/config.h"
+#include "gateway/routes.h"
+
+static const char exposed[] =
+    "x-request-id, retry-after, ratelimit, ratelimit-policy, x-supabase-api-version, x-sb-error-code";
+static const char request_fields[] =
+    "authorization, apikey, content-type, accept-language, x-client-info, x-device-id, "
+    "x-supabase-api-version, x-app-platform, x-app-version, idempotency-key";
+
+static bool is_listed(const struct gateway_config *conf, struct str origin)
+{
+    const struct conf_strings *origins = &conf->set->cors.origins;
+    for (unsigned i = 0; i < origins->n; i++) {
+        if (str_is(origin, origins->items[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void answer_preflight(struct request *r, uint32_t methods)
+{
+    struct http_exchange *ex = r->ex;
+    http_add_field(ex, "access-control-allow-methods", route_methods_text(&ex->arena, methods));
+    http_add_field(ex, "access-control-allow-headers", str_from(request_fields));
+    http_add_field(ex, "access-control-max-age", STR("600"));
+    http_reply(ex, 204, NULL, 0, STR(""));
+}
+
+bool cors_apply(struct request *r, uint32_t methods)
+{
+    struct http_exchange *ex = r->ex;
+    if (r->conf->set->cors.origins.n == 0) {
+        return false;
+    }
+    http_add_field(ex, "vary", STR("origin"));
+    struct str origin = http_field_get(ex, "origin");
+    if (origin.n == 0 || !is_listed(r->conf, origin)) {
+        return false;
+    }
+    http_add_field(ex, "access-control-allow-origin", origin);
+    http_add_field(ex, "access-control-expose-headers", str_from(exposed));
+    if (ex->method != HTTP_OPTIONS || methods == 0 ||
+        http_field_find(ex, "access-control-request-method") == NULL) {
+        return false;
+    }
+    answer_preflight(r, methods);
+    return true;
+}

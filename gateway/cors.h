@@ -1,0 +1,11 @@
+/* Cross-origin requests: off unless the configuration lists origins. Exact match only, no wildcard, no credentials.
+ * Thread rule: pure, on the exchange's loop. */
+#ifndef TIDE_GATEWAY_CORS_H
+#define TIDE_GATEWAY_CORS_H
+
+#include "gateway/request.h"
+
+/* Adds the fields that a listed origin may read the answer with. True: it was a preflight and is answered. */
+bool cors_apply(struct request *r, uint32_t methods);
+
+#endif

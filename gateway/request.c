@@ -1,0 +1,216 @@
+/* The pipeline of request.h. Callbacks stand in the order of time:
+ *
+ *     on_request -> [cors] -> route -> identify -> on_body -> limits -> handle -> on_finish
+ *
+ * A stage that refuses has replied; the next thing that happens to the request is on_finish. */
+#include "gateway/request.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/access_log.h"
+#include "gateway/client_addr.h"
+#include "gateway/config.h"
+#include "gateway/cors.h"
+#include "gateway/gateway.h"
+#include "gateway/identify.h"
+#include "gateway/limits.h"
+#include "gateway/routes.h"
+
+static const char *const state_names[] = {
+    [REQUEST_BEGUN] = "begun",       [REQUEST_IDENTIFYING] = "identifying", [REQUEST_READING_BODY] = "body",
+    [REQUEST_LIMITING] = "limiting", [REQUEST_HANDLING] = "handling",       [REQUEST_FINISHED] = "finished",
+};
+
+static struct metric active = METRIC_GAUGE("tidegate_requests_active", "Requests running now.");
+
+const char *request_state_name(enum request_state state)
+{
+    return state_names[state];
+}
+
+/* Forward only; every state may end. */
+void request_set_state(struct request *r, enum request_state state)
+{
+    BUG_ON(state <= r->state);
+    r->state = state;
+}
+
+struct request_ref *request_ref_new(struct request *r)
+{
+    if (r->ref == NULL) {
+        r->ref = calloc(1, sizeof *r->ref);
+        BUG_ON(r->ref == NULL);
+        *r->ref = (struct request_ref){.r = r, .refs = 1};
+    }
+    r->ref->refs++;
+    return r->ref;
+}
+
+void request_ref_drop(struct request_ref *ref)
+{
+    BUG_ON(ref->refs == 0);
+    if (--ref->refs == 0) {
+        free(ref);
+    }
+}
+
+/* --- the stages ---------------------------------------------------------------------------------- */
+
+static void on_deadline(void *arg)
+{
+    struct request *r = arg;
+    if (r->ex->status != 0) {
+        return; /* the answer is on its way: the server's send_stall watches it */
+    }
+    if (r->cancel != NULL) {
+        void (*cancel)(struct request *) = r->cancel;
+        r->cancel = NULL;
+        cancel(r);
+    }
+    http_reply_error(r->ex, "gateway_timeout", "no answer within %llu ms",
+                     (unsigned long long)r->conf->set->process.handle_ms);
+}
+
+static void handle(struct request *r)
+{
+    request_set_state(r, REQUEST_HANDLING);
+    r->route->handle(r);
+    if (r->ex->status == 0 && !r->route->own_deadlines) {
+        loop_timer_init(r->gl->loop, &r->deadline, on_deadline, r);
+        loop_timer_arm(&r->deadline, r->conf->set->process.handle_ms);
+    }
+}
+
+static void limit(struct request *r)
+{
+    if (r->route->prepare != NULL) {
+        r->route->prepare(r);
+    }
+    request_set_state(r, REQUEST_LIMITING);
+    limits_begin(r, handle);
+}
+
+static void on_body(struct http_exchange *ex, int rc, struct str body)
+{
+    struct request *r = ex->user;
+    if (rc != 0) {
+        http_reply_error(ex, "payload_too_large", "the body may have %zu bytes", r->route->max_body_bytes);
+        return;
+    }
+    r->body = body;
+    limit(r);
+}
+
+static void read_body(struct request *r)
+{
+    if (r->route->body != ROUTE_BODY_BUFFER) {
+        limit(r);
+        return;
+    }
+    request_set_state(r, REQUEST_READING_BODY);
+    http_read_body(r->ex, r->route->max_body_bytes, on_body);
+}
+
+static void identify(struct request *r)
+{
+    request_set_state(r, REQUEST_IDENTIFYING);
+    if (identify_request(r)) {
+        read_body(r);
+    }
+}
+
+static void refuse_route(struct request *r, uint32_t allowed)
+{
+    if (allowed == 0) {
+        http_reply_error(r->ex, "not_found", "there is nothing at this path");
+        return;
+    }
+    http_add_field(r->ex, "allow", route_methods_text(&r->ex->arena, allowed));
+    http_reply_error(r->ex, "method_not_allowed", "this path does not take " STR_FMT,
+                     STR_ARG(r->ex->method_text));
+}
+
+/* --- begin and end ------------------------------------------------------------------------------- */
+
+static void finish(struct request *r, enum http_finish reason)
+{
+    if (r->state == REQUEST_HANDLING && reason != HTTP_FINISH_DONE && r->cancel != NULL) {
+        r->cancel(r);
+    }
+    request_set_state(r, REQUEST_FINISHED);
+    if (r->deadline.armed) {
+        loop_timer_disarm(&r->deadline);
+    }
+    limits_settle(r);
+    if (r->ref != NULL) {
+        r->ref->r = NULL;
+        request_ref_drop(r->ref);
+    }
+}
+
+static void count(const struct request *r)
+{
+    const struct route_entry *e = (const struct route_entry *)r->route; /* route is its first member */
+    unsigned code_class = r->ex->status / 100;
+    metric_child_add(e->by_code[code_class < ROUTE_CODE_CLASSES ? code_class : 0], 1);
+    metric_child_observe_us(e->duration, clock_mono_us() - r->ex->began_us);
+}
+
+static void on_finish(struct http_exchange *ex, enum http_finish reason)
+{
+    struct request *r = ex->user;
+    finish(r, reason);
+    if (r->route != NULL) {
+        count(r);
+    }
+    access_log_write(r->gl->gateway->access_log, r, reason);
+    r->gl->requests--;
+    metric_add(&active, -1);
+    config_unref(r->conf);
+}
+
+static struct request *request_new(struct http_exchange *ex, struct gateway_loop *gl)
+{
+    struct request *r = ARENA_NEW(&ex->arena, struct request);
+    r->ex = ex;
+    r->gl = gl;
+    r->conf = config_ref(gl->conf);
+    r->prompt_tokens = -1;
+    r->completion_tokens = -1;
+    r->body = STR("");
+    r->token = STR("");
+    r->device = STR("");
+    ex->user = r;
+    ex->on_finish = on_finish;
+    gl->requests++;
+    metric_add(&active, 1);
+    return r;
+}
+
+static void on_request(struct http_exchange *ex, void *arg)
+{
+    struct gateway_loop *gl = arg;
+    struct request *r = request_new(ex, gl);
+    uint32_t allowed = 0;
+    const struct route_entry *entry = route_find(gl->routes, ex->method, ex->path, &allowed);
+
+    r->client = client_addr_find(ex, &r->conf->client_addr);
+    r->device = http_field_get(ex, "x-device-id");
+    r->device.n = r->device.n > REQUEST_DEVICE_MAX ? REQUEST_DEVICE_MAX : r->device.n;
+    ex->dialect = entry != NULL ? entry->route.dialect : route_dialect_of(ex->path);
+    if (cors_apply(r, entry != NULL ? entry->route.methods : allowed)) {
+        return;
+    }
+    if (entry == NULL) {
+        refuse_route(r, allowed);
+        return;
+    }
+    r->route = &entry->route;
+    if (!limits_denied_locally(r)) {
+        identify(r);
+    }
+}
+
+const struct http_handler request_http_handler = {.on_request = on_request};

@@ -1,0 +1,138 @@
+#include "gateway/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct metric requests_total = METRIC_COUNTER_L(
+    "tidegate_requests_total", "Requests that ended, by route and class of status.", "route,code");
+static struct metric request_duration = METRIC_HISTOGRAM_L(
+    "tidegate_request_duration_seconds", "From the first byte of the head to the end.", "route");
+
+struct route_table {
+    struct route_entry *rows; /* sealed: exact ones first, then prefixes, longest first */
+    unsigned count;
+};
+
+static const char *const method_names[] = {
+    [HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",       [HTTP_PUT] = "PUT",
+    [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+};
+
+static const char *const code_classes[ROUTE_CODE_CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+
+struct route_table *route_table_new(void)
+{
+    struct route_table *t = calloc(1, sizeof *t);
+    BUG_ON(t == NULL);
+    return t;
+}
+
+void route_table_free(struct route_table *t)
+{
+    if (t != NULL) {
+        free(t->rows);
+        free(t);
+    }
+}
+
+static const struct route *overlapping(const struct route_table *t, const struct route *row)
+{
+    for (unsigned i = 0; i < t->count; i++) {
+        const struct route *old = &t->rows[i].route;
+        if (old->is_prefix == row->is_prefix && str_eq(old->path, row->path) &&
+            (old->methods & row->methods) != 0) {
+            return old;
+        }
+    }
+    return NULL;
+}
+
+static void entry_init(struct route_entry *e, const struct route *row)
+{
+    char labels[96];
+    *e = (struct route_entry){.route = *row};
+    for (unsigned c = 0; c < ROUTE_CODE_CLASSES; c++) {
+        snprintf(labels, sizeof labels, "%s,%s", row->name, code_classes[c]);
+        e->by_code[c] = metric_child(&requests_total, labels);
+    }
+    e->duration = metric_child(&request_duration, row->name);
+}
+
+int route_table_add(struct route_table *t, const struct route *rows, unsigned count, struct err *err)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct route *old = overlapping(t, &rows[i]);
+        if (old != NULL) {
+            return err_set(err, ERR_CONFLICT, "routes %s and %s both answer " STR_FMT, old->name,
+                           rows[i].name, STR_ARG(rows[i].path));
+        }
+        t->rows = realloc(t->rows, (t->count + 1) * sizeof *t->rows);
+        BUG_ON(t->rows == NULL);
+        entry_init(&t->rows[t->count++], &rows[i]);
+    }
+    return 0;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct route *x = &((const struct route_entry *)a)->route;
+    const struct route *y = &((const struct route_entry *)b)->route;
+    if (x->is_prefix != y->is_prefix) {
+        return x->is_prefix ? 1 : -1;
+    }
+    if (x->path.n != y->path.n) {
+        return x->path.n > y->path.n ? -1 : 1;
+    }
+    return memcmp(x->path.p, y->path.p, x->path.n);
+}
+
+void route_table_seal(struct route_table *t)
+{
+    qsort(t->rows, t->count, sizeof *t->rows, by_rank);
+}
+
+static bool matches(const struct route *row, struct str path)
+{
+    return row->is_prefix ? str_starts(path, row->path) : str_eq(path, row->path);
+}
+
+const struct route_entry *route_find(const struct route_table *t, enum http_method method, struct str path,
+                                     uint32_t *allowed)
+{
+    *allowed = 0;
+    for (unsigned i = 0; i < t->count; i++) {
+        const struct route *row = &t->rows[i].route;
+        if (!matches(row, path)) {
+            continue;
+        }
+        if ((row->methods & ROUTE_METHOD(method)) != 0) {
+            return &t->rows[i];
+        }
+        *allowed |= row->methods;
+    }
+    return NULL;
+}
+
+const struct route_entry *route_at(const struct route_table *t, unsigned i)
+{
+    return i < t->count ? &t->rows[i] : NULL;
+}
+
+enum http_dialect route_dialect_of(struct str path)
+{
+    if (str_starts(path, STR("/auth/v1/"))) {
+        return HTTP_DIALECT_GOTRUE;
+    }
+    return str_starts(path, STR("/v1/")) ? HTTP_DIALECT_OPENAI : HTTP_DIALECT_PROBLEM;
+}
+
+struct str route_methods_text(struct arena *a, uint32_t methods)
+{
+    struct str out = STR("");
+    for (unsigned m = 0; m < sizeof method_names / sizeof method_names[0]; m++) {
+        if ((methods & ROUTE_METHOD(m)) != 0) {
+            out = arena_printf(a, STR_FMT "%s%s", STR_ARG(out), out.n > 0 ? ", " : "", method_names[m]);
+        }
+    }
+    return out;
+}
