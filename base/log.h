@@ -47,7 +47,7 @@ extern enum log_level log_level_now;
 
 #define log_at(level, ...)                                                                         \
     do {                                                                                           \
-        if ((level) <= __atomic_load_n(&log_level_now, __ATOMIC_RELAXED)) {                                                          \
+        if ((int)(level) <= (int)__atomic_load_n(&log_level_now, __ATOMIC_RELAXED)) {              \
             static struct log_site log_site_here;                                                  \
             log_line((level), &log_site_here, __VA_ARGS__);                                        \
         }                                                                                          \

@@ -38,7 +38,7 @@ struct pg_conf {
 extern const struct conf_section pg_conf_section; /* pg_conf.c: names, ranges, help */
 
 struct pg_job {
-    int (*run)(struct pg *pg, void *arg); /* 0 commits; a negative code rolls back */
+    int (*run)(struct pg *pg, void *arg);                   /* 0 commits; a negative code rolls back */
     void (*done)(void *arg, int rc, const struct err *err); /* err->msg is empty when rc is 0 */
     void *arg;
     uint64_t timeout_ms; /* 0: pg_conf.job_ms */
@@ -54,8 +54,7 @@ struct pg_job {
 
 struct pg_pool *pg_pool_new(const struct pg_conf *conf,
                             struct err *err); /* starts threads, connects lazily */
-void pg_pool_free(
-    struct pg_pool *p); /* waiting jobs end with ERR_CANCELED, running ones end by themselves */
+void pg_pool_free(struct pg_pool *p); /* waiting jobs end with ERR_CANCELED, running ones end by themselves */
 /* 0: done will be called, once. ERR_AGAIN (queue full) or ERR_UNAVAILABLE: it will not. The job is the pool's
  * until done; done may free it. A loop that goes away first calls done with ERR_CANCELED. */
 int pg_submit(struct pg_pool *p, struct pg_job *job) TIDE_CHECK;
@@ -82,8 +81,7 @@ struct pg_param {
 #define PG_NULL ((struct pg_param){.type = PG_PARAM_NULL})
 #define PG_STR(s) ((struct pg_param){.type = PG_PARAM_TEXT, .text = (s)})
 #define PG_CSTR(s) ((struct pg_param){.type = PG_PARAM_TEXT, .text = str_from(s)})
-#define PG_BYTES(p, n)                                                                             \
-    ((struct pg_param){.type = PG_PARAM_BYTES, .text = str_of((const char *)(p), (n))})
+#define PG_BYTES(p, n) ((struct pg_param){.type = PG_PARAM_BYTES, .text = str_of((const char *)(p), (n))})
 #define PG_I64(v) ((struct pg_param){.type = PG_PARAM_I64, .i64 = (v)})
 #define PG_F64(v) ((struct pg_param){.type = PG_PARAM_F64, .f64 = (v)})
 #define PG_BOOL(v) ((struct pg_param){.type = PG_PARAM_BOOL, .i64 = (v)})
@@ -92,36 +90,33 @@ struct pg_param {
 /* One statement with parameters $1, $2... sql is a string literal: each connection prepares it once, known by
  * its address. Returns the number of rows (0 for statements without) or an error, after which run returns.
  *     int rows = pg_query(pg, "SELECT id FROM users WHERE phone_hash = $1", PG_BYTES(hash, 32)); */
-#define pg_query(pg, sql, ...)                                                                     \
-    pg_query_n((pg), (sql), sizeof((struct pg_param[]){__VA_ARGS__}) / sizeof(struct pg_param),    \
+#define pg_query(pg, sql, ...)                                                                               \
+    pg_query_n((pg), (sql), sizeof((struct pg_param[]){__VA_ARGS__}) / sizeof(struct pg_param),              \
                (struct pg_param[]){__VA_ARGS__})
 int pg_query_n(struct pg *pg, const char *sql, size_t n, const struct pg_param *params) TIDE_CHECK;
-int pg_exec(struct pg *pg,
-            const char *sql) TIDE_CHECK; /* several statements, no parameters, no rows */
+int pg_exec(struct pg *pg, const char *sql) TIDE_CHECK; /* several statements, no parameters, no rows */
 
 /* Of the latest result. Texts stay valid until run returns. NULL reads as empty, 0, false. */
 bool pg_is_null(const struct pg *pg, int row, int column);
 struct str pg_value(const struct pg *pg, int row, int column);
-int64_t pg_int64(const struct pg *pg, int row, int column);
-double pg_double(const struct pg *pg, int row, int column);
+int64_t pg_i64(const struct pg *pg, int row, int column);
+double pg_f64(const struct pg *pg, int row, int column);
 bool pg_bool(const struct pg *pg, int row, int column);
 struct str pg_bytea(struct pg *pg, int row, int column); /* decoded */
 struct uuid pg_uuid(const struct pg *pg, int row, int column);
 int64_t pg_affected(const struct pg *pg); /* rows changed by the latest statement */
 
-struct err *pg_err(struct pg *pg); /* for a run that fails by itself: err_set(pg_err(pg), ...) */
-const char *pg_sqlstate(
-    const struct pg *pg); /* five characters of the failed statement, "" otherwise */
-const char *pg_sqltext(
-    const struct pg *pg);              /* its primary message, as RAISE gave it, "" otherwise */
-struct arena *pg_arena(struct pg *pg); /* cleared when run returns */
+struct err *pg_err(struct pg *pg);            /* for a run that fails by itself: err_set(pg_err(pg), ...) */
+const char *pg_sqlstate(const struct pg *pg); /* five characters of the failed statement, "" otherwise */
+const char *pg_sqltext(const struct pg *pg);  /* its primary message, as RAISE gave it, "" otherwise */
+struct arena *pg_arena(struct pg *pg);        /* cleared when run returns */
 
 /* --- tools and tests: a connection of one's own, blocking ------------------------------------------- */
 
 struct pg *pg_open(const char *uri, uint64_t connect_ms, struct err *err);
 void pg_close(struct pg *pg);
-int pg_transaction(struct pg *pg, int (*run)(struct pg *pg, void *arg), void *arg,
-                   uint64_t timeout_ms, struct err *err) TIDE_CHECK;
+int pg_transaction(struct pg *pg, int (*run)(struct pg *pg, void *arg), void *arg, uint64_t timeout_ms,
+                   struct err *err) TIDE_CHECK;
 
 /* Applies the NNNN_name.sql of the folder that are not applied yet, in order, each in a transaction of its
  * own, under an advisory lock. Table schema_migrations(version, name, sha256, applied_at). Refuses gaps and
