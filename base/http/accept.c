@@ -1,0 +1,154 @@
+/* Taking connections: the limits that come before the first byte, cheapest first. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/http/conn.h"
+#include "base/http/peers.h"
+#include "base/log.h"
+
+enum { ACCEPTS_PER_TURN = 64, FD_RESERVE = 256, EVICT_LOOK = 64, HANDSHAKE_PATIENCE_MS = 500 };
+
+static atomic_uint process_connections; /* of all loops */
+
+void accept_connection_gone(void)
+{
+    atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
+}
+
+unsigned accept_connections_limit(const struct http_limits *limits)
+{
+    struct rlimit r;
+    if (limits->connections > 0) {
+        return limits->connections;
+    }
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur > 1 << 20) {
+        return 1 << 20;
+    }
+    unsigned all = (unsigned)r.rlim_cur;
+    return all > 2 * FD_RESERVE ? all - FD_RESERVE : all / 2;
+}
+
+/* Out of descriptors: give up the reserve, take one connection with it, refuse that one. The queue moves on
+ * and clients hear no instead of nothing. */
+static void refuse_one(struct http_server *s, int listen_fd)
+{
+    close(s->reserve_fd);
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+    }
+    s->reserve_fd = dup(listen_fd);
+    http_count_refused("descriptors");
+    log_warn("accept state=refused reason=descriptors");
+}
+
+/* The connections were full: the one that has been idle, of the oldest ones, makes room. */
+static bool evict_idle(struct http_server *s)
+{
+    unsigned looked = 0;
+    for (struct conn *c = s->open.first; c && looked < EVICT_LOOK; c = c->next, looked++) {
+        if (conn_is_idle(c) && !c->close_when_sent && c->requests > 0) {
+            http_count_closed("evicted_idle");
+            conn_die(c, HTTP_FINISH_DONE);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Too many handshakes at once: those that stall make room, or the new one goes. */
+static bool has_handshake_room(struct http_server *s)
+{
+    struct conn *oldest = s->handshaking.first;
+    if (s->handshaking.n < s->limits.handshakes_per_loop) {
+        return true;
+    }
+    if (loop_now_ms(s->loop) - oldest->accepted_ms < HANDSHAKE_PATIENCE_MS) {
+        return false;
+    }
+    http_count_handshake("evicted");
+    oldest->reset_on_close = true;
+    conn_die(oldest, HTTP_FINISH_DONE);
+    return true;
+}
+
+static const char *refusal(struct attachment *at, const struct addr *peer, struct peer_slot **slot)
+{
+    struct http_server *s = at->server;
+    const struct http_limits *limits = &s->limits;
+    if (atomic_load_explicit(&process_connections, memory_order_relaxed) >= s->most_connections &&
+        !evict_idle(s)) {
+        return "connections";
+    }
+    if (at->ssl_ctx && !has_handshake_room(s)) {
+        return "handshakes";
+    }
+    if (at->listener->endpoint.sa.ss_family == AF_UNIX || server_is_exempt(s, peer)) {
+        return NULL;
+    }
+    switch (peer_admit(peer, limits->connections_per_addr, limits->handshakes_per_s,
+                       loop_now_ms(s->loop), slot)) {
+    case PEER_TOO_MANY:
+        return "connections_per_addr";
+    case PEER_TOO_FAST:
+        return "handshakes_per_s";
+    default:
+        return NULL;
+    }
+}
+
+static void take(struct attachment *at, int fd, const struct sockaddr *sa)
+{
+    struct addr peer;
+    struct peer_slot *slot = NULL;
+    addr_from_sockaddr(sa, &peer);
+    const char *why = refusal(at, &peer, &slot);
+    if (why) {
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        close(fd);
+        http_count_refused(why);
+        return;
+    }
+    atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed);
+    conn_new(at, fd, &peer, slot);
+}
+
+static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
+{
+    struct attachment *at = arg;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+        socklen_t n = sizeof(sa);
+        int fd = accept4(listen_fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take(at, fd, (const struct sockaddr *)&sa);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE) {
+            refuse_one(at->server, listen_fd);
+        }
+        if (errno != ECONNABORTED && errno != EINTR) {
+            return;
+        }
+    }
+}
+
+void accept_start(struct attachment *at)
+{
+    int fd = at->listener->fds[at->shard];
+    event_assign(&at->accept_ev, loop_event_base(at->server->loop), fd, EV_READ | EV_PERSIST,
+                 on_acceptable, at);
+    event_add(&at->accept_ev, NULL);
+    at->accepting = true;
+}
+
+void accept_stop(struct attachment *at)
+{
+    if (at->accepting) {
+        event_del(&at->accept_ev);
+        at->accepting = false;
+    }
+}

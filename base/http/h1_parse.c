@@ -1,0 +1,488 @@
+#include "base/http/h1_parse.h"
+
+enum {
+    METHOD_MAX = 32,
+    CHUNK_EXT_MAX = 64,
+    CHUNK_DIGITS_MAX = 8,
+    TRAILERS_MAX = 8,
+    DROPPED_MAX = 8192
+};
+#define LENGTH_MAX ((int64_t)1 << 53)
+
+/* RFC 9110 5.6.2: the lower-case form of each token character, 0 for all others. */
+static const uint8_t token_lower[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+};
+
+static bool is_value_byte(uint8_t c)
+{
+    return (c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* --- the end of a head -------------------------------------------------------------------------- */
+
+int64_t h1_request_end(const char *p, size_t n, size_t *scanned)
+{
+    while (*scanned < n) {
+        const char *lf = memchr(p + *scanned, '\n', n - *scanned);
+        if (!lf) {
+            *scanned = n;
+            return 0;
+        }
+        size_t at = (size_t)(lf - p);
+        if (at == 0 || p[at - 1] != '\r') {
+            return ERR_PROTOCOL;
+        }
+        *scanned = at + 1;
+        if (at >= 3 && p[at - 2] == '\n') {
+            return (int64_t)at + 1;
+        }
+    }
+    return 0;
+}
+
+/* --- the head ----------------------------------------------------------------------------------- */
+
+static int refuse(struct h1_refusal *why, const char *code, const char *text)
+{
+    *why = (struct h1_refusal){code, text};
+    return ERR_PROTOCOL;
+}
+
+enum http_method http_method_of(struct str text)
+{
+    static const struct str names[] = {
+        [HTTP_GET] = STR_INIT("GET"),         [HTTP_HEAD] = STR_INIT("HEAD"),
+        [HTTP_POST] = STR_INIT("POST"),       [HTTP_PUT] = STR_INIT("PUT"),
+        [HTTP_PATCH] = STR_INIT("PATCH"),     [HTTP_DELETE] = STR_INIT("DELETE"),
+        [HTTP_OPTIONS] = STR_INIT("OPTIONS"),
+    };
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (str_eq(text, names[i])) {
+            return (enum http_method)i;
+        }
+    }
+    return HTTP_OTHER;
+}
+
+/* Takes bytes up to the next space; *at is behind it afterwards. */
+static bool take_word(const char *p, size_t n, size_t *at, bool (*is_ok)(uint8_t), struct str *out)
+{
+    size_t from = *at;
+    size_t i = from;
+    while (i < n && is_ok((uint8_t)p[i])) {
+        i++;
+    }
+    if (i == from || i == n || p[i] != ' ') {
+        return false;
+    }
+    *out = str_of(p + from, i - from);
+    *at = i + 1;
+    return true;
+}
+
+static bool is_token_byte(uint8_t c)
+{
+    return token_lower[c] != 0;
+}
+
+static bool is_target_byte(uint8_t c)
+{
+    return c > 0x20 && c < 0x7f && c != '#';
+}
+
+static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *head,
+                         struct h1_refusal *why)
+{
+    const char *v = p + *at;
+    if (n - *at < 10 || memcmp(v, "HTTP/", 5) != 0 || !is_digit((uint8_t)v[5]) || v[6] != '.' ||
+        !is_digit((uint8_t)v[7]) || v[8] != '\r' || v[9] != '\n') {
+        return refuse(why, "bad_request", "malformed request line");
+    }
+    if (v[5] != '1' || v[7] > '1') {
+        return refuse(why, "http_version_not_supported",
+                      "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken");
+    }
+    head->minor = (uint8_t)(v[7] - '0');
+    head->close = head->minor == 0;
+    *at += 10;
+    return 0;
+}
+
+static int parse_request_line(const char *p, size_t n, size_t *at, struct h1_head *head,
+                              struct h1_refusal *why)
+{
+    if (!take_word(p, n, at, is_token_byte, &head->method_text) ||
+        head->method_text.n > METHOD_MAX) {
+        return refuse(why, "bad_request", "malformed method");
+    }
+    if (!take_word(p, n, at, is_target_byte, &head->target)) {
+        return refuse(why, "bad_request", "malformed request target");
+    }
+    if (head->target.n > head->max_target) {
+        return refuse(why, "uri_too_long", "the request target is too long");
+    }
+    head->method = http_method_of(head->method_text);
+    return parse_version(p, n, at, head, why);
+}
+
+struct seen {
+    bool host, length, transfer, expect;
+};
+
+static int take_length(struct str v, struct h1_head *head, struct seen *seen,
+                       struct h1_refusal *why)
+{
+    uint64_t length;
+    if (seen->length) {
+        return refuse(why, "bad_request", "more than one content-length");
+    }
+    if (!str_u64(v, &length) || length > (uint64_t)LENGTH_MAX) {
+        return refuse(why, "bad_request", "malformed content-length");
+    }
+    seen->length = true;
+    head->content_length = (int64_t)length;
+    return 0;
+}
+
+static int take_transfer(struct str v, struct h1_head *head, struct seen *seen,
+                         struct h1_refusal *why)
+{
+    if (seen->transfer || !str_eq_nocase(v, STR("chunked"))) {
+        return refuse(why, "bad_request", "transfer-encoding must be exactly: chunked");
+    }
+    if (head->minor == 0) {
+        return refuse(why, "bad_request", "transfer-encoding in HTTP/1.0");
+    }
+    seen->transfer = true;
+    return 0;
+}
+
+static bool is_host_byte(uint8_t c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
+           c == '-' || c == '_' || c == ':' || c == '[' || c == ']';
+}
+
+static int take_host(struct str v, struct h1_head *head, struct seen *seen, struct h1_refusal *why)
+{
+    if (seen->host) {
+        return refuse(why, "bad_request", "more than one host");
+    }
+    for (size_t i = 0; i < v.n; i++) {
+        if (!is_host_byte((uint8_t)v.p[i])) {
+            return refuse(why, "bad_request", "malformed host");
+        }
+    }
+    if (v.n == 0 || v.n > 255 + 6) {
+        return refuse(why, "bad_request", "malformed host");
+    }
+    seen->host = true;
+    head->host = v;
+    return 0;
+}
+
+static void take_connection(struct str v, struct h1_head *head)
+{
+    struct str item;
+    while (str_cut(&v, ',', &item)) {
+        if (str_eq_nocase(str_trim(item), STR("close"))) {
+            head->close = true;
+        }
+    }
+}
+
+static int take_expect(struct str v, struct h1_head *head, struct h1_refusal *why)
+{
+    if (!str_eq_nocase(v, STR("100-continue"))) {
+        return refuse(why, "expectation_failed", "only 100-continue can be expected");
+    }
+    head->expect_continue = head->minor == 1;
+    return 0;
+}
+
+/* Fields that decide framing and the connection; by length first, since most fields are none of them. */
+static int take_field(const struct http_field *f, struct h1_head *head, struct seen *seen,
+                      struct h1_refusal *why)
+{
+    switch (f->name.n) {
+    case 4:
+        return str_eq(f->name, STR("host")) ? take_host(f->value, head, seen, why) : 0;
+    case 6:
+        return str_eq(f->name, STR("expect")) ? take_expect(f->value, head, why) : 0;
+    case 10:
+        if (str_eq(f->name, STR("connection"))) {
+            take_connection(f->value, head);
+        }
+        return 0;
+    case 14:
+        return str_eq(f->name, STR("content-length")) ? take_length(f->value, head, seen, why) : 0;
+    case 17:
+        return str_eq(f->name, STR("transfer-encoding")) ? take_transfer(f->value, head, seen, why)
+                                                         : 0;
+    default:
+        return 0;
+    }
+}
+
+static bool parse_name(char *p, size_t n, size_t *at, struct str *name)
+{
+    size_t from = *at;
+    size_t i = from;
+    while (i < n && token_lower[(uint8_t)p[i]]) {
+        p[i] = (char)token_lower[(uint8_t)p[i]];
+        i++;
+    }
+    if (i == from || i == n || p[i] != ':') {
+        return false;
+    }
+    *name = str_of(p + from, i - from);
+    *at = i + 1;
+    return true;
+}
+
+static bool parse_value(const char *p, size_t n, size_t *at, struct str *value)
+{
+    size_t from = *at;
+    size_t i = from;
+    while (i < n && is_value_byte((uint8_t)p[i])) {
+        i++;
+    }
+    if (i + 1 >= n || p[i] != '\r' || p[i + 1] != '\n') {
+        return false;
+    }
+    *value = str_trim(str_of(p + from, i - from));
+    *at = i + 2;
+    return true;
+}
+
+static int parse_fields(char *p, size_t n, size_t *at, struct h1_head *head, struct seen *seen,
+                        struct h1_refusal *why)
+{
+    while (!(n - *at == 2 && p[*at] == '\r' && p[*at + 1] == '\n')) {
+        struct http_field f;
+        if (head->field_count == head->max_fields) {
+            return refuse(why, "header_fields_too_large", "too many header fields");
+        }
+        if (!parse_name(p, n, at, &f.name)) {
+            return refuse(why, "bad_request", "malformed field name");
+        }
+        if (!parse_value(p, n, at, &f.value)) {
+            return refuse(why, "bad_request", "malformed field value");
+        }
+        head->fields[head->field_count++] = f;
+        if (take_field(&f, head, seen, why) != 0) {
+            return ERR_PROTOCOL;
+        }
+    }
+    return 0;
+}
+
+static void split_target(struct h1_head *head, struct str origin)
+{
+    const char *mark = memchr(origin.p, '?', origin.n);
+    size_t path = mark ? (size_t)(mark - origin.p) : origin.n;
+    head->path = str_of(origin.p, path);
+    head->query = mark ? str_skip(origin, path + 1) : STR("");
+}
+
+/* "http://host/path": only when it names the very Host. */
+static int parse_absolute(struct h1_head *head, struct h1_refusal *why)
+{
+    struct str rest = head->target;
+    if (rest.n > 7 && str_eq_nocase(str_of(rest.p, 7), STR("http://"))) {
+        rest = str_skip(rest, 7);
+    } else if (rest.n > 8 && str_eq_nocase(str_of(rest.p, 8), STR("https://"))) {
+        rest = str_skip(rest, 8);
+    } else {
+        return refuse(why, "bad_request", "malformed request target");
+    }
+    const char *slash = memchr(rest.p, '/', rest.n);
+    size_t n = slash ? (size_t)(slash - rest.p) : rest.n;
+    if (!str_eq_nocase(str_of(rest.p, n), head->host)) {
+        return refuse(why, "bad_request", "the request target names another host");
+    }
+    if (slash) {
+        split_target(head, str_skip(rest, n));
+    } else {
+        head->path = STR("/");
+        head->query = STR("");
+    }
+    return 0;
+}
+
+static int check_target(struct h1_head *head, struct h1_refusal *why)
+{
+    if (str_is(head->method_text, "CONNECT")) {
+        return refuse(why, "method_not_allowed", "CONNECT is not offered");
+    }
+    if (head->target.p[0] == '/') {
+        split_target(head, head->target);
+        return 0;
+    }
+    if (head->target.p[0] == '*' && head->target.n == 1) {
+        if (head->method != HTTP_OPTIONS) {
+            return refuse(why, "bad_request", "only OPTIONS has the target *");
+        }
+        head->path = head->target;
+        head->query = STR("");
+        return 0;
+    }
+    return parse_absolute(head, why);
+}
+
+int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal *why)
+{
+    struct seen seen = {0};
+    size_t at = 0;
+    head->field_count = 0;
+    head->content_length = 0;
+    head->host = STR("");
+    head->expect_continue = false;
+    if (parse_request_line(p, n, &at, head, why) != 0 ||
+        parse_fields(p, n, &at, head, &seen, why) != 0) {
+        return ERR_PROTOCOL;
+    }
+    if (seen.length && seen.transfer) {
+        return refuse(why, "bad_request", "content-length beside transfer-encoding");
+    }
+    if (!seen.host && head->minor == 1) {
+        return refuse(why, "bad_request", "host is missing");
+    }
+    if (seen.transfer) {
+        head->content_length = -1;
+    }
+    return check_target(head, why);
+}
+
+/* --- chunks --------------------------------------------------------------------------------------- */
+
+static int hex_value(uint8_t c)
+{
+    if (is_digit(c)) {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool size_byte(struct h1_chunked *d, uint8_t c)
+{
+    int hex = hex_value(c);
+    if (hex >= 0) {
+        d->left = d->left << 4 | (uint64_t)hex;
+        return ++d->digits <= CHUNK_DIGITS_MAX;
+    }
+    d->state = c == ';' ? H1_CHUNK_EXT : H1_CHUNK_SIZE_LF;
+    return d->digits > 0 && (c == ';' || c == '\r');
+}
+
+static bool ext_byte(struct h1_chunked *d, uint8_t c)
+{
+    if (c == '\r') {
+        d->state = H1_CHUNK_SIZE_LF;
+        return true;
+    }
+    d->dropped++;
+    return is_value_byte(c) && ++d->ext_bytes <= CHUNK_EXT_MAX && d->dropped <= DROPPED_MAX;
+}
+
+static void size_done(struct h1_chunked *d)
+{
+    d->state = d->left > 0 ? H1_CHUNK_DATA : H1_CHUNK_TRAILER;
+    d->digits = 0;
+    d->ext_bytes = 0;
+}
+
+static bool trailer_byte(struct h1_chunked *d, uint8_t c)
+{
+    d->dropped++;
+    switch (d->state) {
+    case H1_CHUNK_TRAILER:
+        if (c == '\r') {
+            d->state = H1_CHUNK_END_LF;
+            return true;
+        }
+        d->state = H1_CHUNK_TRAILER_NAME;
+        return token_lower[c] && ++d->trailers <= TRAILERS_MAX;
+    case H1_CHUNK_TRAILER_NAME:
+        if (c == ':') {
+            d->state = H1_CHUNK_TRAILER_VALUE;
+            return true;
+        }
+        return token_lower[c] && d->dropped <= DROPPED_MAX;
+    default:
+        if (c == '\r') {
+            d->state = H1_CHUNK_TRAILER_LF;
+            return true;
+        }
+        return is_value_byte(c) && d->dropped <= DROPPED_MAX;
+    }
+}
+
+static bool expect_byte(struct h1_chunked *d, uint8_t c, char wanted, enum h1_chunk_state next)
+{
+    d->state = (uint8_t)next;
+    return c == (uint8_t)wanted;
+}
+
+static bool chunk_byte(struct h1_chunked *d, uint8_t c)
+{
+    switch (d->state) {
+    case H1_CHUNK_SIZE:
+        return size_byte(d, c);
+    case H1_CHUNK_EXT:
+        return ext_byte(d, c);
+    case H1_CHUNK_SIZE_LF:
+        size_done(d);
+        return c == '\n';
+    case H1_CHUNK_DATA_CR:
+        return expect_byte(d, c, '\r', H1_CHUNK_DATA_LF);
+    case H1_CHUNK_DATA_LF:
+        return expect_byte(d, c, '\n', H1_CHUNK_SIZE);
+    case H1_CHUNK_TRAILER_LF:
+        return expect_byte(d, c, '\n', H1_CHUNK_TRAILER);
+    case H1_CHUNK_END_LF:
+        return expect_byte(d, c, '\n', H1_CHUNK_END);
+    default:
+        return trailer_byte(d, c);
+    }
+}
+
+enum h1_chunk_result h1_chunked_next(struct h1_chunked *d, struct str *in, struct str *data)
+{
+    while (in->n > 0) {
+        if (d->state == H1_CHUNK_DATA) {
+            size_t n = in->n < d->left ? in->n : (size_t)d->left;
+            *data = str_of(in->p, n);
+            *in = str_skip(*in, n);
+            d->left -= n;
+            d->state = d->left > 0 ? H1_CHUNK_DATA : H1_CHUNK_DATA_CR;
+            return H1_CHUNK_HAS_DATA;
+        }
+        uint8_t c = (uint8_t)in->p[0];
+        *in = str_skip(*in, 1);
+        if (!chunk_byte(d, c)) {
+            return H1_CHUNK_BAD;
+        }
+        if (d->state == H1_CHUNK_END) {
+            return H1_CHUNK_DONE;
+        }
+    }
+    return H1_CHUNK_MORE;
+}

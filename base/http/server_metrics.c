@@ -1,0 +1,58 @@
+/* The metrics of the server. Reasons are words of this folder, never a client's. */
+#include "base/http/server_impl.h"
+
+static struct metric connections =
+    METRIC_GAUGE("tidegate_http_connections", "Open client connections.");
+static struct metric accepted =
+    METRIC_COUNTER("tidegate_http_connections_accepted_total", "Client connections taken.");
+static struct metric refused =
+    METRIC_COUNTER_L("tidegate_http_connections_refused_total",
+                     "Connections closed at accept, by reason.", "reason");
+static struct metric closed =
+    METRIC_COUNTER_L("tidegate_http_limit_closes_total",
+                     "Connections or requests ended by a limit or bad input, by reason.", "reason");
+static struct metric handshakes = METRIC_COUNTER_L("tidegate_http_tls_handshakes_total",
+                                                   "TLS handshakes, by outcome.", "outcome");
+static struct metric requests_h1 =
+    METRIC_COUNTER("tidegate_http1_requests_total", "Requests that arrived by HTTP/1.");
+static struct metric requests_h2 =
+    METRIC_COUNTER("tidegate_http2_requests_total", "Requests that arrived by HTTP/2.");
+
+void http_register_metrics(void)
+{
+    metric_register(&connections);
+    metric_register(&accepted);
+    metric_register(&refused);
+    metric_register(&closed);
+    metric_register(&handshakes);
+    metric_register(&requests_h1);
+    metric_register(&requests_h2);
+}
+
+void http_count_refused(const char *reason)
+{
+    metric_child_add(metric_child(&refused, reason), 1);
+}
+
+void http_count_closed(const char *reason)
+{
+    metric_child_add(metric_child(&closed, reason), 1);
+}
+
+void http_count_handshake(const char *outcome)
+{
+    metric_child_add(metric_child(&handshakes, outcome), 1);
+}
+
+void http_count_connection(int change)
+{
+    metric_add(&connections, change);
+    if (change > 0) {
+        metric_add(&accepted, change);
+    }
+}
+
+void http_count_request(uint8_t version)
+{
+    metric_add(version == 20 ? &requests_h2 : &requests_h1, 1);
+}

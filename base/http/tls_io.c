@@ -1,0 +1,192 @@
+/* TLS on a connection: OpenSSL between a BIO of ours and the protocol.
+ *
+ *     recv -> server->tls_in -> [BIO read] SSL_read -> server->plain -> conn_feed
+ *     conn->out -> SSL_write [BIO write] -> server->stage -> one send
+ *
+ * The BIO never blocks on writing: what it is given is staged, and conn.c sends the stage once per turn. Raw
+ * bytes of a recv are always digested whole: what is not a whole record yet waits inside OpenSSL. */
+#include <openssl/err.h>
+#include <pthread.h>
+
+#include "base/http/conn.h"
+
+enum { HANDSHAKES_MAX = 32 }; /* messages after the handshake: KeyUpdate, mostly */
+
+/* --- the BIO -------------------------------------------------------------------------------------- */
+
+static int bio_read(BIO *b, char *out, int n)
+{
+    struct conn *c = BIO_get_data(b);
+    struct http_server *s = c->server;
+    BIO_clear_retry_flags(b);
+    if (s->tls_in_n == 0) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    size_t take = (size_t)n < s->tls_in_n ? (size_t)n : s->tls_in_n;
+    memcpy(out, s->tls_in, take);
+    s->tls_in += take;
+    s->tls_in_n -= take;
+    return (int)take;
+}
+
+static int bio_write(BIO *b, const char *p, int n)
+{
+    struct conn *c = BIO_get_data(b);
+    struct http_server *s = c->server;
+    BIO_clear_retry_flags(b);
+    if ((size_t)n > CONN_STAGE_BYTES - s->stage_n) {
+        conn_add_pending(c, s->stage, s->stage_n); /* a chain of certificates past all measure */
+        s->stage_n = 0;
+        conn_add_pending(c, p, (size_t)n);
+        return n;
+    }
+    memcpy(s->stage + s->stage_n, p, (size_t)n);
+    s->stage_n += (size_t)n;
+    return n;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+    return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_DUP;
+}
+
+static int bio_create(BIO *b)
+{
+    BIO_set_init(b, 1);
+    return 1;
+}
+
+static BIO_METHOD *bio_method; /* one of the process, never freed */
+static pthread_once_t bio_once = PTHREAD_ONCE_INIT;
+
+static void make_bio_method(void)
+{
+    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tide");
+    BUG_ON(!bio_method);
+    BIO_meth_set_read(bio_method, bio_read);
+    BIO_meth_set_write(bio_method, bio_write);
+    BIO_meth_set_ctrl(bio_method, bio_ctrl);
+    BIO_meth_set_create(bio_method, bio_create);
+}
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+/* After the handshake a client may ask for new keys for ever, at our cost. */
+static void on_info(const SSL *ssl, int where, int ret)
+{
+    struct conn *c = SSL_get_app_data(ssl);
+    if (where & SSL_CB_HANDSHAKE_START && c->state == CONN_OPEN &&
+        ++c->handshakes > HANDSHAKES_MAX) {
+        http_count_closed("tls_key_updates");
+        conn_die(c, HTTP_FINISH_PROTOCOL);
+    }
+}
+
+int tls_open(struct conn *c)
+{
+    pthread_once(&bio_once, make_bio_method);
+    c->ssl = SSL_new(c->at->ssl_ctx);
+    BIO *bio = BIO_new(bio_method);
+    if (!c->ssl || !bio) {
+        BIO_free(bio);
+        return ERR_NOMEM;
+    }
+    BIO_set_data(bio, c);
+    SSL_set_bio(c->ssl, bio, bio);
+    SSL_set_app_data(c->ssl, c);
+    SSL_set_accept_state(c->ssl);
+    SSL_set_info_callback(c->ssl, on_info);
+    return 0;
+}
+
+static void fail(struct conn *c, const char *outcome)
+{
+    ERR_clear_error();
+    if (c->state == CONN_HANDSHAKE) {
+        http_count_handshake(outcome);
+    }
+    conn_die(c, HTTP_FINISH_CLIENT_GONE);
+}
+
+static void handshake(struct conn *c)
+{
+    int rc = SSL_do_handshake(c->ssl);
+    if (rc != 1) {
+        if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ) {
+            fail(c, "failed");
+        }
+        return;
+    }
+    http_count_handshake(SSL_session_reused(c->ssl) ? "resumed" : "full");
+    conn_handshake_done(c);
+    const unsigned char *alpn;
+    unsigned n;
+    SSL_get0_alpn_selected(c->ssl, &alpn, &n);
+    if (n == 2 && memcmp(alpn, "h2", 2) == 0 && h2_open(c) != 0) {
+        conn_die(c, HTTP_FINISH_ABORTED);
+    }
+}
+
+static void read_all(struct conn *c)
+{
+    struct http_server *s = c->server;
+    while (c->state == CONN_OPEN) {
+        int n = SSL_read(c->ssl, s->plain, CONN_RAW_BYTES);
+        if (n > 0) {
+            conn_feed(c, str_of(s->plain, (size_t)n));
+            continue;
+        }
+        int why = SSL_get_error(c->ssl, n);
+        if (why == SSL_ERROR_ZERO_RETURN) {
+            c->at_eof = true;
+            conn_die(c, c->exchanges ? HTTP_FINISH_CLIENT_GONE : HTTP_FINISH_DONE);
+        } else if (why != SSL_ERROR_WANT_READ) {
+            fail(c, "failed");
+        }
+        return;
+    }
+}
+
+void tls_receive(struct conn *c, const char *p, size_t n)
+{
+    struct http_server *s = c->server;
+    s->tls_in = p;
+    s->tls_in_n = n;
+    s->stage_n = 0;
+    if (c->state == CONN_HANDSHAKE) {
+        handshake(c);
+    }
+    read_all(c);
+    s->tls_in_n = 0;
+    if (s->stage_n > 0) {
+        conn_add_pending(c, s->stage, s->stage_n);
+        s->stage_n = 0;
+    }
+}
+
+/* Up to four records into the stage; conn.c sends it. */
+void tls_flush(struct conn *c)
+{
+    struct http_server *s = c->server;
+    if (c->state != CONN_OPEN) {
+        return;
+    }
+    for (int i = 0; i < CONN_TURN_RECORDS && c->out.n > 0; i++) {
+        struct str front = outq_front(&c->out);
+        if (SSL_write(c->ssl, front.p, (int)front.n) <= 0) {
+            fail(c, "failed");
+            return;
+        }
+        outq_consume(&c->out, &s->pool, front.n);
+    }
+    const struct exchange *last = c->h1.close_after ? c->h1.ex : NULL;
+    if (c->out.n == 0 && ((c->close_when_sent && !c->exchanges) || (last && last->ended))) {
+        SSL_shutdown(c->ssl); /* close_notify goes with the last bytes */
+    }
+}
+
+void tls_release_buffers(struct conn *c)
+{
+    SSL_free_buffers(c->ssl);
+}
