@@ -55,6 +55,12 @@ struct issuer_row {
     bool needs_session;
 };
 
+struct identify_conf {
+    uint32_t cache_entries;     /* verified tokens kept, a loop */
+    uint32_t failures;          /* failed checks an address may make at once */
+    uint64_t failure_period_ms; /* then one each */
+};
+
 struct cors_conf {
     struct conf_strings origins; /* exact: "https://app.example.com"; none: CORS is off */
 };
@@ -78,8 +84,9 @@ struct gateway_settings {
     struct cors_conf cors;
     struct conf_strings apikeys; /* publishable: apps send one as `apikey` */
     struct conf_list issuers;    /* of struct issuer_row, besides our own */
-    struct pg_conf *database;    /* NULL: none, accounts are off */
-    struct auth_config *auth;    /* NULL: accounts are off */
+    struct identify_conf identify;
+    struct pg_conf *database; /* NULL: none, accounts are off */
+    struct auth_config *auth; /* NULL: accounts are off */
     struct chat_conf chat;
     struct proxy_conf proxy;
     struct admin_conf admin;

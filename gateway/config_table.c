@@ -168,6 +168,35 @@ static const struct conf_entry issuer_entries[] = {
 static const struct conf_section issuer_section = {
     .entries = issuer_entries, .count = CONF_COUNT(issuer_entries), .size = sizeof(struct issuer_row)};
 
+static const struct conf_entry identify_entries[] = {
+    {.name = "cache_entries",
+     .type = CONF_INT,
+     CONF_FIELD(struct identify_conf, cache_entries),
+     .preset = "4096",
+     .min = 1,
+     .max = 1000000,
+     .help = "Verified tokens that each loop remembers."},
+    {.name = "failures",
+     .type = CONF_INT,
+     CONF_FIELD(struct identify_conf, failures),
+     .preset = "30",
+     .min = 1,
+     .max = 10000,
+     .flags = CONF_RELOADABLE,
+     .help = "Tokens that may fail the check at once, from one IPv4 /32 or IPv6 /64."},
+    {.name = "failure_period",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct identify_conf, failure_period_ms),
+     .preset = "1s",
+     .min = 1,
+     .max = 3600000,
+     .flags = CONF_RELOADABLE,
+     .help = "After these, one more in each period."},
+};
+static const struct conf_section identify_section = {.entries = identify_entries,
+                                                     .count = CONF_COUNT(identify_entries),
+                                                     .size = sizeof(struct identify_conf)};
+
 static const struct conf_entry cors_entries[] = {
     {.name = "origins",
      .type = CONF_STRINGS,
@@ -301,6 +330,12 @@ static const struct conf_entry root_entries[] = {
      .flags = CONF_RELOADABLE,
      .max = 16,
      .help = "Others whose tokens are taken: probes, partners. Our own needs no row."},
+    {.name = "identify",
+     .type = CONF_SECTION,
+     ROOT(identify),
+     .section = &identify_section,
+     .flags = CONF_RELOADABLE,
+     .help = "How access tokens are checked."},
     {.name = "database",
      .type = CONF_OPTION,
      ROOT(database),

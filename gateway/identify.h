@@ -24,5 +24,6 @@ bool identify_request(struct request *r);
 
 /* A session was revoked: its tokens are forgotten here and refused from now on. */
 void identify_forget_session(struct gateway_loop *gl, const struct uuid *session);
+void identify_forget_user(struct gateway_loop *gl, const struct uuid *user);
 
 #endif

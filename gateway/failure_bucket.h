@@ -1,0 +1,27 @@
+/* How many failed token checks an address has left: a leaky bucket for each IPv4 /32 or IPv6 /64, in a table of
+ * fixed size. Two addresses that share a row push each other out: then the newer one starts afresh.
+ *
+ * Thread rule: used only on the loop thread that created it. */
+#ifndef TIDE_GATEWAY_FAILURE_BUCKET_H
+#define TIDE_GATEWAY_FAILURE_BUCKET_H
+
+#include "base/addr.h"
+
+enum { FAILURE_BUCKET_ROWS = 4096 };
+
+struct failure_row {
+    uint64_t tag;     /* keyed hash of the prefix; 0: free */
+    uint64_t full_ms; /* monotonic: when the bucket is full again */
+};
+
+struct failure_bucket {
+    struct failure_row rows[FAILURE_BUCKET_ROWS];
+};
+
+/* burst failures at once, then one every period_ms. */
+bool failure_bucket_has(const struct failure_bucket *b, const struct addr *client, uint32_t burst,
+                        uint64_t period_ms, uint64_t now_ms);
+void failure_bucket_charge(struct failure_bucket *b, const struct addr *client, uint64_t period_ms,
+                           uint64_t now_ms);
+
+#endif

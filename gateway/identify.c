@@ -1,0 +1,225 @@
+#include "gateway/identify.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/token_cache.h"
+#include "gateway/accounts.h"
+#include "gateway/config.h"
+#include "gateway/failure_bucket.h"
+#include "gateway/gateway.h"
+
+static struct metric checks =
+    METRIC_COUNTER_L("tidegate_token_checks_total", "Bearer tokens looked at, by result.", "result");
+
+enum check_result {
+    CHECK_CACHED,
+    CHECK_VERIFIED,
+    CHECK_REFUSED,
+    CHECK_REVOKED,
+    CHECK_THROTTLED,
+    CHECK_RESULTS
+};
+static const char *const check_names[CHECK_RESULTS] = {"cached", "verified", "refused", "revoked",
+                                                       "throttled"};
+
+struct identify_loop {
+    struct token_cache *cache;
+    struct failure_bucket failures;
+    struct metric_child *results[CHECK_RESULTS];
+    const struct jws_verifier *verifier; /* the one the cache was filled by: borrowed from gl->conf */
+};
+
+int identify_loop_open(struct gateway_loop *gl, struct err *err)
+{
+    struct identify_loop *il = calloc(1, sizeof *il);
+    BUG_ON(il == NULL);
+    il->cache = token_cache_new(gl->conf->set->identify.cache_entries);
+    for (unsigned i = 0; i < CHECK_RESULTS; i++) {
+        il->results[i] = metric_child(&checks, check_names[i]);
+    }
+    il->verifier = &gl->conf->verifier;
+    gl->identify = il;
+    return 0;
+}
+
+/* Other keys or issuers may be in force: what was verified before proves nothing now. */
+void identify_loop_reload(struct gateway_loop *gl)
+{
+    gl->identify->verifier = &gl->conf->verifier;
+    token_cache_drop_all(gl->identify->cache);
+}
+
+void identify_loop_close(struct gateway_loop *gl)
+{
+    if (gl->identify != NULL) {
+        token_cache_free(gl->identify->cache);
+        free(gl->identify);
+        gl->identify = NULL;
+    }
+}
+
+void identify_forget_session(struct gateway_loop *gl, const struct uuid *session)
+{
+    (void)token_cache_drop_session(gl->identify->cache, session);
+}
+
+void identify_forget_user(struct gateway_loop *gl, const struct uuid *user)
+{
+    (void)token_cache_drop_user(gl->identify->cache, user);
+}
+
+/* --- the apikey ---------------------------------------------------------------------------------- */
+
+static bool is_apikey(const struct gateway_config *conf, struct str key)
+{
+    const struct conf_strings *known = &conf->set->apikeys;
+    for (unsigned i = 0; i < known->n; i++) {
+        if (str_is(key, known->items[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_apikey(struct request *r)
+{
+    struct str key = http_field_get(r->ex, "apikey");
+    if (key.n == 0) {
+        key = http_field_get(r->ex, "x-api-key");
+    }
+    if (key.n > 0 && is_apikey(r->conf, key)) {
+        return true;
+    }
+    http_reply_error(r->ex, key.n > 0 ? "invalid_api_key" : "no_authorization",
+                     key.n > 0 ? "this apikey is not known" : "the header field apikey is missing");
+    return false;
+}
+
+/* --- the token ----------------------------------------------------------------------------------- */
+
+static struct str bearer_of(const struct http_exchange *ex)
+{
+    struct str v = str_trim(http_field_get(ex, "authorization"));
+    if (v.n < 7 || !str_eq_nocase(str_of(v.p, 7), STR("bearer "))) {
+        return STR("");
+    }
+    return str_trim(str_skip(v, 7));
+}
+
+static int64_t grace_s(const struct request *r)
+{
+    const struct auth_config *auth = r->conf->set->auth;
+    if (auth == NULL || !r->route->outage_grace || atomic_load(&r->gl->gateway->pg_is_up)) {
+        return 0;
+    }
+    return (int64_t)(auth->outage_grace_ms / 1000);
+}
+
+static void count(const struct request *r, enum check_result result)
+{
+    metric_child_add(r->gl->identify->results[result], 1);
+}
+
+static void refuse_token(struct request *r, enum check_result result, const char *code, const char *detail)
+{
+    count(r, result);
+    http_add_field(r->ex, "www-authenticate", STR("Bearer error=\"invalid_token\""));
+    http_reply_error(r->ex, code, "%s", detail);
+}
+
+static void refuse_throttled(struct request *r)
+{
+    count(r, CHECK_THROTTLED);
+    http_reply_problem(r->ex,
+                       &(struct problem){.code = "over_request_rate_limit",
+                                         .detail = STR("too many tokens from this address failed the check"),
+                                         .retry_after_s = 30});
+}
+
+static const struct jws_claims *keep(struct request *r, const struct jws_claims *claims)
+{
+    struct jws_claims *own = arena_alloc(&r->ex->arena, sizeof *own);
+    *own = *claims;
+    return own;
+}
+
+/* Verifies a token that the cache does not have. NULL: it has answered. */
+static const struct jws_claims *verify(struct request *r)
+{
+    struct identify_loop *il = r->gl->identify;
+    const struct identify_conf *conf = &r->conf->set->identify;
+    uint64_t now_ms = loop_now_ms(r->gl->loop);
+    struct jws_claims claims;
+    struct err err = {0};
+    if (!failure_bucket_has(&il->failures, &r->client, conf->failures, conf->failure_period_ms, now_ms)) {
+        refuse_throttled(r);
+        return NULL;
+    }
+    int rc = jws_verify(&r->conf->verifier, r->token, clock_wall_s(), grace_s(r), &r->ex->arena, &claims,
+                        NULL, &err);
+    if (rc != 0) {
+        if (rc != ERR_TIMEOUT) { /* an expired token of ours is no attack */
+            failure_bucket_charge(&il->failures, &r->client, conf->failure_period_ms, now_ms);
+        }
+        refuse_token(r, CHECK_REFUSED, "bad_jwt", err.msg);
+        return NULL;
+    }
+    count(r, CHECK_VERIFIED);
+    if (il->verifier == &r->conf->verifier) {
+        token_cache_add(il->cache, r->token, &claims);
+    }
+    return keep(r, &claims);
+}
+
+static const struct jws_claims *look_up(struct request *r)
+{
+    struct identify_loop *il = r->gl->identify;
+    const struct jws_claims *hit = NULL;
+    if (il->verifier == &r->conf->verifier) {
+        hit = token_cache_find(il->cache, r->token, clock_wall_s(), grace_s(r));
+    }
+    if (hit == NULL) {
+        return verify(r);
+    }
+    count(r, CHECK_CACHED);
+    return keep(r, hit);
+}
+
+static bool take_token(struct request *r, bool required)
+{
+    struct str token = bearer_of(r->ex);
+    if (token.n == 0 || is_apikey(r->conf, token)) {
+        if (required) {
+            http_add_field(r->ex, "www-authenticate", STR("Bearer"));
+            http_reply_error(r->ex, "no_authorization", "the header field authorization has no Bearer token");
+        }
+        return !required;
+    }
+    r->token = token;
+    const struct jws_claims *who = look_up(r);
+    if (who == NULL) {
+        return false;
+    }
+    if (accounts_is_revoked(r->gl, who)) {
+        refuse_token(r, CHECK_REVOKED, "session_not_found", "the session of this token has ended");
+        return false;
+    }
+    r->who = who;
+    return true;
+}
+
+bool identify_request(struct request *r)
+{
+    switch (r->route->auth) {
+    case ROUTE_AUTH_NONE:
+        return true;
+    case ROUTE_AUTH_APIKEY:
+        return take_apikey(r) && take_token(r, false);
+    case ROUTE_AUTH_USER:
+        return take_token(r, true);
+    case ROUTE_AUTH_APIKEY_USER:
+        return take_apikey(r) && take_token(r, true);
+    }
+    return false;
+}
