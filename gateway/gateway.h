@@ -60,6 +60,7 @@ struct gateway_loop {
     struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
     unsigned requests;              /* running on this loop now */
+    atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
 };
 
 struct gateway {
@@ -68,12 +69,15 @@ struct gateway {
     unsigned loop_count;
     struct pg_pool *pg;      /* database threads (base/pg.h); NULL when no database is configured */
     struct control *control; /* control.h: its loop runs timers, polls and admin requests */
+    struct http_listener **listeners;  /* listener_count of them, the public ones, in the order of the file */
+    unsigned listener_count;
     struct access_log *access_log; /* access_log.h */
     struct accounts *accounts;
     struct limits *limits;
     struct chat *chat;
     char instance[33];    /* random, this process: name of its share in Redis hashes */
     uint64_t started_ms;  /* monotonic */
+    bool has_accounts, has_workers;    /* the configuration at start asks for them */
     atomic_bool pg_is_up; /* as the last poll of the control thread found it */
     atomic_bool draining; /* SIGTERM came */
 };

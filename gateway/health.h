@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "base/json.h"
 #include "gateway/request.h"
 
 extern const struct route health_routes[];
@@ -19,7 +20,7 @@ extern const unsigned health_route_count;
 struct gateway;
 /* For listeners without the pipeline (metrics): true when the path was one of ours and is answered. */
 bool health_answer(struct http_exchange *ex, const struct gateway *g);
-/* The checks as JSON members of an object: "draining":false,... ; *ready is the verdict. */
-void health_write(const struct gateway *g, struct buf *out, bool *ready);
+/* The checks as members of an open JSON object; *ready is the verdict. */
+void health_write(const struct gateway *g, struct json_writer *w, bool *ready);
 
 #endif

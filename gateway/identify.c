@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "base/token_cache.h"
 #include "gateway/accounts.h"
 #include "gateway/config.h"
