@@ -75,7 +75,7 @@ static struct bucket *bucket_lock(struct local_table *t, struct limit_key key, p
 
 static uint64_t tag_of(struct limit_key key)
 {
-    return key.hi | 1;
+    return key.hi != 0 ? key.hi : 1;
 }
 
 static struct entry *entry_find(struct bucket *b, struct limit_key key)

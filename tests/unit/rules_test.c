@@ -1,0 +1,139 @@
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ratelimit/rules.h"
+
+static void refused(struct limit_row row, const char *part)
+{
+    struct err err = {0};
+    struct limit_rules *r = limit_rules_new(&row, 1, &err);
+    assert_null(r);
+    assert_int_equal(err.code, ERR_INVALID);
+    if (!strstr(err.msg, part)) {
+        fail_msg("\"%s\" is not in \"%s\"", part, err.msg);
+    }
+}
+
+static void errors_name_rule_and_field(void **state)
+{
+    const struct limit_row good = {.name = "a", .by = "address", .limit = "5/1s", .where = "f.yaml:7"};
+    struct limit_row row = good;
+    row.name = "No Good";
+    refused(row, "name: 1 to 32");
+    row = good;
+    row.name = NULL;
+    refused(row, "name");
+    row = good;
+    row.by = "address+shoe";
+    refused(row, "f.yaml:7: limits: rule \"a\": by: ");
+    row.by = "address+address";
+    refused(row, "by: ");
+    row.by = "";
+    refused(row, "by: ");
+    static const char *const bad_limits[] = {
+        "5", "5/", "/1s", "0/1s", "5/1", "5/0", "5/1y", "-5/1s", "5/1s ", "5/401d", "99999999999999/1s"};
+    for (size_t i = 0; i < sizeof(bad_limits) / sizeof(bad_limits[0]); i++) {
+        row = good;
+        row.limit = bad_limits[i];
+        refused(row, "limit: ");
+    }
+    row = good;
+    row.burst = "0";
+    refused(row, "limit: ");
+    row.burst = "many";
+    refused(row, "limit: ");
+    row = good;
+    row.on_error = "panic";
+    refused(row, "on_error: local, open or closed");
+    row = good;
+    row.role = "x";
+    refused(row, "role: ");
+    row = good;
+    row.unit = "x";
+    refused(row, "unit: ");
+    row = good;
+    row.address = "5";
+    refused(row, "address: 4 or 6");
+    row = good;
+    row.by = "device";
+    row.address = "4";
+    refused(row, "address: only");
+    row = good;
+    row.at = "chat, B@d";
+    refused(row, "at: ");
+}
+
+static void names_are_unique(void **state)
+{
+    struct limit_row rows[] = {{.name = "a", .by = "address", .limit = "5/1s"},
+                               {.name = "a", .by = "device", .limit = "5/1s"}};
+    struct err err = {0};
+    assert_null(limit_rules_new(rows, 2, &err));
+    assert_non_null(strstr(err.msg, "used twice"));
+}
+
+static void points_choose_rules(void **state)
+{
+    struct limit_row rows[] = {
+        {.name = "dark", .by = "address", .limit = "5/1s", .shadow = true},
+        {.name = "all", .by = "address", .limit = "5/1s"},
+        {.name = "chat", .by = "account", .at = "chat,other", .limit = "60/1m", .burst = "20"},
+        {.name = "sms", .by = "phone+device", .at = " sms chat", .limit = "1/60s"}};
+    struct limit_rules *r = limit_rules_new(rows, 4, NULL);
+    assert_non_null(r);
+    const struct limit_set *chat = limit_rules_at(r, STR("chat"));
+    assert_int_equal(chat->count, 4);
+    assert_string_equal(chat->rules[0]->name, "all");
+    assert_string_equal(chat->rules[3]->name, "dark"); /* shadow ones last */
+    assert_int_equal(limit_rules_at(r, STR("other"))->count, 3);
+    assert_int_equal(limit_rules_at(r, STR("unnamed"))->count, 2);
+    const struct limit_set *sms = limit_rules_at_event(r, STR("sms"));
+    assert_int_equal(sms->count, 1);
+    assert_int_equal(sms->rules[0]->dimensions, 1u << LIMIT_BY_PHONE | 1u << LIMIT_BY_DEVICE);
+    assert_int_equal(limit_rules_at_event(r, STR("unnamed"))->count, 0);
+    assert_string_equal(chat->rules[1]->policy, "\"chat\";q=60;w=60");
+    assert_int_equal(chat->rules[1]->gcra.burst, 20);
+    assert_string_equal(limit_rules_point(r, 0), "chat");
+    assert_null(limit_rules_point(r, 3));
+    limit_rules_unref(limit_rules_ref(r));
+    limit_rules_unref(r);
+}
+
+static void too_many_rules_at_one_point(void **state)
+{
+    static char names[LIMIT_AT_MAX + 1][16];
+    struct limit_row rows[LIMIT_AT_MAX + 1];
+    for (int i = 0; i <= LIMIT_AT_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "r%d", i);
+        rows[i] = (struct limit_row){.name = names[i], .by = "address", .limit = "5/1s"};
+    }
+    struct err err = {0};
+    assert_null(limit_rules_new(rows, LIMIT_AT_MAX + 1, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+}
+
+static void shipped_rules_compile(void **state)
+{
+    struct err err = {0};
+    struct limit_rules *r = limit_rules_new(limit_rows_default, limit_rows_default_count, &err);
+    assert_non_null(r);
+    const struct limit_set *otp = limit_rules_at(r, STR("auth_otp"));
+    assert_true(otp->count >= 7);
+    for (unsigned i = 0; i < otp->count; i++) {
+        bool sms = strncmp(otp->rules[i]->name, "otp_", 4) == 0;
+        assert_int_equal(otp->rules[i]->on_error, sms ? LIMIT_ON_ERROR_CLOSED : LIMIT_ON_ERROR_LOCAL);
+    }
+    limit_rules_unref(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors_name_rule_and_field), cmocka_unit_test(names_are_unique),
+        cmocka_unit_test(points_choose_rules),        cmocka_unit_test(too_many_rules_at_one_point),
+        cmocka_unit_test(shipped_rules_compile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
