@@ -1,0 +1,38 @@
+/* What computes a graph: one struct of functions a kind of machine. The CPU's is in cpu/; another kind
+ * (CUDA) adds another struct and nothing above this header changes.
+ *
+ * Life: open (weights laid out, KV cache reserved, both fixed from then on) -> run per step -> close.
+ * Ownership: borrows model and graph until close. Logits are borrowed until the next run.
+ * Units: the KV cache has `slots` slots of `context` positions.
+ * Errors: open gives ERR_NOMEM, ERR_INVALID (a tensor type the backend cannot use); run cannot fail on a
+ * CPU; a device backend answers ERR_UNAVAILABLE and must then be closed.
+ * Thread rule: run is called by one thread at a time; a backend has threads of its own. */
+#ifndef TIDE_WORKER_BACKEND_H
+#define TIDE_WORKER_BACKEND_H
+
+#include "inference/worker/graph.h"
+
+struct backend; /* each kind has its own */
+
+struct backend_conf {
+    uint32_t slots;        /* requests that can hold a KV cache at once */
+    uint32_t context;      /* positions of a slot */
+    uint32_t batch_tokens; /* most tokens of one run */
+    uint32_t batch_logits; /* most of them that want logits */
+    uint32_t threads; /* of computation, the caller's included; 0: one a core that may be used */
+    bool portable;    /* plain C even where the processor has better: for tests */
+};
+
+struct backend_kind {
+    const char *name; /* "cpu" */
+    int (*open)(const struct graph *g, const struct backend_conf *conf, struct backend **out,
+                struct err *err);
+    /* Computes the batch; *logits has one row of vocab values for each token that wanted them, in order. */
+    int (*run)(struct backend *b, const struct batch *batch, float **logits, struct err *err);
+    void (*describe)(const struct backend *b, char *out, size_t n); /* "avx2 threads=2 kv=94MiB" */
+    void (*close)(struct backend *b);
+};
+
+extern const struct backend_kind backend_cpu;
+
+#endif

@@ -1,0 +1,39 @@
+/* Byte-pair encoding of one piece of text: bytes become tokens, and neighbours merge in rank order.
+ *
+ *     "hello":  h e l l o  ->  h e ll o  ->  he ll o  ->  hell o  ->  hello
+ *
+ * The pair with the lowest rank merges first, the leftmost of equals. A heap of candidate pairs keeps
+ * this at n log n, so a piece of a megabyte costs no more per byte than a word.
+ * Ownership: the scratch grows and is kept between calls; bpe_clear frees it.
+ * Bytes that have no token are left out, as llama.cpp does.
+ * Thread rule: a struct bpe is used by one thread at a time. */
+#ifndef TIDE_WORKER_BPE_H
+#define TIDE_WORKER_BPE_H
+
+#include "inference/worker/vocab.h"
+
+/* Token ids, growing. */
+struct token_list {
+    token_id *p;
+    size_t n;
+    size_t cap;
+};
+void token_list_add(struct token_list *l, token_id id);
+void token_list_clear(struct token_list *l); /* frees; usable again */
+
+struct bpe_symbol;
+struct bpe_candidate;
+struct bpe {
+    const struct vocab *vocab; /* borrowed */
+    struct bpe_symbol *symbols;
+    size_t symbol_cap;
+    struct bpe_candidate *heap;
+    size_t heap_n;
+    size_t heap_cap;
+};
+
+void bpe_init(struct bpe *b, const struct vocab *vocab);
+void bpe_clear(struct bpe *b);
+void bpe_encode(struct bpe *b, struct str piece, struct token_list *out); /* appends */
+
+#endif

@@ -1,0 +1,460 @@
+/* AVX2, FMA and F16C: x86 processors since 2013. Chosen at run time, so the file is compiled for them by a
+ * pragma and nothing else is. */
+#include "inference/worker/cpu/kernels.h"
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#include <immintrin.h>
+#include <math.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m256 load_halves(const void *p) /* 8 */
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+INLINE float sum_of(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_add_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+INLINE float max_of(__m256 v)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_max_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+INLINE int sum_of_ints(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
+    return _mm_cvtsi128_si32(s);
+}
+
+/* e^x to about 2 ulp: x = n ln 2 + r, a polynomial of degree 6 in r. Below -87 it is 0. */
+INLINE __m256 exp8(__m256 x)
+{
+    const __m256 low = _mm256_set1_ps(-87.0F);
+    const __m256 high = _mm256_set1_ps(88.0F);
+    __m256 tiny = _mm256_cmp_ps(x, low, _CMP_LT_OQ);
+    x = _mm256_min_ps(_mm256_max_ps(x, low), high);
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504F)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375F), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4F), r);
+    __m256 p = _mm256_set1_ps(1.0F / 720);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 120));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 24));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 6));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5F));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
+    __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_andnot_ps(tiny, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
+}
+
+/* --- activations to int8 --------------------------------------------------------------------------- */
+
+INLINE __m256i round8(const float *x, __m256 inverse)
+{
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
+}
+
+static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (uint32_t b = 0; b < blocks; b++, x += 32, q += 32) {
+        __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(x));
+        for (unsigned i = 8; i < 32; i += 8) {
+            a = _mm256_max_ps(a, _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i)));
+        }
+        float largest = max_of(a);
+        float step = largest / 127.0F;
+        __m256 inverse = _mm256_set1_ps(largest > 0 ? 127.0F / largest : 0.0F);
+        __m256i v0 = round8(x, inverse);
+        __m256i v1 = round8(x + 8, inverse);
+        __m256i v2 = round8(x + 16, inverse);
+        __m256i v3 = round8(x + 24, inverse);
+        __m256i total = _mm256_add_epi32(_mm256_add_epi32(v0, v1), _mm256_add_epi32(v2, v3));
+        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v0, v1), _mm256_packs_epi32(v2, v3));
+        _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(bytes, order));
+        scale[b] = step;
+        sum[b] = step * (float)sum_of_ints(total);
+    }
+}
+
+/* --- strips ------------------------------------------------------------------------------------------ */
+
+INLINE __m256i broadcast4(const int8_t *q) /* the same four columns for all 8 rows */
+{
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+INLINE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* 8 rows x 32 columns of 4-bit weights times N columns, added to acc. Eight products of 15 * 127 * 2 fit
+ * into 16 bits, so one widening does for the block. */
+INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantized *x, uint32_t b,
+                       unsigned n, __m256 *acc)
+{
+    const __m256i mask = _mm256_set1_epi8(15);
+    const __m256i ones = _mm256_set1_epi16(1);
+    const uint32_t blocks = x->width / PACKED_COLUMNS;
+    __m256i dots[KERNEL_TILE];
+    for (unsigned c = 0; c < n; c++) {
+        dots[c] = _mm256_setzero_si256();
+    }
+#pragma GCC unroll 4
+    for (unsigned g = 0; g < 4; g++) {
+        __m256i both = load32(block + 64 + 64 * g + 32 * half);
+        __m256i low = _mm256_and_si256(both, mask);
+        __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+#pragma GCC unroll 4
+        for (unsigned c = 0; c < n; c++) {
+            const int8_t *q = x->q + (size_t)c * x->width + 32UL * b + 4 * g;
+            dots[c] = _mm256_add_epi16(dots[c], _mm256_maddubs_epi16(low, broadcast4(q)));
+            dots[c] = _mm256_add_epi16(dots[c], _mm256_maddubs_epi16(high, broadcast4(q + 16)));
+        }
+    }
+    __m256 d = load_halves(block + 16 * half);
+    __m256 m = load_halves(block + 32 + 16 * half);
+#pragma GCC unroll 4
+    for (unsigned c = 0; c < n; c++) {
+        size_t at = (size_t)c * blocks + b;
+        __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(dots[c], ones));
+        __m256 step = _mm256_mul_ps(d, _mm256_set1_ps(x->scale[at]));
+        acc[c] = _mm256_fmadd_ps(step, dot, acc[c]);
+        acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->sum[at]), acc[c]);
+    }
+}
+
+/* 8 rows x 4*groups columns of 8-bit weights. |w| * sign(x, w) keeps both factors in the range of the
+ * unsigned-by-signed multiply; two products fill 16 bits, so each is widened at once. */
+INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half,
+                       const struct quantized *x, size_t column, size_t scale_at, unsigned n,
+                       __m256 *acc)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const uint32_t blocks = x->width / PACKED_COLUMNS;
+    __m256i dots[KERNEL_TILE];
+    for (unsigned c = 0; c < n; c++) {
+        dots[c] = _mm256_setzero_si256();
+    }
+#pragma GCC unroll 8
+    for (unsigned g = 0; g < groups; g++) {
+        __m256i w = load32(part + 32 + 64 * g + 32 * half);
+        __m256i magnitude = _mm256_abs_epi8(w);
+#pragma GCC unroll 4
+        for (unsigned c = 0; c < n; c++) {
+            __m256i v =
+                _mm256_sign_epi8(broadcast4(x->q + (size_t)c * x->width + column + 4 * g), w);
+            __m256i pairs = _mm256_maddubs_epi16(magnitude, v);
+            dots[c] = _mm256_add_epi32(dots[c], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    __m256 d = load_halves(part + 16 * half);
+#pragma GCC unroll 4
+    for (unsigned c = 0; c < n; c++) {
+        __m256 step = _mm256_mul_ps(d, _mm256_set1_ps(x->scale[(size_t)c * blocks + scale_at]));
+        acc[c] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(dots[c]), acc[c]);
+    }
+}
+
+INLINE void store_strip(const __m256 low[KERNEL_TILE], const __m256 high[KERNEL_TILE], unsigned n,
+                        float out[KERNEL_TILE][PACKED_ROWS])
+{
+    for (unsigned c = 0; c < n; c++) {
+        _mm256_storeu_ps(out[c], low[c]);
+        _mm256_storeu_ps(out[c] + 8, high[c]);
+    }
+}
+
+INLINE void clear_tile(__m256 low[KERNEL_TILE], __m256 high[KERNEL_TILE], unsigned n)
+{
+    for (unsigned c = 0; c < n; c++) {
+        low[c] = _mm256_setzero_ps();
+        high[c] = _mm256_setzero_ps();
+    }
+}
+
+INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned n,
+                      float out[KERNEL_TILE][PACKED_ROWS])
+{
+    __m256 low[KERNEL_TILE];
+    __m256 high[KERNEL_TILE];
+    uint32_t blocks = x->width / PACKED_COLUMNS;
+    clear_tile(low, high, n);
+    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_4BIT_BYTES) {
+        block_4bit(strip, 0, x, b, n, low);
+        block_4bit(strip, 1, x, b, n, high);
+    }
+    store_strip(low, high, n, out);
+}
+
+INLINE void tile_8bit(const uint8_t *strip, const struct quantized *x, unsigned n,
+                      float out[KERNEL_TILE][PACKED_ROWS])
+{
+    __m256 low[KERNEL_TILE];
+    __m256 high[KERNEL_TILE];
+    uint32_t blocks = x->width / PACKED_COLUMNS;
+    clear_tile(low, high, n);
+    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_8BIT_BYTES) {
+        block_8bit(strip, 8, 0, x, 32UL * b, b, n, low);
+        block_8bit(strip, 8, 1, x, 32UL * b, b, n, high);
+    }
+    store_strip(low, high, n, out);
+}
+
+INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned n,
+                           float out[KERNEL_TILE][PACKED_ROWS])
+{
+    __m256 low[KERNEL_TILE];
+    __m256 high[KERNEL_TILE];
+    uint32_t parts = x->width / PACKED_COLUMNS * 2;
+    clear_tile(low, high, n);
+    for (uint32_t p = 0; p < parts; p++, strip += PACKED_8BIT_FINE_BYTES / 2) {
+        block_8bit(strip, 4, 0, x, 16UL * p, p / 2, n, low);
+        block_8bit(strip, 4, 1, x, 16UL * p, p / 2, n, high);
+    }
+    store_strip(low, high, n, out);
+}
+
+/* The tile functions with their column count as a constant. */
+#define STRIP(name, tile)                                                                          \
+    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,            \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                          \
+    {                                                                                              \
+        if (columns == 4) {                                                                        \
+            tile(strip, x, 4, out);                                                                \
+        } else if (columns == 3) {                                                                 \
+            tile(strip, x, 3, out);                                                                \
+        } else if (columns == 2) {                                                                 \
+            tile(strip, x, 2, out);                                                                \
+        } else {                                                                                   \
+            tile(strip, x, 1, out);                                                                \
+        }                                                                                          \
+    }
+STRIP(strip_4bit, tile_4bit)
+STRIP(strip_8bit, tile_8bit)
+STRIP(strip_8bit_fine, tile_8bit_fine)
+
+/* --- floats ------------------------------------------------------------------------------------------ */
+
+static float dot_f32(const uint8_t *row, const float *x, uint32_t n)
+{
+    __m256 acc = _mm256_setzero_ps();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        acc = _mm256_fmadd_ps(_mm256_loadu_ps((const float *)(row + 4UL * i)),
+                              _mm256_loadu_ps(x + i), acc);
+    }
+    return sum_of(acc) + (i < n ? cpu_kernels_portable.dot_f32(row + 4UL * i, x + i, n - i) : 0.0F);
+}
+
+static float dot_f16(const uint8_t *row, const float *x, uint32_t n)
+{
+    __m256 acc = _mm256_setzero_ps();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        acc = _mm256_fmadd_ps(load_halves(row + 2UL * i), _mm256_loadu_ps(x + i), acc);
+    }
+    return sum_of(acc) + (i < n ? cpu_kernels_portable.dot_f16(row + 2UL * i, x + i, n - i) : 0.0F);
+}
+
+static void rms_norm(const float *x, const float *weight, float eps, uint32_t n, float *out)
+{
+    float squares = dot_f32((const uint8_t *)x, x, n);
+    float factor = 1.0F / sqrtf(squares / (float)n + eps);
+    __m256 f = _mm256_set1_ps(factor);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), f);
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)));
+    }
+    for (; i < n; i++) {
+        out[i] = x[i] * factor * weight[i];
+    }
+}
+
+static void swiglu(const float *gate, const float *up, uint32_t n, float *out)
+{
+    const __m256 one = _mm256_set1_ps(1.0F);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 g = _mm256_loadu_ps(gate + i);
+        __m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), g));
+        __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(silu, _mm256_loadu_ps(up + i)));
+    }
+    cpu_kernels_portable.swiglu(gate + i, up + i, n - i, out + i);
+}
+
+static void to_half(const float *x, uint32_t n, uint16_t *out)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(out + i), h);
+    }
+    cpu_kernels_portable.to_half(x + i, n - i, out + i);
+}
+
+/* --- attention of one query head --------------------------------------------------------------------- */
+
+/* Four dot products at once: their sums, in order. */
+INLINE __m128 score4(const float *query, const uint16_t *keys, uint32_t dim)
+{
+    __m256 a[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                   _mm256_setzero_ps()};
+    for (uint32_t i = 0; i < dim; i += 8) {
+        __m256 q = _mm256_loadu_ps(query + i);
+#pragma GCC unroll 4
+        for (unsigned k = 0; k < 4; k++) {
+            a[k] = _mm256_fmadd_ps(q, load_halves(keys + (size_t)k * dim + i), a[k]);
+        }
+    }
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+
+/* One position, summed in the order of score4, so that a position's place in a group does not matter. */
+INLINE float score1(const float *query, const uint16_t *key, uint32_t dim)
+{
+    __m256 a = _mm256_setzero_ps();
+    for (uint32_t i = 0; i < dim; i += 8) {
+        a = _mm256_fmadd_ps(_mm256_loadu_ps(query + i), load_halves(key + i), a);
+    }
+    __m256 s = _mm256_hadd_ps(a, a);
+    s = _mm256_hadd_ps(s, s);
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
+static float fill_scores(const struct attend_job *job)
+{
+    uint32_t p = 0;
+    __m128 scale = _mm_set1_ps(job->scale);
+    for (; p + 4 <= job->positions; p += 4) {
+        __m128 s = score4(job->query, job->keys + (size_t)p * job->head_dim, job->head_dim);
+        _mm_storeu_ps(job->scores + p, _mm_mul_ps(s, scale));
+    }
+    for (; p < job->positions; p++) {
+        job->scores[p] =
+            score1(job->query, job->keys + (size_t)p * job->head_dim, job->head_dim) * job->scale;
+    }
+    float largest = job->scores[0];
+    for (p = 1; p < job->positions; p++) {
+        largest = job->scores[p] > largest ? job->scores[p] : largest;
+    }
+    return largest;
+}
+
+static float exponentiate(float *scores, uint32_t n, float largest)
+{
+    __m256 top = _mm256_set1_ps(largest);
+    __m256 total = _mm256_setzero_ps();
+    uint32_t p = 0;
+    for (; p + 8 <= n; p += 8) {
+        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(scores + p), top));
+        _mm256_storeu_ps(scores + p, e);
+        total = _mm256_add_ps(total, e);
+    }
+    float sum = sum_of(total);
+    for (; p < n; p++) {
+        scores[p] = expf(scores[p] - largest);
+        sum += scores[p];
+    }
+    return sum;
+}
+
+/* 8 * chunks values of the answer, kept in registers over all positions. */
+INLINE void mix_values(const struct attend_job *job, uint32_t from, unsigned chunks, float inverse)
+{
+    __m256 acc[8];
+    for (unsigned i = 0; i < chunks; i++) {
+        acc[i] = _mm256_setzero_ps();
+    }
+    for (uint32_t p = 0; p < job->positions; p++) {
+        __m256 share = _mm256_broadcast_ss(job->scores + p);
+        const uint16_t *value = job->values + (size_t)p * job->head_dim + from;
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < chunks; i++) {
+            acc[i] = _mm256_fmadd_ps(share, load_halves(value + 8 * i), acc[i]);
+        }
+    }
+    for (unsigned i = 0; i < chunks; i++) {
+        _mm256_storeu_ps(job->out + from + 8 * i, _mm256_mul_ps(acc[i], _mm256_set1_ps(inverse)));
+    }
+}
+
+static void attend(const struct attend_job *job)
+{
+    if (job->head_dim % 8) {
+        cpu_kernels_portable.attend(job);
+        return;
+    }
+    float inverse = 1.0F / exponentiate(job->scores, job->positions, fill_scores(job));
+    uint32_t at = 0;
+    for (; at + 64 <= job->head_dim; at += 64) {
+        mix_values(job, at, 8, inverse);
+    }
+    for (; at < job->head_dim; at += 8) {
+        mix_values(job, at, 1, inverse);
+    }
+}
+
+static const struct cpu_kernels kernels = {
+    .name = "avx2",
+    .quantize = quantize,
+    .strip_4bit = strip_4bit,
+    .strip_8bit = strip_8bit,
+    .strip_8bit_fine = strip_8bit_fine,
+    .dot_f32 = dot_f32,
+    .dot_f16 = dot_f16,
+    .rms_norm = rms_norm,
+    .swiglu = swiglu,
+    .to_half = to_half,
+    .attend = attend,
+};
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const struct cpu_kernels *cpu_kernels_avx2(void)
+{
+    bool usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("f16c");
+    return usable ? &kernels : NULL;
+}
+
+#else
+
+const struct cpu_kernels *cpu_kernels_avx2(void)
+{
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,193 @@
+#include "inference/worker/cpu/packed.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* Writes one block column (32 values of one row) of a strip. */
+typedef void (*pack_cb)(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst);
+
+static uint16_t load_u16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void store_u16(uint8_t *p, uint16_t v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static void put_4bit(uint8_t *dst, unsigned lane, uint16_t d, uint16_t m, const uint8_t nibbles[16])
+{
+    store_u16(dst + 2 * lane, d);
+    store_u16(dst + 32 + 2 * lane, m);
+    for (unsigned g = 0; g < 4; g++) {
+        memcpy(dst + 64 + 64 * g + 4 * lane, nibbles + 4 * g, 4);
+    }
+}
+
+static void pack_q4_0(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + 18UL * block;
+    uint16_t d = load_u16(src);
+    put_4bit(dst, lane, d, float_to_half(-8.0F * half_to_float(d)), src + 2);
+}
+
+static void pack_q4_1(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + 20UL * block;
+    put_4bit(dst, lane, load_u16(src), load_u16(src + 2), src + 4);
+}
+
+static void pack_q4_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + (size_t)Q4K_BYTES * (block / 8);
+    unsigned sub = block % 8;
+    const uint8_t *q = src + 16 + 32 * (sub / 2);
+    uint8_t scale;
+    uint8_t min;
+    uint8_t nibbles[16];
+    quant_q4k_scale(src + 4, sub, &scale, &min);
+    for (unsigned j = 0; j < 16; j++) {
+        unsigned low = sub & 1 ? q[j] >> 4 : q[j] & 15;
+        unsigned high = sub & 1 ? q[j + 16] >> 4 : q[j + 16] & 15;
+        nibbles[j] = (uint8_t)(low | high << 4);
+    }
+    put_4bit(dst, lane, float_to_half(half_to_float(load_u16(src)) * (float)scale),
+             float_to_half(-half_to_float(load_u16(src + 2)) * (float)min), nibbles);
+}
+
+static void put_8bit(uint8_t *dst, unsigned lane, uint16_t d, const int8_t *values, unsigned groups)
+{
+    store_u16(dst + 2 * lane, d);
+    for (unsigned g = 0; g < groups; g++) {
+        memcpy(dst + 32 + 64 * g + 4 * lane, values + 4 * g, 4);
+    }
+}
+
+static void pack_q5_0(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + 22UL * block;
+    int8_t values[32];
+    uint32_t high;
+    memcpy(&high, src + 2, sizeof high);
+    for (unsigned j = 0; j < 16; j++) {
+        values[j] = (int8_t)((int)((src[6 + j] & 15U) | ((high >> j) & 1) << 4) - 16);
+        values[j + 16] = (int8_t)((int)((src[6 + j] >> 4) | ((high >> (j + 16)) & 1) << 4) - 16);
+    }
+    put_8bit(dst, lane, load_u16(src), values, 8);
+}
+
+static void pack_q8_0(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + 34UL * block;
+    put_8bit(dst, lane, load_u16(src), (const int8_t *)src + 2, 8);
+}
+
+static void pack_q6_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + (size_t)Q6K_BYTES * (block / 8);
+    unsigned sub = block % 8;
+    int8_t values[QK_SUPER];
+    float d = half_to_float(load_u16(src + 208));
+    quant_q6k_values(src, values);
+    for (unsigned part = 0; part < 2; part++) {
+        int8_t scale = (int8_t)src[192 + 2 * sub + part];
+        put_8bit(dst + 288UL * part, lane, float_to_half(d * (float)scale),
+                 values + 32 * sub + 16 * part, 4);
+    }
+}
+
+static const struct packing {
+    enum tensor_type type;
+    enum packed_kind kind;
+    uint32_t block_bytes;
+    pack_cb pack;
+} packings[] = {
+    {TENSOR_F32, PACKED_F32, 0, NULL},
+    {TENSOR_F16, PACKED_F16, 0, NULL},
+    {TENSOR_Q4_0, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_0},
+    {TENSOR_Q4_1, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_1},
+    {TENSOR_Q4_K, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_k},
+    {TENSOR_Q5_0, PACKED_8BIT, PACKED_8BIT_BYTES, pack_q5_0},
+    {TENSOR_Q8_0, PACKED_8BIT, PACKED_8BIT_BYTES, pack_q8_0},
+    {TENSOR_Q6_K, PACKED_8BIT_FINE, PACKED_8BIT_FINE_BYTES, pack_q6_k},
+};
+
+static const struct packing *find_packing(enum tensor_type type)
+{
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++) {
+        if (packings[i].type == type) {
+            return &packings[i];
+        }
+    }
+    return NULL;
+}
+
+static void pack_strip(const struct gguf_tensor *t, const struct packing *how, uint32_t strip,
+                       uint8_t *dst)
+{
+    uint32_t blocks = (uint32_t)(t->dims[0] / PACKED_COLUMNS);
+    for (unsigned lane = 0; lane < PACKED_ROWS; lane++) {
+        uint64_t row = (uint64_t)strip * PACKED_ROWS + lane;
+        if (row >= t->rows) {
+            return; /* the memory is zero */
+        }
+        for (uint32_t block = 0; block < blocks; block++) {
+            how->pack(t->data + row * t->row_bytes, block, lane,
+                      dst + (size_t)block * how->block_bytes);
+        }
+    }
+}
+
+static int pack_all(struct packed *p, const struct gguf_tensor *t, const struct packing *how,
+                    struct err *err)
+{
+    p->strip_bytes = (size_t)(p->columns / PACKED_COLUMNS) * how->block_bytes;
+    size_t total = p->strip_bytes * p->strips;
+    void *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return err_set(err, ERR_NOMEM, "cpu: no memory for " STR_FMT " (%zu bytes)",
+                       STR_ARG(t->name), total);
+    }
+    madvise(memory, total, MADV_HUGEPAGE); /* fewer TLB misses; refused is fine */
+    p->owned = memory;
+    p->data = memory;
+    for (uint32_t strip = 0; strip < p->strips; strip++) {
+        pack_strip(t, how, strip, p->owned + strip * p->strip_bytes);
+    }
+    return 0;
+}
+
+int packed_init(struct packed *p, const struct gguf_tensor *t, struct err *err)
+{
+    const struct packing *how = find_packing(t->type->type);
+    if (!how || t->rows > UINT32_MAX - PACKED_ROWS || t->dims[0] > UINT32_MAX) {
+        return err_set(err, ERR_INVALID, "cpu: cannot multiply tensor " STR_FMT " of type %s",
+                       STR_ARG(t->name), t->type->name);
+    }
+    *p = (struct packed){.kind = how->kind,
+                         .rows = (uint32_t)t->rows,
+                         .columns = (uint32_t)t->dims[0],
+                         .strips = (uint32_t)((t->rows + PACKED_ROWS - 1) / PACKED_ROWS)};
+    if (!how->pack) {
+        p->strip_bytes = t->row_bytes;
+        p->data = t->data;
+        return 0;
+    }
+    return pack_all(p, t, how, err);
+}
+
+size_t packed_bytes(const struct packed *p)
+{
+    return p->owned ? p->strip_bytes * p->strips : 0;
+}
+
+void packed_clear(struct packed *p)
+{
+    if (p->owned) {
+        munmap(p->owned, packed_bytes(p));
+    }
+    *p = (struct packed){0};
+}

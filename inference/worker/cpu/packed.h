@@ -1,0 +1,49 @@
+/* Weight matrices as the CPU multiplies them: rows in strips of 16, interleaved, a block of 32 columns at a
+ * time. One layout for AVX2 (two halves of 8 rows) and for wider instructions (all 16 at once).
+ *
+ *     4-bit block, 320 bytes:  f16 d[16] | f16 m[16] | 4 x (16 rows x 4 bytes); byte i of group g of a row
+ *                              holds column 4g+i in its low and 16+4g+i in its high half; value q*d + m
+ *     8-bit block, 544 bytes:  f16 d[16] | 8 x (16 rows x 4 bytes); group g holds columns 4g..4g+3; q*d
+ *     fine 8-bit, 576 bytes:   2 x ( f16 d[16] | 4 x (16 rows x 4 bytes) ); a scale for each 16 columns
+ *
+ * Q4_0, Q4_1 and Q4_K become 4-bit; Q5_0 and Q8_0 8-bit; Q6_K fine 8-bit. Exact but for Q4_K and Q6_K,
+ * whose scale is d times sub-scale rounded to f16 (relative 2^-11). F32 and F16 stay as the file has them.
+ * The last strip is filled up with zero rows.
+ * Ownership: packed_clear frees the strips; F32 and F16 borrow the file.
+ * Thread rule: read-only after packed_init. */
+#ifndef TIDE_WORKER_CPU_PACKED_H
+#define TIDE_WORKER_CPU_PACKED_H
+
+#include "inference/worker/gguf.h"
+
+enum packed_kind {
+    PACKED_F32 = 0,
+    PACKED_F16 = 1,
+    PACKED_4BIT = 2,
+    PACKED_8BIT = 3,
+    PACKED_8BIT_FINE = 4,
+};
+
+enum {
+    PACKED_ROWS = 16,    /* of a strip */
+    PACKED_COLUMNS = 32, /* of a block */
+    PACKED_4BIT_BYTES = 320,
+    PACKED_8BIT_BYTES = 544,
+    PACKED_8BIT_FINE_BYTES = 576,
+};
+
+struct packed {
+    enum packed_kind kind;
+    uint32_t rows;
+    uint32_t columns;
+    uint32_t strips;    /* of 16 rows, the last maybe padded */
+    size_t strip_bytes; /* of F32 and F16: bytes of a row */
+    const uint8_t *data;
+    uint8_t *owned; /* data, or NULL when it is the file's */
+};
+
+int packed_init(struct packed *p, const struct gguf_tensor *t, struct err *err) TIDE_CHECK;
+void packed_clear(struct packed *p);
+size_t packed_bytes(const struct packed *p); /* owned ones; 0 when borrowed */
+
+#endif

@@ -1,0 +1,101 @@
+#include "inference/worker/cpu/program.h"
+
+#include <stdlib.h>
+
+static bool is_product(const struct graph_op *op)
+{
+    return op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+}
+
+static int allocate(struct cpu_program *p, const struct graph *g, struct err *err)
+{
+    size_t products = 0;
+    size_t norm_values = 0;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct graph_op *op = &g->ops[i];
+        products += is_product(op);
+        norm_values += op->kind == GRAPH_NORM ? op->weight->dims[0] : 0;
+    }
+    p->steps = calloc(g->op_count + products, sizeof *p->steps);
+    p->matrices = calloc(products, sizeof *p->matrices);
+    p->norms = malloc(norm_values * sizeof *p->norms);
+    if (!p->steps || !p->matrices || !p->norms) {
+        return err_set(err, ERR_NOMEM, "cpu: no memory for %zu steps", g->op_count);
+    }
+    return 0;
+}
+
+static int add_product(struct cpu_program *p, struct cpu_step *step, const struct model *model,
+                       struct err *err)
+{
+    const struct gguf_tensor *weight = step->op->weight;
+    step->matrix = &p->matrices[p->matrix_count++];
+    int rc = packed_init(step->matrix, weight, err);
+    if (!rc && step->matrix->owned) {
+        p->packed_bytes += packed_bytes(step->matrix);
+        gguf_release_pages(model->file, weight);
+    }
+    return rc;
+}
+
+/* A product needs its input as int8 unless the step before has left it so. */
+static bool needs_quantizing(const struct gguf_tensor *weight, enum graph_buffer input,
+                             enum graph_buffer ready)
+{
+    return weight->type->block_values > 1 && input != ready;
+}
+
+static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
+{
+    enum graph_buffer ready = GRAPH_NONE; /* whose int8 form is up to date */
+    float *norm = p->norms;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct graph_op *op = &g->ops[i];
+        if (is_product(op) && needs_quantizing(op->weight, op->a, ready)) {
+            p->steps[p->step_count++] =
+                (struct cpu_step){.op = op, .quantizes = true, .waits = true};
+            ready = op->a;
+        }
+        struct cpu_step *step = &p->steps[p->step_count++];
+        *step = (struct cpu_step){.op = op, .waits = !op->beside};
+        if (op->kind == GRAPH_NORM) {
+            step->norm = norm;
+            op->weight->type->dequantize(op->weight->data, norm, op->weight->dims[0]);
+            norm += op->weight->dims[0];
+        } else if (is_product(op)) {
+            int rc = add_product(p, step, g->model, err);
+            if (rc) {
+                return rc;
+            }
+        }
+        if (op->dst == ready) {
+            ready = GRAPH_NONE;
+        }
+    }
+    return 0;
+}
+
+int cpu_program_init(struct cpu_program *p, const struct graph *g, struct err *err)
+{
+    *p = (struct cpu_program){0};
+    int rc = allocate(p, g, err);
+    return rc ? rc : lower(p, g, err);
+}
+
+void cpu_program_clear(struct cpu_program *p)
+{
+    for (size_t i = 0; i < p->matrix_count; i++) {
+        packed_clear(&p->matrices[i]);
+    }
+    free(p->steps);
+    free(p->matrices);
+    free(p->norms);
+    *p = (struct cpu_program){0};
+}
+
+void cpu_program_rewind(struct cpu_program *p)
+{
+    for (size_t i = 0; i < p->step_count; i++) {
+        atomic_store_explicit(&p->steps[i].next, 0, memory_order_relaxed);
+    }
+}

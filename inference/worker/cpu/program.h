@@ -1,0 +1,37 @@
+/* A graph lowered for the CPU: each operation with its weights laid out, and the steps that only this
+ * backend needs (turning activations to int8 before they are multiplied).
+ * Not the arithmetic: ops.h.
+ *
+ * Ownership: the program owns its packed weights; it borrows graph and model.
+ * Thread rule: read-only after program_init, but for `next`, the work counter of a step. */
+#ifndef TIDE_WORKER_CPU_PROGRAM_H
+#define TIDE_WORKER_CPU_PROGRAM_H
+
+#include <stdatomic.h>
+
+#include "inference/worker/cpu/packed.h"
+#include "inference/worker/graph.h"
+
+struct cpu_step {
+    const struct graph_op *op;
+    bool quantizes;        /* this step only turns op->a to int8 */
+    bool waits;            /* a barrier stands before this step */
+    struct packed *matrix; /* of matrix products */
+    const float *norm;     /* of norms: the weight as float32 */
+    atomic_uint next;      /* first piece of work that no thread has taken yet */
+};
+
+struct cpu_program {
+    struct cpu_step *steps;
+    size_t step_count;
+    struct packed *matrices; /* one a matrix product */
+    size_t matrix_count;
+    float *norms; /* all norm weights, one after the other */
+    size_t packed_bytes;
+};
+
+int cpu_program_init(struct cpu_program *p, const struct graph *g, struct err *err) TIDE_CHECK;
+void cpu_program_clear(struct cpu_program *p);
+void cpu_program_rewind(struct cpu_program *p); /* before each run */
+
+#endif

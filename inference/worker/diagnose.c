@@ -1,0 +1,190 @@
+#include "inference/worker/diagnose.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "inference/worker/backend.h"
+
+/* --- one tensor -------------------------------------------------------------------------------------- */
+
+static int write_rows(const struct gguf_tensor *t, struct err *err)
+{
+    float *row = malloc(t->dims[0] * sizeof *row);
+    if (!row) {
+        return err_set(err, ERR_NOMEM, "no memory for a row");
+    }
+    int rc = 0;
+    for (uint64_t i = 0; i < t->rows && !rc; i++) {
+        t->type->dequantize(t->data + i * t->row_bytes, row, t->dims[0]);
+        if (fwrite(row, sizeof *row, t->dims[0], stdout) != t->dims[0]) {
+            rc = err_set(err, ERR_IO, "cannot write: %s", strerror(errno));
+        }
+    }
+    free(row);
+    return rc;
+}
+
+int diagnose_tensor(const struct options *o, struct err *err)
+{
+    struct gguf *file;
+    int rc = gguf_open(o->model, &file, err);
+    if (rc) {
+        return rc;
+    }
+    const struct gguf_tensor *t = gguf_tensor_find(file, o->tensor);
+    rc = t ? write_rows(t, err)
+           : err_set(err, ERR_NOT_FOUND, "the file has no tensor %.80s", o->tensor);
+    gguf_close(file);
+    return rc;
+}
+
+/* --- logits ------------------------------------------------------------------------------------------ */
+
+struct id_list {
+    int32_t *p;
+    uint32_t n;
+};
+
+static int read_ids(struct arena *a, struct str text, uint32_t vocab, struct id_list *out,
+                    struct err *err)
+{
+    struct json_limits limits = json_limits_default;
+    struct json_doc doc;
+    limits.max_items = 1 << 24;
+    int rc = json_scan(a, text, &limits, &doc, err);
+    if (rc) {
+        return rc;
+    }
+    if (doc.type != JSON_ARRAY) {
+        return err_set(err, ERR_INVALID, "--tokens: the file is not a JSON array");
+    }
+    out->p = arena_alloc(a, (doc.raw.n / 2 + 1) * sizeof *out->p);
+    struct json_slice item;
+    for (struct str in = doc.raw; json_next(&in, &item);) {
+        int64_t id;
+        if (!json_get_i64(&item, &id) || id < 0 || id >= vocab) {
+            return err_set(err, ERR_INVALID, "--tokens: item %u is not a token id below %u", out->n,
+                           vocab);
+        }
+        out->p[out->n++] = (int32_t)id;
+    }
+    return out->n ? 0 : err_set(err, ERR_INVALID, "--tokens: the array is empty");
+}
+
+static int read_text(const char *path, struct buf *out, struct err *err)
+{
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        return err_set(err, ERR_IO, "cannot open %.100s: %s", path, strerror(errno));
+    }
+    char part[4096];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, f)) > 0) {
+        buf_add(out, part, n);
+    }
+    fclose(f);
+    return out->overflowed ? err_set(err, ERR_LIMIT, "%.100s is too long", path) : 0;
+}
+
+static void print_top(const float *logits, uint32_t vocab, uint32_t top, bool *taken)
+{
+    for (uint32_t k = 0; k < top && k < vocab; k++) {
+        uint32_t best = vocab;
+        for (uint32_t i = 0; i < vocab; i++) {
+            if (!taken[i] && (best == vocab || logits[i] > logits[best])) {
+                best = i;
+            }
+        }
+        taken[best] = true;
+        printf("%s[%u,%.9g]", k ? "," : "", best, (double)logits[best]);
+    }
+    memset(taken, 0, vocab * sizeof *taken);
+}
+
+static void print_position(const float *logits, uint32_t vocab, uint32_t position, uint32_t top,
+                           bool *taken)
+{
+    float largest = logits[0];
+    double sum = 0;
+    for (uint32_t i = 1; i < vocab; i++) {
+        largest = fmaxf(largest, logits[i]);
+    }
+    for (uint32_t i = 0; i < vocab; i++) {
+        sum += exp((double)logits[i] - (double)largest);
+    }
+    printf("{\"position\":%u,\"log_sum\":%.9g,\"top\":[", position, (double)largest + log(sum));
+    print_top(logits, vocab, top, taken);
+    puts("]}");
+}
+
+static int run_ids(const struct options *o, struct backend *b, const struct id_list *ids,
+                   uint32_t vocab, struct err *err)
+{
+    struct batch_token *tokens = calloc(o->step_tokens, sizeof *tokens);
+    bool *taken = calloc(vocab, sizeof *taken);
+    int rc = tokens && taken ? 0 : err_set(err, ERR_NOMEM, "no memory for a batch");
+    for (uint32_t done = 0; !rc && done < ids->n;) {
+        struct batch batch = {.tokens = tokens};
+        float *logits;
+        while (batch.n < o->step_tokens && done + batch.n < ids->n) {
+            tokens[batch.n] = (struct batch_token){
+                .token = ids->p[done + batch.n], .position = done + batch.n, .wants_logits = true};
+            batch.n++;
+        }
+        rc = backend_cpu.run(b, &batch, &logits, err);
+        for (uint32_t i = 0; i < batch.n && !rc; i++) {
+            print_position(logits + (size_t)i * vocab, vocab, done + i, o->top, taken);
+        }
+        done += batch.n;
+    }
+    free(tokens);
+    free(taken);
+    return rc;
+}
+
+static int run_model(const struct options *o, struct model *m, const struct id_list *ids,
+                     struct err *err)
+{
+    struct backend_conf conf = {.slots = 1,
+                                .context = ids->n,
+                                .batch_tokens = o->step_tokens,
+                                .batch_logits = o->step_tokens,
+                                .threads = o->threads,
+                                .portable = o->portable};
+    struct backend *b = NULL;
+    struct graph *g = graph_new(m);
+    int rc = g ? backend_cpu.open(g, &conf, &b, err)
+               : err_set(err, ERR_NOMEM, "no memory for the graph");
+    if (!rc) {
+        rc = run_ids(o, b, ids, m->sizes.vocab, err);
+        backend_cpu.close(b);
+    }
+    graph_free(g);
+    return rc;
+}
+
+int diagnose_logits(const struct options *o, struct err *err)
+{
+    struct model *m = NULL;
+    struct arena arena;
+    struct buf text;
+    struct id_list ids = {0};
+    arena_init(&arena);
+    buf_init(&text, 64 << 20);
+    int rc = model_open(o->model, &m, err);
+    if (!rc) {
+        rc = read_text(o->tokens, &text, err);
+    }
+    if (!rc) {
+        rc = read_ids(&arena, buf_str(&text), m->sizes.vocab, &ids, err);
+    }
+    if (!rc) {
+        rc = run_model(o, m, &ids, err);
+    }
+    model_close(m);
+    buf_clear(&text);
+    arena_clear(&arena);
+    return rc;
+}

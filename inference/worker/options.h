@@ -1,0 +1,45 @@
+/* The command line of tide-worker: what to serve, where, and how much of the machine to use.
+ *
+ * Ownership: texts are borrowed from argv.
+ * Errors: ERR_INVALID names the option.
+ * Thread rule: read-only after options_parse. */
+#ifndef TIDE_WORKER_OPTIONS_H
+#define TIDE_WORKER_OPTIONS_H
+
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/log.h"
+
+enum options_command {
+    OPTIONS_SERVE = 0,
+    OPTIONS_LOGITS = 1, /* diagnostic: best tokens at each position */
+    OPTIONS_TENSOR = 2, /* diagnostic: one tensor as float32 */
+    OPTIONS_HELP = 3,
+    OPTIONS_VERSION = 4,
+};
+
+struct options {
+    enum options_command command;
+    const char *model;        /* GGUF file */
+    const char *alias;        /* model id that clients use; NULL: from the file */
+    const char *api_key_file; /* NULL: none asked for */
+    const char *tokens;       /* of `logits`: file of token ids */
+    const char *tensor;       /* of `tensor`: its name */
+    struct endpoint listen;   /* 127.0.0.1:8081 */
+    uint32_t slots;           /* answers made at once; 8 */
+    uint32_t context;         /* positions of one; 0: the model's, at most 4096 */
+    uint32_t threads;         /* of computation; 0: one a core */
+    uint32_t step_tokens;     /* most tokens of one step; 64 */
+    uint32_t queue;           /* requests that may wait; 64 */
+    uint32_t body_bytes;      /* largest request; 4 MiB */
+    uint32_t drain_ms;        /* for running answers after SIGTERM; 30 s */
+    uint32_t top;             /* of `logits`: tokens a position; 10 */
+    bool portable;            /* plain C kernels */
+    enum log_level log_level;
+};
+
+int options_parse(int argc, char **argv, struct options *out, struct err *err) TIDE_CHECK;
+void options_usage(FILE *out);
+
+#endif

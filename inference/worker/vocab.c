@@ -1,0 +1,366 @@
+#include "inference/worker/vocab.h"
+
+#include <stdlib.h>
+
+struct entry {
+    uint32_t start; /* in bytes */
+    uint32_t n;
+    enum token_kind kind;
+};
+
+struct merge_slot {
+    token_id left; /* TOKEN_NONE: free */
+    token_id right;
+    struct vocab_merge merge;
+};
+
+struct vocab {
+    struct entry *tokens;
+    uint32_t size;
+    char *bytes; /* of all tokens, one after the other */
+    size_t bytes_used;
+    token_id *by_text; /* open addressing over normal tokens; TOKEN_NONE: free */
+    uint32_t text_mask;
+    struct merge_slot *merges; /* open addressing */
+    uint32_t merge_mask;
+    token_id of_byte[256];
+    token_id *literals; /* user-defined, longest first */
+    uint32_t literal_count;
+};
+
+/* GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes are U+0100 and up, in order. */
+static bool is_printable(unsigned byte)
+{
+    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+}
+
+struct alphabet {
+    int16_t byte_of[512]; /* by code point; -1: not in the alphabet */
+};
+
+static void alphabet_init(struct alphabet *a)
+{
+    for (unsigned i = 0; i < 512; i++) {
+        a->byte_of[i] = -1;
+    }
+    unsigned next = 256;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        a->byte_of[is_printable(byte) ? byte : next++] = (int16_t)byte;
+    }
+}
+
+/* Turns alphabet text into bytes; the length, or -1 when a character is not of the alphabet. */
+static int64_t alphabet_decode(const struct alphabet *a, struct str text, char *out)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < text.n;) {
+        unsigned c = (uint8_t)text.p[i++];
+        if (c >= 0x80) {
+            if ((c & 0xE0) != 0xC0 || i == text.n) {
+                return -1;
+            }
+            c = (c & 0x1F) << 6 | ((uint8_t)text.p[i++] & 0x3F);
+        }
+        if (c >= 512 || a->byte_of[c] < 0) {
+            return -1;
+        }
+        out[n++] = (char)a->byte_of[c];
+    }
+    return n;
+}
+
+static uint64_t hash_text(struct str s)
+{
+    uint64_t h = 0xCBF29CE484222325ULL;
+    for (size_t i = 0; i < s.n; i++) {
+        h = (h ^ (uint8_t)s.p[i]) * 0x100000001B3ULL;
+    }
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_pair(token_id left, token_id right)
+{
+    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15ULL;
+    return h ^ h >> 31;
+}
+
+static uint32_t table_mask(uint64_t count) /* at most half full */
+{
+    uint64_t size = 16;
+    while (size < 2 * count) {
+        size *= 2;
+    }
+    return (uint32_t)(size - 1);
+}
+
+struct str vocab_bytes(const struct vocab *v, token_id id)
+{
+    return str_of(v->bytes + v->tokens[id].start, v->tokens[id].n);
+}
+
+token_id vocab_find(const struct vocab *v, struct str bytes)
+{
+    for (uint64_t at = hash_text(bytes);; at++) {
+        token_id id = v->by_text[at & v->text_mask];
+        if (id == TOKEN_NONE || str_eq(vocab_bytes(v, id), bytes)) {
+            return id;
+        }
+    }
+}
+
+static void index_text(struct vocab *v, token_id id)
+{
+    struct str bytes = vocab_bytes(v, id);
+    uint64_t at = hash_text(bytes);
+    while (v->by_text[at & v->text_mask] != TOKEN_NONE) {
+        if (str_eq(vocab_bytes(v, v->by_text[at & v->text_mask]), bytes)) {
+            return; /* a double: the first one counts */
+        }
+        at++;
+    }
+    v->by_text[at & v->text_mask] = id;
+}
+
+static int add_token(struct vocab *v, const struct alphabet *a, token_id id, struct str text,
+                     enum token_kind kind, struct err *err)
+{
+    char *out = v->bytes + v->bytes_used;
+    int64_t n = (int64_t)text.n;
+    if (kind == TOKEN_NORMAL) {
+        n = alphabet_decode(a, text, out);
+        if (n < 0) {
+            return err_set(err, ERR_INVALID, "tokenizer: token %d is not in the byte alphabet", id);
+        }
+    } else {
+        memcpy(out, text.p, text.n);
+    }
+    v->tokens[id] =
+        (struct entry){.start = (uint32_t)v->bytes_used, .n = (uint32_t)n, .kind = kind};
+    v->bytes_used += (size_t)n;
+    if (kind == TOKEN_NORMAL && n > 0) {
+        index_text(v, id);
+    }
+    return 0;
+}
+
+static size_t text_total(struct gguf_array strings)
+{
+    size_t total = 0;
+    while (strings.count) {
+        total += gguf_array_next(&strings).n;
+    }
+    return total;
+}
+
+static int allocate_tokens(struct vocab *v, const struct gguf_array *tokens, struct err *err)
+{
+    size_t total = text_total(*tokens);
+    if (tokens->count == 0 || tokens->count > VOCAB_MAX_TOKENS || total > UINT32_MAX) {
+        return err_set(err, ERR_LIMIT, "tokenizer: %llu tokens of %zu bytes",
+                       (unsigned long long)tokens->count, total);
+    }
+    v->size = (uint32_t)tokens->count;
+    v->text_mask = table_mask(v->size);
+    v->tokens = calloc(v->size, sizeof *v->tokens);
+    v->bytes = malloc(total + 1);
+    v->by_text = malloc((v->text_mask + 1ULL) * sizeof *v->by_text);
+    v->literals = calloc(v->size, sizeof *v->literals);
+    if (!v->tokens || !v->bytes || !v->by_text || !v->literals) {
+        return err_set(err, ERR_NOMEM, "tokenizer: no memory for %u tokens", v->size);
+    }
+    memset(v->by_text, 0xFF, (v->text_mask + 1ULL) * sizeof *v->by_text); /* TOKEN_NONE */
+    return 0;
+}
+
+static int read_tokens(struct vocab *v, const struct gguf *file, const struct alphabet *a,
+                       struct err *err)
+{
+    struct gguf_array tokens;
+    struct gguf_array kinds;
+    int rc = gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err);
+    if (!rc) {
+        rc = gguf_get_array(file, "tokenizer.ggml.token_type", GGUF_I32, &kinds, err);
+    }
+    if (!rc && kinds.count != tokens.count) {
+        rc = err_set(err, ERR_INVALID, "tokenizer: %llu tokens but %llu token types",
+                     (unsigned long long)tokens.count, (unsigned long long)kinds.count);
+    }
+    if (!rc) {
+        rc = allocate_tokens(v, &tokens, err);
+    }
+    for (uint32_t i = 0; !rc && i < v->size; i++) {
+        int32_t kind = gguf_array_i32(&kinds, i);
+        if (kind < TOKEN_NORMAL || kind > TOKEN_BYTE) {
+            return err_set(err, ERR_INVALID, "tokenizer: token %u has type %d", i, kind);
+        }
+        rc = add_token(v, a, (token_id)i, gguf_array_next(&tokens), (enum token_kind)kind, err);
+        if (kind == TOKEN_USER_DEFINED && !rc && v->tokens[i].n > 0) {
+            v->literals[v->literal_count++] = (token_id)i;
+        }
+    }
+    return rc;
+}
+
+static void index_bytes(struct vocab *v)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char c = (char)byte;
+        v->of_byte[byte] = vocab_find(v, str_of(&c, 1));
+    }
+    for (uint32_t i = 1; i < v->literal_count; i++) { /* insertion: there are few */
+        token_id id = v->literals[i];
+        uint32_t at = i;
+        while (at > 0 && v->tokens[v->literals[at - 1]].n < v->tokens[id].n) {
+            v->literals[at] = v->literals[at - 1];
+            at--;
+        }
+        v->literals[at] = id;
+    }
+}
+
+static void add_merge(struct vocab *v, token_id left, token_id right, uint32_t rank, token_id whole)
+{
+    uint64_t at = hash_pair(left, right);
+    struct merge_slot *slot = &v->merges[at & v->merge_mask];
+    while (slot->left != TOKEN_NONE) {
+        if (slot->left == left && slot->right == right) {
+            return;
+        }
+        slot = &v->merges[++at & v->merge_mask];
+    }
+    *slot = (struct merge_slot){left, right, {rank, whole}};
+}
+
+/* "Ġt he": both halves and the whole must be tokens. scratch holds at least text.n bytes. */
+static int read_merge(struct vocab *v, const struct alphabet *a, struct str text, uint32_t rank,
+                      char *scratch, struct err *err)
+{
+    const char *space = text.n > 2 ? memchr(text.p + 1, ' ', text.n - 2) : NULL;
+    if (!space) {
+        return err_set(err, ERR_INVALID, "tokenizer: merge %u is not two words", rank);
+    }
+    size_t cut = (size_t)(space - text.p);
+    int64_t left_n = alphabet_decode(a, str_of(text.p, cut), scratch);
+    int64_t right_n =
+        left_n < 0 ? -1 : alphabet_decode(a, str_skip(text, cut + 1), scratch + left_n);
+    if (right_n < 0) {
+        return err_set(err, ERR_INVALID, "tokenizer: merge %u is not in the byte alphabet", rank);
+    }
+    token_id left = vocab_find(v, str_of(scratch, (size_t)left_n));
+    token_id right = vocab_find(v, str_of(scratch + left_n, (size_t)right_n));
+    token_id whole = vocab_find(v, str_of(scratch, (size_t)(left_n + right_n)));
+    if (left == TOKEN_NONE || right == TOKEN_NONE || whole == TOKEN_NONE) {
+        return err_set(err, ERR_INVALID, "tokenizer: merge %u names a token that is not there",
+                       rank);
+    }
+    add_merge(v, left, right, rank, whole);
+    return 0;
+}
+
+static int read_merges(struct vocab *v, const struct gguf *file, const struct alphabet *a,
+                       struct err *err)
+{
+    struct gguf_array merges;
+    int rc = gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
+    if (rc) {
+        return rc;
+    }
+    if (merges.count > VOCAB_MAX_TOKENS) {
+        return err_set(err, ERR_LIMIT, "tokenizer: %llu merges", (unsigned long long)merges.count);
+    }
+    v->merge_mask = table_mask(merges.count);
+    v->merges = malloc((v->merge_mask + 1ULL) * sizeof *v->merges);
+    char *scratch = malloc(text_total(merges) + 1);
+    if (!v->merges || !scratch) {
+        free(scratch);
+        return err_set(err, ERR_NOMEM, "tokenizer: no memory for the merges");
+    }
+    memset(v->merges, 0xFF, (v->merge_mask + 1ULL) * sizeof *v->merges); /* left = TOKEN_NONE */
+    for (uint32_t rank = 0; !rc && merges.count; rank++) {
+        rc = read_merge(v, a, gguf_array_next(&merges), rank, scratch, err);
+    }
+    free(scratch);
+    return rc;
+}
+
+int vocab_new(const struct gguf *file, struct vocab **out, struct err *err)
+{
+    struct alphabet alphabet;
+    struct vocab *v = calloc(1, sizeof *v);
+    if (!v) {
+        return err_set(err, ERR_NOMEM, "tokenizer: no memory");
+    }
+    alphabet_init(&alphabet);
+    int rc = read_tokens(v, file, &alphabet, err);
+    if (!rc) {
+        index_bytes(v);
+        rc = read_merges(v, file, &alphabet, err);
+    }
+    if (rc) {
+        vocab_free(v);
+        return rc;
+    }
+    *out = v;
+    return 0;
+}
+
+void vocab_free(struct vocab *v)
+{
+    if (!v) {
+        return;
+    }
+    free(v->tokens);
+    free(v->bytes);
+    free(v->by_text);
+    free(v->merges);
+    free(v->literals);
+    free(v);
+}
+
+uint32_t vocab_size(const struct vocab *v)
+{
+    return v->size;
+}
+
+enum token_kind vocab_kind(const struct vocab *v, token_id id)
+{
+    return v->tokens[id].kind;
+}
+
+token_id vocab_find_control(const struct vocab *v, const char *text)
+{
+    for (uint32_t i = 0; i < v->size; i++) {
+        if (v->tokens[i].kind == TOKEN_CONTROL && str_is(vocab_bytes(v, (token_id)i), text)) {
+            return (token_id)i;
+        }
+    }
+    return TOKEN_NONE;
+}
+
+token_id vocab_byte(const struct vocab *v, uint8_t byte)
+{
+    return v->of_byte[byte];
+}
+
+bool vocab_find_merge(const struct vocab *v, token_id left, token_id right, struct vocab_merge *out)
+{
+    if (left == TOKEN_NONE || right == TOKEN_NONE) {
+        return false;
+    }
+    for (uint64_t at = hash_pair(left, right);; at++) {
+        const struct merge_slot *slot = &v->merges[at & v->merge_mask];
+        if (slot->left == TOKEN_NONE) {
+            return false;
+        }
+        if (slot->left == left && slot->right == right) {
+            *out = slot->merge;
+            return true;
+        }
+    }
+}
+
+const token_id *vocab_literals(const struct vocab *v, uint32_t *count)
+{
+    *count = v->literal_count;
+    return v->literals;
+}
