@@ -12,7 +12,6 @@
 
 #include <stdalign.h>
 
-#include "base/metrics.h"
 #include "base/str.h"
 #include "inference/router/breaker.h"
 #include "inference/router/worker_conf.h"
@@ -47,8 +46,6 @@ struct worker {
     uint32_t id; /* small, unique in the router: index of loops' origins */
     atomic_uint refs;
     _Atomic uint64_t requests, failures;
-    struct metric_child *up, *running, *outstanding, *done, *failed,
-        *opened; /* NULL until the router shows it */
 };
 
 /* api_key: the content of conf->api_key_file, or empty. */

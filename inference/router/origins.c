@@ -1,0 +1,85 @@
+#include "inference/router/origins.h"
+
+#include <stdlib.h>
+
+enum { ORIGIN_IDLE = 256, ORIGIN_CONNECTIONS = 65536 };
+
+void worker_origins_init(struct worker_origins *o, struct loop *loop, struct worker_table *table)
+{
+    *o = (struct worker_origins){.loop = loop, .table = worker_table_ref(table)};
+}
+
+static void free_origin(struct worker_origin *at)
+{
+    http_origin_free(at->http);
+    worker_unref(at->worker);
+    free(at);
+}
+
+static void sweep(struct worker_origins *o)
+{
+    for (struct worker_origin **at = &o->list; *at;) {
+        struct worker_origin *one = *at;
+        if (one->retired && one->calls == 0) {
+            *at = one->next;
+            free_origin(one);
+        } else {
+            at = &one->next;
+        }
+    }
+}
+
+void worker_origins_clear(struct worker_origins *o)
+{
+    for (struct worker_origin *at = o->list; at; at = at->next) {
+        BUG_ON(at->calls > 0);
+        at->retired = true;
+    }
+    sweep(o);
+    worker_table_unref(o->table);
+    o->table = NULL;
+}
+
+void worker_origins_set_table(struct worker_origins *o, struct worker_table *table)
+{
+    worker_table_unref(o->table);
+    o->table = table;
+    for (struct worker_origin *at = o->list; at; at = at->next) {
+        at->retired = true;
+        for (unsigned i = 0; i < table->worker_count; i++) {
+            at->retired = at->retired && table->workers[i] != at->worker;
+        }
+    }
+    sweep(o);
+}
+
+struct worker_origin *worker_origin_take(struct worker_origins *o, struct worker *w, struct err *err)
+{
+    struct worker_origin *at = o->list;
+    while (at && at->worker != w) {
+        at = at->next;
+    }
+    if (!at) {
+        struct http_origin_conf conf = {
+            .target = str_from(w->target), .max_idle = ORIGIN_IDLE, .max_connections = ORIGIN_CONNECTIONS};
+        struct http_origin *http = http_origin_new(o->loop, &conf, err);
+        if (!http) {
+            return NULL;
+        }
+        at = calloc(1, sizeof *at);
+        BUG_ON(!at);
+        *at = (struct worker_origin){.http = http, .worker = worker_ref(w), .next = o->list};
+        o->list = at;
+    }
+    at->calls++;
+    return at;
+}
+
+void worker_origin_give_back_and_maybe_free(struct worker_origins *o, struct worker_origin *at)
+{
+    BUG_ON(at->calls == 0);
+    at->calls--;
+    if (at->retired && at->calls == 0) {
+        sweep(o);
+    }
+}

@@ -1,0 +1,354 @@
+#include "inference/router/router.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "inference/router/router_impl.h"
+
+enum { PROBE_ANSWER_BYTES = 1 << 18, TICK_MIN_MS = 50, QUEUES_MAX = 4096 };
+
+static struct metric up = METRIC_GAUGE_L("tidegate_worker_up", "1 while the worker is ready.", "worker");
+static struct metric running =
+    METRIC_GAUGE_L("tidegate_worker_requests_running", "Requests it works on.", "worker");
+static struct metric outstanding =
+    METRIC_GAUGE_L("tidegate_worker_outstanding_tokens", "Tokens it has still to read or write.", "worker");
+static struct metric requests =
+    METRIC_COUNTER_L("tidegate_worker_requests_total", "Requests it ended.", "worker");
+static struct metric failures =
+    METRIC_COUNTER_L("tidegate_worker_failures_total", "Of them, failed.", "worker");
+static struct metric opened =
+    METRIC_COUNTER_L("tidegate_worker_breaker_opened_total", "Times its circuit breaker opened.", "worker");
+static struct metric waiting =
+    METRIC_GAUGE("tidegate_chat_queue_waiting", "Requests waiting for a free worker.");
+
+/* --- members ------------------------------------------------------------------------------------------ */
+
+static struct metric_child *child(struct metric *m, const struct worker *w)
+{
+    metric_register(m);
+    return metric_child(m, w->name);
+}
+
+static int read_key(const char *path, struct buf *out, struct err *err)
+{
+    int rc = path ? secret_file_read(path, out, err) : 0;
+    if (rc == 0 && out->n >= WORKER_KEY) {
+        rc = err_set(err, ERR_INVALID, "%s: a worker's key has at most %d bytes", path, WORKER_KEY - 1);
+    }
+    return rc;
+}
+
+static struct member *new_member(struct router *r, const struct worker_conf *conf, struct err *err)
+{
+    struct buf key;
+    buf_init(&key, 4096);
+    if (read_key(conf->api_key_file, &key, err) != 0) {
+        buf_clear(&key);
+        return NULL;
+    }
+    struct http_origin_conf oc = {.target = str_from(conf->target), .max_idle = 1, .max_connections = 4};
+    struct http_origin *origin = http_origin_new(r->control, &oc, err);
+    if (origin) {
+        struct member *m = calloc(1, sizeof *m);
+        BUG_ON(!m);
+        m->router = r;
+        m->worker = worker_new(conf, buf_str(&key), r->next_id++);
+        m->origin = origin;
+        m->key_file = conf->api_key_file ? strdup(conf->api_key_file) : NULL;
+        m->models_given = conf->models.n > 0;
+        for (unsigned i = 0; i < conf->models.n && i < WORKER_MODELS; i++) {
+            memcpy(m->models[m->model_count++], conf->models.items[i], strlen(conf->models.items[i]) + 1);
+        }
+        buf_init(&m->answer, PROBE_ANSWER_BYTES);
+        secret_cleanse(key.p, key.n);
+        buf_clear(&key);
+        return m;
+    }
+    secret_cleanse(key.p, key.n);
+    buf_clear(&key);
+    return NULL;
+}
+
+static void free_member(struct member *m)
+{
+    struct metric_child *children[] = {m->up,       m->running,  m->outstanding,
+                                       m->requests, m->failures, m->opened};
+    for (unsigned i = 0; i < sizeof children / sizeof *children; i++) {
+        if (children[i]) {
+            metric_child_remove(children[i]);
+        }
+    }
+    member_probe_stop(m);
+    http_origin_free(m->origin);
+    worker_unref(m->worker);
+    buf_clear(&m->answer);
+    free(m->key_file);
+    free(m);
+}
+
+static void catch_up(struct metric_child *c, uint64_t to)
+{
+    metric_child_add(c, (int64_t)to - (int64_t)metric_child_value(c));
+}
+
+void member_show(struct member *m)
+{
+    struct worker *w = m->worker;
+    if (!m->up) {
+        m->up = child(&up, w);
+        m->running = child(&running, w);
+        m->outstanding = child(&outstanding, w);
+        m->requests = child(&requests, w);
+        m->failures = child(&failures, w);
+        m->opened = child(&opened, w);
+    }
+    metric_child_set(m->up, worker_state(w) == WORKER_READY);
+    metric_child_set(m->running, atomic_load_explicit(&w->load.in_flight, memory_order_relaxed));
+    metric_child_set(m->outstanding, (double)atomic_load_explicit(&w->load.tokens, memory_order_relaxed));
+    catch_up(m->requests, atomic_load_explicit(&w->requests, memory_order_relaxed));
+    catch_up(m->failures, atomic_load_explicit(&w->failures, memory_order_relaxed));
+    catch_up(m->opened, atomic_load_explicit(&w->breaker.opened, memory_order_relaxed));
+}
+
+/* --- tables ------------------------------------------------------------------------------------------- */
+
+static struct model_queue *find_queue(struct router *r, const char *model)
+{
+    for (unsigned i = 0; i < r->queue_count; i++) {
+        if (strcmp(model_queue_name(r->queues[i]), model) == 0) {
+            return r->queues[i];
+        }
+    }
+    BUG_ON(r->queue_count == QUEUES_MAX);
+    r->queues = reallocarray(r->queues, r->queue_count + 1, sizeof *r->queues);
+    BUG_ON(!r->queues);
+    r->queues[r->queue_count] = model_queue_new(model);
+    return r->queues[r->queue_count++];
+}
+
+/* Models whose queue would be one too many are not served; names come from workers, not from clients. */
+static unsigned known_models(struct router *r, const struct member *m)
+{
+    unsigned n = 0;
+    while (n < m->model_count && r->queue_count + 1 < QUEUES_MAX) {
+        (void)find_queue(r, m->models[n++]);
+    }
+    return n;
+}
+
+void router_publish(struct router *r)
+{
+    struct worker *workers[r->member_count + 1];
+    char(*models[r->member_count + 1])[MODEL_NAME];
+    unsigned counts[r->member_count + 1];
+    unsigned n = 0;
+    for (struct member *m = r->members; m; m = m->next, n++) {
+        workers[n] = m->worker;
+        models[n] = m->models;
+        counts[n] = known_models(r, m);
+    }
+    struct worker_table *t = worker_table_new(workers, n, models, counts);
+    for (unsigned i = 0; i < t->model_count; i++) {
+        t->models[i].queue = find_queue(r, t->models[i].name);
+    }
+    pthread_mutex_lock(&r->mutex);
+    struct worker_table *old = r->table;
+    r->table = t;
+    pthread_mutex_unlock(&r->mutex);
+    worker_table_unref(old);
+    r->on_table(r->arg, t);
+}
+
+struct worker_table *router_table(struct router *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    struct worker_table *t = worker_table_ref(r->table);
+    pthread_mutex_unlock(&r->mutex);
+    return t;
+}
+
+/* --- configuration ------------------------------------------------------------------------------------ */
+
+static bool is_same(const struct member *m, const struct worker_conf *c)
+{
+    const struct worker *w = m->worker;
+    if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->weight != c->weight ||
+        w->slots != c->slots || m->models_given != (c->models.n > 0) || c->api_key_file || m->key_file) {
+        return false; /* a key file may have other content: such a worker is made anew */
+    }
+    for (unsigned i = 0; m->models_given && i < c->models.n; i++) {
+        if (c->models.n != m->model_count || strcmp(m->models[i], c->models.items[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct member *take_same(struct member **list, const struct worker_conf *c)
+{
+    for (struct member **at = list; *at; at = &(*at)->next) {
+        if (is_same(*at, c)) {
+            struct member *m = *at;
+            *at = m->next;
+            return m;
+        }
+    }
+    return NULL;
+}
+
+static void free_members(struct member *list)
+{
+    while (list) {
+        struct member *m = list;
+        list = m->next;
+        free_member(m);
+    }
+}
+
+/* Members for what is not there yet, in the order of the configuration; NULL slots are those kept. */
+static int make_new(struct router *r, const struct router_conf *conf, struct member **made, struct err *err)
+{
+    for (unsigned i = 0; i < conf->worker_count; i++) {
+        bool kept = false;
+        for (struct member *m = r->members; m && !kept; m = m->next) {
+            kept = is_same(m, &conf->workers[i]);
+        }
+        made[i] = kept ? NULL : new_member(r, &conf->workers[i], err);
+        if (!kept && !made[i]) {
+            while (i-- > 0) {
+                if (made[i]) {
+                    free_member(made[i]);
+                }
+            }
+            return ERR_INVALID;
+        }
+    }
+    return 0;
+}
+
+int router_configure(struct router *r, const struct router_conf *conf, struct err *err)
+{
+    struct member **made = calloc(conf->worker_count + 1, sizeof(struct member *));
+    BUG_ON(!made);
+    int rc = make_new(r, conf, made, err);
+    if (rc == 0) {
+        struct member *old = r->members;
+        struct member **tail = &r->members;
+        for (unsigned i = 0; i < conf->worker_count; i++) {
+            struct member *m = made[i] ? made[i] : take_same(&old, &conf->workers[i]);
+            *tail = m;
+            tail = &m->next;
+        }
+        *tail = NULL;
+        free_members(old);
+        r->member_count = conf->worker_count;
+        r->probe_ms = conf->probe_ms ? conf->probe_ms : 2000;
+        router_publish(r);
+        loop_timer_arm(&r->tick, 0);
+    }
+    free(made);
+    return rc;
+}
+
+/* --- life --------------------------------------------------------------------------------------------- */
+
+static void on_tick(void *arg)
+{
+    struct router *r = arg;
+    uint64_t now = clock_mono_ms();
+    unsigned n = 0;
+    for (struct member *m = r->members; m; m = m->next) {
+        member_probe_if_due(m, now);
+        member_show(m);
+    }
+    for (unsigned i = 0; i < r->queue_count; i++) {
+        n += model_queue_length(r->queues[i]);
+    }
+    metric_set(&waiting, n);
+    queue_pump_all(r->table, now); /* a worker that came back wakes those who wait */
+    loop_timer_arm(&r->tick, r->probe_ms / 8 > TICK_MIN_MS ? r->probe_ms / 8 : TICK_MIN_MS);
+}
+
+static void ignore_table(void *arg, struct worker_table *t)
+{
+}
+
+struct router *router_new(struct loop *control, void (*on_table)(void *arg, struct worker_table *t),
+                          void *arg)
+{
+    struct router *r = calloc(1, sizeof *r);
+    BUG_ON(!r);
+    r->control = control;
+    r->on_table = ignore_table;
+    r->probe_ms = 2000;
+    pthread_mutex_init(&r->mutex, NULL);
+    loop_timer_init(control, &r->tick, on_tick, r);
+    router_publish(r);
+    r->on_table = on_table;
+    r->arg = arg;
+    return r;
+}
+
+void router_free(struct router *r)
+{
+    if (!r) {
+        return;
+    }
+    loop_timer_disarm(&r->tick);
+    free_members(r->members);
+    worker_table_unref(r->table);
+    for (unsigned i = 0; i < r->queue_count; i++) {
+        model_queue_free(r->queues[i]);
+    }
+    free(r->queues);
+    pthread_mutex_destroy(&r->mutex);
+    free(r);
+}
+
+bool router_drain(struct router *r, struct str name, bool drain)
+{
+    for (struct member *m = r->members; m; m = m->next) {
+        if (str_is(name, m->worker->name)) {
+            atomic_store(&m->worker->load.draining, drain);
+            log_info("worker name=%s draining=%d", m->worker->name, drain);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_member(struct json_writer *w, const struct member *m)
+{
+    const struct worker *k = m->worker;
+    json_open(w, '{');
+    json_str_at(w, "name", str_from(k->name));
+    json_str_at(w, "target", str_from(k->target));
+    json_str_at(w, "state", str_from(worker_state_name(worker_state(k))));
+    json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&k->breaker))));
+    json_i64_at(w, "running", atomic_load(&k->load.in_flight));
+    json_i64_at(w, "slots", k->slots);
+    json_i64_at(w, "outstanding_tokens", atomic_load(&k->load.tokens));
+    json_i64_at(w, "first_token_ms", atomic_load(&k->load.ttft_us) / 1000);
+    json_i64_at(w, "weight", k->weight);
+    json_i64_at(w, "requests", (int64_t)atomic_load(&k->requests));
+    json_i64_at(w, "failures", (int64_t)atomic_load(&k->failures));
+    json_open_at(w, "models", '[');
+    for (unsigned i = 0; i < m->model_count; i++) {
+        json_str(w, str_from(m->models[i]));
+    }
+    json_close(w, ']');
+    json_close(w, '}');
+}
+
+void router_write_json(const struct router *r, struct buf *out)
+{
+    struct json_writer w = {.out = out};
+    json_open(&w, '[');
+    for (const struct member *m = r->members; m; m = m->next) {
+        write_member(&w, m);
+    }
+    json_close(&w, ']');
+}

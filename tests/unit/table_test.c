@@ -1,0 +1,294 @@
+/* The choice among workers, and the queue of those who find none free. */
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "inference/router/queue.h"
+#include "inference/router/table.h"
+
+enum { WORKERS = 8 };
+
+struct fleet {
+    struct worker *workers[WORKERS];
+    struct worker_table *table;
+    struct table_model *model;
+    unsigned n;
+};
+
+static void fleet_init(struct fleet *f, unsigned n, uint32_t slots)
+{
+    static char names[WORKERS][16];
+    static char models[WORKERS][1][MODEL_NAME];
+    char(*lists[WORKERS])[MODEL_NAME];
+    unsigned counts[WORKERS];
+    f->n = n;
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(names[i], sizeof names[i], "w%u", i);
+        struct worker_conf conf = {.name = names[i], .target = "127.0.0.1:1", .weight = 100, .slots = slots};
+        f->workers[i] = worker_new(&conf, STR(""), i);
+        atomic_store(&f->workers[i]->load.health, (uint8_t)WORKER_READY);
+        memcpy(models[i][0], "m", 2);
+        lists[i] = models[i];
+        counts[i] = 1;
+    }
+    f->table = worker_table_new(f->workers, n, lists, counts);
+    f->model = worker_table_model(f->table, STR("m"));
+    assert_non_null(f->model);
+    f->model->queue = model_queue_new("m");
+}
+
+static void fleet_clear(struct fleet *f)
+{
+    model_queue_free(f->model->queue);
+    worker_table_unref(f->table);
+    for (unsigned i = 0; i < f->n; i++) {
+        assert_int_equal(atomic_load(&f->workers[i]->load.in_flight), 0);
+        assert_int_equal(atomic_load(&f->workers[i]->load.tokens), 0);
+        assert_int_equal(atomic_load(&f->workers[i]->refs), 1);
+        worker_unref(f->workers[i]);
+    }
+}
+
+static struct worker *choose(struct fleet *f, const struct worker *exclude, struct worker_grant *g)
+{
+    *g = (struct worker_grant){0};
+    return worker_choose(f->table, f->model, exclude, 100, 1000, g) == CHOOSE_OK ? g->worker : NULL;
+}
+
+static void the_less_loaded_of_two_wins(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    fleet_init(&f, 2, 0);
+    atomic_store(&f.workers[0]->load.tokens, 5000);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]);
+        worker_grant_end(&g, 1000);
+    }
+    atomic_store(&f.workers[1]->load.tokens, 6000);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
+    worker_grant_end(&g, 1000);
+    f.workers[1]->weight = 200; /* twice as strong: 6000 weigh less than 5000 */
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]);
+    worker_grant_end(&g, 1000);
+    atomic_store(&f.workers[0]->load.tokens, 0);
+    atomic_store(&f.workers[1]->load.tokens, 0);
+    fleet_clear(&f);
+}
+
+static void two_random_choices_balance_a_fleet(void **state)
+{
+    struct fleet f;
+    static struct worker_grant held[WORKERS * 100];
+    fleet_init(&f, WORKERS, 0);
+    for (unsigned i = 0; i < WORKERS * 100; i++) {
+        assert_non_null(choose(&f, NULL, &held[i]));
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_in_range(atomic_load(&f.workers[i]->load.in_flight), 90, 110);
+    }
+    for (unsigned i = 0; i < WORKERS * 100; i++) {
+        worker_grant_end(&held[i], 1000);
+    }
+    fleet_clear(&f);
+}
+
+static void the_excluded_one_is_never_taken(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    fleet_init(&f, 2, 0);
+    atomic_store(&f.workers[1]->load.tokens, 100000);
+    assert_ptr_equal(choose(&f, f.workers[0], &g), f.workers[1]);
+    worker_grant_end(&g, 1000);
+    atomic_store(&f.workers[1]->load.health, (uint8_t)WORKER_DOWN);
+    assert_null(choose(&f, f.workers[0], &g));
+    atomic_store(&f.workers[1]->load.tokens, 0);
+    fleet_clear(&f);
+}
+
+static void suspects_serve_only_when_nobody_is_ready(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    fleet_init(&f, 3, 0);
+    atomic_store(&f.workers[0]->load.health, (uint8_t)WORKER_SUSPECT);
+    atomic_store(&f.workers[1]->load.health, (uint8_t)WORKER_PENDING);
+    atomic_store(&f.workers[2]->load.tokens, 100000);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[2]);
+    worker_grant_end(&g, 1000);
+    atomic_store(&f.workers[2]->load.draining, true);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
+    worker_grant_end(&g, 1000);
+    atomic_store(&f.workers[0]->load.health, (uint8_t)WORKER_DOWN);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 1000, &g), CHOOSE_NONE);
+    atomic_store(&f.workers[2]->load.tokens, 0);
+    fleet_clear(&f);
+}
+
+static void taken_slots_are_busy_not_gone(void **state)
+{
+    struct fleet f;
+    struct worker_grant a, b, c;
+    fleet_init(&f, 2, 1);
+    assert_non_null(choose(&f, NULL, &a));
+    assert_non_null(choose(&f, NULL, &b));
+    assert_ptr_not_equal(a.worker, b.worker);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 1000, &c), CHOOSE_BUSY);
+    worker_grant_end(&a, 1000);
+    assert_non_null(choose(&f, NULL, &c));
+    worker_grant_end(&b, 1000);
+    worker_grant_end(&c, 1000);
+    fleet_clear(&f);
+}
+
+static void an_open_breaker_hides_a_worker_until_its_probe(void **state)
+{
+    struct fleet f;
+    struct worker_grant g, h;
+    fleet_init(&f, 1, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        breaker_note(&f.workers[0]->breaker, 1000, BREAKER_CONNECT_FAIL, false);
+    }
+    assert_int_equal(worker_state(f.workers[0]), WORKER_SUSPECT);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 5999, &g), CHOOSE_NONE);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &g), CHOOSE_OK);
+    assert_true(g.is_probe);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &h), CHOOSE_NONE);
+    worker_grant_end(&g, 6000); /* canceled: the next one probes */
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &h), CHOOSE_OK);
+    worker_grant_note(&h, 6000, BREAKER_OK);
+    assert_int_equal(worker_state(f.workers[0]), WORKER_READY);
+    worker_grant_end(&h, 6000);
+    fleet_clear(&f);
+}
+
+static void models_are_found_by_their_whole_name(void **state)
+{
+    struct worker_conf conf = {.name = "w", .target = "x:1"};
+    struct worker *w = worker_new(&conf, STR("key"), 0);
+    static char names[3][MODEL_NAME] = {"deepseek-chat", "a", "deepseek"};
+    char(*lists[1])[MODEL_NAME] = {names};
+    unsigned counts[1] = {3};
+    struct worker_table *t = worker_table_new(&w, 1, lists, counts);
+    assert_string_equal(w->authorization, "Bearer key");
+    assert_string_equal(worker_table_model(t, STR("deepseek"))->name, "deepseek");
+    assert_string_equal(worker_table_model(t, STR("deepseek-chat"))->name, "deepseek-chat");
+    assert_string_equal(worker_table_model(t, STR("a"))->name, "a");
+    assert_null(worker_table_model(t, STR("deepsee")));
+    assert_null(worker_table_model(t, STR("deepseek-chat2")));
+    assert_null(worker_table_model(t, STR("")));
+    worker_table_unref(t);
+    worker_unref(w);
+}
+
+/* --- queue -------------------------------------------------------------------------------------------- */
+
+struct waiting {
+    struct loop *loop;
+    char order[32];
+    size_t n;
+    struct worker_grant last;
+    unsigned stop_after;
+};
+struct one {
+    struct waiting *w;
+    char name;
+};
+
+static void on_grant(void *arg, struct worker_grant g)
+{
+    struct one *o = arg;
+    o->w->order[o->w->n++] = o->name;
+    o->w->last = g;
+    if (o->w->n == o->w->stop_after) {
+        loop_stop(o->w->loop);
+    }
+}
+
+static struct queue_waiter *enter(struct fleet *f, struct one *o, uint64_t user, enum queue_refusal *why)
+{
+    struct queue_limits limits = {.length = 5, .per_user = 3};
+    struct queue_request req = {
+        .loop = o->w->loop, .user = user, .tokens = 1, .on_grant = on_grant, .arg = o};
+    return queue_enter(f->model->queue, &limits, &req, why);
+}
+
+static void the_queue_is_bounded_and_fair(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    enum queue_refusal why;
+    struct waiting w = {.loop = loop_new("test", 0), .stop_after = 1};
+    struct one a1 = {&w, 'a'}, a2 = {&w, 'A'}, a3 = {&w, '@'}, b1 = {&w, 'b'}, c1 = {&w, 'c'}, d1 = {&w, 'd'};
+    fleet_init(&f, 1, 1);
+    assert_non_null(choose(&f, NULL, &g));
+    assert_non_null(enter(&f, &a1, 1, &why));
+    assert_non_null(enter(&f, &a2, 1, &why));
+    assert_non_null(enter(&f, &a3, 1, &why));
+    assert_null(enter(&f, &d1, 1, &why));
+    assert_int_equal(why, QUEUE_USER_FULL);
+    assert_non_null(enter(&f, &b1, 2, &why));
+    struct queue_waiter *gone = enter(&f, &c1, 3, &why);
+    assert_non_null(gone);
+    assert_null(enter(&f, &d1, 4, &why));
+    assert_int_equal(why, QUEUE_FULL);
+    queue_leave(gone);
+    queue_pump_all(f.table, 1000);
+    assert_int_equal(model_queue_length(f.model->queue), 4); /* no slot: nobody moves */
+    for (unsigned i = 0; i < 4; i++) {
+        worker_grant_end(&g, 1000);
+        queue_pump_all(f.table, 1000);
+        queue_pump_all(f.table, 1000);
+        w.stop_after = i + 1;
+        loop_run(w.loop);
+        g = w.last;
+    }
+    assert_string_equal(w.order, "abA@"); /* b came after three of a's, and is second */
+    worker_grant_end(&g, 1000);
+    loop_free(w.loop);
+    fleet_clear(&f);
+}
+
+static void stop(void *arg)
+{
+    loop_stop(arg);
+}
+
+static void a_grant_for_one_who_left_comes_back(void **state)
+{
+    struct fleet f;
+    enum queue_refusal why;
+    struct waiting w = {.loop = loop_new("test", 0), .stop_after = 2};
+    struct one a = {&w, 'a'}, b = {&w, 'b'};
+    fleet_init(&f, 1, 1);
+    struct queue_waiter *q = enter(&f, &a, 1, &why);
+    queue_pump_all(f.table, 1000); /* granted, not yet told */
+    assert_int_equal(atomic_load(&f.workers[0]->load.in_flight), 1);
+    queue_leave(q);
+    loop_call(w.loop, stop, w.loop);
+    loop_run(w.loop);
+    assert_int_equal(w.n, 0);
+    assert_int_equal(atomic_load(&f.workers[0]->load.in_flight), 0);
+    assert_non_null(enter(&f, &b, 1, &why));
+    queue_pump_all(f.table, 1000);
+    loop_free(w.loop); /* a loop that goes away gives its grants back */
+    fleet_clear(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_less_loaded_of_two_wins),
+        cmocka_unit_test(two_random_choices_balance_a_fleet),
+        cmocka_unit_test(the_excluded_one_is_never_taken),
+        cmocka_unit_test(suspects_serve_only_when_nobody_is_ready),
+        cmocka_unit_test(taken_slots_are_busy_not_gone),
+        cmocka_unit_test(an_open_breaker_hides_a_worker_until_its_probe),
+        cmocka_unit_test(models_are_found_by_their_whole_name),
+        cmocka_unit_test(the_queue_is_bounded_and_fair),
+        cmocka_unit_test(a_grant_for_one_who_left_comes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
