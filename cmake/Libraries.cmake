@@ -18,6 +18,7 @@ tide_library(SODIUM libsodium)
 tide_library(YAML yaml-0.1)
 tide_library(CURL libcurl)
 tide_library(PCRE2 libpcre2-8)
+tide_library(ZLIB zlib)
 tide_library(CMOCKA cmocka)
 
 set(TIDE_BASE_LIBS
@@ -28,5 +29,6 @@ set(TIDE_BASE_LIBS
 find_library(PHONENUMBER phonenumber REQUIRED)
 set(TIDE_AUTH_LIBS ${PHONENUMBER})
 set(TIDE_WORKER_LIBS PkgConfig::PCRE2 m)
+set(TIDE_STATUS_LIBS PkgConfig::CURL PkgConfig::ZLIB)
 set(TIDE_GATEWAY_LIBS PkgConfig::CURL)
 set(TIDE_TEST_LIBS PkgConfig::CMOCKA)
