@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void board_init(struct board *b, const char *name, const char *url, uint64_t stale_after_ms,
-                int64_t now_ms)
+void board_init(struct board *b, const char *name, const char *url, uint64_t stale_after_ms, int64_t now_ms)
 {
     memset(b, 0, sizeof *b);
     snprintf(b->page.name, sizeof b->page.name, "%s", name);
@@ -27,8 +26,7 @@ void board_clear(struct board *b)
     b->component_count = 0;
 }
 
-struct component *board_component(struct board *b, enum component_kind kind, struct str label,
-                                  int64_t now_ms)
+struct component *board_component(struct board *b, enum component_kind kind, struct str label, int64_t now_ms)
 {
     for (unsigned i = 0; i < b->component_count; i++) {
         struct component *c = &b->components[i];

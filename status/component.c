@@ -4,10 +4,8 @@
 #include <string.h>
 
 static const char *const status_words[COMPONENT_STATUS_COUNT] = {
-    [COMPONENT_OPERATIONAL] = "operational",
-    [COMPONENT_UNDER_MAINTENANCE] = "under_maintenance",
-    [COMPONENT_DEGRADED] = "degraded_performance",
-    [COMPONENT_PARTIAL_OUTAGE] = "partial_outage",
+    [COMPONENT_OPERATIONAL] = "operational",       [COMPONENT_UNDER_MAINTENANCE] = "under_maintenance",
+    [COMPONENT_DEGRADED] = "degraded_performance", [COMPONENT_PARTIAL_OUTAGE] = "partial_outage",
     [COMPONENT_MAJOR_OUTAGE] = "major_outage",
 };
 
@@ -21,16 +19,13 @@ static const struct {
                           {"Making a new account", "创建新账号", "建立新帳號"}},
     [COMPONENT_LOGIN] = {"login",
                          {"Log-in", "登录", "登入"},
-                         {"Signing in and staying signed in", "登录并保持登录状态",
-                          "登入並維持登入狀態"}},
+                         {"Signing in and staying signed in", "登录并保持登录状态", "登入並維持登入狀態"}},
     [COMPONENT_SMS] = {"sms",
                        {"SMS verification", "短信验证", "簡訊驗證"},
-                       {"Codes sent by text message", "通过短信发送的验证码",
-                        "透過簡訊傳送的驗證碼"}},
+                       {"Codes sent by text message", "通过短信发送的验证码", "透過簡訊傳送的驗證碼"}},
     [COMPONENT_CHAT] = {"chat",
                         {"Chat API", "聊天 API", "聊天 API"},
-                        {"Chat in the app and over the API", "应用内聊天与 API",
-                         "App 內聊天與 API"}},
+                        {"Chat in the app and over the API", "应用内聊天与 API", "App 內聊天與 API"}},
     [COMPONENT_MODEL] = {"model",
                          {"Model", "模型", "模型"},
                          {"Answers by this model", "此模型的回答", "此模型的回答"}},
@@ -107,8 +102,7 @@ static void push(struct component *c, enum probe_outcome outcome)
     c->outcomes[c->outcome_count++] = (uint8_t)outcome;
 }
 
-bool component_observe(struct component *c, enum probe_outcome outcome, int64_t now_ms,
-                       uint64_t mono_ms)
+bool component_observe(struct component *c, enum probe_outcome outcome, int64_t now_ms, uint64_t mono_ms)
 {
     enum component_status before = c->measured;
     push(c, outcome);
@@ -129,8 +123,7 @@ bool component_is_in_doubt(const struct component *c)
     return c->outcome_count > 0 && level_of(c->outcomes[c->outcome_count - 1]) != c->measured;
 }
 
-bool component_refresh(struct component *c, uint64_t stale_after_ms, int64_t now_ms,
-                       uint64_t mono_ms)
+bool component_refresh(struct component *c, uint64_t stale_after_ms, int64_t now_ms, uint64_t mono_ms)
 {
     /* Before three results are in, one that contradicts what is assumed proves nothing, least of
      * all green. */

@@ -32,12 +32,7 @@ enum probe_outcome {
     PROBE_FAIL = 2,
 };
 
-enum {
-    COMPONENT_WINDOW = 5,
-    COMPONENT_VOTES = 3,
-    COMPONENT_KEY_MAX = 104,
-    COMPONENT_LABEL_MAX = 96
-};
+enum { COMPONENT_WINDOW = 5, COMPONENT_VOTES = 3, COMPONENT_KEY_MAX = 104, COMPONENT_LABEL_MAX = 96 };
 
 struct component {
     char key[COMPONENT_KEY_MAX];     /* "login", "model:NAME": names the row in PostgreSQL */
@@ -60,11 +55,9 @@ struct component {
     struct uptime uptime;
 };
 
-void component_init(struct component *c, enum component_kind kind, struct str label,
-                    int64_t now_ms);
+void component_init(struct component *c, enum component_kind kind, struct str label, int64_t now_ms);
 /* Takes one result; true when `measured` changed. */
-bool component_observe(struct component *c, enum probe_outcome outcome, int64_t now_ms,
-                       uint64_t mono_ms);
+bool component_observe(struct component *c, enum probe_outcome outcome, int64_t now_ms, uint64_t mono_ms);
 /* True when the last result does not agree with `measured`: worth asking again soon. */
 bool component_is_in_doubt(const struct component *c);
 /* What is wrong with it in earnest: the worse of measured and derived, without policy and
@@ -74,8 +67,7 @@ static inline enum component_status component_fault(const struct component *c)
     return component_status_worse(c->measured, c->derived);
 }
 /* Computes `shown` and `is_stale`; true when one of them changed. */
-bool component_refresh(struct component *c, uint64_t stale_after_ms, int64_t now_ms,
-                       uint64_t mono_ms);
+bool component_refresh(struct component *c, uint64_t stale_after_ms, int64_t now_ms, uint64_t mono_ms);
 const char *component_name(const struct component *c, enum problem_lang lang);
 const char *component_description(const struct component *c, enum problem_lang lang);
 

@@ -17,11 +17,9 @@ enum component_status {
 };
 enum { COMPONENT_STATUS_COUNT = 5 };
 
-const char *component_status_word(
-    enum component_status s); /* "operational", "degraded_performance", ... */
+const char *component_status_word(enum component_status s); /* "operational", "degraded_performance", ... */
 bool component_status_parse(struct str word, enum component_status *out);
-static inline enum component_status component_status_worse(enum component_status a,
-                                                           enum component_status b)
+static inline enum component_status component_status_worse(enum component_status a, enum component_status b)
 {
     return a > b ? a : b;
 }

@@ -91,8 +91,8 @@ void incident_text_clear(struct incident_text *t)
 /* --- one incident ------------------------------------------------------------------------------
  */
 
-struct incident *incident_new(const char *code, enum incident_origin origin,
-                              const struct incident_text *name, int64_t now_ms)
+struct incident *incident_new(const char *code, enum incident_origin origin, const struct incident_text *name,
+                              int64_t now_ms)
 {
     struct incident *i = must(calloc(1, sizeof *i));
     if (code) {
@@ -205,8 +205,7 @@ void incident_touch_component(struct incident *i, const char *code)
     if (i->component_count == STATUS_COMPONENTS_MAX) {
         return;
     }
-    i->components =
-        must(realloc(i->components, (i->component_count + 1) * sizeof i->components[0]));
+    i->components = must(realloc(i->components, (i->component_count + 1) * sizeof i->components[0]));
     snprintf(i->components[i->component_count++], SHORT_CODE_LEN + 1, "%s", code);
     i->version++;
 }

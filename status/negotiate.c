@@ -75,8 +75,8 @@ enum problem_lang negotiate_lang(struct str path, struct str accept_language)
     return problem_lang_of(accept_language);
 }
 
-const struct site_document *negotiate_find(const struct site *s, struct str path,
-                                           struct str accept_language, bool *varies)
+const struct site_document *negotiate_find(const struct site *s, struct str path, struct str accept_language,
+                                           bool *varies)
 {
     char full[80];
     *varies = false;

@@ -16,8 +16,8 @@ bool negotiate_takes_gzip(struct str accept_encoding);
 bool negotiate_is_known(struct str if_none_match, const struct site_document *d);
 /* The document a path means. Paths without a language go by Accept-Language: *varies tells so. A slash at the end
  * is dropped. NULL when there is none. */
-const struct site_document *negotiate_find(const struct site *s, struct str path,
-                                           struct str accept_language, bool *varies);
+const struct site_document *negotiate_find(const struct site *s, struct str path, struct str accept_language,
+                                           bool *varies);
 /* The language of a path's prefix, else of Accept-Language. */
 enum problem_lang negotiate_lang(struct str path, struct str accept_language);
 

@@ -16,16 +16,14 @@ void page_json_status(const struct board *b, struct buf *out);
 void page_json_components(const struct board *b, struct buf *out);
 void page_json_incidents(const struct board *b, struct buf *out);
 void page_json_unresolved(const struct board *b, struct buf *out);
-void page_json_maintenances(const struct board *b,
-                            struct buf *out); /* none is planned by this program: [] */
+void page_json_maintenances(const struct board *b, struct buf *out); /* none is planned by this program: [] */
 void page_json_incident(const struct board *b, const struct incident *i, struct buf *out);
 void page_json_uptime(const struct board *b, struct buf *out); /* ours: 90 days of each component */
 
 void page_atom(const struct board *b, struct buf *out);
 void page_rss(const struct board *b, struct buf *out);
 
-void page_html_front(const struct board *b, enum problem_lang lang, int64_t now_ms,
-                     struct buf *out);
+void page_html_front(const struct board *b, enum problem_lang lang, int64_t now_ms, struct buf *out);
 void page_html_history(const struct board *b, enum problem_lang lang, struct buf *out);
 void page_html_incident(const struct board *b, const struct incident *i, enum problem_lang lang,
                         struct buf *out);

@@ -24,8 +24,7 @@ static const char *month_of(const struct stamp *s)
     return months[month - 1];
 }
 
-static const char *day_of(
-    const struct stamp *s) /* without a leading zero: two characters at most */
+static const char *day_of(const struct stamp *s) /* without a leading zero: two characters at most */
 {
     return s->iso[8] == '0' ? s->iso + 9 : s->iso + 8;
 }
@@ -38,8 +37,7 @@ static void add_update(struct buf *html, const struct incident_update *u)
              "<p><small>%s <var data-var='date'>%.*s</var>, <var data-var='time'>%.5s</var> "
              "UTC</small><br>",
              month_of(&s), (int)(s.iso + 10 - day), day, s.iso + 11);
-    buf_addf(html, "<strong>%s</strong> - ",
-             phrase(PHRASE_INVESTIGATING + u->status, PROBLEM_LANG_EN));
+    buf_addf(html, "<strong>%s</strong> - ", phrase(PHRASE_INVESTIGATING + u->status, PROBLEM_LANG_EN));
     page_escape(html, str_from(u->body.of[PROBLEM_LANG_EN]));
     buf_add_cstr(html, "</p>");
 }
@@ -84,8 +82,8 @@ static void add_entry(struct buf *out, const struct board *b, const struct incid
     buf_addf(out, "<entry><id>tag:" STR_FMT ",2005:Incident/%s</id>", STR_ARG(host), i->code);
     buf_addf(out, "<published>%s</published><updated>%s</updated>", stamp_of(i->started_ms).iso,
              stamp_of(i->updated_ms).iso);
-    buf_addf(out, "<link rel=\"alternate\" type=\"text/html\" href=\"%s/incidents/%s\"/>",
-             b->page.url, i->code);
+    buf_addf(out, "<link rel=\"alternate\" type=\"text/html\" href=\"%s/incidents/%s\"/>", b->page.url,
+             i->code);
     add_element(out, "title", str_from(i->name.of[PROBLEM_LANG_EN]));
     buf_add_cstr(out, "<content type=\"html\">");
     add_content(out, i);
@@ -103,8 +101,7 @@ void page_atom(const struct board *b, struct buf *out)
                       "<feed xml:lang=\"en-US\" xmlns=\"http://www.w3.org/2005/Atom\">");
     buf_addf(out, "<id>tag:" STR_FMT ",2005:/history</id>", STR_ARG(host));
     buf_addf(out, "<link rel=\"alternate\" type=\"text/html\" href=\"%s\"/>", b->page.url);
-    buf_addf(out, "<link rel=\"self\" type=\"application/atom+xml\" href=\"%s/history.atom\"/>",
-             b->page.url);
+    buf_addf(out, "<link rel=\"self\" type=\"application/atom+xml\" href=\"%s/history.atom\"/>", b->page.url);
     add_title(out, b);
     buf_addf(out, "<updated>%s</updated><author>", stamp_of(updated).iso);
     add_element(out, "name", str_from(b->page.name));
@@ -124,20 +121,19 @@ static void add_item(struct buf *out, const struct board *b, const struct incide
     buf_add_cstr(out, "<description>");
     add_content(out, i);
     buf_addf(out, "</description><pubDate>%s</pubDate>", date);
-    buf_addf(out, "<link>%s/incidents/%s</link><guid>%s/incidents/%s</guid></item>\n", b->page.url,
-             i->code, b->page.url, i->code);
+    buf_addf(out, "<link>%s/incidents/%s</link><guid>%s/incidents/%s</guid></item>\n", b->page.url, i->code,
+             b->page.url, i->code);
 }
 
 void page_rss(const struct board *b, struct buf *out)
 {
     char date[CLOCK_HTTP_LEN + 1];
     clock_format_http(b->updated_ms / 1000, date);
-    buf_add_cstr(out,
-                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                 "<rss version=\"2.0\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\"><channel>");
+    buf_add_cstr(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+                      "<rss version=\"2.0\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\"><channel>");
     add_title(out, b);
-    buf_addf(out, "<link>%s</link><description>Statuspage</description><pubDate>%s</pubDate>\n",
-             b->page.url, date);
+    buf_addf(out, "<link>%s</link><description>Statuspage</description><pubDate>%s</pubDate>\n", b->page.url,
+             date);
     for (unsigned k = 0; k < b->book.count; k++) {
         add_item(out, b, b->book.items[k]);
     }

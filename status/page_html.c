@@ -45,12 +45,10 @@ static void add_hero(struct buf *out, const struct board *b, enum problem_lang l
     add_as_of(out, b, lang);
     buf_add_cstr(out, "</p></div></div>");
     if (b->is_stale) {
-        buf_addf(out, "<p class=\"stale\" role=\"status\">%s</p>",
-                 phrase(PHRASE_STALE_BANNER, lang));
+        buf_addf(out, "<p class=\"stale\" role=\"status\">%s</p>", phrase(PHRASE_STALE_BANNER, lang));
     }
     if (b->is_store_stale) {
-        buf_addf(out, "<p class=\"stale\" role=\"status\">%s</p>",
-                 phrase(PHRASE_STORE_BANNER, lang));
+        buf_addf(out, "<p class=\"stale\" role=\"status\">%s</p>", phrase(PHRASE_STORE_BANNER, lang));
     }
 }
 
@@ -89,11 +87,9 @@ static void add_day(struct buf *out, int32_t day)
     buf_add(out, iso, 10);
 }
 
-static void add_bar(struct buf *out, const struct uptime_day *d, int32_t day, int at,
-                    enum problem_lang lang)
+static void add_bar(struct buf *out, const struct uptime_day *d, int32_t day, int at, enum problem_lang lang)
 {
-    buf_addf(out, "<rect x=\"%d\" width=\"%d\" height=\"%d\" rx=\"1\"", at * BAR_STEP, BAR_WIDTH,
-             BAR_HEIGHT);
+    buf_addf(out, "<rect x=\"%d\" width=\"%d\" height=\"%d\" rx=\"1\"", at * BAR_STEP, BAR_WIDTH, BAR_HEIGHT);
     if (d && d->watched > 0) {
         buf_addf(out, " class=\"k%d\"", (int)uptime_day_status(d));
     }
@@ -117,8 +113,7 @@ static void add_uptime_words(struct buf *out, const struct component *c, int32_t
     phrase_add(out, PHRASE_UPTIME, lang, text, 0);
 }
 
-static void add_bars(struct buf *out, const struct component *c, int32_t today,
-                     enum problem_lang lang)
+static void add_bars(struct buf *out, const struct component *c, int32_t today, enum problem_lang lang)
 {
     buf_addf(out,
              "<svg class=\"bars\" viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" role=\"img\" "
@@ -130,8 +125,7 @@ static void add_bars(struct buf *out, const struct component *c, int32_t today,
         int32_t day = today - (UPTIME_DAYS - 1) + at;
         add_bar(out, uptime_find_day(&c->uptime, day), day, at, lang);
     }
-    buf_addf(out, "</svg><div class=\"axis\"><span>%s</span><i></i><span>",
-             phrase(PHRASE_DAYS_AGO, lang));
+    buf_addf(out, "</svg><div class=\"axis\"><span>%s</span><i></i><span>", phrase(PHRASE_DAYS_AGO, lang));
     add_uptime_words(out, c, today, lang);
     buf_addf(out, "</span><i></i><span>%s</span></div>", phrase(PHRASE_TODAY, lang));
 }
@@ -146,8 +140,7 @@ static void add_bad_days(struct buf *out, const struct component *c, enum proble
             continue;
         }
         if (bad++ == 0) {
-            buf_addf(out, "<details><summary>%s</summary><ul>",
-                     phrase(PHRASE_PAST_INCIDENTS, lang));
+            buf_addf(out, "<details><summary>%s</summary><ul>", phrase(PHRASE_PAST_INCIDENTS, lang));
         }
         buf_add_cstr(out, "<li>");
         add_day(out, d->day);
@@ -176,8 +169,7 @@ static void add_state(struct buf *out, char state, const char *words)
     buf_addf(out, "%s</span></div>", words);
 }
 
-static void add_component(struct buf *out, const struct component *c, int32_t today,
-                          enum problem_lang lang)
+static void add_component(struct buf *out, const struct component *c, int32_t today, enum problem_lang lang)
 {
     buf_add_cstr(out, "<li class=\"c\"><div class=\"row\"><h3>");
     page_escape(out, str_from(component_name(c, lang)));
@@ -191,8 +183,7 @@ static void add_component(struct buf *out, const struct component *c, int32_t to
     buf_add_cstr(out, "</li>");
 }
 
-static void add_models(struct buf *out, const struct board *b, int32_t today,
-                       enum problem_lang lang)
+static void add_models(struct buf *out, const struct board *b, int32_t today, enum problem_lang lang)
 {
     unsigned models = 0;
     for (unsigned k = 0; k < b->component_count; k++) {
@@ -209,11 +200,9 @@ static void add_models(struct buf *out, const struct board *b, int32_t today,
     buf_add_cstr(out, models ? "</ul></li>" : "");
 }
 
-static void add_components(struct buf *out, const struct board *b, int32_t today,
-                           enum problem_lang lang)
+static void add_components(struct buf *out, const struct board *b, int32_t today, enum problem_lang lang)
 {
-    buf_addf(out,
-             "<section aria-labelledby=\"c\"><h2 id=\"c\">%s</h2><div class=\"card comps\"><ul>",
+    buf_addf(out, "<section aria-labelledby=\"c\"><h2 id=\"c\">%s</h2><div class=\"card comps\"><ul>",
              phrase(PHRASE_COMPONENTS, lang));
     for (unsigned k = 0; k < b->component_count; k++) {
         if (b->components[k].kind != COMPONENT_MODEL) {
@@ -255,8 +244,7 @@ void page_html_front(const struct board *b, enum problem_lang lang, int64_t now_
         buf_add_cstr(out, "</section>");
     }
     add_components(out, b, uptime_day_of(now_ms), lang);
-    buf_addf(out, "<section aria-labelledby=\"p\"><h2 id=\"p\">%s</h2>",
-             phrase(PHRASE_PAST_INCIDENTS, lang));
+    buf_addf(out, "<section aria-labelledby=\"p\"><h2 id=\"p\">%s</h2>", phrase(PHRASE_PAST_INCIDENTS, lang));
     if (!add_incidents(out, b, false, now_ms - (int64_t)RECENT_DAYS * UPTIME_DAY_MS, lang)) {
         buf_addf(out, "<p class=\"sm\">%s</p>", phrase(PHRASE_NO_INCIDENTS_RECENT, lang));
     }
@@ -264,8 +252,8 @@ void page_html_front(const struct board *b, enum problem_lang lang, int64_t now_
     page_end(out, b, lang);
 }
 
-static void begin_with(struct buf *out, const struct board *b, enum problem_lang lang,
-                       const char *what, const char *path)
+static void begin_with(struct buf *out, const struct board *b, enum problem_lang lang, const char *what,
+                       const char *path)
 {
     struct buf title;
     buf_init(&title, 1024);

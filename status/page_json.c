@@ -165,8 +165,7 @@ static void add_components(struct json_writer *w, const struct board *b)
 
 /* --- incidents --------------------------------------------------------------------------------- */
 
-static void add_affected(struct json_writer *w, const struct board *b,
-                         const struct incident_update *u)
+static void add_affected(struct json_writer *w, const struct board *b, const struct incident_update *u)
 {
     if (u->change_count == 0) {
         json_null_at(w, "affected_components");
@@ -207,8 +206,7 @@ static void add_update(struct json_writer *w, const struct board *b, const struc
     json_close(w, '}');
 }
 
-static void add_incident_members(struct json_writer *w, const struct board *b,
-                                 const struct incident *i)
+static void add_incident_members(struct json_writer *w, const struct board *b, const struct incident *i)
 {
     char link[256];
     snprintf(link, sizeof link, "%s/incidents/%s", b->page.url, i->code);

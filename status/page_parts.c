@@ -83,12 +83,11 @@ void page_add_glyph(struct buf *out, char state_class)
         ['4'] = "M4 4l8 8M12 4l-8 8",                            /* cross */
         ['u'] = "M6 6a2 2 0 1 1 3 1.7c-.7.4-1 .8-1 1.6M8 12v.5", /* question mark */
     };
-    buf_addf(
-        out,
-        "<svg viewBox=\"0 0 16 16\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"2.2\" "
-        "stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\"><path "
-        "d=\"%s\"/></svg>",
-        paths[(unsigned char)state_class]);
+    buf_addf(out,
+             "<svg viewBox=\"0 0 16 16\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"2.2\" "
+             "stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\"><path "
+             "d=\"%s\"/></svg>",
+             paths[(unsigned char)state_class]);
 }
 
 /* --- frame ------------------------------------------------------------------------------------- */
@@ -97,9 +96,8 @@ static void add_languages(struct buf *out, enum problem_lang lang, const char *p
 {
     buf_addf(out, "<nav aria-label=\"%s\"><ul>", phrase(PHRASE_LANGUAGES, lang));
     for (int k = 0; k < STATUS_LANGS; k++) {
-        buf_addf(out, "<li><a href=\"%s%s\" hreflang=\"%s\" lang=\"%s\"%s>%s</a></li>",
-                 langs[k].prefix, path, langs[k].tag, langs[k].tag,
-                 k == (int)lang ? " aria-current=\"page\"" : "", langs[k].name);
+        buf_addf(out, "<li><a href=\"%s%s\" hreflang=\"%s\" lang=\"%s\"%s>%s</a></li>", langs[k].prefix, path,
+                 langs[k].tag, langs[k].tag, k == (int)lang ? " aria-current=\"page\"" : "", langs[k].name);
     }
     buf_add_cstr(out, "</ul></nav>");
 }
@@ -115,15 +113,13 @@ static const char *icon_colour(enum ladder_state s)
     return colours[s];
 }
 
-static void add_head(struct buf *out, const struct board *b, enum problem_lang lang,
-                     const char *title, const char *path)
+static void add_head(struct buf *out, const struct board *b, enum problem_lang lang, const char *title,
+                     const char *path)
 {
-    buf_addf(out, "<!DOCTYPE html><html lang=\"%s\"><head><meta charset=\"utf-8\"><title>",
-             langs[lang].tag);
+    buf_addf(out, "<!DOCTYPE html><html lang=\"%s\"><head><meta charset=\"utf-8\"><title>", langs[lang].tag);
     page_escape(out, str_from(title));
-    buf_add_cstr(out,
-                 "</title><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-                 "<meta name=\"color-scheme\" content=\"light dark\">");
+    buf_add_cstr(out, "</title><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+                      "<meta name=\"color-scheme\" content=\"light dark\">");
     buf_addf(out,
              "<link rel=\"icon\" href=\"data:image/svg+xml,%%3Csvg "
              "xmlns='http://www.w3.org/2000/svg' viewBox='0 0 "
@@ -132,8 +128,8 @@ static void add_head(struct buf *out, const struct board *b, enum problem_lang l
     buf_add_cstr(out, "<link rel=\"alternate\" type=\"application/atom+xml\" title=\"Atom\" "
                       "href=\"/history.atom\">");
     for (int k = 0; k < STATUS_LANGS; k++) {
-        buf_addf(out, "<link rel=\"alternate\" hreflang=\"%s\" href=\"%s%s\">", langs[k].tag,
-                 langs[k].prefix, path);
+        buf_addf(out, "<link rel=\"alternate\" hreflang=\"%s\" href=\"%s%s\">", langs[k].tag, langs[k].prefix,
+                 path);
     }
     buf_addf(out, "<style>%s</style></head>", page_style);
 }
@@ -146,12 +142,11 @@ void page_begin(struct buf *out, const struct board *b, enum problem_lang lang, 
              "<body><a class=\"skip\" href=\"#main\">%s</a><div class=\"w\"><header><a "
              "class=\"logo\" href=\"%s\">",
              phrase(PHRASE_SKIP_LINK, lang), langs[lang].prefix);
-    buf_add_cstr(
-        out,
-        "<svg viewBox=\"0 0 32 32\" aria-hidden=\"true\"><rect width=\"32\" height=\"32\" rx=\"9\" "
-        "fill=\"#1c4fd8\"/><path d=\"M5 13c3.7-4 7.3-4 11 0s7.3 4 11 0M5 21c3.7-4 7.3-4 11 0s7.3 4 "
-        "11 0\" fill=\"none\" stroke=\"#fff\" stroke-width=\"2.8\" "
-        "stroke-linecap=\"round\"/></svg>");
+    buf_add_cstr(out,
+                 "<svg viewBox=\"0 0 32 32\" aria-hidden=\"true\"><rect width=\"32\" height=\"32\" rx=\"9\" "
+                 "fill=\"#1c4fd8\"/><path d=\"M5 13c3.7-4 7.3-4 11 0s7.3 4 11 0M5 21c3.7-4 7.3-4 11 0s7.3 4 "
+                 "11 0\" fill=\"none\" stroke=\"#fff\" stroke-width=\"2.8\" "
+                 "stroke-linecap=\"round\"/></svg>");
     page_escape(out, str_from(b->page.name));
     buf_add_cstr(out, "</a>");
     add_languages(out, lang, path);
@@ -160,21 +155,19 @@ void page_begin(struct buf *out, const struct board *b, enum problem_lang lang, 
 
 void page_end(struct buf *out, const struct board *b, enum problem_lang lang)
 {
-    buf_addf(
-        out,
-        "</main><footer><ul class=\"inl\"><li>%s:</li><li><a href=\"/history.atom\">Atom</a></li>"
-        "<li><a href=\"/history.rss\">RSS</a></li><li><a "
-        "href=\"/api/v2/summary.json\">JSON</a></li>"
-        "<li><a href=\"%s/history\">%s</a></li></ul><p>%s</p></footer></div></body></html>\n",
-        phrase(PHRASE_FEEDS, lang), langs[lang].prefix, phrase(PHRASE_ALL_INCIDENTS, lang),
-        phrase(PHRASE_FORMULA, lang));
+    buf_addf(out,
+             "</main><footer><ul class=\"inl\"><li>%s:</li><li><a href=\"/history.atom\">Atom</a></li>"
+             "<li><a href=\"/history.rss\">RSS</a></li><li><a "
+             "href=\"/api/v2/summary.json\">JSON</a></li>"
+             "<li><a href=\"%s/history\">%s</a></li></ul><p>%s</p></footer></div></body></html>\n",
+             phrase(PHRASE_FEEDS, lang), langs[lang].prefix, phrase(PHRASE_ALL_INCIDENTS, lang),
+             phrase(PHRASE_FORMULA, lang));
     (void)b;
 }
 
 /* --- one incident ------------------------------------------------------------------------------ */
 
-static void add_tags(struct buf *out, const struct board *b, const struct incident *i,
-                     enum problem_lang lang)
+static void add_tags(struct buf *out, const struct board *b, const struct incident *i, enum problem_lang lang)
 {
     buf_addf(out, "<p class=\"tags\"><span class=\"tag %s\">%s</span><span class=\"tag\">%s</span>",
              incident_is_open(i) ? "h2" : "h0", phrase(PHRASE_INVESTIGATING + i->status, lang),
@@ -197,8 +190,7 @@ static void add_tags(struct buf *out, const struct board *b, const struct incide
     buf_add_cstr(out, "</p>");
 }
 
-static void add_heading(struct buf *out, const struct incident *i, enum problem_lang lang,
-                        int level)
+static void add_heading(struct buf *out, const struct incident *i, enum problem_lang lang, int level)
 {
     buf_addf(out, "<h%d>", level);
     if (level > 1) {

@@ -25,16 +25,14 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
          "下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
          "監控發現以下服務回應緩慢：{list}。請求可以完成，但耗時比平時更長。"
          "下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
-    [PHRASE_ALSO_AFFECTED] =
-        {"The extent has changed. Affected now: {list}. We are investigating." PROOF_EN,
-         "影响范围有变化。目前受影响：{list}。我们正在调查。" PROOF_HANS,
-         "影響範圍有變化。目前受影響：{list}。我們正在調查。" PROOF_HANT},
-    [PHRASE_STILL] =
-        {"Still affected: {list}. We continue to work on it. The next update follows within "
-         "{minutes} "
-         "minutes." PROOF_EN,
-         "仍受影响：{list}。我们正在继续处理。下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
-         "仍受影響：{list}。我們正在繼續處理。下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
+    [PHRASE_ALSO_AFFECTED] = {"The extent has changed. Affected now: {list}. We are investigating." PROOF_EN,
+                              "影响范围有变化。目前受影响：{list}。我们正在调查。" PROOF_HANS,
+                              "影響範圍有變化。目前受影響：{list}。我們正在調查。" PROOF_HANT},
+    [PHRASE_STILL] = {"Still affected: {list}. We continue to work on it. The next update follows within "
+                      "{minutes} "
+                      "minutes." PROOF_EN,
+                      "仍受影响：{list}。我们正在继续处理。下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
+                      "仍受影響：{list}。我們正在繼續處理。下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
     [PHRASE_AGAIN] = {"The errors have returned in: {list}. We are investigating." PROOF_EN,
                       "以下服务再次出现错误：{list}。我们正在调查。" PROOF_HANS,
                       "以下服務再次出現錯誤：{list}。我們正在調查。" PROOF_HANT},
@@ -44,8 +42,8 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_RESOLVED] = {"No errors for {minutes} minutes. This incident is resolved." PROOF_EN,
                          "{minutes} 分钟内未再出现错误。本次事件已解决。" PROOF_HANS,
                          "{minutes} 分鐘內未再出現錯誤。本次事件已解決。" PROOF_HANT},
-    [PHRASE_NOTICE_ENDED] = {"This notice is no longer in force." PROOF_EN,
-                             "本公告已失效。" PROOF_HANS, "本公告已失效。" PROOF_HANT},
+    [PHRASE_NOTICE_ENDED] = {"This notice is no longer in force." PROOF_EN, "本公告已失效。" PROOF_HANS,
+                             "本公告已失效。" PROOF_HANT},
     [PHRASE_LIST_JOIN] = {", ", "、", "、"},
     [PHRASE_LIST_MORE] = {" and {minutes} more", "等另外 {minutes} 项", "等另外 {minutes} 項"},
 
@@ -58,10 +56,9 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
          "confirmed to be working right now.",
          "数据已过时。探测程序没有取得最新结果，下列状态目前无法确认。",
          "資料已過時。探測程式沒有取得最新結果，下列狀態目前無法確認。"},
-    [PHRASE_STORE_BANNER] =
-        {"Announcements and history may be incomplete: their database is out of reach.",
-         "公告和历史记录可能不完整：暂时无法读取数据库。",
-         "公告和歷史紀錄可能不完整：暫時無法讀取資料庫。"},
+    [PHRASE_STORE_BANNER] = {"Announcements and history may be incomplete: their database is out of reach.",
+                             "公告和历史记录可能不完整：暂时无法读取数据库。",
+                             "公告和歷史紀錄可能不完整：暫時無法讀取資料庫。"},
     [PHRASE_COMPONENTS] = {"Components", "服务", "服務"},
     [PHRASE_MODELS] = {"Models", "模型", "模型"},
     [PHRASE_OPEN_INCIDENTS] = {"Happening now", "进行中", "進行中"},
@@ -111,8 +108,7 @@ const char *phrase(enum phrase p, enum problem_lang lang)
     return phrases[p][lang];
 }
 
-void phrase_add(struct buf *out, enum phrase p, enum problem_lang lang, const char *list,
-                unsigned minutes)
+void phrase_add(struct buf *out, enum phrase p, enum problem_lang lang, const char *list, unsigned minutes)
 {
     const char *at = phrases[p][lang];
     for (const char *open; (open = strchr(at, '{')) != NULL;) {

@@ -71,8 +71,7 @@ enum phrase {
 
 const char *phrase(enum phrase p, enum problem_lang lang);
 /* The phrase in one language with {list} and {minutes} replaced, appended to out. */
-void phrase_add(struct buf *out, enum phrase p, enum problem_lang lang, const char *list,
-                unsigned minutes);
+void phrase_add(struct buf *out, enum phrase p, enum problem_lang lang, const char *list, unsigned minutes);
 /* The same in all languages. lists[lang] may be NULL when the phrase has no {list}. */
 void phrase_fill(struct incident_text *out, enum phrase p, const char *const lists[STATUS_LANGS],
                  unsigned minutes);

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "status/page.h"
 
-enum { SITE_ETAG_LEN = 36, SITE_DOCUMENT_MAX = 4 * 1024 * 1024, SITE_DOCUMENTS_MAX = 512 };
+enum { SITE_ETAG_LEN = 40, SITE_DOCUMENT_MAX = 4 * 1024 * 1024, SITE_DOCUMENTS_MAX = 512 };
 
 struct site_body {
     char *p;                      /* heap */
@@ -42,9 +42,8 @@ struct site {
 /* old may be NULL. A document that is too large is left out and logged. */
 struct site *site_render(const struct board *b, const struct site *old, int64_t now_ms);
 struct site *site_ref(struct site *s);
-void site_unref(struct site *s); /* NULL allowed */
-const struct site_document *site_find(const struct site *s,
-                                      struct str path); /* NULL when there is none */
+void site_unref(struct site *s);                                              /* NULL allowed */
+const struct site_document *site_find(const struct site *s, struct str path); /* NULL when there is none */
 /* The page that says so, with status 404. */
 const struct site_document *site_not_found(const struct site *s, enum problem_lang lang);
 

@@ -36,8 +36,7 @@ void uptime_add(struct uptime *u, enum component_status status, int64_t from_ms,
 /* Takes a row kept elsewhere: for a day known here, the row with more watched time wins. */
 void uptime_merge_day(struct uptime *u, const struct uptime_day *row);
 const struct uptime_day *uptime_find_day(const struct uptime *u, int32_t day);
-enum component_status uptime_day_status(
-    const struct uptime_day *d); /* worst state of a minute or more */
+enum component_status uptime_day_status(const struct uptime_day *d); /* worst state of a minute or more */
 /* Percent in hundredths, rounded down (9999 = 99.99 %); -1 when nothing was watched in the last 90
  * days. */
 int32_t uptime_centipercent(const struct uptime *u, int32_t today);

@@ -193,8 +193,7 @@ static void post(struct watch *w, struct board *b, struct incident *i, enum inci
     struct incident_change changes[STATUS_COMPONENTS_MAX];
     struct incident_text body = {{0}};
     /* A recovery names what was bad until now, everything else what is bad from now on. */
-    uint64_t minutes_ms =
-        status == INCIDENT_RESOLVED ? w->conf.resolve_after_ms : w->conf.update_every_ms;
+    uint64_t minutes_ms = status == INCIDENT_RESOLVED ? w->conf.resolve_after_ms : w->conf.update_every_ms;
     unsigned n = 0;
     if (status == INCIDENT_MONITORING) {
         fill_with_names(&body, p, b, is_told_bad, minutes_ms);
@@ -229,8 +228,8 @@ static void open_new(struct watch *w, struct board *b, int64_t now_ms, uint64_t 
         outage |= component_fault(&b->components[k]) >= COMPONENT_PARTIAL_OUTAGE;
         b->components[k].told = COMPONENT_OPERATIONAL;
     }
-    post(w, b, i, INCIDENT_INVESTIGATING, outage ? PHRASE_OPENED_OUTAGE : PHRASE_OPENED_SLOW,
-         now_ms, mono_ms);
+    post(w, b, i, INCIDENT_INVESTIGATING, outage ? PHRASE_OPENED_OUTAGE : PHRASE_OPENED_SLOW, now_ms,
+         mono_ms);
     rename_for_told(b, i);
     incident_book_add(&b->book, i);
 }
@@ -238,8 +237,8 @@ static void open_new(struct watch *w, struct board *b, int64_t now_ms, uint64_t 
 /* --- the state machine -------------------------------------------------------------------------
  */
 
-static bool tick_without_open(struct watch *w, struct board *b, struct incident *last,
-                              int64_t now_ms, uint64_t mono_ms)
+static bool tick_without_open(struct watch *w, struct board *b, struct incident *last, int64_t now_ms,
+                              uint64_t mono_ms)
 {
     if (!any_confirmed(w, b, mono_ms)) {
         return false;

@@ -94,8 +94,7 @@ static void old_results_are_not_trusted(void **state)
     assert_int_equal(c.shown, COMPONENT_OPERATIONAL);
     observe("fff");
     component_refresh(&c, STALE_MS, 1, mono + STALE_MS + 1);
-    assert_int_equal(c.shown,
-                     COMPONENT_MAJOR_OUTAGE); /* stale never looks better than the last known */
+    assert_int_equal(c.shown, COMPONENT_MAJOR_OUTAGE); /* stale never looks better than the last known */
 }
 
 static void the_worse_of_probes_and_policy_is_shown(void **state)

@@ -31,8 +31,7 @@ static void follows_the_statuspage_ladder(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_string_equal(ladder_indicator(of(rows[i].components)), rows[i].indicator);
-        assert_string_equal(ladder_description(of(rows[i].components), PROBLEM_LANG_EN),
-                            rows[i].description);
+        assert_string_equal(ladder_description(of(rows[i].components), PROBLEM_LANG_EN), rows[i].description);
     }
 }
 
@@ -40,8 +39,7 @@ static void is_never_below_an_open_incident(void **state)
 {
     (void)state;
     assert_string_equal(ladder_indicator(ladder_raise(of("oo"), IMPACT_MINOR, false)), "minor");
-    assert_string_equal(ladder_indicator(ladder_raise(of("oo"), IMPACT_CRITICAL, false)),
-                        "critical");
+    assert_string_equal(ladder_indicator(ladder_raise(of("oo"), IMPACT_CRITICAL, false)), "critical");
     assert_string_equal(ladder_indicator(ladder_raise(of("xo"), IMPACT_MINOR, false)), "major");
     assert_string_equal(ladder_indicator(ladder_raise(of("oo"), IMPACT_NONE, false)), "none");
 }

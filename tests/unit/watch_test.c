@@ -102,8 +102,7 @@ static void a_fault_opens_recovers_and_resolves_by_itself(void **state)
     run_s(6);
     assert_int_equal(i->status, INCIDENT_MONITORING);
     assert_non_null(strstr(last_body(i), "Log-in"));
-    assert_string_equal(ladder_indicator(b->state),
-                        "major"); /* never below an unresolved incident */
+    assert_string_equal(ladder_indicator(b->state), "major"); /* never below an unresolved incident */
     run_s(280);
     assert_int_equal(i->status, INCIDENT_MONITORING);
     run_s(30);
