@@ -130,25 +130,36 @@ static void add_bars(struct buf *out, const struct component *c, int32_t today, 
     buf_addf(out, "</span><i></i><span>%s</span></div>", phrase(PHRASE_TODAY, lang));
 }
 
+static unsigned count_bad_days(const struct component *c)
+{
+    unsigned bad = 0;
+    for (unsigned k = 0; k < c->uptime.count; k++) {
+        bad += uptime_day_status(&c->uptime.days[k]) != COMPONENT_OPERATIONAL;
+    }
+    return bad;
+}
+
 /* The bad days as text: the same as the bars, for who cannot see or hover them. */
 static void add_bad_days(struct buf *out, const struct component *c, enum problem_lang lang)
 {
-    unsigned bad = 0;
+    unsigned bad = count_bad_days(c);
+    if (bad == 0) {
+        return;
+    }
+    buf_add_cstr(out, "<details><summary>");
+    phrase_add(out, PHRASE_BAD_DAYS, lang, NULL, bad);
+    buf_add_cstr(out, "</summary><ul>");
     for (unsigned k = c->uptime.count; k > 0; k--) {
         const struct uptime_day *d = &c->uptime.days[k - 1];
-        if (uptime_day_status(d) == COMPONENT_OPERATIONAL) {
-            continue;
+        if (uptime_day_status(d) != COMPONENT_OPERATIONAL) {
+            buf_add_cstr(out, "<li>");
+            add_day(out, d->day);
+            buf_add_cstr(out, ": ");
+            add_day_words(out, d, lang);
+            buf_add_cstr(out, "</li>");
         }
-        if (bad++ == 0) {
-            buf_addf(out, "<details><summary>%s</summary><ul>", phrase(PHRASE_PAST_INCIDENTS, lang));
-        }
-        buf_add_cstr(out, "<li>");
-        add_day(out, d->day);
-        buf_add_cstr(out, ": ");
-        add_day_words(out, d, lang);
-        buf_add_cstr(out, "</li>");
     }
-    buf_add_cstr(out, bad ? "</ul></details>" : "");
+    buf_add_cstr(out, "</ul></details>");
 }
 
 static const char *state_words(const struct component *c, enum problem_lang lang)

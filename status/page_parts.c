@@ -169,7 +169,7 @@ void page_end(struct buf *out, const struct board *b, enum problem_lang lang)
 
 static void add_tags(struct buf *out, const struct board *b, const struct incident *i, enum problem_lang lang)
 {
-    buf_addf(out, "<p class=\"tags\"><span class=\"tag %s\">%s</span><span class=\"tag\">%s</span>",
+    buf_addf(out, "<p class=\"tags\"><span class=\"tag %s\">%s</span><span class=\"tag hu\">%s</span>",
              incident_is_open(i) ? "h2" : "h0", phrase(PHRASE_INVESTIGATING + i->status, lang),
              phrase(i->origin == INCIDENT_FROM_POLICY ? PHRASE_POLICY : PHRASE_AUTOMATIC, lang));
     struct buf names;

@@ -42,8 +42,26 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_RESOLVED] = {"No errors for {minutes} minutes. This incident is resolved." PROOF_EN,
                          "{minutes} 分钟内未再出现错误。本次事件已解决。" PROOF_HANS,
                          "{minutes} 分鐘內未再出現錯誤。本次事件已解決。" PROOF_HANT},
-    [PHRASE_NOTICE_ENDED] = {"This notice is no longer in force." PROOF_EN, "本公告已失效。" PROOF_HANS,
-                             "本公告已失效。" PROOF_HANT},
+    [PHRASE_NAME_SIGNUP_MAINLAND] = {"Sign-up: limited to mainland China phone numbers",
+                                     "注册：仅限中国大陆手机号", "註冊：僅限中國大陸手機號碼"},
+    [PHRASE_NAME_SIGNUP_LIMITED] = {"Sign-up: limited for now", "注册：暂时受限", "註冊：暫時受限"},
+    [PHRASE_NAME_SIGNUP_CLOSED] = {"Sign-up: paused", "注册：暂停", "註冊：暫停"},
+    [PHRASE_SIGNUP_MAINLAND] =
+        {"New accounts can be made with a mainland China phone number only. Existing users are "
+         "unaffected: log-in and chat go on as usual.",
+         "目前仅支持使用中国大陆手机号注册新账号。已注册用户不受影响，可照常登录和使用。",
+         "目前僅支援以中國大陸手機號碼註冊新帳號。已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_SIGNUP_LIMITED] =
+        {"New accounts are limited for now. Existing users are unaffected: log-in and chat go on "
+         "as usual.",
+         "新账号注册暂时受限。已注册用户不受影响，可照常登录和使用。",
+         "新帳號註冊暫時受限。已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_SIGNUP_CLOSED] =
+        {"No new accounts can be made for now. Existing users are unaffected: log-in and chat go "
+         "on as usual.",
+         "暂停注册新账号。已注册用户不受影响，可照常登录和使用。",
+         "暫停註冊新帳號。已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_SIGNUP_OPEN] = {"Sign-up is open again.", "注册已重新开放。", "註冊已重新開放。"},
     [PHRASE_LIST_JOIN] = {", ", "、", "、"},
     [PHRASE_LIST_MORE] = {" and {minutes} more", "等另外 {minutes} 项", "等另外 {minutes} 項"},
 
@@ -78,6 +96,8 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_DAY_FINE] = {"no downtime", "无中断", "無中斷"},
     [PHRASE_DAY_UNWATCHED] = {"no data", "无数据", "無資料"},
     [PHRASE_DAY_MINUTES] = {"{minutes} min", "{minutes} 分钟", "{minutes} 分鐘"},
+    [PHRASE_BAD_DAYS] = {"Days with interruptions: {minutes}", "有中断的天数：{minutes}",
+                         "有中斷的天數：{minutes}"},
     [PHRASE_FORMULA] = {"Uptime counts major outages fully and partial outages by 30 %, as "
                         "measured by our probes. "
                         "Limits set on purpose are not counted. Times are UTC.",

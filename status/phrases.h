@@ -21,7 +21,14 @@ enum phrase {
     PHRASE_AGAIN,
     PHRASE_RECOVERED,
     PHRASE_RESOLVED,
-    PHRASE_NOTICE_ENDED,
+    /* the sign-up policy */
+    PHRASE_NAME_SIGNUP_MAINLAND,
+    PHRASE_NAME_SIGNUP_LIMITED,
+    PHRASE_NAME_SIGNUP_CLOSED,
+    PHRASE_SIGNUP_MAINLAND,
+    PHRASE_SIGNUP_LIMITED,
+    PHRASE_SIGNUP_CLOSED,
+    PHRASE_SIGNUP_OPEN,
     PHRASE_LIST_JOIN, /* between the names of a list */
     PHRASE_LIST_MORE, /* after the third name */
     /* the page */
@@ -49,6 +56,7 @@ enum phrase {
     PHRASE_DAY_FINE,
     PHRASE_DAY_UNWATCHED,
     PHRASE_DAY_MINUTES, /* {minutes} */
+    PHRASE_BAD_DAYS,    /* {minutes} = number */
     PHRASE_FORMULA,
     PHRASE_FEEDS,
     PHRASE_LANGUAGES,
