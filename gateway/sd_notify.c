@@ -1,4 +1,4 @@
-#include "base/sd_notify.h"
+#include "gateway/sd_notify.h"
 
 #include <stddef.h>
 #include <stdlib.h>
