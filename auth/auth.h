@@ -33,7 +33,6 @@ struct auth_config {
     const char *key_ring_file;      /* pepper, look-up, encryption and token keys (base/secret.h) */
     const char *signing_keys;       /* folder of KID.pem (base/jws.h) */
     const char *signing_kid;        /* the one that signs; NULL: the only private one */
-    const char *state_dir;          /* keeps the last known policy and ended sessions */
     enum phone_mode phone_mode;     /* how mainland numbers are checked */
     uint64_t access_ttl_ms;         /* 1 h, less jitter */
     uint64_t access_jitter_percent; /* 5: by how much a token may end earlier */
@@ -81,15 +80,15 @@ struct auth_loop {
     struct loop *loop;               /* borrowed */
     const struct auth_ports *ports;  /* borrowed */
     struct pg_pool *pg;              /* borrowed; NULL: no database, everything answers 503 */
-    struct secret_ring *secrets;     /* borrowed */
+    struct secret_ring *secrets;     /* borrowed; jobs take references */
     const struct jws_keys *keys;     /* borrowed: signs and publishes */
     struct policy *policy;           /* a reference; NULL until the first is known: sign-up answers 503 */
     struct revoked *revoked;         /* owned: sessions ended while an access token may still live */
     void *arg;                       /* the gateway's own, for session_ended */
 };
 
-void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports, struct pg_pool *pg,
-                    struct secret_ring *secrets, const struct jws_keys *keys);
+void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports, struct pg_pool *pg);
+void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const struct jws_keys *keys);
 void auth_loop_clear(struct auth_loop *al);
 void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference; older ones are ignored */
 /* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */

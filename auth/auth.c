@@ -1,0 +1,49 @@
+/* The loop's half of this room: which policy it knows and which sessions have ended. */
+#include "auth/auth.h"
+
+#include "auth/revoked.h"
+#include "base/clock.h"
+#include "base/jws.h"
+
+enum { REVOKED_KEEP_S = 2 * 86400 }; /* longest access token and longest grace of an outage */
+
+void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,
+                    struct pg_pool *pg)
+{
+    *al = (struct auth_loop){.loop = loop, .ports = ports, .pg = pg};
+    al->revoked = revoked_new(REVOKED_KEEP_S);
+}
+
+void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const struct jws_keys *keys)
+{
+    al->secrets = secrets;
+    al->keys = keys;
+}
+
+void auth_loop_clear(struct auth_loop *al)
+{
+    policy_unref(al->policy);
+    revoked_free(al->revoked);
+    *al = (struct auth_loop){0};
+}
+
+void auth_loop_set_policy(struct auth_loop *al, struct policy *p)
+{
+    if (al->policy && policy_version(al->policy) >= policy_version(p)) {
+        return;
+    }
+    policy_unref(al->policy);
+    al->policy = policy_ref(p);
+}
+
+void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s)
+{
+    if (revoked_add(al->revoked, session, ended_s, clock_wall_s())) {
+        al->ports->session_ended(al->arg, session);
+    }
+}
+
+bool auth_is_revoked(const struct auth_loop *al, const struct jws_claims *who)
+{
+    return revoked_has(al->revoked, &who->session);
+}

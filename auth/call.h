@@ -1,0 +1,51 @@
+/* What the handlers share: reading a body strictly, a database job that may outlive its call, refusing. Private
+ * to auth/.
+ *
+ *     job = auth_job_new(sizeof *mine, call) -> fill copies -> auth_job_submit(job, run, done)
+ *         -> run(pg, job) on a database thread -> done(job, rc) on the loop -> submit again, or auth_job_free
+ *
+ * A job is the first member of what a handler allocates. job->call is NULL once the client has gone: done then
+ * finishes what was begun without answering. When the pool refuses, done is called at once.
+ * Ownership: the handler's, until auth_job_free (which cleanses it). Thread rule: the loop, but for run. */
+#ifndef TIDE_AUTH_CALL_H
+#define TIDE_AUTH_CALL_H
+
+#include "auth/auth.h"
+#include "base/json.h"
+#include "base/pg.h"
+
+struct auth_job {
+    struct pg_job pg;
+    struct auth_loop *al;
+    struct secret_ring *secrets; /* a reference: a reload may change the loop's meanwhile */
+    struct auth_call *call; /* NULL: nobody waits for the answer any more */
+    void (*done)(struct auth_job *job, int rc);
+    void (*clear)(struct auth_job *job); /* frees what the job holds besides itself; may be NULL */
+    size_t size;
+};
+void *auth_job_new(size_t size, struct auth_call *call); /* zeroed; becomes call->job */
+void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *), void (*done)(struct auth_job *, int));
+void auth_job_release(struct auth_job *job); /* the call is answered, the job goes on without it */
+void auth_job_free(struct auth_job *job);
+
+/* Members that a body may have; all others refuse it by name. */
+enum body_type {
+    BODY_STRING = 0, /* into a struct str; absent or null: empty */
+    BODY_BOOL = 1,   /* into a bool; absent or null: unchanged */
+    BODY_IGNORED = 2 /* GoTrue clients send it, nothing here reads it */
+};
+struct body_member {
+    const char *name;
+    enum body_type type;
+    size_t offset;
+    uint32_t max_bytes; /* of a string; 0 = 256 */
+};
+/* False: refused and answered (bad_json, validation_failed naming the member). */
+bool auth_body_read(struct auth_call *call, const struct body_member *members, unsigned count, void *into);
+
+/* Answers for a job that failed: 503 with Retry-After while the database is away, else 500. */
+void auth_reply_failed(struct auth_call *call, int rc);
+void auth_reply_json(struct auth_call *call, unsigned status, const struct buf *body); /* no-store */
+unsigned auth_lang(const struct auth_call *call); /* enum problem_lang, by Accept-Language */
+
+#endif

@@ -1,0 +1,312 @@
+/* POST /auth/v1/otp: a code to a phone number.
+ *
+ *     body -> number -> policy
+ *       denied and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
+ *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
+ *                                                    \- too soon: 429   \- failed: drop, 503
+ *
+ * With create_user false the answer is always 200 and comes before the message is sent: known and unknown take
+ * the same steps (an unknown number gets a decoy row and no message).
+ * The flow outlives its client: what was begun is settled. */
+#include "auth/account.h"
+#include "auth/call.h"
+#include "auth/otp.h"
+#include "auth/reply.h"
+#include "base/http/problem.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <stdio.h>
+
+static struct metric otp_requests = METRIC_COUNTER_L(
+    "tidegate_auth_code_requests_total", "Requests for one-time codes, by what came of them.", "result");
+
+struct otp_body {
+    struct str phone, email, channel;
+    bool create_user;
+};
+
+/* What is asked, on the exchange's arena: nothing to free while a limit is being checked. */
+struct otp_ask {
+    struct phone phone;
+    bool create_user;
+    bool is_denied;     /* the policy lets this number make no account */
+    const char *reason; /* why */
+};
+
+/* Looks whether a denied number has an account. */
+struct otp_look_up {
+    struct auth_job job; /* first */
+    struct subject subject;
+    bool is_known;
+};
+
+struct otp_flow {
+    struct auth_job job;     /* first */
+    struct auth_config conf; /* for jobs: only its numbers are read */
+    struct phone phone;
+    struct subject subject;
+    struct otp_new code;
+    struct auth_message message;
+    bool create_user; /* the request allows a new account */
+    bool may_create;  /* and so does the policy */
+    bool is_known;    /* the number has an account */
+    int64_t wait_s;
+};
+
+static void otp_count(const char *result)
+{
+    metric_child_add(metric_child(&otp_requests, result), 1);
+}
+
+static void otp_reply_sent(struct otp_flow *f)
+{
+    struct buf body;
+    char id[ID_UUID_TEXT + 1];
+    buf_init(&body, 512);
+    uuid_format(&f->code.id, id);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "message_id", str_from(id));
+    json_i64_at(&w, "expires_in", (int64_t)(f->conf.otp_ttl_ms / 1000));
+    json_i64_at(&w, "retry_after", (int64_t)(f->conf.otp_resend_ms / 1000));
+    json_close(&w, '}');
+    auth_reply_json(f->job.call, 200, &body);
+    buf_clear(&body);
+}
+
+/* --- the end: settle, answer ------------------------------------------------------------------------- */
+
+static int run_activate(struct pg *pg, void *arg)
+{
+    struct otp_flow *f = arg;
+    return otp_activate(pg, &f->conf, &f->subject, &f->code.id);
+}
+
+static int run_drop(struct pg *pg, void *arg)
+{
+    struct otp_flow *f = arg;
+    return otp_drop(pg, &f->subject, &f->code.id);
+}
+
+static void on_activated(struct auth_job *job, int rc)
+{
+    struct otp_flow *f = (struct otp_flow *)job;
+    otp_count(rc == 0 ? "sent" : "failed");
+    if (job->call && rc == 0) {
+        otp_reply_sent(f);
+    } else if (job->call) {
+        auth_reply_failed(job->call, rc);
+    }
+    auth_job_free(job);
+}
+
+static void on_dropped(struct auth_job *job, int rc)
+{
+    otp_count("send_failed");
+    if (job->call) {
+        job->al->ports->give_back(job->call);
+        http_reply_error(job->call->ex, "sms_send_failed", "the message could not be handed to its provider");
+    }
+    auth_job_free(job);
+}
+
+static void on_message_sent(void *arg, int rc)
+{
+    struct otp_flow *f = arg;
+    secret_cleanse(&f->message, sizeof f->message);
+    if (rc == 0) {
+        auth_job_submit(&f->job, run_activate, on_activated);
+    } else if (rc == ERR_CANCELED) {
+        auth_job_free(&f->job); /* the process ends */
+    } else {
+        auth_job_submit(&f->job, run_drop, on_dropped);
+    }
+}
+
+static void otp_send(struct otp_flow *f)
+{
+    snprintf(f->message.to, sizeof f->message.to, "%s", f->phone.e164);
+    snprintf(f->message.code, sizeof f->message.code, "%s", f->code.code);
+    snprintf(f->message.channel, sizeof f->message.channel, "sms");
+    uuid_format(&f->code.id, f->message.id);
+    f->job.al->ports->send_message(f->job.al->ports->arg, &f->message, on_message_sent, f);
+}
+
+/* --- the middle: a pending row ----------------------------------------------------------------------- */
+
+static int run_begin(struct pg *pg, void *arg)
+{
+    struct otp_flow *f = arg;
+    struct uuid identity, user;
+    int found = subject_find(pg, &f->subject, &identity, &user);
+    if (found < 0) {
+        return found;
+    }
+    f->is_known = found > 0;
+    otp_draw(f->job.secrets, f->phone.e164, !f->is_known && !f->may_create, &f->code);
+    int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, f->may_create, &f->wait_s);
+    return rc == ERR_LIMIT ? err_set(pg_err(pg), ERR_LIMIT, "too soon") : rc;
+}
+
+static void otp_refuse_too_soon(struct otp_flow *f)
+{
+    struct auth_call *call = f->job.call;
+    call->al->ports->give_back(call);
+    struct problem p = {.code = "over_sms_send_rate_limit", .retry_after_s = (uint32_t)f->wait_s};
+    http_reply_problem(call->ex, &p);
+}
+
+static void on_begun(struct auth_job *job, int rc)
+{
+    struct otp_flow *f = (struct otp_flow *)job;
+    if (rc < 0) {
+        otp_count(rc == ERR_LIMIT ? "too_soon" : "failed");
+        if (job->call && rc == ERR_LIMIT) {
+            otp_refuse_too_soon(f);
+        } else if (job->call) {
+            auth_reply_failed(job->call, rc);
+        }
+        auth_job_free(job);
+        return;
+    }
+    bool is_decoy = !f->is_known && !f->may_create;
+    if (job->call && !f->create_user) {
+        otp_reply_sent(f);
+        auth_job_release(job);
+    }
+    if (is_decoy) {
+        otp_count("decoy");
+        auth_job_free(job);
+    } else {
+        otp_send(f);
+    }
+}
+
+static void on_sms_admitted(struct auth_call *call, bool is_admitted)
+{
+    const struct otp_ask *ask = call->state;
+    if (!is_admitted) {
+        otp_count("limited");
+        return;
+    }
+    struct otp_flow *f = auth_job_new(sizeof *f, call);
+    f->conf = *call->conf;
+    f->phone = ask->phone;
+    f->create_user = ask->create_user;
+    f->may_create = ask->create_user && !ask->is_denied;
+    snprintf(f->message.lang, sizeof f->message.lang, "%s", problem_lang_tag(auth_lang(call)));
+    subject_of_phone(f->job.secrets, &f->phone, &f->subject);
+    auth_job_submit(&f->job, run_begin, on_begun);
+}
+
+static void otp_check_sms_limit(struct auth_call *call)
+{
+    const struct otp_ask *ask = call->state;
+    char key[33], prefix[PHONE_E164_MAX + 1];
+    subject_limit_key(call->al->secrets, &ask->phone, key);
+    phone_prefix(&ask->phone, prefix);
+    call->al->ports->check_limit(call, "sms", str_from(key), str_from(prefix), on_sms_admitted);
+}
+
+/* --- the denied: is there an account already? -------------------------------------------------------- */
+
+static int run_look_up(struct pg *pg, void *arg)
+{
+    struct otp_look_up *l = arg;
+    struct uuid identity, user;
+    int found = subject_find(pg, &l->subject, &identity, &user);
+    l->is_known = found > 0;
+    return found < 0 ? found : 0;
+}
+
+static void on_looked_up(struct auth_job *job, int rc)
+{
+    struct auth_call *call = job->call;
+    bool is_known = ((struct otp_look_up *)job)->is_known;
+    auth_job_free(job);
+    if (!call) {
+        return;
+    }
+    if (rc < 0) {
+        auth_reply_failed(call, rc);
+    } else if (is_known) {
+        otp_check_sms_limit(call);
+    } else {
+        otp_count("denied");
+        reply_denied(call, call->al->policy, ((struct otp_ask *)call->state)->reason);
+    }
+}
+
+static void on_denied_admitted(struct auth_call *call, bool is_admitted)
+{
+    const struct otp_ask *ask = call->state;
+    if (!is_admitted) {
+        otp_count("limited");
+        return;
+    }
+    struct otp_look_up *l = auth_job_new(sizeof *l, call);
+    subject_of_phone(l->job.secrets, &ask->phone, &l->subject);
+    auth_job_submit(&l->job, run_look_up, on_looked_up);
+}
+
+/* --- the beginning ----------------------------------------------------------------------------------- */
+
+static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone *phone)
+{
+    static const struct body_member members[] = {
+        {"phone", BODY_STRING, offsetof(struct otp_body, phone), 0},
+        {"email", BODY_STRING, offsetof(struct otp_body, email), 0},
+        {"channel", BODY_STRING, offsetof(struct otp_body, channel), 0},
+        {"create_user", BODY_BOOL, offsetof(struct otp_body, create_user), 0},
+        {"data", BODY_IGNORED, 0, 0},
+        {"code_challenge", BODY_IGNORED, 0, 0},
+        {"code_challenge_method", BODY_IGNORED, 0, 0},
+        {"gotrue_meta_security", BODY_IGNORED, 0, 0},
+    };
+    struct err err = {0};
+    *body = (struct otp_body){.phone = STR(""), .email = STR(""), .channel = STR("sms"), .create_user = true};
+    if (!auth_body_read(call, members, sizeof members / sizeof *members, body)) {
+        return false;
+    }
+    if (body->email.n > 0) {
+        http_reply_error(call->ex, "email_provider_disabled", "codes go to phone numbers");
+        return false;
+    }
+    if (body->channel.n > 0 && !str_is(body->channel, "sms")) {
+        http_reply_error(call->ex, "validation_failed", "channel: must be sms");
+        return false;
+    }
+    if (phone_read(body->phone, call->conf->phone_mode, phone, &err) < 0) {
+        struct problem p = {.code = "validation_failed",
+                            .param = STR("phone"),
+                            .detail = arena_printf(&call->ex->arena, "phone: %s", err.msg)};
+        http_reply_problem(call->ex, &p);
+        return false;
+    }
+    return true;
+}
+
+void auth_http_otp(struct auth_call *call)
+{
+    struct otp_body body;
+    struct policy_decision decision;
+    struct otp_ask *ask = ARENA_NEW(&call->ex->arena, struct otp_ask);
+    if (!otp_read(call, &body, &ask->phone)) {
+        return;
+    }
+    if (!call->al->policy) {
+        auth_reply_failed(call, ERR_UNAVAILABLE);
+        return;
+    }
+    policy_decide(call->al->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &ask->phone}, &decision);
+    ask->create_user = body.create_user;
+    ask->is_denied = decision.effect == POLICY_EFFECT_DENY;
+    ask->reason = decision.reason ? arena_cstr(&call->ex->arena, str_from(decision.reason)) : NULL;
+    call->state = ask;
+    if (ask->is_denied && ask->create_user) {
+        call->al->ports->check_limit(call, "signup_denied", STR(""), STR(""), on_denied_admitted);
+    } else {
+        otp_check_sms_limit(call);
+    }
+}

@@ -1,0 +1,235 @@
+/* POST /auth/v1/verify: a code becomes a session. One transaction does all of it: counts the attempt, consumes the
+ * code, makes the account when there is none (the policy decides again, as it stands then), opens the session.
+ * A process that dies in the middle has changed nothing. */
+#include "auth/account.h"
+#include "auth/call.h"
+#include "auth/otp.h"
+#include "auth/reply.h"
+#include "auth/session.h"
+#include "base/http/problem.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <stdio.h>
+
+enum { VERIFY_ROUNDS = 3 };
+
+static struct metric verifications =
+    METRIC_COUNTER_L("tidegate_auth_verifications_total", "Codes presented, by what came of them.", "result");
+
+struct verify_body {
+    struct str type, phone, email, token, token_hash;
+};
+
+enum verify_outcome {
+    VERIFY_SIGNED_IN = 0,
+    VERIFY_WRONG = 1,
+    VERIFY_TOO_MANY = 2,
+    VERIFY_DENIED = 3, /* right code, but the policy lets this number make no account */
+    VERIFY_BANNED = 4,
+};
+
+struct verify_flow {
+    struct auth_job job; /* first */
+    struct auth_config conf;
+    struct phone phone;
+    struct subject subject;
+    char code[OTP_DIGITS + 1];
+    struct session_origin origin;
+    struct policy *known; /* a reference: as this loop knows it */
+    unsigned rounds;
+    /* results */
+    enum verify_outcome outcome;
+    struct policy *policy; /* a reference: the one that decided, when an account was to be made */
+    char reason[48];
+    int64_t wait_s;
+    bool is_new_user;
+    struct account account;
+    struct access_grant grant;
+};
+
+static void verify_clear(struct auth_job *job)
+{
+    struct verify_flow *f = (struct verify_flow *)job;
+    policy_unref(f->known);
+    policy_unref(f->policy);
+}
+
+/* --- inside the transaction -------------------------------------------------------------------------- */
+
+/* Decides by the policy in force and makes the account; f->outcome VERIFY_DENIED when it may not be. */
+static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *user)
+{
+    struct policy_decision decision;
+    policy_unref(f->policy);
+    f->policy = NULL;
+    int rc = account_policy(pg, f->known, &f->policy);
+    if (rc < 0) {
+        return rc;
+    }
+    policy_decide(f->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &f->phone}, &decision);
+    if (decision.effect == POLICY_EFFECT_DENY) {
+        f->outcome = VERIFY_DENIED;
+        snprintf(f->reason, sizeof f->reason, "%s", decision.reason);
+        return 0;
+    }
+    f->is_new_user = true;
+    return account_create(pg, f->job.secrets, &decision, &f->phone, &f->subject, user);
+}
+
+static int verify_open_session(struct pg *pg, struct verify_flow *f, const struct uuid *user)
+{
+    int rc = account_touch(pg, user);
+    if (rc == 0) {
+        rc = account_load(pg, f->job.secrets, user, &f->account);
+    }
+    if (rc == 0 && f->account.is_banned) {
+        f->outcome = VERIFY_BANNED;
+        return 0;
+    }
+    f->grant = (struct access_grant){.user = *user, .method = "otp"};
+    return rc < 0 ? rc : session_create(pg, &f->conf, user, &f->origin, &f->grant.session, &f->grant.began_s);
+}
+
+static int run_verify(struct pg *pg, void *arg)
+{
+    struct verify_flow *f = arg;
+    struct otp_checked checked;
+    struct uuid identity, user;
+    f->outcome = VERIFY_SIGNED_IN;
+    f->is_new_user = false;
+    int rc = otp_check(pg, &f->conf, f->job.secrets, &f->subject, f->phone.e164, str_from(f->code), &checked);
+    if (rc < 0) {
+        return rc;
+    }
+    if (checked.verdict != OTP_RIGHT) {
+        f->outcome = checked.verdict == OTP_TOO_MANY ? VERIFY_TOO_MANY : VERIFY_WRONG;
+        f->wait_s = checked.wait_s;
+        return 0;
+    }
+    rc = otp_use(pg, &f->subject, &checked.id);
+    int found = rc < 0 ? rc : subject_find(pg, &f->subject, &identity, &user);
+    if (found < 0) {
+        return found;
+    }
+    if (found == 0 && !checked.may_create) {
+        f->outcome = VERIFY_WRONG;
+        return 0;
+    }
+    rc = found ? 0 : verify_sign_up(pg, f, &user);
+    return rc < 0 || f->outcome != VERIFY_SIGNED_IN ? rc : verify_open_session(pg, f, &user);
+}
+
+/* --- on the loop ------------------------------------------------------------------------------------- */
+
+static void verify_reply(struct auth_call *call, struct verify_flow *f)
+{
+    struct problem too_many = {.code = "over_request_rate_limit",
+                               .retry_after_s = (uint32_t)f->wait_s,
+                               .detail = STR("too many wrong codes for this number")};
+    switch (f->outcome) {
+    case VERIFY_SIGNED_IN:
+        reply_session(call, &f->account, &f->grant, 1, f->is_new_user);
+        break;
+    case VERIFY_WRONG:
+        http_reply_error(call->ex, "otp_expired", "Token has expired or is invalid");
+        break;
+    case VERIFY_TOO_MANY:
+        http_reply_problem(call->ex, &too_many);
+        break;
+    case VERIFY_DENIED:
+        reply_denied(call, f->policy, f->reason);
+        break;
+    case VERIFY_BANNED:
+        http_reply_error(call->ex, "user_banned", "User is banned");
+        break;
+    }
+}
+
+static void verify_count(const struct verify_flow *f, int rc)
+{
+    static const char *const names[] = {"signed_in", "wrong", "too_many", "denied", "banned"};
+    const char *result = rc < 0                                             ? "failed"
+                         : f->is_new_user && f->outcome == VERIFY_SIGNED_IN ? "signed_up"
+                                                                            : names[f->outcome];
+    metric_child_add(metric_child(&verifications, result), 1);
+}
+
+static void on_verified(struct auth_job *job, int rc)
+{
+    struct verify_flow *f = (struct verify_flow *)job;
+    /* policy_stale, or the number got its account on another gateway: all was rolled back, so begin again */
+    if (rc == ERR_CONFLICT && ++f->rounds < VERIFY_ROUNDS) {
+        auth_job_submit(job, run_verify, on_verified);
+        return;
+    }
+    verify_count(f, rc);
+    if (f->policy) {
+        auth_loop_set_policy(job->al, f->policy);
+    }
+    if (job->call && rc == 0) {
+        verify_reply(job->call, f);
+    } else if (job->call && rc == ERR_CONFLICT) {
+        http_reply_error(job->call->ex, "policy_stale", "the sign-up policy changed meanwhile");
+    } else if (job->call) {
+        auth_reply_failed(job->call, rc);
+    }
+    auth_job_free(job);
+}
+
+static bool verify_read(struct auth_call *call, struct verify_body *body, struct phone *phone)
+{
+    static const struct body_member members[] = {
+        {"type", BODY_STRING, offsetof(struct verify_body, type), 0},
+        {"phone", BODY_STRING, offsetof(struct verify_body, phone), 0},
+        {"email", BODY_STRING, offsetof(struct verify_body, email), 0},
+        {"token", BODY_STRING, offsetof(struct verify_body, token), 0},
+        {"token_hash", BODY_STRING, offsetof(struct verify_body, token_hash), 0},
+        {"options", BODY_IGNORED, 0, 0},
+        {"redirect_to", BODY_IGNORED, 0, 0},
+        {"gotrue_meta_security", BODY_IGNORED, 0, 0},
+    };
+    struct err err = {0};
+    *body = (struct verify_body){STR(""), STR(""), STR(""), STR(""), STR("")};
+    if (!auth_body_read(call, members, sizeof members / sizeof *members, body)) {
+        return false;
+    }
+    if (body->email.n > 0 || body->token_hash.n > 0) {
+        http_reply_error(call->ex, "email_provider_disabled", "codes come by phone");
+        return false;
+    }
+    if (!str_is(body->type, "sms")) {
+        http_reply_error(call->ex, "validation_failed", "type: must be sms");
+        return false;
+    }
+    if (phone_read(body->phone, call->conf->phone_mode, phone, &err) < 0) {
+        struct problem p = {.code = "validation_failed",
+                            .param = STR("phone"),
+                            .detail = arena_printf(&call->ex->arena, "phone: %s", err.msg)};
+        http_reply_problem(call->ex, &p);
+        return false;
+    }
+    if (!otp_is_code(body->token)) {
+        http_reply_error(call->ex, "otp_expired", "Token has expired or is invalid");
+        return false;
+    }
+    return true;
+}
+
+void auth_http_verify(struct auth_call *call)
+{
+    struct verify_body body;
+    struct phone phone;
+    if (!verify_read(call, &body, &phone)) {
+        return;
+    }
+    struct verify_flow *f = auth_job_new(sizeof *f, call);
+    f->job.clear = verify_clear;
+    f->conf = *call->conf;
+    f->phone = phone;
+    f->known = call->al->policy ? policy_ref(call->al->policy) : NULL;
+    snprintf(f->code, sizeof f->code, STR_FMT, STR_ARG(body.token));
+    session_origin_of(call, &f->origin);
+    subject_of_phone(f->job.secrets, &phone, &f->subject);
+    auth_job_submit(&f->job, run_verify, on_verified);
+}

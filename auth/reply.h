@@ -1,0 +1,19 @@
+/* Accounts and sessions as GoTrue clients read them. Private to auth/.
+ *
+ * Thread rule: the call's loop. */
+#ifndef TIDE_AUTH_REPLY_H
+#define TIDE_AUTH_REPLY_H
+
+#include "auth/access_token.h"
+#include "auth/account.h"
+#include "auth/refresh_token.h"
+#include "base/json.h"
+
+void reply_write_user(struct json_writer *w, const struct account *a);
+/* The answer to verify and refresh: mints the access token and replies. */
+void reply_session(struct auth_call *call, const struct account *a, const struct access_grant *grant,
+                   int64_t counter, bool is_new_user);
+/* A sign-up that the policy denies: the reason, its words in the caller's language, what is allowed instead. */
+void reply_denied(struct auth_call *call, const struct policy *p, const char *reason);
+
+#endif
