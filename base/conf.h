@@ -66,11 +66,11 @@ struct conf_section;
 struct conf_entry {
     const char *name;
     enum conf_type type;
-    size_t offset;      /* CONF_FIELD sets offset and width */
-    size_t width;       /* of the field, bytes */
-    const char *preset; /* as it would be written; items of lists with commas; NULL: zero, empty */
-    double min, max;    /* value, milliseconds, bytes, length of strings, items; max 0: none */
-    unsigned flags;     /* enum conf_flag */
+    size_t offset;            /* CONF_FIELD sets offset and width */
+    size_t width;             /* of the field, bytes */
+    const char *preset;       /* as it would be written; items of lists with commas; NULL: zero, empty */
+    double min, max;          /* value, milliseconds, bytes, length of strings, items; max 0: none */
+    unsigned flags;           /* enum conf_flag */
     const char *const *names; /* CONF_ENUM: ends with NULL */
     const struct conf_section *section;
     const char *help; /* one or two sentences for the manual */
@@ -86,17 +86,16 @@ struct conf_section {
     const char *help; /* a paragraph for the manual; NULL: none */
 };
 
-#define CONF_FIELD(type_, field_)                                                                  \
-    .offset = offsetof(type_, field_), .width = sizeof(((type_ *)0)->field_)
+#define CONF_FIELD(type_, field_) .offset = offsetof(type_, field_), .width = sizeof(((type_ *)0)->field_)
 #define CONF_COUNT(entries_) (unsigned)(sizeof(entries_) / sizeof((entries_)[0]))
 
 struct conf;
 int conf_load(const char *path, const struct conf_section *root, struct conf **out,
               struct err *err) TIDE_CHECK;
-int conf_parse(struct str text, const char *name, const struct conf_section *root,
-               struct conf **out,
+int conf_parse(struct str text, const char *name, const struct conf_section *root, struct conf **out,
                struct err *err) TIDE_CHECK; /* name stands for the file in errors */
-/* Presets and nothing else, for one struct; its check is run. Strings are static. Refuses lists with presets. */
+/* Presets and nothing else, for one struct; its check is run. Strings are static. Not for sections with
+ * required settings or with lists that have presets. */
 void conf_preset(const struct conf_section *section, void *out);
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c);
@@ -105,8 +104,7 @@ const void *conf_root(const struct conf *c);
 /* Path of the first setting that differs and may not change by a reload; false when there is none. */
 bool conf_needs_restart(const struct conf *from, const struct conf *to, char *path, size_t n);
 
-void conf_write(const struct conf *c,
-                struct buf *out); /* effective values as YAML, secrets masked */
+void conf_write(const struct conf *c, struct buf *out); /* effective values as YAML, secrets masked */
 void conf_write_manual(const struct conf_section *root, struct buf *out); /* Markdown */
 
 #endif

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/redis_metrics.h"
 #include "base/redis_reply.h"
+#include "base/secret.h"
 
 enum redis_state {
     REDIS_STATE_DOWN = 0,       /* waiting for the next attempt */
@@ -42,11 +43,12 @@ struct slot {
     unsigned script; /* index, of SLOT_LOAD */
 };
 
-enum { BACKOFF_FIRST_MS = 10, HISTORY = 20, READ_BYTES = 16 * 1024 };
+enum { BACKOFF_FIRST_MS = 10, HISTORY = 20, READ_BYTES = 16 * 1024, PASSWORD_MAX = 1024 };
 
 struct redis {
     struct loop *loop;
     struct redis_conf conf;
+    struct buf password; /* empty: no AUTH */
     const char *role;
     struct redis_script *scripts[REDIS_SCRIPTS_MAX];
     bool loading[REDIS_SCRIPTS_MAX]; /* a SCRIPT LOAD is under way */
@@ -75,17 +77,6 @@ struct redis {
     bool probing;
     struct loop_timer probe_timer;
     struct redis_metrics metrics;
-};
-
-const struct redis_conf redis_conf_default = {
-    .timeout_ms = 20,
-    .connect_ms = 1000,
-    .stall_ms = 500,
-    .backoff_max_ms = 250,
-    .breaker_failures = 5,
-    .probe_ms = 250,
-    .max_pending = 4096,
-    .max_output_bytes = 1024 * 1024,
 };
 
 static void redis_attempt(struct redis *r);
@@ -207,8 +198,8 @@ static void redis_greet(struct redis *r)
     r->state = REDIS_STATE_GREETING;
     int rc = 0;
     r->greetings = 0;
-    if (r->conf.password) {
-        struct str argv[] = {STR("AUTH"), str_from(r->conf.password)};
+    if (r->password.n > 0) {
+        struct str argv[] = {STR("AUTH"), buf_str(&r->password)};
         rc |= slot_push_argv(r, SLOT_GREETING, 2, argv);
         r->greetings++;
     }
@@ -594,14 +585,31 @@ static void redis_drop(struct redis *r, const char *why)
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-struct redis *redis_new(struct loop *loop, const struct redis_conf *conf, const char *role,
-                        struct redis_script *const *scripts, unsigned script_count)
+static uint32_t power_of_two(uint32_t n)
 {
-    BUG_ON(script_count > REDIS_SCRIPTS_MAX || (conf->max_pending & (conf->max_pending - 1)) != 0);
+    uint32_t p = 16;
+    while (p < n) {
+        p *= 2;
+    }
+    return p;
+}
+
+struct redis *redis_new(struct loop *loop, const struct redis_conf *conf, const char *role,
+                        struct redis_script *const *scripts, unsigned script_count, struct err *err)
+{
+    BUG_ON(script_count > REDIS_SCRIPTS_MAX);
+    struct buf password;
+    buf_init(&password, PASSWORD_MAX);
+    if (conf->password_file && secret_file_read(conf->password_file, &password, err) != 0) {
+        buf_clear(&password);
+        return NULL;
+    }
     struct redis *r = calloc(1, sizeof(*r));
-    struct slot *ring = calloc(conf->max_pending, sizeof(*ring));
-    BUG_ON(!r || !ring);
-    *r = (struct redis){.loop = loop, .conf = *conf, .role = role, .fd = -1, .ring = ring};
+    BUG_ON(!r);
+    *r = (struct redis){.loop = loop, .conf = *conf, .password = password, .role = role, .fd = -1};
+    r->conf.max_pending = power_of_two(conf->max_pending);
+    r->ring = calloc(r->conf.max_pending, sizeof(*r->ring));
+    BUG_ON(!r->ring);
     r->script_count = script_count;
     for (unsigned i = 0; i < script_count; i++) {
         r->scripts[i] = scripts[i];
@@ -630,6 +638,8 @@ void redis_free(struct redis *r)
     loop_timer_disarm(&r->probe_timer);
     redis_reader_free(r->reader);
     buf_clear(&r->out);
+    secret_cleanse(r->password.p, r->password.n);
+    buf_clear(&r->password);
     free(r->ring);
     free(r);
 }

@@ -40,7 +40,7 @@ struct redis;
  * names. */
 struct redis_conf {
     struct endpoint endpoint;  /* where: address:port or unix:path */
-    char *password;            /* NULL: no AUTH; borrowed until redis_free */
+    const char *password_file; /* 0600; read by redis_new. NULL: no AUTH */
     uint32_t db;               /* SELECTed when not 0 */
     uint32_t timeout_ms;       /* a command, from write to answer; 20 */
     uint32_t connect_ms;       /* connect to READY; 1000 */
@@ -48,10 +48,12 @@ struct redis_conf {
     uint32_t backoff_max_ms;   /* between attempts to connect: from 10, doubling, to this; 250 */
     uint32_t breaker_failures; /* in a row open the breaker; 5 */
     uint32_t probe_ms;         /* PING period while it is open; 250 */
-    uint32_t max_pending;      /* commands without an answer; a power of two; 4096 */
+    uint32_t max_pending;      /* commands without an answer; rounded up to a power of two; 4096 */
     uint32_t max_output_bytes; /* waiting to be written; 1 MiB */
 };
 extern const struct redis_conf redis_conf_default;
+struct conf_section;
+extern const struct conf_section redis_conf_section;
 
 enum redis_type {
     REDIS_TYPE_NIL = 0,
@@ -94,10 +96,10 @@ struct redis_op {
 
 enum { REDIS_SCRIPTS_MAX = 8 };
 
-/* conf is copied (but for the password). role names it in metrics and logs ("limits", "ledger"): a
- * literal. */
+/* conf is copied. role names it in metrics and logs ("limits", "ledger"): a literal. NULL: the password file cannot
+ * be read. */
 struct redis *redis_new(struct loop *loop, const struct redis_conf *conf, const char *role,
-                        struct redis_script *const *scripts, unsigned script_count);
+                        struct redis_script *const *scripts, unsigned script_count, struct err *err);
 void redis_free(struct redis *r); /* pending ops are called with ERR_CANCELED */
 
 /* 0: cb will be called, exactly once, later. Otherwise it never will be: ERR_UNAVAILABLE (down, breaker),

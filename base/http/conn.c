@@ -19,8 +19,8 @@ static void conn_on_writable(evutil_socket_t fd, short what, void *arg);
 static void watch(struct conn *c, bool data)
 {
     struct event_base *base = loop_event_base(c->server->loop);
-    event_assign(&c->read_ev, base, c->fd, (short)((data ? EV_READ : EV_CLOSED) | EV_PERSIST),
-                 conn_on_event, c);
+    event_assign(&c->read_ev, base, c->fd, (short)((data ? EV_READ : EV_CLOSED) | EV_PERSIST), conn_on_event,
+                 c);
     event_add(&c->read_ev, NULL);
     c->reading = data;
 }
@@ -28,7 +28,7 @@ static void watch(struct conn *c, bool data)
 static void conn_open(struct conn *c)
 {
     c->state = CONN_OPEN;
-    c->open_ms = loop_now_ms(c->server->loop);
+    c->open_ms = c->idle_since_ms = loop_now_ms(c->server->loop);
     conn_list_add(&c->server->open, c);
     if (c->server->draining) {
         conn_go_away(c);
@@ -195,7 +195,7 @@ static void check_open(struct conn *c, uint64_t now, uint64_t *next)
         conn_die(c, HTTP_FINISH_TIMEOUT);
         return;
     }
-    if (c->ssl && conn_is_flushed(c) && conn_due(c->idle_since_ms + CONN_QUIET_MS, now, next)) {
+    if (c->ssl && conn_is_flushed(c) && conn_due(c->touched_ms + CONN_QUIET_MS, now, next)) {
         tls_release_buffers(c);
         c->hot = false;
     }
@@ -472,7 +472,7 @@ static void conn_flush(struct conn *c)
         c->stalled_since_ms = 0;
     }
     if (c->state != CONN_DEAD) {
-        set_writing(c, c->blocked || c->out.n > 0);
+        set_writing(c, c->blocked || c->out.n > 0 || c->more_output);
     }
 }
 
@@ -498,8 +498,8 @@ static void settle_tls_memory(struct conn *c)
     if (!c->hot && conn_is_flushed(c)) {
         tls_release_buffers(c);
     }
-    c->hot = c->requests > 2 && now - c->idle_since_ms < CONN_QUIET_MS;
-    c->idle_since_ms = now;
+    c->hot = c->requests > 2 && now - c->touched_ms < CONN_QUIET_MS;
+    c->touched_ms = now;
     if (c->hot) {
         conn_need_by(c, now + CONN_QUIET_MS);
     }

@@ -67,6 +67,8 @@ struct conn {
     bool is_h2;
     bool hot; /* had several requests in a short time: keeps TLS buffers */
     bool going_away;
+    bool deliver_wanted; /* h2: a body was asked for since the last turn */
+    bool more_output;    /* h2: frames are left for the next turn */
     SSL *ssl;              /* NULL: plain */
     uint32_t handshakes;   /* TLS handshake messages after the first handshake */
     uint32_t requests;
@@ -74,7 +76,9 @@ struct conn {
     struct loop_task task;
     struct loop_timer timer;
     uint64_t timer_at_ms; /* 0: not armed */
-    uint64_t accepted_ms, open_ms, idle_since_ms, stalled_since_ms, linger_until_ms;
+    uint64_t accepted_ms, open_ms, stalled_since_ms, linger_until_ms;
+    uint64_t idle_since_ms; /* the last exchange ended, or the connection opened */
+    uint64_t touched_ms;    /* the last turn in which anything happened */
     uint64_t lingered_bytes;
     struct outq out;   /* plaintext */
     char *pending;     /* ciphertext that the socket did not take (TLS only) */

@@ -8,8 +8,7 @@
 
 const char *http_finish_name(enum http_finish f)
 {
-    static const char *const names[] = {"done",     "client_gone", "timeout",
-                                        "protocol", "aborted",     "drained"};
+    static const char *const names[] = {"done", "client_gone", "timeout", "protocol", "aborted", "drained"};
     return names[f];
 }
 
@@ -94,8 +93,7 @@ static bool percent_decode(struct arena *a, struct str in, struct str *out)
             p[n++] = ' ';
         } else if (in.p[i] != '%') {
             p[n++] = in.p[i];
-        } else if (in.n - i > 2 && str_hex_decode(str_of(in.p + i + 1, 2), &byte, 1) == 1 &&
-                   byte != 0) {
+        } else if (in.n - i > 2 && str_hex_decode(str_of(in.p + i + 1, 2), &byte, 1) == 1 && byte != 0) {
             p[n++] = (char)byte;
             i += 2;
         } else {
@@ -142,8 +140,7 @@ struct str http_peer_name(const struct http_exchange *ex)
     const struct exchange *x = exchange_of(ex);
     X509 *cert = x->conn->ssl ? SSL_get0_peer_certificate(x->conn->ssl) : NULL;
     char text[256];
-    int n = cert ? X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, text,
-                                             sizeof(text))
+    int n = cert ? X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, text, sizeof(text))
                  : -1;
     if (n <= 0 || memchr(text, '\0', (size_t)n)) {
         return STR("");
@@ -199,6 +196,7 @@ static void ask_body(struct exchange *x, enum exchange_body mode)
         }
         conn_need_by(x->conn, exchange_body_deadline(x));
     }
+    x->conn->deliver_wanted = true;
     conn_schedule(x->conn);
 }
 
@@ -310,8 +308,7 @@ static void deliver_end(struct exchange *x)
 void exchange_body_end(struct exchange *x)
 {
     x->body_whole = true;
-    if (!is_over(x) && !x->body_delivered &&
-        (x->body_mode == BODY_COLLECT || x->body_mode == BODY_STREAM)) {
+    if (!is_over(x) && !x->body_delivered && (x->body_mode == BODY_COLLECT || x->body_mode == BODY_STREAM)) {
         deliver_end(x);
     }
 }
@@ -482,8 +479,7 @@ void http_end(struct http_exchange *ex)
     if (is_over(x) || x->ended || WARN_ON(!x->head_sent)) {
         return;
     }
-    if (!x->bodyless &&
-        x->answer_left > 0) { /* shorter than announced: the client must see it as cut */
+    if (!x->bodyless && x->answer_left > 0) { /* shorter than announced: the client must see it as cut */
         http_abort(ex);
         return;
     }

@@ -42,6 +42,11 @@ struct exchange {
     struct outq out;         /* h2 only */
     uint64_t progress_ms;    /* h2: when the peer last took something */
     bool deferred;           /* h2: the data source sleeps */
+    size_t window_held;      /* h2: received and not yet given back to the windows */
+    size_t head_bytes;       /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
+    uint32_t head_fields;
+    bool head_too_large;
+    struct exchange *done_next;
 };
 
 static inline struct exchange *exchange_of(const struct http_exchange *ex)

@@ -1,12 +1,388 @@
-#include "base/http/conn.h"
-int h2_open(struct conn *c){return ERR_UNAVAILABLE;}
-void h2_free(struct conn *c){}
-void h2_input(struct conn *c, struct str data){}
-void h2_output(struct conn *c){}
-void h2_after_flush(struct conn *c){}
-void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms){}
-void h2_go_away(struct conn *c){}
-void h2_start(struct exchange *x, const struct http_field *fields, unsigned field_count, int64_t content_length){}
-void h2_wake(struct exchange *x){}
-void h2_consume(struct exchange *x, size_t n){}
-void h2_reset(struct exchange *x, enum http_finish why){}
+#include "base/http/h2.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/http/problem.h"
+
+static nghttp2_session_callbacks *callbacks; /* of the process, never freed */
+static nghttp2_option *options;
+static pthread_once_t setup_once = PTHREAD_ONCE_INIT;
+
+struct exchange *h2_exchange(struct h2 *h, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(h->session, stream_id);
+}
+
+void h2_done(struct exchange *x, enum http_finish verdict)
+{
+    struct h2 *h = x->conn->h2;
+    if (x->verdict == EXCHANGE_OPEN) {
+        x->verdict = (int)verdict;
+        x->done_next = h->done;
+        h->done = x;
+        conn_schedule(x->conn);
+    }
+}
+
+/* --- the head of a request ------------------------------------------------------------------------ */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct conn *c = arg;
+    struct h2 *h = c->h2;
+    h->head_began_ms = loop_now_ms(c->server->loop);
+    conn_need_by(c, h->head_began_ms + c->server->limits.header_ms);
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        return 0;
+    }
+    struct exchange *x = exchange_new(c);
+    x->stream_id = frame->hd.stream_id;
+    x->pub.path = x->pub.target = x->pub.query = x->pub.authority = x->pub.method_text = STR("");
+    x->pub.method = HTTP_OTHER;
+    x->pub.began_us = clock_mono_us();
+    x->progress_ms = x->body_began_ms = x->body_hold_ms = h->head_began_ms;
+    x->pub.fields = arena_alloc(&x->pub.arena, c->server->limits.fields * sizeof(struct http_field));
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, x);
+    return 0;
+}
+
+static void take_pseudo(struct exchange *x, struct str name, struct str value)
+{
+    struct http_exchange *ex = &x->pub;
+    if (str_eq(name, STR(":method"))) {
+        ex->method_text = value;
+        ex->method = http_method_of(value);
+    } else if (str_eq(name, STR(":path"))) {
+        ex->target = value;
+        const char *mark = memchr(value.p, '?', value.n);
+        ex->path = mark ? str_of(value.p, (size_t)(mark - value.p)) : value;
+        ex->query = mark ? str_skip(value, ex->path.n + 1) : STR("");
+    } else if (str_eq(name, STR(":authority"))) {
+        ex->authority = value;
+    }
+}
+
+static void take_field(struct exchange *x, struct str name, struct str value)
+{
+    struct http_exchange *ex = &x->pub;
+    if (name.p[0] == ':') {
+        take_pseudo(x, name, value);
+        return;
+    }
+    if (ex->field_count < x->conn->server->limits.fields) {
+        struct http_field *fields = (struct http_field *)(uintptr_t)ex->fields;
+        fields[ex->field_count++] = (struct http_field){name, value};
+    } else {
+        x->head_too_large = true;
+    }
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+                     const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+{
+    struct conn *c = arg;
+    struct exchange *x = h2_exchange(c->h2, frame->hd.stream_id);
+    if (!x) {
+        return 0;
+    }
+    if (!h2_count_header(x, name_n, value_n)) {
+        h2_calm_down(c->h2, "h2_header_bytes");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !x->head_too_large) {
+        char *copy = arena_alloc(&x->pub.arena, name_n + value_n);
+        memcpy(copy, name, name_n);
+        memcpy(copy + name_n, value, value_n);
+        take_field(x, str_of(copy, name_n), str_of(copy + name_n, value_n));
+    }
+    return 0;
+}
+
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                             size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+{
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM instead of looking away */
+}
+
+/* Content-Length itself was checked by nghttp2, also against the body. */
+static int64_t announced_length(const struct http_exchange *ex)
+{
+    const struct http_field *f = http_field_find(ex, "content-length");
+    uint64_t n;
+    return f && str_u64(f->value, &n) && n <= INT64_MAX ? (int64_t)n : -1;
+}
+
+static bool check_head(struct exchange *x)
+{
+    struct http_exchange *ex = &x->pub;
+    const struct http_field *host = http_field_find(ex, "host");
+    if (x->head_too_large) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "header_fields_too_large",
+                      "too many or too long header fields");
+    } else if (ex->target.n > x->conn->server->limits.target_bytes) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "uri_too_long", "the request target is too long");
+    } else if (str_is(ex->method_text, "CONNECT")) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "method_not_allowed", "CONNECT is not offered");
+    } else if (memchr(ex->target.p, '#', ex->target.n)) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "malformed request target");
+    } else if (host && ex->authority.n && !str_eq_nocase(host->value, ex->authority)) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "host and :authority differ");
+    } else {
+        ex->authority = ex->authority.n || !host ? ex->authority : host->value;
+        return true;
+    }
+    return false;
+}
+
+static void on_head(struct conn *c, struct exchange *x, bool end_stream)
+{
+    x->body_whole = end_stream;
+    x->pub.content_length = end_stream ? 0 : announced_length(&x->pub);
+    if (c->requests >= c->server->limits.requests_per_connection) {
+        conn_go_away(c);
+    }
+    if (check_head(x)) {
+        c->at->handler.on_request(&x->pub, c->at->handler.arg);
+    }
+}
+
+/* --- frames --------------------------------------------------------------------------------------- */
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct conn *c = arg;
+    return h2_count_frame_in(c->h2, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct conn *c = arg;
+    bool end_stream = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
+        return 0;
+    }
+    struct exchange *x = h2_exchange(c->h2, frame->hd.stream_id);
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        c->h2->head_began_ms = 0;
+    }
+    if (!x) {
+        return 0;
+    }
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        on_head(c, x, end_stream);
+        exchange_deliver(x);
+    } else if (end_stream) {
+        exchange_body_end(x);
+    }
+    return 0;
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p,
+                         size_t n, void *arg)
+{
+    struct conn *c = arg;
+    struct exchange *x = h2_exchange(c->h2, stream_id);
+    if (!x) {
+        nghttp2_session_consume_connection(session, n);
+        return 0;
+    }
+    x->window_held += n;
+    exchange_body_data(x, str_of((const char *)p, n));
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *arg)
+{
+    struct conn *c = arg;
+    struct exchange *x = h2_exchange(c->h2, stream_id);
+    c->h2->head_began_ms = 0;
+    if (x) {
+        h2_done(x, error_code == NGHTTP2_CANCEL || error_code == NGHTTP2_NO_ERROR ? HTTP_FINISH_CLIENT_GONE
+                                                                                  : HTTP_FINISH_PROTOCOL);
+    }
+    return 0;
+}
+
+/* RFC 9113 8.1: RST_STREAM with NO_ERROR asks the client to stop sending. A moment later, since some clients
+ * (curl 7.88) drop the answer when both arrive at once, and most bodies are whole by then. Meanwhile the
+ * stream's window stays as it is, so that no more than 64 KiB comes. */
+static void leave_unread(struct conn *c, int32_t stream_id)
+{
+    struct h2 *h = c->h2;
+    uint64_t until = loop_now_ms(c->server->loop) + H2_UNREAD_MS;
+    if (h->unread_count == H2_UNREAD_MAX) {
+        nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR);
+        return;
+    }
+    h->unread[h->unread_count++] = (struct h2_unread){stream_id, until};
+    conn_need_by(c, until);
+}
+
+static void check_unread(struct conn *c, uint64_t now, uint64_t *next)
+{
+    struct h2 *h = c->h2;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < h->unread_count; i++) {
+        struct h2_unread u = h->unread[i];
+        if (nghttp2_session_get_stream_remote_close(h->session, u.stream_id) != 0) {
+            continue; /* it has ended by itself */
+        }
+        if (conn_due(u.until_ms, now, next)) {
+            nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, u.stream_id, NGHTTP2_NO_ERROR);
+            conn_schedule(c);
+        } else {
+            h->unread[kept++] = u;
+        }
+    }
+    h->unread_count = kept;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct conn *c = arg;
+    if (!h2_count_frame_out(c->h2, frame)) {
+        return 0; /* GOAWAY is queued */
+    }
+    bool ends = (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
+                (frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
+    struct exchange *x = ends ? h2_exchange(c->h2, frame->hd.stream_id) : NULL;
+    if (x) {
+        if (!x->body_whole) {
+            leave_unread(c, x->stream_id);
+        }
+        h2_done(x, x->failed ? (enum http_finish)x->failed : HTTP_FINISH_DONE);
+    }
+    return 0;
+}
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+static void setup(void)
+{
+    BUG_ON(nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&options) != 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_option_set_no_auto_window_update(options, 1);
+    nghttp2_option_set_no_closed_streams(options, 1);
+}
+
+int h2_open(struct conn *c)
+{
+    const struct http_limits *limits = &c->server->limits;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->h2_streams},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->h2_head_bytes},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    pthread_once(&setup_once, setup);
+    struct h2 *h = calloc(1, sizeof(*h));
+    BUG_ON(!h);
+    h->conn = c;
+    h->window_updates = 20;
+    h->control.at_ms = h->resets.at_ms = loop_now_ms(c->server->loop);
+    c->h2 = h;
+    c->is_h2 = true;
+    nghttp2_mem memory = h2_memory(h);
+    if (nghttp2_session_server_new3(&h->session, callbacks, c, options, &memory) != 0 ||
+        nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
+                                sizeof(settings) / sizeof(settings[0])) != 0 ||
+        nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) != 0) {
+        return ERR_NOMEM;
+    }
+    conn_schedule(c);
+    return 0;
+}
+
+void h2_free(struct conn *c)
+{
+    nghttp2_session_del(c->h2->session);
+    free(c->h2);
+    c->h2 = NULL;
+}
+
+/* After this no exchange is open: what the peer did cost it the connection. */
+static void doom(struct conn *c)
+{
+    c->h2->doomed = true;
+    for (struct exchange *x = c->exchanges; x; x = x->next) {
+        h2_done(x, HTTP_FINISH_PROTOCOL);
+    }
+    conn_close_when_sent(c);
+}
+
+void h2_input(struct conn *c, struct str data)
+{
+    struct h2 *h = c->h2;
+    if (h->doomed || data.n == 0) {
+        return;
+    }
+    ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data.p, data.n);
+    if (n < 0 && !h->doomed) {
+        http_count_closed("h2_protocol");
+        nghttp2_session_terminate_session(h->session, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM
+                                                                               : NGHTTP2_PROTOCOL_ERROR);
+    }
+    if (n < 0) {
+        doom(c);
+    }
+}
+
+void h2_go_away(struct conn *c)
+{
+    if (!c->h2->doomed) {
+        nghttp2_submit_shutdown_notice(c->h2->session);
+        c->h2->last_goaway_ms = loop_now_ms(c->server->loop) + H2_GOAWAY_GRACE_MS;
+        conn_need_by(c, c->h2->last_goaway_ms);
+    }
+}
+
+/* --- deadlines ------------------------------------------------------------------------------------ */
+
+static void check_exchange(struct exchange *x, uint64_t now, uint64_t *next)
+{
+    if (x->verdict != EXCHANGE_OPEN) {
+        return;
+    }
+    if (x->out.n > 0 && conn_due(x->progress_ms + x->conn->server->limits.send_stall_ms, now, next)) {
+        http_count_closed("send_stall");
+        h2_reset(x, HTTP_FINISH_TIMEOUT);
+    } else if (!x->ended && conn_due(exchange_body_deadline(x), now, next)) {
+        exchange_fail(x, HTTP_FINISH_TIMEOUT, "request_timeout", "the body took too long");
+    }
+}
+
+void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms)
+{
+    const struct http_limits *limits = &c->server->limits;
+    struct h2 *h = c->h2;
+    if (h->doomed || c->state != CONN_OPEN) {
+        return;
+    }
+    if (h->head_began_ms != 0 && conn_due(h->head_began_ms + limits->header_ms, now_ms, next_ms)) {
+        h2_calm_down(h, "h2_header_timeout");
+        doom(c);
+        return;
+    }
+    if (h->last_goaway_ms != 0 && conn_due(h->last_goaway_ms, now_ms, next_ms)) {
+        h->last_goaway_ms = 0;
+        nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+                              nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
+        conn_schedule(c);
+    }
+    if (!c->exchanges && conn_due(c->idle_since_ms + limits->idle_ms, now_ms, next_ms)) {
+        http_count_closed("idle");
+        nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
+        conn_schedule(c);
+    }
+    check_unread(c, now_ms, next_ms);
+    for (struct exchange *x = c->exchanges; x; x = x->next) {
+        check_exchange(x, now_ms, next_ms);
+    }
+}

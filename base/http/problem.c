@@ -9,8 +9,8 @@
 
 enum { BODY_MAX = 64 * 1024, FIELDS_MAX = 16, DETAIL_MAX = 512 };
 
-static struct metric problems = METRIC_COUNTER_L("tidegate_http_problems_total",
-                                                 "Errors answered to clients, by code.", "code");
+static struct metric problems =
+    METRIC_COUNTER_L("tidegate_http_problems_total", "Errors answered to clients, by code.", "code");
 
 const struct problem_row *problem_find(const char *code)
 {
@@ -113,14 +113,13 @@ static const char *row_words(const struct problem_row *row, enum problem_lang la
     return row->words[PROBLEM_LANG_EN] ? row->words[PROBLEM_LANG_EN] : row->title;
 }
 
-static struct str words_of(const struct problem_row *row, const struct problem *p,
-                           enum problem_lang lang)
+static struct str words_of(const struct problem_row *row, const struct problem *p, enum problem_lang lang)
 {
     return p->message.n ? p->message : str_from(row_words(row, lang));
 }
 
-static void write_openai(const struct problem_row *row, const struct problem *p,
-                         enum problem_lang lang, struct buf *out)
+static void write_openai(const struct problem_row *row, const struct problem *p, enum problem_lang lang,
+                         struct buf *out)
 {
     struct json_writer w = {.out = out};
     json_open(&w, '{');
@@ -188,15 +187,13 @@ void problem_write(const struct http_exchange *ex, const struct problem *p, stru
     }
 }
 
-/* So that clients that were refused together do not come back together. */
+/* So that clients that were refused together do not come back together: later, never earlier than they may. */
 static uint32_t jitter(uint32_t seconds)
 {
-    if (seconds <= 2) {
+    if (seconds <= 2 || seconds > UINT32_MAX / 2) {
         return seconds;
     }
-    uint32_t spread = seconds * 3 / 5;
-    uint32_t low = seconds - seconds * 3 / 10;
-    return low + (uint32_t)(id_fast_random() % (spread + 1));
+    return seconds + (uint32_t)(id_fast_random() % (seconds * 3 / 10 + 1));
 }
 
 static void add_field(struct http_field *fields, unsigned *n, struct str name, struct str value)
@@ -217,10 +214,8 @@ void http_reply_problem(struct http_exchange *ex, const struct problem *problem)
 
     p.retry_after_s = jitter(p.retry_after_s);
     add_field(fields, &n, STR("content-type"),
-              ex->dialect == HTTP_DIALECT_OPENAI ? STR("application/json")
-                                                 : STR("application/problem+json"));
-    add_field(fields, &n, STR("content-language"),
-              str_from(problem_lang_tag(lang_of_exchange(ex))));
+              ex->dialect == HTTP_DIALECT_OPENAI ? STR("application/json") : STR("application/problem+json"));
+    add_field(fields, &n, STR("content-language"), str_from(problem_lang_tag(lang_of_exchange(ex))));
     add_field(fields, &n, STR("cache-control"), STR("no-store"));
     if (ex->dialect == HTTP_DIALECT_GOTRUE) {
         add_field(fields, &n, STR("x-supabase-api-version"), STR("2024-01-01"));

@@ -3,7 +3,7 @@
  * Wording by ex->dialect: RFC 9457 application/problem+json; the OpenAI error object; RFC 9457 members plus
  * what GoTrue clients read (x-supabase-api-version: 2024-01-01, code, message, and x-sb-error-code).
  * Languages: en, zh-Hans, zh-Hant by Accept-Language (zh-TW, zh-HK, zh-Hant -> zh-Hant; zh -> zh-Hans).
- * Rows carry whether a Retry-After is usual; the caller gives seconds, +-30 % jitter is added above 2 s.
+ * Rows carry whether a Retry-After is usual; the caller gives seconds, up to 30 % are added above 2 s.
  * Thread rule: const table; replies on ex->loop. */
 #ifndef TIDE_BASE_HTTP_PROBLEM_H
 #define TIDE_BASE_HTTP_PROBLEM_H

@@ -213,7 +213,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 {
     static const unsigned char both[] = "\x02h2\x08http/1.1";
     const struct tls_set *s = arg;
-    unsigned skip = s->http2 ? 3 : 3;
+    unsigned skip = s->http2 ? 0 : 3;
     unsigned char *chosen;
     if (SSL_select_next_proto(&chosen, out_n, both + skip, sizeof(both) - 1 - skip, in, in_n) !=
         OPENSSL_NPN_NEGOTIATED) {

@@ -50,10 +50,10 @@ static struct redis *connect_to(struct rig *rig, const struct redis_server *serv
     unsigned n = 0;
     struct redis_script *const *scripts = limiter_scripts(&n);
     conf.endpoint = redis_server_endpoint(server);
-    conf.password = "hush";
+    conf.password_file = server->password_file;
     conf.timeout_ms = 5000; /* a busy machine must not fail the test */
     conf.stall_ms = 20000;
-    return redis_new(rig->loop, &conf, role, scripts, n);
+    return redis_new(rig->loop, &conf, role, scripts, n, NULL);
 }
 
 static void rig_open(struct rig *rig, const struct limit_row *rows, unsigned count, bool beats)

@@ -14,11 +14,14 @@
 #include <unistd.h>
 
 #include "base/addr.h"
+#include "base/secret.h"
 
 struct redis_server {
     char dir[64];
     char socket[96];
-    pid_t pid; /* 0: not running */
+    char password_file[96];
+    char wrong_file[96]; /* another password */
+    pid_t pid;           /* 0: not running */
 };
 
 static inline bool redis_server_answers(const struct redis_server *s)
@@ -65,6 +68,10 @@ static inline void redis_server_open(struct redis_server *s)
     *s = (struct redis_server){.dir = "/tmp/tide-redis-XXXXXX"};
     assert_non_null(mkdtemp(s->dir));
     snprintf(s->socket, sizeof(s->socket), "%s/s", s->dir);
+    snprintf(s->password_file, sizeof(s->password_file), "%s/password", s->dir);
+    snprintf(s->wrong_file, sizeof(s->wrong_file), "%s/wrong", s->dir);
+    assert_int_equal(secret_file_write(s->password_file, STR("hush"), NULL), 0);
+    assert_int_equal(secret_file_write(s->wrong_file, STR("loud"), NULL), 0);
     redis_server_start(s);
 }
 
@@ -75,6 +82,8 @@ static inline void redis_server_close(struct redis_server *s)
         redis_server_signal(s, SIGTERM);
     }
     unlink(s->socket);
+    unlink(s->password_file);
+    unlink(s->wrong_file);
     snprintf(path, sizeof(path), "%s/redis.log", s->dir);
     unlink(path);
     rmdir(s->dir);

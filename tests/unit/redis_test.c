@@ -58,8 +58,8 @@ static void rig_open(struct rig *rig, struct redis_conf conf)
     redis_script_init(&script);
     static struct redis_script *const scripts[] = {&script};
     conf.endpoint = redis_server_endpoint(&rig->server);
-    conf.password = "hush";
-    rig->redis = redis_new(rig->loop, &conf, "limits", scripts, 1);
+    conf.password_file = rig->server.password_file;
+    rig->redis = redis_new(rig->loop, &conf, "limits", scripts, 1, NULL);
     wait_ready(rig);
 }
 
@@ -305,11 +305,15 @@ static void a_wrong_password_is_never_ready(void **state)
     rig_open(&rig, patient());
     struct redis_conf conf = redis_conf_default;
     conf.endpoint = redis_server_endpoint(&rig.server);
-    conf.password = "loud";
-    struct redis *other = redis_new(rig.loop, &conf, "ledger", NULL, 0);
+    conf.password_file = rig.server.wrong_file;
+    struct redis *other = redis_new(rig.loop, &conf, "ledger", NULL, 0, NULL);
     run_ms(&rig, 300);
     assert_false(redis_is_ready(other));
     redis_free(other);
+    struct err err = {0};
+    conf.password_file = "/nonexistent";
+    assert_null(redis_new(rig.loop, &conf, "ledger", NULL, 0, &err));
+    assert_int_equal(err.code, ERR_IO);
     rig_close(&rig);
 }
 

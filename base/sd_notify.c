@@ -1,4 +1,4 @@
-#include "gateway/sd_notify.h"
+#include "base/sd_notify.h"
 
 #include <stddef.h>
 #include <stdlib.h>

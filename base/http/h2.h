@@ -1,0 +1,63 @@
+/* HTTP/2 on a connection: nghttp2 between bytes and exchanges. Only the files h2*.c include it.
+ *
+ *     HEADERS -> exchange_new -> fields on its arena -> END_HEADERS -> on_request
+ *     DATA -> exchange_body_data; the window opens only by http_consume (no automatic update)
+ *     answer: HEADERS now, DATA pulled from exchange.out by on_data_read while the turn's output is gathered
+ *     END_STREAM sent, RST_STREAM or GOAWAY -> verdict -> `done` list -> on_finish after the flush
+ *
+ * nghttp2 1.52 enforces streams, windows, frame sizes and message shape; what it does not (decoded header
+ * size, resets in both directions, control frames, empty DATA) is counted in h2_limits.c.
+ * Memory: sessions of a loop share one 16 kB frame block (h2_limits.c); what mem_send returns is copied at once. */
+#ifndef TIDE_BASE_HTTP_H2_H
+#define TIDE_BASE_HTTP_H2_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "base/http/conn.h"
+
+enum {
+    H2_OUT_HIGH = 65536,
+    H2_CONNECTION_WINDOW = 262144,
+    H2_GOAWAY_GRACE_MS = 1000,
+    H2_UNREAD_MS = 1000,
+    H2_UNREAD_MAX = 8
+};
+
+struct h2_bucket {
+    uint64_t milli; /* thousandths of a token spent */
+    uint64_t at_ms; /* of the last look */
+};
+
+/* A stream whose answer is whole while its request is not. */
+struct h2_unread {
+    int32_t stream_id;
+    uint64_t until_ms;
+};
+
+struct h2 {
+    nghttp2_session *session;
+    struct conn *conn;
+    struct exchange *done; /* verdict known, on_finish to come; linked by done_next */
+    struct h2_bucket resets, control;
+    uint64_t head_began_ms;  /* a header block that has not ended; 0 none */
+    uint64_t last_goaway_ms; /* when the final GOAWAY goes out; 0 none */
+    uint32_t window_updates; /* that are allowed for free */
+    struct h2_unread unread[H2_UNREAD_MAX];
+    uint32_t unread_count;
+    bool has_frame_block; /* the loop's shared block is this session's */
+    bool drain_wanted;    /* some paused exchange may go on */
+    bool doomed;          /* no more input is looked at */
+};
+
+void h2_done(struct exchange *x, enum http_finish verdict);
+struct exchange *h2_exchange(struct h2 *h, int32_t stream_id); /* NULL: none, or ended */
+
+/* h2_limits.c */
+nghttp2_mem h2_memory(struct h2 *h);
+bool h2_charge(struct h2 *h, struct h2_bucket *b, uint32_t burst, uint32_t tokens); /* false: exceeded */
+bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd);
+bool h2_count_frame_out(struct h2 *h, const nghttp2_frame *frame);
+bool h2_count_header(struct exchange *x, size_t name_n, size_t value_n); /* false: past all measure */
+void h2_calm_down(struct h2 *h, const char *reason); /* GOAWAY, ENHANCE_YOUR_CALM, close */
+
+#endif

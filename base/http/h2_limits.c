@@ -1,0 +1,161 @@
+/* What HTTP/2 peers may do beyond requests, and the memory of a session. */
+#include <stdlib.h>
+
+#include "base/http/h2.h"
+
+enum {
+    FRAME_BLOCK_BYTES = 9 + 1 + 16384, /* frame head, pad length, payload */
+};
+
+/* --- counting ------------------------------------------------------------------------------------- */
+
+/* A bucket of `burst` tokens that refills by a tenth of it a second. */
+bool h2_charge(struct h2 *h, struct h2_bucket *b, uint32_t burst, uint32_t tokens)
+{
+    uint64_t now = loop_now_ms(h->conn->server->loop);
+    uint64_t back = (now - b->at_ms) * burst / 10;
+    b->milli = b->milli > back ? b->milli - back : 0;
+    b->at_ms = now;
+    b->milli += (uint64_t)tokens * 1000;
+    return b->milli <= (uint64_t)burst * 1000;
+}
+
+void h2_calm_down(struct h2 *h, const char *reason)
+{
+    if (!h->doomed) {
+        h->doomed = true;
+        http_count_closed(reason);
+        nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+}
+
+static bool count_control(struct h2 *h, uint32_t tokens)
+{
+    if (!h2_charge(h, &h->control, h->conn->server->limits.h2_control_burst, tokens)) {
+        h2_calm_down(h, "h2_control_frames");
+        return false;
+    }
+    return true;
+}
+
+static bool count_reset(struct h2 *h)
+{
+    if (!h2_charge(h, &h->resets, h->conn->server->limits.h2_resets_burst, 1)) {
+        h2_calm_down(h, "h2_resets");
+        return false;
+    }
+    return true;
+}
+
+/* Who downloads has to open windows: twice a stream and ten times a DATA frame are free. */
+static bool count_window_update(struct h2 *h)
+{
+    if (h->window_updates > 0) {
+        h->window_updates--;
+        return true;
+    }
+    return count_control(h, 1);
+}
+
+bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
+{
+    switch (hd->type) {
+    case NGHTTP2_DATA:
+        return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) || count_control(h, 10);
+    case NGHTTP2_HEADERS:
+        h->window_updates += 2;
+        return true;
+    case NGHTTP2_RST_STREAM:
+        return count_reset(h);
+    case NGHTTP2_WINDOW_UPDATE:
+        return count_window_update(h);
+    default: /* PING, SETTINGS, PRIORITY, CONTINUATION, GOAWAY and what nobody knows */
+        return count_control(h, 1);
+    }
+}
+
+/* A reset that the peer made us send counts like its own; those that we wanted say NO_ERROR or CANCEL. */
+bool h2_count_frame_out(struct h2 *h, const nghttp2_frame *frame)
+{
+    if (frame->hd.type == NGHTTP2_DATA) {
+        h->window_updates += 20;
+    } else if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+               frame->rst_stream.error_code != NGHTTP2_CANCEL) {
+        return count_reset(h);
+    }
+    return true;
+}
+
+bool h2_count_header(struct exchange *x, size_t name_n, size_t value_n)
+{
+    const struct http_limits *limits = &x->conn->server->limits;
+    x->head_bytes += name_n + value_n + 32; /* RFC 9113 6.5.2 */
+    x->head_fields++;
+    if (x->head_bytes > limits->h2_head_bytes || x->head_fields > limits->fields + 4) {
+        x->head_too_large = true;
+    }
+    return x->head_bytes <= 8 * (size_t)limits->h2_head_bytes;
+}
+
+/* --- memory --------------------------------------------------------------------------------------- */
+
+/* Every session allocates a frame buffer of just this size and uses it only between two calls of mem_send that
+ * follow each other: so one a loop is enough. A second one in the same session (a header block past 16 kB) is
+ * an ordinary allocation. */
+static void *take_block(struct h2 *h)
+{
+    struct http_server *s = h->conn->server;
+    if (!s->frame_block) {
+        s->frame_block = malloc(FRAME_BLOCK_BYTES);
+    }
+    h->has_frame_block = s->frame_block != NULL;
+    return s->frame_block;
+}
+
+static void *h2_malloc(size_t size, void *arg)
+{
+    struct h2 *h = arg;
+    return size == FRAME_BLOCK_BYTES && !h->has_frame_block ? take_block(h) : malloc(size);
+}
+
+static bool is_block(const struct h2 *h, const void *p)
+{
+    return h->has_frame_block && p == h->conn->server->frame_block;
+}
+
+static void h2_free_bytes(void *p, void *arg)
+{
+    struct h2 *h = arg;
+    if (p && is_block(h, p)) {
+        h->has_frame_block = false;
+    } else {
+        free(p);
+    }
+}
+
+static void *h2_calloc(size_t n, size_t size, void *arg)
+{
+    return calloc(n, size);
+}
+
+static void *h2_realloc(void *p, size_t size, void *arg)
+{
+    struct h2 *h = arg;
+    if (!p) {
+        return h2_malloc(size, arg);
+    }
+    if (!is_block(h, p)) {
+        return realloc(p, size);
+    }
+    void *own = malloc(size);
+    if (own) {
+        memcpy(own, p, size < FRAME_BLOCK_BYTES ? size : FRAME_BLOCK_BYTES);
+        h->has_frame_block = false;
+    }
+    return own;
+}
+
+nghttp2_mem h2_memory(struct h2 *h)
+{
+    return (nghttp2_mem){h, h2_malloc, h2_free_bytes, h2_calloc, h2_realloc};
+}
