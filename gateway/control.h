@@ -26,9 +26,13 @@ enum control_subject {
 };
 const char *control_subject_name(enum control_subject s); /* the column in `versions` */
 
-struct control *control_new(struct gateway *g, struct err *err);
+struct control *control_new(struct gateway *g);
 void control_free(struct control *c);
 struct loop *control_loop(struct control *c);
+/* Metrics and admin listeners, as the configuration says. After all parts are open. */
+int control_listen(struct control *c, struct err *err) TIDE_CHECK;
+void control_begin(struct control *c); /* signals, polls, ticks; then its loop may run */
+void control_end(struct control *c);   /* closes listeners; after its loop has ended */
 
 void control_watch(struct control *c, enum control_subject subject,
                    void (*on_moved)(void *arg, int64_t version), void *arg);

@@ -65,6 +65,7 @@ struct gateway_loop {
 
 struct gateway {
     const struct gateway_config *conf; /* control thread only; loops have their own */
+    const char *conf_path;             /* borrowed: of the command line */
     struct gateway_loop *loops;        /* loop_count of them */
     unsigned loop_count;
     struct pg_pool *pg;      /* database threads (base/pg.h); NULL when no database is configured */
@@ -79,11 +80,12 @@ struct gateway {
     uint64_t started_ms;  /* monotonic */
     bool has_accounts, has_workers;    /* the configuration at start asks for them */
     atomic_bool pg_is_up; /* as the last poll of the control thread found it */
+    atomic_uint loops_left;            /* to become empty while draining */
     atomic_bool draining; /* SIGTERM came */
 };
 
-struct gateway *gateway_open(const struct gateway_config *conf,
-                             struct err *err); /* takes the reference */
+/* conf_path is read again by a reload. Takes the reference to conf, also when it fails. */
+struct gateway *gateway_open(const struct gateway_config *conf, const char *conf_path, struct err *err);
 int gateway_run(struct gateway *g);            /* until drained; 0 or 1 for exit */
 void gateway_free(struct gateway *g);
 
@@ -92,7 +94,9 @@ void gateway_free(struct gateway *g);
  * going away. */
 void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, void *arg),
                        void *arg);
-/* The control thread: hand over a new snapshot (reference taken), loops follow. */
+/* The control thread: hand over a new snapshot (the caller's reference goes with it), loops follow. */
 void gateway_set_config(struct gateway *g, const struct gateway_config *conf);
+/* The control thread: no new connections, running answers end; then gateway_run returns. Again: at once. */
+void gateway_drain(struct gateway *g);
 
 #endif

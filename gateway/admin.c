@@ -1,0 +1,251 @@
+/* Dispatch, body, actor and jobs of the admin API; the verbs are in admin_accounts.c and admin_state.c. */
+#include "gateway/admin.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "gateway/admin_inner.h"
+
+struct admin_route {
+    enum http_method method;
+    struct str path; /* with '*' for one NAME */
+    bool has_body;
+    void (*handle)(struct admin_call *c);
+};
+
+static const struct admin_route routes[] = {
+    {HTTP_GET, STR_INIT("/admin/v1/workers"), false, admin_workers},
+    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), true, admin_worker_drain},
+    {HTTP_GET, STR_INIT("/admin/v1/limits"), false, admin_limits},
+    {HTTP_GET, STR_INIT("/admin/v1/users"), false, admin_users},
+    {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), true, admin_sessions_revoke},
+    {HTTP_GET, STR_INIT("/admin/v1/policy"), false, admin_policy_get},
+    {HTTP_PUT, STR_INIT("/admin/v1/policy"), true, admin_policy_set},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), false, admin_policy_history},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), true, admin_policy_rollback},
+    {HTTP_GET, STR_INIT("/admin/v1/incidents"), false, admin_incidents},
+    {HTTP_GET, STR_INIT("/admin/v1/audit"), false, admin_audit},
+    {HTTP_GET, STR_INIT("/admin/v1/check"), false, admin_check},
+    {HTTP_POST, STR_INIT("/admin/v1/reload"), true, admin_reload},
+};
+
+/* --- answers ------------------------------------------------------------------------------------- */
+
+void admin_reply(struct admin_call *c, const struct buf *text)
+{
+    static const struct http_field fields[] = {{STR_INIT("content-type"), STR_INIT("application/json")},
+                                               {STR_INIT("cache-control"), STR_INIT("no-store")}};
+    if (text->overflowed) {
+        http_reply_error(c->ex, "internal_error", "the answer is longer than %d bytes", ADMIN_ANSWER_MAX);
+        return;
+    }
+    http_reply(c->ex, 200, fields, 2, buf_str(text));
+}
+
+void admin_refuse(struct admin_call *c, int rc, const struct err *err)
+{
+    const char *code = rc == ERR_INVALID     ? "validation_failed"
+                       : rc == ERR_CONFLICT  ? "conflict"
+                       : rc == ERR_NOT_FOUND ? "not_found"
+                       : rc == ERR_LIMIT     ? "payload_too_large"
+                       : rc == ERR_INTERNAL  ? "internal_error"
+                                             : "database_unavailable";
+    http_reply_error(c->ex, code, "%s", err->msg);
+}
+
+/* --- jobs ---------------------------------------------------------------------------------------- */
+
+struct admin_job {
+    struct pg_job job;
+    struct admin_work work;
+    struct admin_call *call; /* NULL: the client has gone */
+};
+
+static void job_free(struct admin_job *j)
+{
+    j->work.drop(j->work.arg);
+    free(j);
+}
+
+static int run_job(struct pg *pg, void *arg)
+{
+    struct admin_job *j = arg;
+    return j->work.run(pg, j->work.arg);
+}
+
+static void on_job_done(void *arg, int rc, const struct err *err)
+{
+    struct admin_job *j = arg;
+    if (j->call != NULL) {
+        j->call->job = NULL;
+        j->work.done(j->call, j->work.arg, rc, err);
+    }
+    job_free(j);
+}
+
+void admin_submit(struct admin_call *c, const struct admin_work *work)
+{
+    struct pg_pool *pool = c->control->gateway->pg;
+    struct admin_job *j = calloc(1, sizeof *j);
+    BUG_ON(j == NULL);
+    *j = (struct admin_job){.job = {.run = run_job, .done = on_job_done, .arg = j}, .work = *work, .call = c};
+    c->job = j;
+    if (pool == NULL || pg_submit(pool, &j->job) != 0) {
+        c->job = NULL;
+        http_reply_error(c->ex, "database_unavailable",
+                         pool == NULL ? "this gateway has no database" : "the database is away or too busy");
+        job_free(j);
+    }
+}
+
+static void on_finish(struct http_exchange *ex, enum http_finish reason)
+{
+    struct admin_call *c = ex->user;
+    if (c->job != NULL) {
+        c->job->call = NULL;
+    }
+}
+
+/* --- the body ------------------------------------------------------------------------------------ */
+
+static void refuse_member(struct admin_call *c, const char *key, const char *wanted)
+{
+    http_reply_problem(c->ex,
+                       &(struct problem){.code = "validation_failed",
+                                         .param = str_from(key),
+                                         .detail = arena_printf(&c->ex->arena, "%s: wants %s", key, wanted)});
+}
+
+bool admin_get_text(struct admin_call *c, const char *key, struct str *out)
+{
+    const struct json_slice *v = json_member(&c->body, key);
+    if (v != NULL && !json_get_str(&c->ex->arena, v, out)) {
+        refuse_member(c, key, "a string");
+        return false;
+    }
+    return true;
+}
+
+bool admin_get_number(struct admin_call *c, const char *key, int64_t *out)
+{
+    const struct json_slice *v = json_member(&c->body, key);
+    if (v != NULL && !json_get_i64(v, out)) {
+        refuse_member(c, key, "a whole number");
+        return false;
+    }
+    return true;
+}
+
+bool admin_knows_members(struct admin_call *c, const char *const *names, unsigned n)
+{
+    for (uint32_t m = 0; m < c->body.member_count; m++) {
+        struct str key = c->body.members[m].key;
+        bool known = false;
+        for (unsigned i = 0; i < n; i++) {
+            known = known || str_is(key, names[i]);
+        }
+        if (!known) {
+            http_reply_problem(
+                c->ex, &(struct problem){
+                           .code = "unknown_field",
+                           .param = key,
+                           .detail = arena_printf(&c->ex->arena, "unknown member " STR_FMT, STR_ARG(key))});
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- dispatch ------------------------------------------------------------------------------------ */
+
+/* A pattern has one star at most; name becomes what stands there. */
+static bool matches(struct str pattern, struct str path, struct str *name)
+{
+    const char *star = memchr(pattern.p, '*', pattern.n);
+    if (star == NULL) {
+        return str_eq(pattern, path);
+    }
+    struct str before = str_of(pattern.p, (size_t)(star - pattern.p));
+    struct str after = str_skip(pattern, before.n + 1);
+    if (path.n <= before.n + after.n || !str_starts(path, before) || !str_ends(path, after)) {
+        return false;
+    }
+    *name = str_of(path.p + before.n, path.n - before.n - after.n);
+    return memchr(name->p, '/', name->n) == NULL;
+}
+
+static const struct admin_route *find(struct http_exchange *ex, struct str *name, bool *path_known)
+{
+    for (unsigned i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        if (matches(routes[i].path, ex->path, name)) {
+            *path_known = true;
+            if (routes[i].method == ex->method) {
+                return &routes[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void name_actor(struct admin_call *c)
+{
+    uint32_t uid = 0;
+    struct passwd pw;
+    struct passwd *found = NULL;
+    char text[1024];
+    if (!http_peer_uid(c->ex, &uid)) {
+        snprintf(c->actor, sizeof c->actor, "unknown");
+        return;
+    }
+    bool named = getpwuid_r(uid, &pw, text, sizeof text, &found) == 0 && found != NULL;
+    snprintf(c->actor, sizeof c->actor, "unix:%u(%s)", uid, named ? found->pw_name : "?");
+}
+
+struct pending {
+    struct admin_call call;
+    const struct admin_route *route;
+};
+
+static void on_body(struct http_exchange *ex, int rc, struct str body)
+{
+    struct pending *p = ex->user; /* call is its first member */
+    struct err err = {0};
+    if (rc != 0) {
+        http_reply_error(ex, "payload_too_large", "the body may have %d bytes", ADMIN_BODY_MAX);
+        return;
+    }
+    if (json_scan(&ex->arena, body, &json_limits_default, &p->call.body, &err) != 0) {
+        http_reply_error(ex, "bad_json", "%s", err.msg);
+        return;
+    }
+    if (p->call.body.type != JSON_OBJECT) {
+        http_reply_error(ex, "bad_json", "the body is not an object");
+        return;
+    }
+    p->route->handle(&p->call);
+}
+
+void admin_on_request(struct http_exchange *ex, void *control)
+{
+    struct pending *p = ARENA_NEW(&ex->arena, struct pending);
+    bool path_known = false;
+    p->call = (struct admin_call){.ex = ex, .control = control, .name = STR("")};
+    p->route = find(ex, &p->call.name, &path_known);
+    if (p->route == NULL) {
+        http_reply_error(ex, path_known ? "method_not_allowed" : "not_found",
+                         "the admin API has no such verb");
+        return;
+    }
+    name_actor(&p->call);
+    ex->user = p;
+    ex->on_finish = on_finish;
+    log_info("admin actor=%s method=" STR_FMT " path=" STR_FMT, p->call.actor, STR_ARG(ex->method_text),
+             STR_ARG(ex->path));
+    if (p->route->has_body) {
+        http_read_body(ex, ADMIN_BODY_MAX, on_body);
+    } else {
+        p->route->handle(&p->call);
+    }
+}

@@ -1,0 +1,20 @@
+/* The admin API: JSON over HTTP on a unix socket. tidectl is its client; people may use curl --unix-socket.
+ *
+ *     GET  /admin/v1/workers               POST /admin/v1/workers/NAME/drain {"drain":true}
+ *     GET  /admin/v1/limits                GET  /admin/v1/users?phone=&user=&limit=
+ *     GET  /admin/v1/policy?version=       PUT  /admin/v1/policy {"preset"|"document", "reason", "if_version"}
+ *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
+ *     GET  /admin/v1/incidents             GET  /admin/v1/audit
+ *     GET  /admin/v1/check                 POST /admin/v1/reload
+ *
+ * Who may connect is the socket's file mode; who did it is the peer's user (SO_PEERCRED), written into the audit
+ * log. Errors are problem+json; unknown members of a body are refused, naming the member.
+ * Thread rule: the control thread; database work by jobs. */
+#ifndef TIDE_GATEWAY_ADMIN_H
+#define TIDE_GATEWAY_ADMIN_H
+
+#include "base/http/exchange.h"
+
+void admin_on_request(struct http_exchange *ex, void *control);
+
+#endif

@@ -1,0 +1,60 @@
+/* Inside of the admin API: shared by admin*.c only.
+ *
+ * An admin_call lives on the exchange's arena. A job that still runs when the client has gone ends by itself; its
+ * answer is dropped.
+ * Thread rule: the control thread. */
+#ifndef TIDE_GATEWAY_ADMIN_INNER_H
+#define TIDE_GATEWAY_ADMIN_INNER_H
+
+#include "base/http/problem.h"
+#include "base/json.h"
+#include "gateway/control_inner.h"
+
+struct admin_job;
+
+enum { ADMIN_BODY_MAX = 128 << 10, ADMIN_ANSWER_MAX = 8 << 20, ADMIN_ACTOR_MAX = 96 };
+
+struct admin_call {
+    struct http_exchange *ex;
+    struct control *control;
+    struct str name;             /* the NAME in the path, or empty */
+    struct json_doc body;        /* of a request with a body: an object */
+    char actor[ADMIN_ACTOR_MAX]; /* "unix:0(root)" */
+    struct admin_job *job;       /* running, or NULL */
+};
+
+/* Answers 200 with what is in text (JSON). */
+void admin_reply(struct admin_call *c, const struct buf *text);
+/* Reads a member of the body; false when it has answered (wrong type). Absent leaves *out alone. */
+bool admin_get_text(struct admin_call *c, const char *key, struct str *out) TIDE_CHECK;
+bool admin_get_number(struct admin_call *c, const char *key, int64_t *out) TIDE_CHECK;
+/* False when it has answered: a member that is none of the n names. */
+bool admin_knows_members(struct admin_call *c, const char *const *names, unsigned n) TIDE_CHECK;
+
+/* Runs run(pg, arg) on a database thread, then done(call, arg, rc, err) unless the client has gone, then drop(arg). */
+struct admin_work {
+    int (*run)(struct pg *pg, void *arg);
+    void (*done)(struct admin_call *c, void *arg, int rc, const struct err *err);
+    void (*drop)(void *arg);
+    void *arg;
+};
+void admin_submit(struct admin_call *c, const struct admin_work *work);
+void admin_refuse(struct admin_call *c, int rc, const struct err *err); /* a job's error as a problem */
+
+/* admin_accounts.c */
+void admin_policy_get(struct admin_call *c);
+void admin_policy_set(struct admin_call *c);
+void admin_policy_history(struct admin_call *c);
+void admin_policy_rollback(struct admin_call *c);
+void admin_users(struct admin_call *c);
+void admin_sessions_revoke(struct admin_call *c);
+void admin_audit(struct admin_call *c);
+/* admin_state.c */
+void admin_workers(struct admin_call *c);
+void admin_worker_drain(struct admin_call *c);
+void admin_limits(struct admin_call *c);
+void admin_incidents(struct admin_call *c);
+void admin_check(struct admin_call *c);
+void admin_reload(struct admin_call *c);
+
+#endif

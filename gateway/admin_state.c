@@ -1,0 +1,114 @@
+/* Verbs of the admin API about this process and its surroundings: workers, limits, incidents, check, reload. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "gateway/admin_inner.h"
+#include "gateway/chat.h"
+#include "gateway/config.h"
+#include "gateway/health.h"
+#include "gateway/limits.h"
+
+void admin_workers(struct admin_call *c)
+{
+    struct buf text;
+    buf_init(&text, ADMIN_ANSWER_MAX);
+    buf_add_cstr(&text, "{\"items\":");
+    chat_write_workers(c->control->gateway, &text);
+    buf_add_cstr(&text, "}");
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
+void admin_worker_drain(struct admin_call *c)
+{
+    static const char *const members[] = {"drain", "reason"};
+    bool drain = true;
+    if (!admin_knows_members(c, members, 2)) {
+        return;
+    }
+    const struct json_slice *v = json_member(&c->body, "drain");
+    if (v != NULL && !json_get_bool(v, &drain)) {
+        http_reply_error(c->ex, "validation_failed", "drain: wants true or false");
+        return;
+    }
+    if (!chat_drain_worker(c->control->gateway, c->name, drain)) {
+        http_reply_error(c->ex, "not_found", "there is no worker " STR_FMT, STR_ARG(c->name));
+        return;
+    }
+    struct buf text;
+    struct json_writer w = {.out = &text};
+    buf_init(&text, ADMIN_ANSWER_MAX);
+    json_open(&w, '{');
+    json_str_at(&w, "worker", c->name);
+    json_bool_at(&w, "draining", drain);
+    json_close(&w, '}');
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
+void admin_limits(struct admin_call *c)
+{
+    struct buf text;
+    buf_init(&text, ADMIN_ANSWER_MAX);
+    buf_add_cstr(&text, "{\"items\":");
+    limits_write_json(c->control->gateway, &text);
+    buf_add_cstr(&text, "}");
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
+/* --- check: is all well here? -------------------------------------------------------------------- */
+
+static void write_certificate(struct json_writer *w, const struct gateway_config *conf, bool *well)
+{
+    enum { WARN_S = 14 * 86400 };
+    if (conf->tls == NULL) {
+        return;
+    }
+    int64_t left_s = tls_set_expires_s(conf->tls) - clock_wall_s();
+    json_bool_at(w, "certificate", left_s > WARN_S);
+    json_i64_at(w, "certificate_days_left", left_s / 86400);
+    *well = *well && left_s > WARN_S;
+}
+
+void admin_check(struct admin_call *c)
+{
+    struct gateway *g = c->control->gateway;
+    struct buf text;
+    struct json_writer w = {.out = &text};
+    bool ready = false;
+    buf_init(&text, ADMIN_ANSWER_MAX);
+    json_open(&w, '{');
+    json_open_at(&w, "checks", '{');
+    health_write(g, &w, &ready);
+    bool well = ready && (g->pg == NULL || atomic_load(&g->pg_is_up));
+    bool redis = limits_redis_is_ready(&g->loops[0]);
+    json_bool_at(&w, "redis", redis);
+    write_certificate(&w, g->conf, &well);
+    json_close(&w, '}');
+    json_bool_at(&w, "ready", ready);
+    json_bool_at(&w, "well", well && redis);
+    json_str_at(&w, "version", STR(TIDE_VERSION));
+    json_i64_at(&w, "uptime_s", (int64_t)((clock_mono_ms() - g->started_ms) / 1000));
+    json_i64_at(&w, "config_serial", (int64_t)g->conf->serial);
+    json_close(&w, '}');
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
+void admin_reload(struct admin_call *c)
+{
+    struct err err = {0};
+    if (!admin_knows_members(c, NULL, 0)) {
+        return;
+    }
+    if (control_reload(c->control, &err) != 0) {
+        http_reply_error(c->ex, "validation_failed", "%s", err.msg);
+        return;
+    }
+    struct buf text;
+    buf_init(&text, 256);
+    buf_addf(&text, "{\"config_serial\":%llu}", (unsigned long long)c->control->gateway->conf->serial);
+    admin_reply(c, &text);
+    buf_clear(&text);
+}

@@ -1,0 +1,93 @@
+/* The listeners of the control thread: metrics and health in plain HTTP, the admin API on a unix socket. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/admin.h"
+#include "gateway/config.h"
+#include "gateway/control_inner.h"
+#include "gateway/health.h"
+
+static struct metric build_info =
+    METRIC_GAUGE_L("tidegate_build_info", "Always 1; which version runs.", "version");
+static struct metric start_time =
+    METRIC_GAUGE("process_start_time_seconds", "Unix time at which the process began.");
+
+enum { METRICS_BYTES_MAX = 16 << 20 };
+
+static void answer_metrics(struct http_exchange *ex)
+{
+    static const struct http_field fields[] = {{STR_INIT("content-type"), STR_INIT(METRICS_CONTENT_TYPE)}};
+    struct buf text;
+    buf_init(&text, METRICS_BYTES_MAX);
+    metrics_write(&text);
+    http_reply(ex, 200, fields, 1, buf_str(&text));
+    buf_clear(&text);
+}
+
+static void on_metrics_request(struct http_exchange *ex, void *arg)
+{
+    struct control *c = arg;
+    if (ex->method != HTTP_GET && ex->method != HTTP_HEAD) {
+        http_reply_error(ex, "method_not_allowed", "only GET and HEAD here");
+    } else if (str_is(ex->path, "/metrics")) {
+        answer_metrics(ex);
+    } else if (!health_answer(ex, c->gateway)) {
+        http_reply_error(ex, "not_found", "/metrics, /livez and /readyz are here");
+    }
+}
+
+static int listen_on(struct control *c, const struct http_listener_conf *conf,
+                     void (*fn)(struct http_exchange *, void *), struct http_listener **out, struct err *err)
+{
+    struct http_handler handler = {.on_request = fn, .arg = c};
+    *out = http_listener_open(conf, 1, err);
+    if (*out == NULL) {
+        return err->code;
+    }
+    log_info("listening name=%s address=%s", conf->name, http_listener_endpoint(*out)->text);
+    return http_server_attach(c->server, *out, 0, NULL, &handler, err);
+}
+
+static int listen_metrics(struct control *c, const struct metrics_conf *conf, struct err *err)
+{
+    struct http_listener_conf lc = {.endpoint = conf->address,
+                                    .plaintext = conf->plaintext,
+                                    .shards = 1,
+                                    .backlog = 64,
+                                    .name = "metrics"};
+    return conf->address.text[0] == '\0' ? 0 : listen_on(c, &lc, on_metrics_request, &c->metrics, err);
+}
+
+static int listen_admin(struct control *c, const struct admin_conf *conf, struct err *err)
+{
+    struct http_listener_conf lc = {
+        .endpoint = conf->socket, .shards = 1, .backlog = 64, .unix_mode = conf->mode, .name = "admin"};
+    return conf->socket.text[0] == '\0' ? 0 : listen_on(c, &lc, admin_on_request, &c->admin, err);
+}
+
+int control_listen(struct control *c, struct err *err)
+{
+    static const struct http_handler none = {0};
+    const struct gateway_settings *set = c->gateway->conf->set;
+    metric_child_set(metric_child(&build_info, TIDE_VERSION), 1);
+    metric_set(&start_time, (double)clock_wall_s());
+    c->server = http_server_new(c->loop, &set->http, &none);
+    int rc = listen_metrics(c, &set->metrics, err);
+    return rc == 0 ? listen_admin(c, &set->admin, err) : rc;
+}
+
+void control_http_close(struct control *c)
+{
+    if (c->server != NULL) {
+        http_server_free(c->server);
+        c->server = NULL;
+    }
+    if (c->metrics != NULL) {
+        http_listener_close(c->metrics);
+        c->metrics = NULL;
+    }
+    if (c->admin != NULL) {
+        http_listener_close(c->admin);
+        c->admin = NULL;
+    }
+}

@@ -1,0 +1,58 @@
+/* Inside of the control thread: shared by control.c, control_signals.c and control_http.c only.
+ *
+ * Thread rule: the control thread. */
+#ifndef TIDE_GATEWAY_CONTROL_INNER_H
+#define TIDE_GATEWAY_CONTROL_INNER_H
+
+#include "base/http/server.h"
+#include "base/pg.h"
+#include "gateway/control.h"
+#include "gateway/gateway.h"
+
+struct control_tick {
+    struct control_tick *next;
+    struct loop_timer timer;
+    uint64_t period_ms;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+struct control_watcher {
+    struct control_watcher *next;
+    enum control_subject subject;
+    void (*on_moved)(void *arg, int64_t version);
+    void *arg;
+};
+
+struct control_poll {
+    struct control *control;
+    struct loop_timer timer;
+    struct pg_job job;
+    bool is_running;                 /* job belongs to the pool */
+    bool again;                      /* asked for meanwhile */
+    bool any;                        /* there was a poll before */
+    int64_t known[CONTROL_SUBJECTS]; /* what watchers were told last */
+    int64_t found[CONTROL_SUBJECTS]; /* written by the job */
+};
+
+enum { CONTROL_SIGNALS = 4 };
+
+struct control {
+    struct gateway *gateway;
+    struct loop *loop;
+    struct control_tick *ticks;
+    struct control_watcher *watchers;
+    struct control_poll poll;
+    struct event *signals[CONTROL_SIGNALS];
+    struct http_server *server; /* of metrics and admin; NULL: neither is configured */
+    struct http_listener *metrics, *admin;
+};
+
+void control_signals_open(struct control *c);
+void control_signals_close(struct control *c);
+void control_http_close(struct control *c);
+
+/* SIGHUP and tidectl reload. On error the old configuration goes on and err says which line. */
+int control_reload(struct control *c, struct err *err) TIDE_CHECK;
+
+#endif

@@ -1,0 +1,92 @@
+/* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens logs. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/config.h"
+#include "gateway/control_inner.h"
+#include "base/sd_notify.h"
+
+static struct metric reloads =
+    METRIC_COUNTER_L("tidegate_config_reloads_total", "Reloads asked for, by result.", "result");
+
+static void notify_reloading(void)
+{
+    char text[96];
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_mono_us());
+    sd_notify_state(text);
+}
+
+static int load_checked(struct control *c, struct gateway_config **out, struct err *err)
+{
+    char setting[128];
+    int rc = config_load(c->gateway->conf_path, out, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (conf_needs_restart(c->gateway->conf->file, (*out)->file, setting, sizeof setting)) {
+        config_unref(*out);
+        return err_set(err, ERR_CONFLICT, "%s: %s changes only by a restart", c->gateway->conf_path, setting);
+    }
+    return 0;
+}
+
+int control_reload(struct control *c, struct err *err)
+{
+    struct gateway_config *conf = NULL;
+    notify_reloading();
+    int rc = load_checked(c, &conf, err);
+    if (rc == 0) {
+        gateway_set_config(c->gateway, conf);
+        log_info("reload result=ok serial=%llu", (unsigned long long)conf->serial);
+    } else {
+        log_error("reload result=refused, the old configuration goes on: %s", err->msg);
+    }
+    metric_child_add(metric_child(&reloads, rc == 0 ? "ok" : "refused"), 1);
+    sd_notify_state("READY=1");
+    return rc;
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *c = arg;
+    gateway_drain(c->gateway);
+}
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+    struct err err = {0};
+    (void)!control_reload(arg, &err); /* it has said what is wrong */
+}
+
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+    log_reopen();
+    log_info("logs reopened");
+}
+
+void control_signals_open(struct control *c)
+{
+    static const struct {
+        int number;
+        event_callback_fn fn;
+    } rows[CONTROL_SIGNALS] = {
+        {SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_hangup}, {SIGUSR1, on_reopen}};
+    struct event_base *base = loop_event_base(c->loop);
+    for (unsigned i = 0; i < CONTROL_SIGNALS; i++) {
+        c->signals[i] = evsignal_new(base, rows[i].number, rows[i].fn, c);
+        BUG_ON(c->signals[i] == NULL || event_add(c->signals[i], NULL) != 0);
+    }
+}
+
+void control_signals_close(struct control *c)
+{
+    for (unsigned i = 0; i < CONTROL_SIGNALS; i++) {
+        if (c->signals[i] != NULL) {
+            event_free(c->signals[i]);
+            c->signals[i] = NULL;
+        }
+    }
+}

@@ -1,0 +1,382 @@
+/* Up and down in the order of gateway.h. Down: threads end, then connections (which cancels what requests wait
+ * for), then the database threads (whose last answers are still delivered), then the parts, then the loops. */
+#include "gateway/gateway.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "gateway/access_log.h"
+#include "gateway/accounts.h"
+#include "gateway/chat.h"
+#include "gateway/config.h"
+#include "gateway/control.h"
+#include "gateway/identify.h"
+#include "gateway/limits.h"
+#include "gateway/proxy.h"
+#include "gateway/routes.h"
+#include "base/sd_notify.h"
+
+/* --- opening ------------------------------------------------------------------------------------- */
+
+static unsigned thread_count(const struct gateway_config *conf)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned wanted = conf->set->process.threads;
+    return wanted != 0 ? wanted : cores > 0 ? (unsigned)cores : 1;
+}
+
+static int open_listeners(struct gateway *g, struct err *err)
+{
+    const struct listener_row *rows = g->conf->set->listeners.items;
+    unsigned n = g->conf->set->listeners.n;
+    g->listeners = calloc(n, sizeof *g->listeners);
+    BUG_ON(g->listeners == NULL);
+    for (unsigned i = 0; i < n; i++) {
+        struct http_listener_conf conf = {.endpoint = rows[i].address,
+                                          .tls = rows[i].tls,
+                                          .plaintext = rows[i].plaintext,
+                                          .http2 = rows[i].http2,
+                                          .hsts = rows[i].hsts,
+                                          .shards = rows[i].shards,
+                                          .backlog = rows[i].backlog,
+                                          .unix_mode = rows[i].unix_mode,
+                                          .name = rows[i].name};
+        struct http_listener *l = http_listener_open(&conf, g->loop_count, err);
+        if (l == NULL) {
+            return err->code;
+        }
+        g->listeners[g->listener_count++] = l;
+        log_info("listening name=%s address=%s tls=%d", rows[i].name, http_listener_endpoint(l)->text,
+                 rows[i].tls);
+    }
+    return 0;
+}
+
+static int open_access_log(struct gateway *g, struct err *err)
+{
+    const char *path = g->conf->set->process.access_log_file;
+    if (path == NULL) {
+        return 0;
+    }
+    g->access_log = access_log_open(path, err);
+    return g->access_log != NULL ? 0 : (int)err->code;
+}
+
+static int open_database(struct gateway *g, struct err *err)
+{
+    if (g->conf->set->database == NULL) {
+        return 0;
+    }
+    g->pg = pg_pool_new(g->conf->set->database, err);
+    return g->pg != NULL ? 0 : (int)err->code;
+}
+
+static int attach(struct gateway_loop *gl, unsigned listener, struct err *err)
+{
+    struct gateway *g = gl->gateway;
+    struct http_listener *l = g->listeners[listener];
+    int rc = 0;
+    for (unsigned s = loop_index(gl->loop); s < http_listener_shards(l) && rc == 0; s += g->loop_count) {
+        rc = http_server_attach(gl->server, l, s, gl->conf->tls, NULL, err);
+    }
+    return rc;
+}
+
+static void set_http(struct gateway_loop *gl)
+{
+    const struct conf_prefixes *trusted = &gl->conf->set->trusted_proxies;
+    http_server_set_limits(gl->server, &gl->conf->set->http);
+    http_server_set_exempt(gl->server, trusted->items, trusted->n);
+}
+
+static int open_loop(struct gateway_loop *gl, struct err *err)
+{
+    struct http_handler handler = request_http_handler;
+    handler.arg = gl;
+    int rc = identify_loop_open(gl, err);
+    if (rc == 0) {
+        rc = limits_loop_open(gl, err);
+    }
+    if (rc == 0) {
+        rc = accounts_loop_open(gl, err);
+    }
+    if (rc == 0) {
+        rc = chat_loop_open(gl, err);
+    }
+    if (rc == 0) {
+        rc = proxy_loop_open(gl, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    gl->server = http_server_new(gl->loop, &gl->conf->set->http, &handler);
+    set_http(gl);
+    for (unsigned i = 0; i < gl->gateway->listener_count && rc == 0; i++) {
+        rc = attach(gl, i, err);
+    }
+    return rc;
+}
+
+static void new_loops(struct gateway *g)
+{
+    g->loops = calloc(g->loop_count, sizeof *g->loops);
+    BUG_ON(g->loops == NULL);
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "loop-%u", i);
+        g->loops[i].gateway = g;
+        g->loops[i].loop = loop_new(name, i);
+        g->loops[i].conf = config_ref(g->conf);
+        g->loops[i].routes = g->conf->routes;
+    }
+}
+
+static int open_parts(struct gateway *g, struct err *err)
+{
+    int rc = limits_open(g, err);
+    if (rc == 0) {
+        rc = accounts_open(g, err);
+    }
+    if (rc == 0) {
+        rc = chat_open(g, err);
+    }
+    for (unsigned i = 0; i < g->loop_count && rc == 0; i++) {
+        rc = open_loop(&g->loops[i], err);
+    }
+    return rc;
+}
+
+static int open_all(struct gateway *g, struct err *err)
+{
+    int rc = open_listeners(g, err);
+    if (rc == 0) {
+        rc = open_access_log(g, err);
+    }
+    if (rc == 0) {
+        rc = open_database(g, err);
+    }
+    if (rc == 0) {
+        rc = open_parts(g, err);
+    }
+    return rc == 0 ? control_listen(g->control, err) : rc;
+}
+
+struct gateway *gateway_open(const struct gateway_config *conf, const char *conf_path, struct err *err)
+{
+    struct gateway *g = calloc(1, sizeof *g);
+    BUG_ON(g == NULL);
+    g->conf = conf;
+    g->conf_path = conf_path;
+    g->loop_count = thread_count(conf);
+    g->started_ms = clock_mono_ms();
+    g->has_accounts = conf->set->auth != NULL;
+    g->has_workers = conf->set->chat.workers.n > 0;
+    id_request(g->instance);
+    g->control = control_new(g);
+    new_loops(g);
+    if (open_all(g, err) != 0) {
+        gateway_free(g);
+        return NULL;
+    }
+    return g;
+}
+
+/* --- running ------------------------------------------------------------------------------------- */
+
+static void *loop_thread(void *arg)
+{
+    struct gateway_loop *gl = arg;
+    loop_run(gl->loop);
+    return NULL;
+}
+
+int gateway_run(struct gateway *g)
+{
+    pthread_t *threads = calloc(g->loop_count, sizeof *threads);
+    BUG_ON(threads == NULL);
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        BUG_ON(pthread_create(&threads[i], NULL, loop_thread, &g->loops[i]) != 0);
+    }
+    control_begin(g->control);
+    sd_notify_state("READY=1\nSTATUS=serving");
+    log_info("serving loops=%u version=%s", g->loop_count, TIDE_VERSION);
+    loop_run(control_loop(g->control));
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        loop_stop(g->loops[i].loop);
+    }
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    free(threads);
+    log_info("stopped");
+    return 0;
+}
+
+struct each_loop_msg {
+    struct loop_msg msg;
+    struct gateway_loop *gl;
+    void (*fn)(struct gateway_loop *gl, void *arg);
+    void *arg;
+};
+
+static void on_each_loop(struct loop_msg *m, bool canceled)
+{
+    struct each_loop_msg *each = (struct each_loop_msg *)(void *)m;
+    if (!canceled) {
+        each->fn(each->gl, each->arg);
+    }
+    free(each);
+}
+
+void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, void *arg), void *arg)
+{
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        struct each_loop_msg *each = malloc(sizeof *each);
+        BUG_ON(each == NULL);
+        *each = (struct each_loop_msg){.msg = {.fn = on_each_loop}, .gl = &g->loops[i], .fn = fn, .arg = arg};
+        loop_post(g->loops[i].loop, &each->msg);
+    }
+}
+
+/* --- changing the configuration ------------------------------------------------------------------ */
+
+struct config_msg {
+    struct loop_msg msg;
+    struct gateway_loop *gl;
+    const struct gateway_config *conf;
+};
+
+static void use_config(struct gateway_loop *gl, const struct gateway_config *conf)
+{
+    const struct gateway_config *old = gl->conf;
+    gl->conf = conf;
+    gl->routes = conf->routes;
+    set_http(gl);
+    for (unsigned i = 0; i < gl->gateway->listener_count; i++) {
+        http_server_set_tls(gl->server, gl->gateway->listeners[i], conf->tls);
+    }
+    identify_loop_reload(gl);
+    limits_loop_reload(gl);
+    accounts_loop_reload(gl);
+    proxy_loop_reload(gl);
+    config_unref(old);
+}
+
+static void on_config(struct loop_msg *m, bool canceled)
+{
+    struct config_msg *msg = (struct config_msg *)(void *)m;
+    if (canceled) {
+        config_unref(msg->conf);
+    } else {
+        use_config(msg->gl, msg->conf);
+    }
+    free(msg);
+}
+
+void gateway_set_config(struct gateway *g, const struct gateway_config *conf)
+{
+    const struct gateway_config *old = g->conf;
+    g->conf = conf;
+    log_set_level((enum log_level)conf->set->process.log_level);
+    chat_reload(g, &conf->set->chat);
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        struct config_msg *msg = malloc(sizeof *msg);
+        BUG_ON(msg == NULL);
+        *msg = (struct config_msg){.msg = {.fn = on_config}, .gl = &g->loops[i], .conf = config_ref(conf)};
+        loop_post(g->loops[i].loop, &msg->msg);
+    }
+    config_unref(old);
+}
+
+/* --- ending -------------------------------------------------------------------------------------- */
+
+static void on_loop_empty(void *arg)
+{
+    struct gateway *g = arg;
+    if (atomic_fetch_sub(&g->loops_left, 1) == 1) {
+        loop_stop(control_loop(g->control));
+    }
+}
+
+static void drain_loop(struct gateway_loop *gl, void *arg)
+{
+    http_server_drain(gl->server, gl->conf->set->process.drain_ms, on_loop_empty, arg);
+}
+
+void gateway_drain(struct gateway *g)
+{
+    if (atomic_exchange(&g->draining, true)) {
+        log_warn("stopping at once, asked twice");
+        loop_stop(control_loop(g->control));
+        return;
+    }
+    log_info("draining deadline_ms=%llu", (unsigned long long)g->conf->set->process.drain_ms);
+    sd_notify_state("STOPPING=1\nSTATUS=draining");
+    atomic_store(&g->loops_left, g->loop_count);
+    gateway_each_loop(g, drain_loop, g);
+}
+
+static void stop_again(void *arg)
+{
+    loop_stop(arg);
+}
+
+/* Delivers what other threads have posted, so that nobody is left waiting for it. */
+static void run_what_is_posted(struct loop *l)
+{
+    loop_call(l, stop_again, l);
+    loop_run(l);
+}
+
+static void close_loop_parts(struct gateway_loop *gl)
+{
+    proxy_loop_close(gl);
+    chat_loop_close(gl);
+    accounts_loop_close(gl);
+    limits_loop_close(gl);
+    identify_loop_close(gl);
+}
+
+static void close_servers(struct gateway *g)
+{
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        if (g->loops[i].server != NULL) {
+            http_server_free(g->loops[i].server);
+        }
+    }
+    control_end(g->control);
+    for (unsigned i = 0; i < g->listener_count; i++) {
+        http_listener_close(g->listeners[i]);
+    }
+    free(g->listeners);
+}
+
+void gateway_free(struct gateway *g)
+{
+    close_servers(g);
+    pg_pool_free(g->pg);
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        run_what_is_posted(g->loops[i].loop);
+    }
+    run_what_is_posted(control_loop(g->control));
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        close_loop_parts(&g->loops[i]);
+    }
+    chat_close(g);
+    accounts_close(g);
+    limits_close(g);
+    for (unsigned i = 0; i < g->loop_count; i++) {
+        loop_free(g->loops[i].loop);
+        config_unref(g->loops[i].conf);
+    }
+    free(g->loops);
+    control_free(g->control);
+    access_log_close(g->access_log);
+    config_unref(g->conf);
+    free(g);
+}
