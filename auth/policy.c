@@ -182,11 +182,16 @@ static const char *policy_main_reason(const struct policy *p)
     return p->fallback.reason;
 }
 
+struct str policy_main_message(const struct policy *p, unsigned lang)
+{
+    const char *reason = policy_main_reason(p);
+    return reason ? policy_message(p, reason, lang) : (struct str){"", 0};
+}
+
 void policy_write_public(const struct policy *p, unsigned lang, struct buf *out)
 {
     struct json_writer w = {.out = out};
-    const char *reason = policy_main_reason(p);
-    struct str message = reason ? policy_message(p, reason, lang) : (struct str){"", 0};
+    struct str message = policy_main_message(p, lang);
     json_open(&w, '{');
     json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
     json_open_at(&w, "methods", '[');

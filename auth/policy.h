@@ -68,6 +68,9 @@ void policy_decide(const struct policy *p, const struct policy_facts *facts, str
 /* The policy's own words for a reason, by enum problem_lang order (en, zh-Hans, zh-Hant); empty: none. */
 struct str policy_message(const struct policy *p, const char *reason, unsigned lang);
 
+/* Likewise for the reason that most people meet: what a public notice says. */
+struct str policy_main_message(const struct policy *p, unsigned lang);
+
 int64_t policy_version(const struct policy *p);
 const char *policy_name(const struct policy *p);
 int64_t policy_edited_from(const struct policy *p); /* `version` inside the document; 0 when absent */

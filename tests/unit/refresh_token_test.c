@@ -54,8 +54,10 @@ static void refuses_every_changed_byte(void **state)
         text[i] = saved;
         assert_false(refresh_token_read(r, str_of(text, i), &back)); /* and every truncation */
     }
-    static const char *const garbage[] = {"", "rt_", "rt_AAAA", "eyJhbGciOiJub25lIn0.e30.", "rt_====",
-                                          "rt_AQAAAAAAAAAAAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+    static const char *const garbage[] = {
+        "",        "rt_",
+        "rt_AAAA", "eyJhbGciOiJub25lIn0.e30.",
+        "rt_====", "rt_AQAAAAAAAAAAAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAA"};
     for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++) {
         assert_false(refresh_token_read(r, str_from(garbage[i]), &back));
     }

@@ -1,0 +1,341 @@
+/* See admin.h: one function a verb. */
+#include "auth/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "auth/account.h"
+#include "base/json.h"
+#include "base/pg.h"
+
+enum { ADMIN_OUT_MAX = 4 << 20, ADMIN_LIMIT = 50, ADMIN_LIMIT_MAX = 1000 };
+
+struct auth_admin *auth_admin_new(enum auth_admin_verb verb, struct secret_ring *secrets)
+{
+    struct auth_admin *a = calloc(1, sizeof *a);
+    BUG_ON(!a);
+    a->verb = verb;
+    a->secrets = secrets ? secret_ring_ref(secrets) : NULL;
+    buf_init(&a->out, ADMIN_OUT_MAX);
+    return a;
+}
+
+void auth_admin_free(struct auth_admin *a)
+{
+    if (!a) {
+        return;
+    }
+    if (a->secrets) {
+        secret_ring_unref(a->secrets);
+    }
+    free(a->actor);
+    free(a->reason);
+    free(a->request_id);
+    free(a->preset);
+    free(a->document);
+    free(a->phone);
+    free(a->user);
+    buf_clear(&a->out);
+    free(a);
+}
+
+static int64_t admin_limit(const struct auth_admin *a)
+{
+    return a->limit == 0 ? ADMIN_LIMIT : a->limit < ADMIN_LIMIT_MAX ? a->limit : ADMIN_LIMIT_MAX;
+}
+
+static int admin_wants_reason(struct pg *pg, const struct auth_admin *a)
+{
+    if (!a->actor || !a->actor[0]) {
+        return err_set(pg_err(pg), ERR_INVALID, "actor: is missing");
+    }
+    return a->reason && a->reason[0] ? 0 : err_set(pg_err(pg), ERR_INVALID, "reason: is missing");
+}
+
+#define ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+
+/* --- policy ------------------------------------------------------------------------------------------ */
+
+static int policy_get(struct pg *pg, struct auth_admin *a)
+{
+    int rows = pg_query(pg,
+                        "SELECT v.version, v.name, v.state, v.document::text, v.reason, v.actor, " ISO(
+                            "v.created_at") ", v.version = c.version FROM policy_versions v, policy_current c"
+                                            " WHERE v.version = CASE WHEN $1 = 0 THEN c.version ELSE $1 END",
+                        PG_I64(a->version));
+    if (rows <= 0) {
+        return rows < 0 ? rows
+                        : err_set(pg_err(pg), ERR_NOT_FOUND, "there is no policy version %lld",
+                                  (long long)a->version);
+    }
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_i64_at(&w, "version", pg_i64(pg, 0, 0));
+    json_str_at(&w, "name", pg_value(pg, 0, 1));
+    json_str_at(&w, "state", pg_value(pg, 0, 2));
+    json_bool_at(&w, "in_force", pg_bool(pg, 0, 7));
+    json_str_at(&w, "reason", pg_value(pg, 0, 4));
+    json_str_at(&w, "actor", pg_value(pg, 0, 5));
+    json_str_at(&w, "created_at", pg_value(pg, 0, 6));
+    json_raw_at(&w, "document", pg_value(pg, 0, 3));
+    json_close(&w, '}');
+    return 0;
+}
+
+/* The public notice: what /auth/v1/settings says, in all languages. */
+static void notice_write(const struct policy *p, struct buf *out)
+{
+    static const char *const tags[POLICY_LANGS] = {"en", "zh-Hans", "zh-Hant"};
+    struct json_writer w = {.out = out};
+    json_open(&w, '{');
+    json_str_at(&w, "policy", str_from(policy_name(p)));
+    json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
+    json_open_at(&w, "messages", '{');
+    for (unsigned lang = 0; lang < POLICY_LANGS; lang++) {
+        struct str words = policy_main_message(p, lang);
+        if (words.n > 0) {
+            json_str_at(&w, tags[lang], words);
+        }
+    }
+    json_close(&w, '}');
+    json_close(&w, '}');
+}
+
+static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, const char *action)
+{
+    struct policy *p = NULL;
+    struct buf notice;
+    int rc = policy_parse(document, 0, &p, pg_err(pg));
+    if (rc < 0) {
+        return rc;
+    }
+    int64_t if_version = a->if_version ? a->if_version : a->preset ? 0 : policy_edited_from(p);
+    if_version = a->verb == AUTH_ADMIN_POLICY_ROLLBACK ? a->if_version : if_version;
+    buf_init(&notice, POLICY_DOCUMENT_MAX);
+    notice_write(p, &notice);
+    int rows = pg_query(pg, "SELECT version, previous FROM policy_set($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                        PG_CSTR(policy_name(p)), PG_CSTR(policy_state_name(policy_state(p))),
+                        PG_STR(document), PG_STR(buf_str(&notice)), PG_CSTR(a->reason), PG_CSTR(a->actor),
+                        PG_CSTR(a->request_id ? a->request_id : ""), PG_I64(if_version), PG_CSTR(action));
+    if (rows > 0) {
+        struct json_writer w = {.out = &a->out};
+        json_open(&w, '{');
+        json_i64_at(&w, "version", pg_i64(pg, 0, 0));
+        json_str_at(&w, "name", str_from(policy_name(p)));
+        json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
+        json_i64_at(&w, "previous", pg_i64(pg, 0, 1));
+        json_close(&w, '}');
+    }
+    buf_clear(&notice);
+    policy_unref(p);
+    return rows < 0 ? rows : 0;
+}
+
+static int policy_set(struct pg *pg, struct auth_admin *a)
+{
+    if (!a->preset == !a->document) {
+        return err_set(pg_err(pg), ERR_INVALID, "either preset or document is wanted");
+    }
+    const char *document = a->preset ? policy_preset(str_from(a->preset)) : a->document;
+    if (!document) {
+        return err_set(pg_err(pg), ERR_INVALID, "preset: is not one of open, mainland-phone-only, closed");
+    }
+    int rc = admin_wants_reason(pg, a);
+    return rc < 0 ? rc : policy_put(pg, a, str_from(document), "policy.set");
+}
+
+static int policy_rollback(struct pg *pg, struct auth_admin *a)
+{
+    int rc = admin_wants_reason(pg, a);
+    if (rc < 0) {
+        return rc;
+    }
+    int rows =
+        pg_query(pg, "SELECT document::text FROM policy_versions WHERE version = $1", PG_I64(a->version));
+    if (rows <= 0) {
+        return rows < 0 ? rows
+                        : err_set(pg_err(pg), ERR_NOT_FOUND, "there is no policy version %lld",
+                                  (long long)a->version);
+    }
+    return policy_put(pg, a, pg_value(pg, 0, 0), "policy.rollback");
+}
+
+static void write_columns(struct json_writer *w, const struct pg *pg, int row, const char *const *names)
+{
+    for (int column = 0; names[column]; column++) {
+        if (pg_is_null(pg, row, column)) {
+            json_null_at(w, names[column]);
+        } else {
+            json_str_at(w, names[column], pg_value(pg, row, column));
+        }
+    }
+}
+
+static int policy_history(struct pg *pg, struct auth_admin *a)
+{
+    static const char *const names[] = {"name", "state", "reason", "actor", "created_at", NULL};
+    int rows = pg_query(pg,
+                        "SELECT v.name, v.state, v.reason, v.actor, " ISO(
+                            "v.created_at") ", v.version,"
+                                            " v.version = c.version FROM policy_versions v, policy_current c"
+                                            " ORDER BY v.version DESC LIMIT $1",
+                        PG_I64(admin_limit(a)));
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_open_at(&w, "items", '[');
+    for (int i = 0; i < rows; i++) {
+        json_open(&w, '{');
+        json_i64_at(&w, "version", pg_i64(pg, i, 5));
+        json_bool_at(&w, "in_force", pg_bool(pg, i, 6));
+        write_columns(&w, pg, i, names);
+        json_close(&w, '}');
+    }
+    json_close(&w, ']');
+    json_close(&w, '}');
+    return rows < 0 ? rows : 0;
+}
+
+/* --- people ------------------------------------------------------------------------------------------ */
+
+/* "+86138****8000": enough to recognise, not enough to call. */
+static void mask_phone(const char *e164, char out[PHONE_E164_MAX + 1])
+{
+    size_t n = strlen(e164);
+    snprintf(out, PHONE_E164_MAX + 1, "%s", e164);
+    for (size_t i = n > 8 ? n - 8 : 1; i + 4 < n; i++) {
+        out[i] = '*';
+    }
+}
+
+static int user_find(struct pg *pg, struct auth_admin *a, struct uuid *user)
+{
+    struct phone phone;
+    struct subject subject;
+    struct uuid identity;
+    if (a->user) {
+        bool is_id = uuid_parse(str_from(a->user), user);
+        return is_id ? 1 : err_set(pg_err(pg), ERR_INVALID, "user: is not a UUID");
+    }
+    int rc = phone_read(str_from(a->phone), PHONE_MODE_SHAPE, &phone, pg_err(pg));
+    if (rc < 0) {
+        return rc;
+    }
+    subject_of_phone(a->secrets, &phone, &subject);
+    return subject_find(pg, &subject, &identity, user);
+}
+
+static void write_user(struct json_writer *w, struct pg *pg, struct auth_admin *a, int row)
+{
+    static const char *const names[] = {"id",     "created_at", "last_sign_in_at", "banned_until",
+                                        "method", "country",    "policy_rule",     NULL};
+    struct uuid identity = pg_uuid(pg, row, 9);
+    char e164[PHONE_E164_MAX + 1], masked[PHONE_E164_MAX + 1];
+    json_open(w, '{');
+    write_columns(w, pg, row, names);
+    json_i64_at(w, "policy_version", pg_i64(pg, row, 7));
+    json_i64_at(w, "sessions", pg_i64(pg, row, 8));
+    if (subject_open(a->secrets, &identity, pg_bytea(pg, row, 10), e164, NULL) == 0) {
+        mask_phone(e164, masked);
+        json_str_at(w, "phone", str_from(masked));
+    } else {
+        json_null_at(w, "phone");
+    }
+    json_close(w, '}');
+}
+
+static int users_list(struct pg *pg, struct auth_admin *a)
+{
+    struct uuid user = {{0}};
+    bool has_filter = a->user || a->phone;
+    int found = has_filter ? user_find(pg, a, &user) : 1;
+    if (found < 0) {
+        return found;
+    }
+    int rows = pg_query(
+        pg,
+        "SELECT u.id, " ISO("u.created_at") ", " ISO("u.last_sign_in_at") ", " ISO(
+            "u.banned_until") ", u.signup_method, u.signup_country, u.policy_rule,"
+                              " u.policy_version, (SELECT count(*) FROM sessions s WHERE s.user_id = u.id"
+                              "   AND s.ended_at IS NULL AND s.expires_at > now()), i.id, i.subject_enc"
+                              " FROM users u JOIN identities i ON i.user_id = u.id WHERE NOT $1 OR u.id = $2"
+                              " ORDER BY u.created_at DESC LIMIT $3",
+        PG_BOOL(has_filter), PG_UUID(user), PG_I64(admin_limit(a)));
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_open_at(&w, "items", '[');
+    for (int i = 0; i < rows; i++) {
+        write_user(&w, pg, a, i);
+    }
+    json_close(&w, ']');
+    json_close(&w, '}');
+    return rows < 0 ? rows : 0;
+}
+
+static int sessions_revoke(struct pg *pg, struct auth_admin *a)
+{
+    struct uuid user;
+    int rc = admin_wants_reason(pg, a);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!a->user || !uuid_parse(str_from(a->user), &user)) {
+        return err_set(pg_err(pg), ERR_INVALID, "user: is not a UUID");
+    }
+    int rows = pg_query(pg, "SELECT auth_end_sessions($1, NULL, 'global', 'admin')", PG_UUID(user));
+    if (rows < 0) {
+        return rows;
+    }
+    rc = pg_query(
+        pg,
+        "INSERT INTO audit (actor, action, target, reason, request_id, detail) VALUES"
+        " ($1, 'sessions.revoke', 'user/' || $2, $3, $4, jsonb_build_object('sessions', $5::bigint))",
+        PG_CSTR(a->actor), PG_CSTR(a->user), PG_CSTR(a->reason), PG_CSTR(a->request_id ? a->request_id : ""),
+        PG_I64(rows));
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_i64_at(&w, "revoked", rows);
+    json_close(&w, '}');
+    return rc < 0 ? rc : 0;
+}
+
+static int audit_list(struct pg *pg, struct auth_admin *a)
+{
+    static const char *const names[] = {"at", "actor", "action", "target", "reason", "request_id", NULL};
+    int rows = pg_query(pg,
+                        "SELECT " ISO("at") ", actor, action, target, reason, request_id, detail::text, id"
+                                            " FROM audit ORDER BY id DESC LIMIT $1",
+                        PG_I64(admin_limit(a)));
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_open_at(&w, "items", '[');
+    for (int i = 0; i < rows; i++) {
+        json_open(&w, '{');
+        json_i64_at(&w, "id", pg_i64(pg, i, 7));
+        write_columns(&w, pg, i, names);
+        json_raw_at(&w, "detail", pg_value(pg, i, 6));
+        json_close(&w, '}');
+    }
+    json_close(&w, ']');
+    json_close(&w, '}');
+    return rows < 0 ? rows : 0;
+}
+
+int auth_admin_job(struct pg *pg, void *admin)
+{
+    static int (*const verbs[])(struct pg *, struct auth_admin *) = {
+        [AUTH_ADMIN_POLICY_GET] = policy_get,         [AUTH_ADMIN_POLICY_SET] = policy_set,
+        [AUTH_ADMIN_POLICY_HISTORY] = policy_history, [AUTH_ADMIN_POLICY_ROLLBACK] = policy_rollback,
+        [AUTH_ADMIN_USERS_LIST] = users_list,         [AUTH_ADMIN_SESSIONS_REVOKE] = sessions_revoke,
+        [AUTH_ADMIN_AUDIT_LIST] = audit_list,
+    };
+    struct auth_admin *a = admin;
+    buf_truncate(&a->out); /* a job may run again */
+    int rc = verbs[a->verb](pg, a);
+    if (rc == 0 && a->out.overflowed) {
+        rc = err_set(pg_err(pg), ERR_LIMIT, "the answer is too long: ask for fewer rows");
+    }
+    if (rc < 0) {
+        a->err = *pg_err(pg);
+    }
+    return rc;
+}

@@ -1,0 +1,636 @@
+/* Codes, accounts, sessions and policy against a real database: tests/with-postgres build/dev/tests/account_test.
+ * Without TIDE_TEST_PG all of it is skipped, visibly. */
+#include "tests/unit/temp.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "auth/account.h"
+#include "auth/admin.h"
+#include "auth/otp.h"
+#include "auth/session.h"
+#include "auth/sync.h"
+#include "base/conf.h"
+#include "base/pg.h"
+
+static const char *server_uri; /* superuser */
+static char owner_uri[512];    /* superuser, our database */
+static char app_uri[512];      /* tidegate_app, our database */
+static struct secret_ring *ring;
+static struct conf *conf_file;
+static struct auth_config conf;
+
+static void need_server(void)
+{
+    if (!server_uri) {
+        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
+        skip();
+    }
+}
+
+/* --- small steps ------------------------------------------------------------------------------------- */
+
+static int run_sql(struct pg *pg, void *sql)
+{
+    return pg_exec(pg, sql);
+}
+
+static int sql_as(const char *uri, const char *sql)
+{
+    struct err err = {0};
+    struct pg *pg = pg_open(uri, 2000, &err);
+    assert_non_null(pg);
+    int rc = pg_transaction(pg, run_sql, (void *)(uintptr_t)sql, 5000, &err);
+    pg_close(pg);
+    return rc;
+}
+
+struct number {
+    const char *sql;
+    int64_t value;
+};
+
+static int run_number(struct pg *pg, void *arg)
+{
+    struct number *n = arg;
+    int rows = pg_query(pg, n->sql);
+    n->value = rows > 0 ? pg_i64(pg, 0, 0) : -1;
+    return rows < 0 ? rows : 0;
+}
+
+static int64_t number_of(const char *sql)
+{
+    struct number n = {sql, 0};
+    struct pg *pg = pg_open(owner_uri, 2000, NULL);
+    assert_non_null(pg);
+    assert_int_equal(pg_transaction(pg, run_number, &n, 5000, NULL), 0);
+    pg_close(pg);
+    return n.value;
+}
+
+static int as_app(int (*run)(struct pg *, void *), void *arg)
+{
+    struct err err = {0};
+    struct pg *pg = pg_open(app_uri, 2000, &err);
+    assert_non_null(pg);
+    int rc = pg_transaction(pg, run, arg, 5000, &err);
+    pg_close(pg);
+    return rc;
+}
+
+struct person {
+    struct phone phone;
+    struct subject subject;
+    struct otp_new code;
+    int64_t wait_s;
+    struct otp_checked checked;
+    char guess[OTP_DIGITS + 1];
+    struct policy_decision decision;
+    struct uuid user, session;
+    int64_t began_s;
+    struct account account;
+};
+
+static void person_init(struct person *p, const char *number)
+{
+    *p = (struct person){0};
+    assert_int_equal(phone_read(str_from(number), PHONE_MODE_STRICT, &p->phone, NULL), 0);
+    subject_of_phone(ring, &p->phone, &p->subject);
+    p->decision = (struct policy_decision){.version = 1, .rule = "default"};
+}
+
+static int run_begin(struct pg *pg, void *arg)
+{
+    struct person *p = arg;
+    otp_draw(ring, p->phone.e164, false, &p->code);
+    return otp_begin(pg, &conf, &p->subject, &p->code, true, &p->wait_s);
+}
+
+static int run_activate(struct pg *pg, void *arg)
+{
+    struct person *p = arg;
+    return otp_activate(pg, &conf, &p->subject, &p->code.id);
+}
+
+static int run_drop(struct pg *pg, void *arg)
+{
+    struct person *p = arg;
+    return otp_drop(pg, &p->subject, &p->code.id);
+}
+
+static int run_check(struct pg *pg, void *arg)
+{
+    struct person *p = arg;
+    return otp_check(pg, &conf, ring, &p->subject, p->phone.e164, str_from(p->guess), &p->checked);
+}
+
+static int run_sign_up(struct pg *pg, void *arg)
+{
+    struct person *p = arg;
+    struct session_origin origin = {.device = "d", .user_agent = "u", .address = "192.0.2.1"};
+    int rc = account_create(pg, ring, &p->decision, &p->phone, &p->subject, &p->user);
+    rc = rc < 0 ? rc : session_create(pg, &conf, &p->user, &origin, &p->session, &p->began_s);
+    return rc < 0 ? rc : account_load(pg, ring, &p->user, &p->account);
+}
+
+static void person_get_code(struct person *p)
+{
+    assert_int_equal(as_app(run_begin, p), 0);
+    assert_int_equal(as_app(run_activate, p), 0);
+}
+
+static enum otp_verdict person_guess(struct person *p, const char *guess)
+{
+    snprintf(p->guess, sizeof p->guess, "%s", guess);
+    assert_int_equal(as_app(run_check, p), 0);
+    return p->checked.verdict;
+}
+
+static void person_guess_wrong(struct person *p, char out[OTP_DIGITS + 1])
+{
+    snprintf(out, OTP_DIGITS + 1, "%s", p->code.code);
+    out[0] = out[0] == '9' ? '0' : (char)(out[0] + 1);
+}
+
+/* --- many at once ------------------------------------------------------------------------------------ */
+
+struct crowd {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    unsigned left;
+};
+struct crowd_job {
+    struct pg_job job;
+    struct crowd *crowd;
+    int (*run)(struct pg *, void *);
+    void *arg;
+    int rc;
+};
+
+static int crowd_run(struct pg *pg, void *arg)
+{
+    struct crowd_job *j = arg;
+    return j->run(pg, j->arg);
+}
+
+static void crowd_done(void *arg, int rc, const struct err *err)
+{
+    struct crowd_job *j = arg;
+    j->rc = rc;
+    pthread_mutex_lock(&j->crowd->lock);
+    j->crowd->left--;
+    pthread_cond_signal(&j->crowd->ended);
+    pthread_mutex_unlock(&j->crowd->lock);
+}
+
+static void crowd_go(struct crowd_job *jobs, unsigned n)
+{
+    struct crowd crowd = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, n};
+    struct pg_conf pool_conf = {
+        .uri = app_uri, .connections = 8, .queue = 512, .connect_ms = 2000, .job_ms = 20000};
+    struct pg_pool *pool = pg_pool_new(&pool_conf, NULL);
+    for (unsigned i = 0; i < n; i++) {
+        jobs[i].crowd = &crowd;
+        jobs[i].job = (struct pg_job){.run = crowd_run, .done = crowd_done, .arg = &jobs[i]};
+        assert_int_equal(pg_submit(pool, &jobs[i].job), 0);
+    }
+    pthread_mutex_lock(&crowd.lock);
+    while (crowd.left > 0) {
+        pthread_cond_wait(&crowd.ended, &crowd.lock);
+    }
+    pthread_mutex_unlock(&crowd.lock);
+    pg_pool_free(pool);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------- */
+
+static void only_the_function_makes_users(void **state)
+{
+    need_server();
+    struct person p;
+    person_init(&p, "+8613800000001");
+    assert_true(sql_as(app_uri, "INSERT INTO users (id, policy_version, policy_rule, signup_method)"
+                                " VALUES (gen_random_uuid(), 1, 'x', 'phone')") < 0);
+    assert_true(sql_as(app_uri,
+                       "INSERT INTO identities (id, user_id, provider, subject_hash, subject_key,"
+                       " subject_enc) SELECT gen_random_uuid(), id, 'phone', '', '', '' FROM users") < 0);
+    assert_true(sql_as(app_uri, "UPDATE policy_current SET version = 1") < 0);
+    assert_true(sql_as(app_uri, "DELETE FROM audit") < 0);
+    p.decision.version = 99;
+    assert_int_equal(as_app(run_sign_up, &p), ERR_CONFLICT); /* policy_stale */
+    assert_int_equal(number_of("SELECT count(*) FROM users"), 0);
+    p.decision.version = 1;
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    assert_string_equal(p.account.phone, "+8613800000001");
+    assert_false(p.account.is_banned);
+    assert_int_equal(as_app(run_sign_up, &p), ERR_CONFLICT); /* the number has its account */
+    assert_int_equal(number_of("SELECT count(*) FROM users"), 1);
+    assert_int_equal(
+        number_of("SELECT count(*) FROM identities WHERE position('13800000001' in subject_enc::text) > 0"
+                  " OR position('13800000001' in encode(subject_enc, 'escape')) > 0"),
+        0);
+}
+
+static void a_code_is_pending_then_live_then_gone(void **state)
+{
+    need_server();
+    struct person p;
+    person_init(&p, "+8613800000002");
+    assert_int_equal(as_app(run_begin, &p), 0);
+    assert_int_equal(person_guess(&p, p.code.code), OTP_WRONG); /* not live yet */
+    assert_int_equal(as_app(run_begin, &p), ERR_LIMIT);         /* 60 s between codes */
+    assert_in_range(p.wait_s, 55, 60);
+    assert_int_equal(as_app(run_drop, &p), 0); /* the provider did not take it */
+    person_get_code(&p);
+    assert_int_equal(person_guess(&p, p.code.code), OTP_RIGHT);
+    assert_true(p.checked.may_create);
+}
+
+static void five_guesses_a_code_whatever_comes_at_once(void **state)
+{
+    need_server();
+    enum { GUESSES = 200 };
+    struct person p, *all = calloc(GUESSES, sizeof *all);
+    struct crowd_job *jobs = calloc(GUESSES, sizeof *jobs);
+    char wrong[OTP_DIGITS + 1];
+    person_init(&p, "+8613800000003");
+    person_get_code(&p);
+    person_guess_wrong(&p, wrong);
+    for (unsigned i = 0; i < GUESSES; i++) {
+        all[i] = p;
+        snprintf(all[i].guess, sizeof all[i].guess, "%s", wrong);
+        jobs[i] = (struct crowd_job){.run = run_check, .arg = &all[i]};
+    }
+    crowd_go(jobs, GUESSES);
+    for (unsigned i = 0; i < GUESSES; i++) {
+        assert_int_equal(jobs[i].rc, 0);
+        assert_int_equal(all[i].checked.verdict, OTP_WRONG);
+    }
+    assert_int_equal(number_of("SELECT max(attempts) FROM otp_codes"), 5);
+    assert_int_equal(number_of("SELECT max(failures) FROM otp_numbers"), 5);
+    assert_int_equal(person_guess(&p, p.code.code), OTP_WRONG); /* the right one comes too late */
+    free(all);
+    free(jobs);
+}
+
+static void twenty_failures_a_number_whatever_codes_come(void **state)
+{
+    need_server();
+    struct person p;
+    char wrong[OTP_DIGITS + 1];
+    person_init(&p, "+8613800000004");
+    for (int round = 0; round < 5; round++) {
+        assert_int_equal(sql_as(owner_uri, "UPDATE otp_numbers SET last_sent_at = now() - interval '61 s'"),
+                         0);
+        person_get_code(&p);
+        person_guess_wrong(&p, wrong);
+        for (int guess = 0; guess < 4; guess++) {
+            assert_int_equal(person_guess(&p, wrong), OTP_WRONG);
+        }
+        if (round == 4) {
+            break;
+        }
+    }
+    /* 20 failures: neither the right code nor a new one helps until the window has passed */
+    assert_int_equal(person_guess(&p, p.code.code), OTP_TOO_MANY);
+    assert_in_range(p.checked.wait_s, 86000, 86400);
+    assert_int_equal(sql_as(owner_uri, "UPDATE otp_numbers SET last_sent_at = now() - interval '61 s'"), 0);
+    assert_int_equal(as_app(run_begin, &p), ERR_LIMIT);
+    assert_int_equal(sql_as(owner_uri, "UPDATE otp_numbers SET window_began = now() - interval '25 h'"), 0);
+    person_get_code(&p);
+    assert_int_equal(person_guess(&p, p.code.code), OTP_RIGHT);
+}
+
+static void the_database_alone_does_not_tell_a_code(void **state)
+{
+    need_server();
+    struct person p, q;
+    person_init(&p, "+8613800000005");
+    person_init(&q, "+8613800000006");
+    person_get_code(&p);
+    person_get_code(&q);
+    snprintf(q.guess, sizeof q.guess, "%s", p.code.code);
+    if (strcmp(p.code.code, q.code.code) != 0) {
+        assert_int_equal(person_guess(&q, p.code.code), OTP_WRONG); /* codes belong to their number */
+    }
+    /* a code carried over to another number's row opens nothing there */
+    assert_int_equal(sql_as(owner_uri, "UPDATE otp_codes a SET code_mac = b.code_mac FROM otp_codes b"
+                                       " WHERE a.created_at = (SELECT max(created_at) FROM otp_codes)"
+                                       " AND b.created_at < a.created_at AND b.is_live"),
+                     0);
+    assert_int_equal(person_guess(&q, p.code.code), OTP_WRONG);
+}
+
+struct refresh {
+    struct uuid session;
+    int64_t counter;
+    struct session_refreshed out;
+};
+
+static int run_refresh(struct pg *pg, void *arg)
+{
+    struct refresh *r = arg;
+    return session_refresh(pg, &conf, &r->session, r->counter, &r->out);
+}
+
+static struct session_refreshed refresh(const struct uuid *session, int64_t counter)
+{
+    struct refresh r = {.session = *session, .counter = counter};
+    assert_int_equal(as_app(run_refresh, &r), 0);
+    return r.out;
+}
+
+static void parallel_refreshes_have_one_successor(void **state)
+{
+    need_server();
+    enum { MANY = 50 };
+    struct person p;
+    struct refresh all[MANY];
+    struct crowd_job jobs[MANY] = {0};
+    person_init(&p, "+8613800000007");
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        all[i] = (struct refresh){.session = p.session, .counter = 1};
+        jobs[i] = (struct crowd_job){.run = run_refresh, .arg = &all[i]};
+    }
+    crowd_go(jobs, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(jobs[i].rc, 0);
+        assert_int_equal(all[i].out.outcome, SESSION_OK);
+        assert_true(all[i].out.counter == 2);
+    }
+    assert_int_equal(refresh(&p.session, 2).counter, 3);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_REUSED); /* the grandparent */
+    assert_int_equal(refresh(&p.session, 3).outcome, SESSION_ENDED);
+    assert_int_equal(number_of("SELECT count(*) FROM revocations r JOIN sessions s ON s.id = r.session_id"
+                               " WHERE s.end_reason = 'token_reuse'"),
+                     1);
+    assert_int_equal(number_of("SELECT count(*) FROM audit WHERE action = 'auth.token_reuse'"), 1);
+}
+
+struct confirm {
+    struct uuid session;
+    int64_t iat_s;
+    bool is_alive;
+};
+
+static int run_confirm(struct pg *pg, void *arg)
+{
+    struct confirm *c = arg;
+    return session_confirm(pg, &c->session, c->iat_s, &c->is_alive);
+}
+
+static void grace_of_the_parent(void **state)
+{
+    need_server();
+    struct person p;
+    person_init(&p, "+8613800000008");
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    assert_int_equal(refresh(&p.session, 1).counter, 2);
+    /* the answer was lost; a minute later the parent still gets its successor */
+    assert_int_equal(sql_as(owner_uri, "UPDATE refresh_families SET rotated_at = now() - interval '60 s'"),
+                     0);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_OK);
+    assert_int_equal(refresh(&p.session, 1).counter, 2);
+    /* an access token of before the rotation proves nothing */
+    struct confirm c = {.session = p.session, .iat_s = p.began_s - 3600};
+    assert_int_equal(as_app(run_confirm, &c), 0);
+    assert_true(c.is_alive);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_OK);
+    /* one that came with the successor does: now the parent is a replay */
+    c.iat_s = p.began_s + 3600;
+    assert_int_equal(as_app(run_confirm, &c), 0);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_REUSED);
+    assert_int_equal(as_app(run_confirm, &c), 0);
+    assert_false(c.is_alive);
+    assert_int_equal(refresh(&p.session, 900).outcome, SESSION_ENDED);
+}
+
+static void sessions_grow_old(void **state)
+{
+    need_server();
+    struct person p;
+    struct uuid nobody = uuid_v7();
+    person_init(&p, "+8613800000009");
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    assert_int_equal(refresh(&nobody, 1).outcome, SESSION_UNKNOWN);
+    assert_int_equal(refresh(&p.session, 7).outcome, SESSION_UNKNOWN);
+    assert_int_equal(sql_as(owner_uri, "UPDATE users SET banned_until = now() + interval '1 h'"), 0);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_BANNED);
+    assert_int_equal(sql_as(owner_uri, "UPDATE users SET banned_until = NULL"), 0);
+    assert_int_equal(sql_as(owner_uri, "UPDATE sessions SET refreshed_at = now() - interval '31 d'"), 0);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_EXPIRED);
+    assert_int_equal(sql_as(owner_uri, "UPDATE sessions SET refreshed_at = now(), expires_at = now()"), 0);
+    assert_int_equal(refresh(&p.session, 1).outcome, SESSION_EXPIRED);
+}
+
+struct end {
+    struct uuid user, session;
+    const char *scope;
+    struct uuid ended[SESSION_ENDED_MAX];
+    unsigned count;
+};
+
+static int run_end(struct pg *pg, void *arg)
+{
+    struct end *e = arg;
+    return session_end(pg, &e->user, &e->session, e->scope, "logout", e->ended, &e->count);
+}
+
+static void logout_scopes_and_what_gateways_learn(void **state)
+{
+    need_server();
+    struct person p;
+    struct end *e = calloc(1, sizeof *e);
+    struct auth_sync sync = {0};
+    person_init(&p, "+8613800000010");
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    assert_int_equal(
+        sql_as(owner_uri,
+               "INSERT INTO sessions (id, user_id, expires_at, method) SELECT gen_random_uuid(), id,"
+               " now() + interval '1 d', 'otp' FROM (SELECT id FROM users ORDER BY created_at DESC"
+               " LIMIT 1) u, generate_series(1, 3)"),
+        0);
+    int64_t before = number_of("SELECT revocations FROM versions");
+    int64_t known = number_of("SELECT count(*) FROM revocations");
+    *e = (struct end){.user = p.user, .session = p.session, .scope = "others"};
+    assert_int_equal(as_app(run_end, e), 0);
+    assert_int_equal(e->count, 3);
+    e->scope = "local";
+    assert_int_equal(as_app(run_end, e), 0);
+    assert_int_equal(e->count, 1);
+    assert_true(uuid_eq(&e->ended[0], &p.session));
+    e->scope = "global";
+    assert_int_equal(as_app(run_end, e), 0);
+    assert_int_equal(e->count, 0); /* nothing is left, nothing is told */
+    assert_int_equal(number_of("SELECT revocations FROM versions"), before + 2);
+    assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
+    assert_int_equal(sync.ended_count, known + 4);
+    assert_true(uuid_eq(&sync.ended[sync.ended_count - 1].session, &p.session));
+    auth_sync_clear(&sync);
+    free(e);
+}
+
+static int admin(enum auth_admin_verb verb, const char *preset, const char *document, int64_t version,
+                 int64_t if_version, struct auth_admin **out)
+{
+    struct auth_admin *a = auth_admin_new(verb, ring);
+    a->actor = strdup("test");
+    a->reason = strdup("because");
+    a->preset = preset ? strdup(preset) : NULL;
+    a->document = document ? strdup(document) : NULL;
+    a->version = version;
+    a->if_version = if_version;
+    int rc = as_app(auth_admin_job, a);
+    if (out) {
+        *out = a;
+    } else {
+        auth_admin_free(a);
+    }
+    return rc;
+}
+
+static void policy_versions(void **state)
+{
+    need_server();
+    struct auth_admin *a;
+    struct auth_sync sync = {0};
+    int64_t first = number_of("SELECT version FROM policy_current");
+    int64_t polled = number_of("SELECT policy FROM versions");
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_SET, "mainland-phone-only", NULL, 0, 0, NULL), 0);
+    assert_int_equal(number_of("SELECT version FROM policy_current"), first + 1);
+    assert_int_equal(number_of("SELECT policy FROM versions"), polled + 1);
+    assert_int_equal(number_of("SELECT count(*) FROM status_notices WHERE kind = 'signup_policy' AND"
+                               " body->>'state' = 'restricted' AND body->'messages' ? 'zh-Hans'"),
+                     1);
+    assert_int_equal(number_of("SELECT count(*) FROM audit WHERE action = 'policy.set' AND actor = 'test'"
+                               " AND reason = 'because'"),
+                     1);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_SET, "closed", NULL, 0, first, NULL), ERR_CONFLICT);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_SET, "half", NULL, 0, 0, NULL), ERR_INVALID);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_SET, NULL, "{\"name\":\"x\",\"odd\":1}", 0, 0, &a), ERR_INVALID);
+    assert_non_null(strstr(a->err.msg, "$.odd"));
+    auth_admin_free(a);
+    assert_int_equal(number_of("SELECT count(*) FROM status_notices"), 1); /* refused ones left nothing */
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_ROLLBACK, NULL, NULL, first, 0, NULL), 0);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_ROLLBACK, NULL, NULL, 999, 0, NULL), ERR_NOT_FOUND);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_GET, NULL, NULL, 0, 0, &a), 0);
+    assert_non_null(strstr(a->out.p, "\"name\":\"open\",\"state\":\"open\",\"in_force\":true"));
+    auth_admin_free(a);
+    assert_int_equal(as_app(auth_sync_policy, &sync), 0);
+    assert_int_equal(policy_version(sync.policy), first + 2);
+    assert_int_equal(policy_state(sync.policy), POLICY_STATE_OPEN);
+    auth_sync_clear(&sync);
+    assert_int_equal(admin(AUTH_ADMIN_POLICY_HISTORY, NULL, NULL, 0, 0, &a), 0);
+    assert_non_null(strstr(a->out.p, "mainland-phone-only"));
+    auth_admin_free(a);
+}
+
+static void people_for_operators(void **state)
+{
+    need_server();
+    struct auth_admin *a = auth_admin_new(AUTH_ADMIN_USERS_LIST, ring);
+    a->phone = strdup("0086 138-0000-0001");
+    assert_int_equal(as_app(auth_admin_job, a), 0);
+    assert_non_null(strstr(a->out.p, "\"phone\":\"+86138****0001\""));
+    assert_null(strstr(a->out.p, "13800000001"));
+    auth_admin_free(a);
+    a = auth_admin_new(AUTH_ADMIN_USERS_LIST, ring);
+    a->limit = 3;
+    assert_int_equal(as_app(auth_admin_job, a), 0);
+    auth_admin_free(a);
+    assert_int_equal(as_app(auth_sync_purge, NULL), 0);
+}
+
+static int make_database(void)
+{
+    char base[400];
+    snprintf(base, sizeof base, "%s", server_uri);
+    char *db = strstr(base, "///postgres?");
+    if (!db) {
+        return -1;
+    }
+    const char *rest = strchr(db, '?');
+    const char *host_end = strstr(rest, "&user=");
+    snprintf(owner_uri, sizeof owner_uri, "%.*s///tide_account_test%s", (int)(db - base), base, rest);
+    snprintf(app_uri, sizeof app_uri, "%.*s///tide_account_test%.*s&user=tidegate_app", (int)(db - base),
+             base, (int)(host_end - rest), rest);
+    return 0;
+}
+
+static int run_autocommit(const char *sql)
+{
+    struct err err = {0};
+    struct pg *pg = pg_open(server_uri, 2000, &err);
+    int rc = pg ? pg_exec(pg, sql) : ERR_UNAVAILABLE;
+    if (pg) {
+        pg_close(pg);
+    }
+    return rc;
+}
+
+static int read_conf(struct err *err)
+{
+    char text[300];
+    snprintf(text, sizeof text, "issuer: http://test\nsigning_keys: /none\nkey_ring_file: %s\n",
+             temp_path("ring"));
+    int rc = conf_parse(str_from(text), "test", &auth_conf_section, &conf_file, err);
+    if (rc == 0) {
+        conf = *(const struct auth_config *)conf_root(conf_file);
+    }
+    return rc;
+}
+
+static int set_up(void **state)
+{
+    struct err err = {0};
+    temp_make(state);
+    if (secret_ring_generate(temp_path("ring"), &err) < 0 ||
+        secret_ring_load(temp_path("ring"), &ring, &err) < 0 || read_conf(&err) < 0) {
+        print_message("%s\n", err.msg);
+        return -1;
+    }
+    server_uri = getenv("TIDE_TEST_PG");
+    if (!server_uri) {
+        return 0;
+    }
+    if (make_database() < 0 || run_autocommit("DROP DATABASE IF EXISTS tide_account_test") < 0 ||
+        run_autocommit("CREATE DATABASE tide_account_test") < 0) {
+        return -1;
+    }
+    struct pg *pg = pg_open(owner_uri, 2000, &err);
+    int rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
+    if (rc < 0) {
+        print_message("%s\n", err.msg);
+    }
+    if (pg) {
+        pg_close(pg);
+    }
+    return rc;
+}
+
+static int tear_down(void **state)
+{
+    secret_ring_unref(ring);
+    conf_unref(conf_file);
+    return temp_remove(state);
+}
+
+int main(void)
+{
+    phone_start();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_the_function_makes_users),
+        cmocka_unit_test(a_code_is_pending_then_live_then_gone),
+        cmocka_unit_test(five_guesses_a_code_whatever_comes_at_once),
+        cmocka_unit_test(twenty_failures_a_number_whatever_codes_come),
+        cmocka_unit_test(the_database_alone_does_not_tell_a_code),
+        cmocka_unit_test(parallel_refreshes_have_one_successor),
+        cmocka_unit_test(grace_of_the_parent),
+        cmocka_unit_test(sessions_grow_old),
+        cmocka_unit_test(logout_scopes_and_what_gateways_learn),
+        cmocka_unit_test(policy_versions),
+        cmocka_unit_test(people_for_operators),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
