@@ -49,11 +49,12 @@ void admin_policy_rollback(struct admin_call *c);
 void admin_users(struct admin_call *c);
 void admin_sessions_revoke(struct admin_call *c);
 void admin_audit(struct admin_call *c);
+/* admin_incidents.c */
+void admin_incidents(struct admin_call *c);
 /* admin_state.c */
 void admin_workers(struct admin_call *c);
 void admin_worker_drain(struct admin_call *c);
 void admin_limits(struct admin_call *c);
-void admin_incidents(struct admin_call *c);
 void admin_check(struct admin_call *c);
 void admin_reload(struct admin_call *c);
 
