@@ -27,7 +27,7 @@ enum {
     CONN_RAW_BYTES = 16384 + 512,       /* one recv: a TLS record fits */
     CONN_STAGE_BYTES = 5 * 16384 + 512, /* ciphertext of one send: up to four records and what waited */
     CONN_TURN_RECORDS = 4,
-    CONN_IN_HIGH = 32768, /* undigested input at which reading stops */
+    CONN_IN_HIGH = 32768 + 1024, /* undigested input at which reading stops */
     CONN_IN_MAX = 131072, /* can not be reached; a bug if it is */
     CONN_LINGER_MS = 2000,
     CONN_LINGER_BYTES = 4 << 20,
