@@ -12,8 +12,7 @@
 #include "gateway/request.h"
 
 struct access_log;
-struct access_log *access_log_open(const char *path,
-                                   struct err *err); /* "-": stdout; NULL on error */
+struct access_log *access_log_open(const char *path, struct err *err); /* "-": stdout; NULL on error */
 void access_log_close(struct access_log *l);
 void access_log_write(struct access_log *l, const struct request *r,
                       enum http_finish finish); /* l NULL: off */

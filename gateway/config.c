@@ -20,6 +20,7 @@ static void clear_issuers(struct gateway_config *c)
 static void config_free(struct gateway_config *c)
 {
     route_table_free(c->routes);
+    limit_rules_unref(c->limits);
     if (c->tls != NULL) {
         tls_set_unref(c->tls);
     }
@@ -147,7 +148,14 @@ static int build(struct gateway_config *c, struct err *err)
     if (rc == 0) {
         rc = load_tls(c, err);
     }
-    return rc == 0 ? route_rows_build(c, err) : rc;
+    if (rc == 0) {
+        rc = route_rows_build(c, err);
+    }
+    if (rc == 0) {
+        c->limits = limits_rules_build(&c->set->limits, c->routes, err);
+        rc = c->limits != NULL ? 0 : ERR_INVALID;
+    }
+    return rc;
 }
 
 int config_load(const char *path, struct gateway_config **out, struct err *err)

@@ -18,6 +18,7 @@
 #include "base/pg.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
+#include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
 
 struct route_table;
@@ -87,6 +88,7 @@ struct gateway_settings {
     struct identify_conf identify;
     struct pg_conf *database; /* NULL: none, accounts are off */
     struct auth_config *auth; /* NULL: accounts are off */
+    struct limits_conf limits;
     struct chat_conf chat;
     struct proxy_conf proxy;
     struct admin_conf admin;
@@ -101,6 +103,7 @@ struct gateway_config {
     const struct gateway_settings *set;  /* as read */
     struct client_addr_conf client_addr; /* trusted proxies, ready to use */
     struct route_table *routes;          /* owned */
+    struct limit_rules *limits;          /* owned; of set->limits */
     struct tls_set *tls;                 /* owned; NULL: no certificate */
     struct jws_issuer *issuers;          /* owned; [0] is our own when has_own_issuer */
     struct jws_verifier verifier;        /* over issuers */

@@ -21,7 +21,6 @@
 int limits_open(struct gateway *g, struct err *err) TIDE_CHECK;
 void limits_close(struct gateway *g);
 int limits_loop_open(struct gateway_loop *gl, struct err *err) TIDE_CHECK;
-void limits_loop_reload(struct gateway_loop *gl);
 void limits_loop_close(struct gateway_loop *gl);
 bool limits_redis_is_ready(const struct gateway_loop *gl);
 
@@ -45,16 +44,16 @@ enum limits_verdict {
     LIMITS_CLOSED = 2, /* cannot be decided now: limits_refuse answers */
 };
 typedef void (*limits_more_cb)(struct request *r, void *arg, enum limits_verdict v);
-void limits_more(struct request *r, const char *event, const struct limits_keys *keys,
-                 limits_more_cb done, void *arg);
+void limits_more(struct request *r, const char *event, const struct limits_keys *keys, limits_more_cb done,
+                 void *arg);
 void limits_refuse(struct request *r);    /* answers the last refusal that limits_more reported */
 void limits_give_back(struct request *r); /* what the last limits_more took: nothing was sent */
 
-/* An estimate for rules that count tokens, before limits_begin; chat sets it from the body. */
+/* An estimate for rules that count tokens, before limits_begin (route->prepare); chat sets it from the body. */
 void limits_set_tokens(struct request *r, uint64_t tokens);
-void limits_settle(struct request *r);
+void limits_settle(struct request *r); /* request_finish only */
 
-/* tidectl get limits: rows as JSON. */
+/* tidectl get limits: rules, their counters, gateways and Redis as one JSON object. The control thread. */
 struct buf;
 void limits_write_json(struct gateway *g, struct buf *out);
 

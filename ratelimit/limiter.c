@@ -198,6 +198,9 @@ static bool denied_cached(struct limit_check *c)
     struct limiter_shared *s = c->limiter->shared;
     int64_t now = now_us();
     bool denied = false;
+    if (!local_has_blocks(s->denied, now)) {
+        return false;
+    }
     for (unsigned i = 0; i < c->count; i++) {
         struct limit_key_state *k = &c->keys[i];
         if (k->rule->shadow || k->rule->unit == LIMIT_UNIT_TOKENS) {
@@ -357,6 +360,9 @@ bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                             const struct limit_subject *subject)
 {
+    if (!local_has_blocks(l->shared->denied, now_us())) {
+        return false; /* the usual case, before a single key is hashed */
+    }
     check_init(l, c, set, subject);
     return denied_cached(c);
 }

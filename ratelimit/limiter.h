@@ -101,7 +101,8 @@ struct limit_check {
 bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                    const struct limit_subject *subject, struct arena *arena, limit_cb cb,
                    void *arg) TIDE_CHECK;
-/* Only the deny cache, only what the subject already says: true when denied (verdict filled). */
+/* Only the deny cache, only what the subject already says: true when denied (verdict filled);
+ * when false, c may be left as it was. */
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                             const struct limit_subject *subject);
 /* Ends the check in whatever state: cb is not called any more, what was taken stays taken. Callable twice. */

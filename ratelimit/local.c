@@ -1,6 +1,7 @@
 #include "ratelimit/local.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -26,7 +27,8 @@ struct stripe {
 
 struct local_table {
     struct bucket *buckets;
-    uint64_t mask; /* buckets - 1 */
+    uint64_t mask;                 /* buckets - 1 */
+    _Atomic int64_t last_block_us; /* end of the latest block: past it there is nothing to look up */
     struct stripe stripes[STRIPES];
 };
 
@@ -44,6 +46,7 @@ struct local_table *local_table_new(uint32_t entries)
     struct local_table *t = aligned_alloc(64, sizeof(*t));
     BUG_ON(!t);
     t->mask = buckets - 1;
+    atomic_init(&t->last_block_us, 0);
     /* Whole zero pages that cost nothing before they are used. */
     t->buckets = mmap(NULL, table_bytes(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     BUG_ON(t->buckets == MAP_FAILED);
@@ -152,11 +155,21 @@ void local_block(struct local_table *t, struct limit_key key, int64_t retry_us, 
     if (valid_us <= 0) {
         return;
     }
+    int64_t last = atomic_load_explicit(&t->last_block_us, memory_order_relaxed);
+    while (last < now_us + valid_us &&
+           !atomic_compare_exchange_weak_explicit(&t->last_block_us, &last, now_us + valid_us,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
     pthread_mutex_t *lock = NULL;
     struct entry *e = entry_make(bucket_lock(t, key, &lock), key);
     e->t_us = now_us + valid_us;
     e->retry_us = now_us + retry_us;
     pthread_mutex_unlock(lock);
+}
+
+bool local_has_blocks(const struct local_table *t, int64_t now_us)
+{
+    return atomic_load_explicit(&t->last_block_us, memory_order_relaxed) > now_us;
 }
 
 int64_t local_blocked_us(struct local_table *t, struct limit_key key, int64_t now_us)

@@ -34,6 +34,7 @@ void local_settle(struct local_table *t, struct limit_key key, const struct gcra
 /* Refused for valid_us from now without asking again; retry_us is what the client is told (>= valid_us). */
 void local_block(struct local_table *t, struct limit_key key, int64_t retry_us, int64_t valid_us,
                  int64_t now_us);
+bool local_has_blocks(const struct local_table *t, int64_t now_us); /* false: surely nobody is blocked */
 int64_t local_blocked_us(struct local_table *t, struct limit_key key,
                          int64_t now_us); /* retry; 0: not blocked */
 

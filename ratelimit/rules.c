@@ -252,6 +252,7 @@ static int set_fill(const struct limit_rules *all, struct limit_set *set, struct
                                STR_ARG(name));
             }
             set->rules[set->count++] = &all->rules[i];
+            set->dimensions |= all->rules[i].dimensions;
         }
     }
     return 0;
@@ -349,4 +350,9 @@ const struct limit_rule *limit_rules_get(const struct limit_rules *r, unsigned i
 const char *limit_rules_point(const struct limit_rules *r, unsigned i)
 {
     return i < r->point_count ? r->points[i].name : NULL;
+}
+
+bool limit_rules_names(const struct limit_rules *r, struct str point)
+{
+    return point_find(r, point) != NULL;
 }

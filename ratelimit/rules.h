@@ -92,6 +92,7 @@ struct limit_rule {
 struct limit_set {
     const struct limit_rule *rules[LIMIT_AT_MAX];
     unsigned count;
+    uint8_t dimensions; /* of all of them */
 };
 
 struct limit_rules;
@@ -105,6 +106,7 @@ unsigned limit_rules_count(const struct limit_rules *r);
 const struct limit_rule *limit_rules_get(const struct limit_rules *r, unsigned i);
 /* Routes and events that rows name, for a check against those that exist; NULL past the last. */
 const char *limit_rules_point(const struct limit_rules *r, unsigned i);
+bool limit_rules_names(const struct limit_rules *r, struct str point);
 
 /* What is shipped: sensible numbers for every room (rules_default.c). */
 extern const struct limit_row limit_rows_default[];

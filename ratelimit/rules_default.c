@@ -9,16 +9,15 @@
 const struct limit_row limit_rows_default[] = {
     {.name = "address", .by = "address", .at = "*", .limit = "50/1s", .burst = "100"},
 
-    {.name = "otp_phone_minute", .by = "phone", .at = "auth_otp", .limit = "1/60s", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_phone_hour", .by = "phone", .at = "auth_otp", .limit = "5/1h", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_phone_day", .by = "phone", .at = "auth_otp", .limit = "10/1d", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_prefix", .by = "phone_prefix", .at = "auth_otp", .limit = "50/1h", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_device", .by = "device", .at = "auth_otp", .limit = "5/1d", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_address4", .by = "address", .address = "4", .at = "auth_otp", .limit = "30/1h", .on_error = "closed", .role = "ledger"},
-    {.name = "otp_address6", .by = "address", .address = "6", .at = "auth_otp", .limit = "20/1h", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_phone_minute", .by = "phone", .at = "sms", .limit = "1/60s", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_phone_hour", .by = "phone", .at = "sms", .limit = "5/1h", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_phone_day", .by = "phone", .at = "sms", .limit = "10/1d", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_prefix", .by = "phone_prefix", .at = "sms", .limit = "50/1h", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_device", .by = "device", .at = "sms", .limit = "5/1d", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_address4", .by = "address", .address = "4", .at = "sms", .limit = "30/1h", .on_error = "closed", .role = "ledger"},
+    {.name = "otp_address6", .by = "address", .address = "6", .at = "sms", .limit = "20/1h", .on_error = "closed", .role = "ledger"},
 
     {.name = "verify_address", .by = "address", .at = "auth_verify", .limit = "60/1h", .burst = "30"},
-    {.name = "verify_phone", .by = "phone", .at = "auth_verify", .limit = "20/1h"},
     {.name = "refresh_address", .by = "address", .at = "auth_token", .limit = "10/1s", .burst = "60"},
     {.name = "signup_denied", .by = "address", .at = "signup_denied", .limit = "20/1h"},
     {.name = "signup_denied_device", .by = "device", .at = "signup_denied", .limit = "10/1h"},

@@ -119,11 +119,16 @@ static void shipped_rules_compile(void **state)
     struct err err = {0};
     struct limit_rules *r = limit_rules_new(limit_rows_default, limit_rows_default_count, &err);
     assert_non_null(r);
-    const struct limit_set *otp = limit_rules_at(r, STR("auth_otp"));
+    const struct limit_set *otp = limit_rules_at_event(r, STR("sms"));
     assert_true(otp->count >= 7);
     for (unsigned i = 0; i < otp->count; i++) {
-        bool sms = strncmp(otp->rules[i]->name, "otp_", 4) == 0;
-        assert_int_equal(otp->rules[i]->on_error, sms ? LIMIT_ON_ERROR_CLOSED : LIMIT_ON_ERROR_LOCAL);
+        assert_int_equal(otp->rules[i]->on_error, LIMIT_ON_ERROR_CLOSED);
+        assert_int_equal(otp->rules[i]->role, LIMIT_ROLE_LEDGER);
+    }
+    const struct limit_set *chat = limit_rules_at(r, STR("chat"));
+    assert_int_equal(chat->count, 2);
+    for (unsigned i = 0; i < chat->count; i++) {
+        assert_int_equal(chat->rules[i]->on_error, LIMIT_ON_ERROR_LOCAL);
     }
     limit_rules_unref(r);
 }

@@ -1,0 +1,359 @@
+/* See limits.h. First the parts of the process and of a loop, then one request in time order. */
+#include "gateway/limits.h"
+
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/jws.h"
+#include "base/secret.h"
+#include "gateway/config.h"
+#include "gateway/limits_reply.h"
+#include "ratelimit/limiter.h"
+
+struct limits {
+    struct limiter_shared *shared;
+};
+
+struct limits_loop {
+    struct redis *redis;  /* owned; NULL: none configured */
+    struct redis *ledger; /* owned unless it is the same as redis */
+    struct limiter *limiter;
+};
+
+/* What a request took. On its arena. */
+struct limit_ticket {
+    struct request *r;
+    uint64_t tokens; /* estimate, 0: none */
+    bool begun;      /* `route` holds a check */
+    struct limit_check route;
+    void (*done)(struct request *r);
+    struct limit_check *event; /* of the last limits_more, or NULL */
+    bool event_is_sms;
+    limits_more_cb more_done;
+    void *more_arg;
+};
+
+/* --- process -------------------------------------------------------------------------------------- */
+
+enum { KEY_FILE_MIN = 16, KEY_FILE_MAX = 4096 };
+
+/* The key that hashes what is counted: the same on all gateways. */
+static int derive_key(const struct gateway_config *conf, uint8_t out[16], struct err *err)
+{
+    static const struct str purpose = STR_INIT("tidegate limits");
+    struct secret_key key = {.use = SECRET_TOKEN, .n = SECRET_HMAC_BYTES};
+    uint8_t mac[SECRET_HMAC_BYTES];
+    const char *path = conf->set->limits.key_file;
+    if (path) {
+        struct buf text;
+        buf_init(&text, KEY_FILE_MAX);
+        int rc = secret_file_read(path, &text, err);
+        if (rc == 0 && text.n < KEY_FILE_MIN) {
+            rc = err_set(err, ERR_INVALID, "limits.key_file: %s: at least %d bytes are needed", path,
+                         KEY_FILE_MIN);
+        }
+        if (rc != 0) {
+            buf_clear(&text);
+            return rc;
+        }
+        secret_hmac(&key, buf_str(&text), key.bytes);
+        secret_cleanse(text.p, text.n);
+        buf_clear(&text);
+    } else if (conf->secrets) {
+        key = *secret_active(conf->secrets, SECRET_TOKEN);
+    }
+    secret_hmac(&key, purpose, mac);
+    memcpy(out, mac, 16);
+    secret_cleanse(&key, sizeof(key));
+    secret_cleanse(mac, sizeof(mac));
+    return 0;
+}
+
+int limits_open(struct gateway *g, struct err *err)
+{
+    const struct limits_conf *set = &g->conf->set->limits;
+    struct limiter_conf conf = {.local_entries = set->fallback_entries,
+                                .deny_entries = set->deny_entries,
+                                .deny_max_ms = set->deny_ms,
+                                .heartbeat_ms = set->heartbeat_ms};
+    int rc = derive_key(g->conf, conf.hash_key, err);
+    if (rc != 0) {
+        return rc;
+    }
+    g->limits = calloc(1, sizeof(*g->limits));
+    BUG_ON(!g->limits);
+    g->limits->shared = limiter_shared_new(&conf, g->instance);
+    return 0;
+}
+
+void limits_close(struct gateway *g)
+{
+    if (g->limits) {
+        limiter_shared_free(g->limits->shared);
+        free(g->limits);
+        g->limits = NULL;
+    }
+}
+
+/* --- loop ----------------------------------------------------------------------------------------- */
+
+static struct redis *connect_role(struct gateway_loop *gl, const struct redis_conf *conf, const char *role,
+                                  struct err *err)
+{
+    unsigned n = 0;
+    struct redis_script *const *scripts = limiter_scripts(&n);
+    return redis_new(gl->loop, conf, role, scripts, n, err);
+}
+
+int limits_loop_open(struct gateway_loop *gl, struct err *err)
+{
+    const struct limits_conf *set = &gl->conf->set->limits;
+    struct limits_loop *ll = calloc(1, sizeof(*ll));
+    BUG_ON(!ll);
+    gl->limits = ll;
+    if (set->redis) {
+        ll->redis = connect_role(gl, set->redis, "limits", err);
+        if (!ll->redis) {
+            return ERR_INVALID;
+        }
+    }
+    ll->ledger = ll->redis;
+    if (set->ledger) {
+        ll->ledger = connect_role(gl, set->ledger, "ledger", err);
+        if (!ll->ledger) {
+            return ERR_INVALID;
+        }
+    }
+    struct redis *const roles[LIMIT_ROLES] = {
+        [LIMIT_ROLE_LIMITS] = ll->redis, [LIMIT_ROLE_LEDGER] = ll->ledger};
+    bool beats = loop_index(gl->loop) == 0 && ll->redis;
+    ll->limiter = limiter_new(gl->loop, gl->gateway->limits->shared, roles, beats);
+    return 0;
+}
+
+void limits_loop_close(struct gateway_loop *gl)
+{
+    struct limits_loop *ll = gl->limits;
+    if (ll) {
+        limiter_free(ll->limiter);
+        if (ll->ledger != ll->redis) {
+            redis_free(ll->ledger);
+        }
+        redis_free(ll->redis);
+        free(ll);
+        gl->limits = NULL;
+    }
+}
+
+bool limits_redis_is_ready(const struct gateway_loop *gl)
+{
+    const struct limits_loop *ll = gl->limits;
+    return ll->redis && redis_is_ready(ll->redis) && redis_is_ready(ll->ledger);
+}
+
+/* --- who is counted ------------------------------------------------------------------------------- */
+
+/* A subject means something only with its issuer: "iss\0sub". */
+static struct str account_of(struct request *r)
+{
+    struct str iss = str_from(r->conf->verifier.issuers[r->who->issuer].iss);
+    struct str sub = str_from(r->who->sub);
+    char *p = arena_alloc(&r->ex->arena, iss.n + 1 + sub.n);
+    memcpy(p, iss.p, iss.n);
+    p[iss.n] = '\0';
+    memcpy(p + iss.n + 1, sub.p, sub.n);
+    return str_of(p, iss.n + 1 + sub.n);
+}
+
+static void subject_fill(struct request *r, const struct limit_set *set, struct limit_subject *s)
+{
+    for (int d = 0; d < LIMIT_DIMENSIONS; d++) {
+        s->by[d] = STR("");
+    }
+    s->address = r->client;
+    s->tokens = r->ticket ? r->ticket->tokens : 0;
+    s->by[LIMIT_BY_DEVICE] = r->device;
+    s->by[LIMIT_BY_ROUTE] = str_from(r->route->name);
+    if (set->dimensions & (1u << LIMIT_BY_APIKEY)) {
+        s->by[LIMIT_BY_APIKEY] = http_field_get(r->ex, "apikey");
+    }
+    if (r->who && (set->dimensions & (1u << LIMIT_BY_ACCOUNT))) {
+        s->by[LIMIT_BY_ACCOUNT] = account_of(r);
+    }
+}
+
+/* --- one request ---------------------------------------------------------------------------------- */
+
+static struct limit_ticket *ticket_of(struct request *r)
+{
+    if (!r->ticket) {
+        r->ticket = ARENA_NEW(&r->ex->arena, struct limit_ticket);
+        r->ticket->r = r;
+    }
+    return r->ticket;
+}
+
+void limits_set_tokens(struct request *r, uint64_t tokens)
+{
+    ticket_of(r)->tokens = tokens;
+}
+
+bool limits_denied_locally(struct request *r)
+{
+    const struct limit_set *set = limit_rules_at(r->conf->limits, str_from(r->route->name));
+    struct limit_subject subject;
+    struct limit_check c;
+    subject_fill(r, set, &subject);
+    if (!limiter_denied_locally(r->gl->limits->limiter, &c, set, &subject)) {
+        return false;
+    }
+    limits_reply_denied(r, &c, false);
+    return true;
+}
+
+static void on_route_decided(void *arg, struct limit_check *c)
+{
+    struct limit_ticket *t = arg;
+    if (c->denied) {
+        limits_reply_denied(t->r, c, false);
+        return;
+    }
+    if (t->r->conf->set->limits.headers) {
+        limits_reply_fields(t->r, c);
+    }
+    t->done(t->r);
+}
+
+void limits_begin(struct request *r, void (*done)(struct request *r))
+{
+    const struct limit_set *set = limit_rules_at(r->conf->limits, str_from(r->route->name));
+    struct limit_ticket *t = ticket_of(r);
+    struct limit_subject subject;
+    subject_fill(r, set, &subject);
+    t->done = done;
+    t->begun = true;
+    if (limiter_check(r->gl->limits->limiter, &t->route, set, &subject, &r->ex->arena, on_route_decided, t)) {
+        on_route_decided(t, &t->route);
+    }
+}
+
+static void on_event_decided(void *arg, struct limit_check *c)
+{
+    struct limit_ticket *t = arg;
+    enum limits_verdict v = c->closed ? LIMITS_CLOSED : c->denied ? LIMITS_DENIED : LIMITS_PASS;
+    t->more_done(t->r, t->more_arg, v);
+}
+
+void limits_more(struct request *r, const char *event, const struct limits_keys *keys, limits_more_cb done,
+                 void *arg)
+{
+    const struct limit_set *set = limit_rules_at_event(r->conf->limits, str_from(event));
+    struct limit_ticket *t = ticket_of(r);
+    struct limit_subject subject;
+    BUG_ON(t->event && t->event->waiting > 0); /* one at a time */
+    subject_fill(r, set, &subject);
+    subject.tokens = 0;
+    if (keys) {
+        subject.by[LIMIT_BY_PHONE] = keys->phone;
+        subject.by[LIMIT_BY_PHONE_PREFIX] = keys->phone_prefix;
+        if (keys->account.n > 0) {
+            subject.by[LIMIT_BY_ACCOUNT] = keys->account;
+        }
+    }
+    t->event = ARENA_NEW(&r->ex->arena, struct limit_check);
+    t->event_is_sms = strcmp(event, "sms") == 0;
+    t->more_done = done;
+    t->more_arg = arg;
+    if (limiter_check(r->gl->limits->limiter, t->event, set, &subject, &r->ex->arena, on_event_decided, t)) {
+        on_event_decided(t, t->event);
+    }
+}
+
+void limits_refuse(struct request *r)
+{
+    BUG_ON(!r->ticket || !r->ticket->event || !r->ticket->event->denied);
+    limits_reply_denied(r, r->ticket->event, r->ticket->event_is_sms);
+}
+
+void limits_give_back(struct request *r)
+{
+    if (r->ticket && r->ticket->event) {
+        limiter_give_back(r->ticket->event);
+    }
+}
+
+/* Used tokens, as far as they are known: an answer that was refused or failed used none, one that was cut without
+ * a count keeps its estimate. */
+static void settle_tokens(struct request *r, struct limit_check *c)
+{
+    if (r->completion_tokens >= 0 || r->prompt_tokens >= 0) {
+        int64_t prompt = r->prompt_tokens > 0 ? r->prompt_tokens : 0;
+        int64_t completion = r->completion_tokens > 0 ? r->completion_tokens : 0;
+        limiter_settle(c, (uint64_t)prompt + (uint64_t)completion);
+    } else if (r->ex->status == 0 || r->ex->status >= 400) {
+        limiter_settle(c, 0);
+    }
+}
+
+void limits_settle(struct request *r)
+{
+    struct limit_ticket *t = r->ticket;
+    if (!t) {
+        return;
+    }
+    if (t->begun) {
+        bool decided = t->route.waiting == 0;
+        limiter_forget(&t->route);
+        if (decided && t->tokens > 0) {
+            settle_tokens(r, &t->route);
+        }
+    }
+    if (t->event) {
+        limiter_forget(t->event);
+    }
+}
+
+/* --- operators ------------------------------------------------------------------------------------ */
+
+static void write_rule(struct json_writer *w, const struct limit_rule *rule)
+{
+    static const char *const on_errors[] = {"local", "open", "closed"};
+    static const char *const outcomes[LIMIT_OUTCOMES] = {
+        "allowed", "denied", "denied_cached", "shadow_denied", "fallback_allowed", "fallback_denied"};
+    char by[96] = "";
+    for (int d = 0; d < LIMIT_DIMENSIONS; d++) {
+        if (rule->dimensions & (1u << d)) {
+            size_t n = strlen(by);
+            snprintf(by + n, sizeof(by) - n, "%s%s", n > 0 ? "+" : "",
+                     limit_dimension_name((enum limit_dimension)d));
+        }
+    }
+    json_open(w, '{');
+    json_str_at(w, "name", str_from(rule->name));
+    json_str_at(w, "by", str_from(by));
+    json_i64_at(w, "limit", (int64_t)rule->gcra.limit);
+    json_i64_at(w, "period_ms", (int64_t)(rule->gcra.period_us / 1000));
+    json_i64_at(w, "burst", (int64_t)rule->gcra.burst);
+    json_str_at(w, "unit", rule->unit == LIMIT_UNIT_TOKENS ? STR("tokens") : STR("requests"));
+    json_str_at(w, "role", rule->role == LIMIT_ROLE_LEDGER ? STR("ledger") : STR("limits"));
+    json_str_at(w, "on_error", str_from(on_errors[rule->on_error]));
+    json_bool_at(w, "shadow", rule->shadow);
+    for (int i = 0; i < LIMIT_OUTCOMES; i++) {
+        json_i64_at(w, outcomes[i], (int64_t)metric_child_value(rule->outcomes[i]));
+    }
+    json_close(w, '}');
+}
+
+void limits_write_json(struct gateway *g, struct buf *out)
+{
+    struct json_writer w = {.out = out};
+    const struct limit_rules *rules = g->conf->limits;
+    json_open(&w, '{');
+    json_i64_at(&w, "gateways", limiter_gateways(g->limits->shared));
+    json_open_at(&w, "rules", '[');
+    for (unsigned i = 0; i < limit_rules_count(rules); i++) {
+        write_rule(&w, limit_rules_get(rules, i));
+    }
+    json_close(&w, ']');
+    json_close(&w, '}');
+}

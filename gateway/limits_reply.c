@@ -1,0 +1,73 @@
+#include "gateway/limits_reply.h"
+
+#include <stdio.h>
+
+static uint64_t seconds_up(int64_t us)
+{
+    return us > 0 ? ((uint64_t)us + 999999) / 1000000 : 0;
+}
+
+static void add_policy(struct request *r, const struct limit_check *c)
+{
+    struct buf list;
+    buf_init(&list, 2048);
+    for (unsigned i = 0; i < c->count; i++) {
+        const struct limit_rule *rule = c->keys[i].rule;
+        if (!rule->shadow) {
+            buf_addf(&list, "%s%s", list.n > 0 ? ", " : "", rule->policy);
+        }
+    }
+    if (list.n > 0 && !list.overflowed) {
+        http_add_field(r->ex, "ratelimit-policy", arena_dup(&r->ex->arena, buf_str(&list)));
+    }
+    buf_clear(&list);
+}
+
+static void add_state(struct request *r, const struct limit_check *c, uint64_t reset_s)
+{
+    http_add_field(r->ex, "ratelimit",
+                   arena_printf(&r->ex->arena, "\"%s\";r=%llu;t=%llu", c->binding->name,
+                                (unsigned long long)c->remaining, (unsigned long long)reset_s));
+}
+
+void limits_reply_fields(struct request *r, const struct limit_check *c)
+{
+    if (c->binding) {
+        add_state(r, c, seconds_up(c->reset_us));
+        add_policy(r, c);
+    }
+}
+
+/* RFC 6585 and the draft's problem: which policy was violated, by name. */
+static void reply_too_many(struct request *r, const struct limit_check *c, const char *code)
+{
+    uint64_t retry_s = seconds_up(c->retry_us);
+    add_state(r, c, retry_s);
+    add_policy(r, c);
+    http_reply_problem(
+        r->ex, &(struct problem){
+                   .code = code,
+                   .detail = arena_printf(&r->ex->arena, "limit %s: try again in %llu s", c->binding->name,
+                                          (unsigned long long)retry_s),
+                   .retry_after_s = (uint32_t)(retry_s < UINT32_MAX ? retry_s : UINT32_MAX),
+                   .extra = arena_printf(&r->ex->arena, "\"violated-policies\":[\"%s\"]", c->binding->name),
+               });
+}
+
+void limits_reply_denied(struct request *r, const struct limit_check *c, bool is_sms)
+{
+    if (c->closed) {
+        http_reply_problem(r->ex, &(struct problem){.code = "service_unavailable",
+                                                    .detail = STR("limits cannot be counted at the moment"),
+                                                    .retry_after_s = (uint32_t)seconds_up(c->retry_us)});
+    } else if (c->retry_us == GCRA_NEVER) {
+        http_reply_error(r->ex, "payload_too_large", "limit %s: one request may take at most %llu units",
+                         c->binding->name, (unsigned long long)c->binding->gcra.burst);
+    } else if (is_sms) {
+        reply_too_many(r, c, "over_sms_send_rate_limit");
+    } else if (r->ex->dialect == HTTP_DIALECT_OPENAI) {
+        reply_too_many(r, c, "rate_limit_exceeded");
+    } else {
+        reply_too_many(r, c, "over_request_rate_limit");
+    }
+}
