@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -54,8 +55,8 @@ struct redis {
     bool loading[REDIS_SCRIPTS_MAX]; /* a SCRIPT LOAD is under way */
     unsigned script_count;
 
-    enum redis_state state;
-    int fd; /* -1 when there is none */
+    _Atomic enum redis_state state; /* written on the loop only; read by redis_is_ready anywhere */
+    int fd;                         /* -1 when there is none */
     struct event read_event;
     struct event write_event;
     struct loop_task flush;  /* at the end of the turn */
@@ -70,7 +71,7 @@ struct redis {
     struct slot *ring;
     uint64_t head, expired, unsent, tail;
 
-    bool open;         /* the breaker refuses */
+    atomic_bool open;  /* the breaker refuses; likewise */
     uint32_t failures; /* in a row */
     uint32_t history;  /* last HISTORY outcomes, 1 = failed */
     uint32_t history_n;

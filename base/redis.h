@@ -114,6 +114,6 @@ void redis_cancel(struct redis_op *op); /* the callback will not run; the comman
 struct buf;
 void redis_format(struct buf *out, unsigned argc, const struct str *argv);
 
-bool redis_is_ready(const struct redis *r); /* connected, greeted, breaker closed */
+bool redis_is_ready(const struct redis *r); /* connected, greeted, breaker closed. Any thread */
 
 #endif

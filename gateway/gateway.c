@@ -261,7 +261,6 @@ static void use_config(struct gateway_loop *gl, const struct gateway_config *con
         http_server_set_tls(gl->server, gl->gateway->listeners[i], conf->tls);
     }
     identify_loop_reload(gl);
-    limits_loop_reload(gl);
     accounts_loop_reload(gl);
     proxy_loop_reload(gl);
     config_unref(old);
