@@ -186,12 +186,10 @@ static int parse_inet(struct str s, struct endpoint *out, struct err *err)
         return err_set(err, ERR_INVALID, "expected ADDRESS:PORT, [ADDRESS]:PORT or unix:/PATH");
     }
     if (!addr_parse(host, &a)) {
-        return err_set(err, ERR_INVALID, "'" STR_FMT "' is not an IPv4 or IPv6 address",
-                       STR_ARG(host));
+        return err_set(err, ERR_INVALID, "'" STR_FMT "' is not an IPv4 or IPv6 address", STR_ARG(host));
     }
     if (port_text.n > 5 || !str_u64(port_text, &port) || port > 65535) {
-        return err_set(err, ERR_INVALID, "'" STR_FMT "' is not a port (0 to 65535)",
-                       STR_ARG(port_text));
+        return err_set(err, ERR_INVALID, "'" STR_FMT "' is not a port (0 to 65535)", STR_ARG(port_text));
     }
     set_inet(out, &a, (uint16_t)port, memchr(host.p, ':', host.n) != NULL);
     return 0;
@@ -203,8 +201,7 @@ int endpoint_parse(struct str s, struct endpoint *out, struct err *err)
     if (s.n >= sizeof(e.text) || memchr(s.p, '\0', s.n)) {
         return err_set(err, ERR_INVALID, "an endpoint has at most %zu bytes", sizeof(e.text) - 1);
     }
-    int rc =
-        str_starts(s, STR("unix:")) ? parse_unix(str_skip(s, 5), &e, err) : parse_inet(s, &e, err);
+    int rc = str_starts(s, STR("unix:")) ? parse_unix(str_skip(s, 5), &e, err) : parse_inet(s, &e, err);
     if (rc != 0) {
         return rc;
     }

@@ -31,7 +31,8 @@ bool addr_is_loopback(const struct addr *a);
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* The prefix a limit is kept for: v4_bits of an IPv4 address, v6_bits of an IPv6 one. */
 struct addr_prefix addr_mask(const struct addr *a, unsigned v4_bits, unsigned v6_bits);
-bool addr_prefix_parse(struct str s, struct addr_prefix *out); /* "10.0.0.0/8"; a bare address is /32 or /128 */
+bool addr_prefix_parse(struct str s,
+                       struct addr_prefix *out); /* "10.0.0.0/8"; a bare address is /32 or /128 */
 bool addr_prefix_has(const struct addr_prefix *p, const struct addr *a);
 void addr_prefix_format(const struct addr_prefix *p, char out[ADDR_TEXT + 4]);
 

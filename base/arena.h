@@ -23,8 +23,8 @@ struct arena {
 
 void arena_init(struct arena *a);
 void arena_clear(struct arena *a);
-void *arena_alloc(struct arena *a, size_t n);  /* 16-byte aligned, not zeroed */
-void *arena_calloc(struct arena *a, size_t n); /* zeroed */
+void *arena_alloc(struct arena *a, size_t n);        /* 16-byte aligned, not zeroed */
+void *arena_calloc(struct arena *a, size_t n);       /* zeroed */
 struct str arena_dup(struct arena *a, struct str s); /* a copy with a NUL behind it */
 char *arena_cstr(struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

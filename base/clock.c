@@ -13,8 +13,7 @@ static int64_t now_ns(clockid_t id)
 {
     struct timespec ts;
     clock_gettime(id, &ts);
-    return ts.tv_sec * 1000000000L + ts.tv_nsec +
-           atomic_load_explicit(&test_offset_ns, memory_order_relaxed);
+    return ts.tv_sec * 1000000000L + ts.tv_nsec + atomic_load_explicit(&test_offset_ns, memory_order_relaxed);
 }
 
 uint64_t clock_mono_ns(void)

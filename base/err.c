@@ -23,9 +23,8 @@ int err_set_at(struct err *err, enum err_code code, const char *where, const cha
 const char *err_name(int code)
 {
     static const char *const names[] = {
-        "ok",       "invalid", "limit",   "not_found", "denied",
-        "conflict", "again",   "timeout", "closed",    "unavailable",
-        "protocol", "io",      "nomem",   "canceled",  "internal",
+        "ok",     "invalid",     "limit",    "not_found", "denied", "conflict", "again",    "timeout",
+        "closed", "unavailable", "protocol", "io",        "nomem",  "canceled", "internal",
     };
     if (code > 0 || code < ERR_INTERNAL) {
         return "unknown";

@@ -45,11 +45,11 @@ int err_set_at(struct err *err, enum err_code code, const char *where, const cha
     __attribute__((format(printf, 4, 5)));
 const char *err_name(int code); /* "invalid", "limit", ... */
 
-#define BUG_ON(cond)                                                                               \
-    do {                                                                                           \
-        if (__builtin_expect(!!(cond), 0)) {                                                       \
-            err_bug(#cond, TIDE_WHERE);                                                            \
-        }                                                                                          \
+#define BUG_ON(cond)                                                                                         \
+    do {                                                                                                     \
+        if (__builtin_expect(!!(cond), 0)) {                                                                 \
+            err_bug(#cond, TIDE_WHERE);                                                                      \
+        }                                                                                                    \
     } while (0)
 #define WARN_ON(cond) (__builtin_expect(!!(cond), 0) ? (err_warn(#cond, TIDE_WHERE), true) : false)
 void err_bug(const char *what, const char *where) __attribute__((noreturn, cold));

@@ -19,7 +19,7 @@ struct uuid {
 
 void id_random(void *out, size_t n);
 uint32_t id_random_below(uint32_t n); /* uniform in 0..n-1 */
-uint64_t id_fast_random(void);        /* per-thread xoshiro, for load balancing and jitter, never for secrets */
+uint64_t id_fast_random(void); /* per-thread xoshiro, for load balancing and jitter, never for secrets */
 
 struct uuid uuid_v7(void);
 void uuid_format(const struct uuid *u, char out[ID_UUID_TEXT + 1]); /* lower case */

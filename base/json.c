@@ -301,8 +301,8 @@ static int scan_value(struct scan *s, enum json_type *type)
     }
 }
 
-int json_scan(struct arena *a, struct str text, const struct json_limits *limits,
-              struct json_doc *out, struct err *err)
+int json_scan(struct arena *a, struct str text, const struct json_limits *limits, struct json_doc *out,
+              struct err *err)
 {
     *out = (struct json_doc){.raw = STR("")};
     struct scan s = {.arena = a,

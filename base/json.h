@@ -37,10 +37,10 @@ extern const struct json_limits json_limits_default;
 
 /* A member of the top-level object, or an item of an array, by position in the scanned text. */
 struct json_slice {
-    struct str key;      /* as written, without quotes; empty for items */
-    struct str raw;      /* the value as written; strings with their quotes */
+    struct str key; /* as written, without quotes; empty for items */
+    struct str raw; /* the value as written; strings with their quotes */
     enum json_type type;
-    bool key_escaped;    /* key holds a backslash: json_unescape it before comparing */
+    bool key_escaped; /* key holds a backslash: json_unescape it before comparing */
 };
 
 struct json_doc {
@@ -69,13 +69,13 @@ struct json_writer {
     struct buf *out;
     bool need_comma;
 };
-void json_open(struct json_writer *w, char bracket);                   /* '{' or '[' as a value */
+void json_open(struct json_writer *w, char bracket); /* '{' or '[' as a value */
 void json_open_at(struct json_writer *w, const char *key, char bracket);
-void json_close(struct json_writer *w, char bracket);                  /* '}' or ']' */
-void json_key(struct json_writer *w, const char *key);                 /* a value must follow */
-void json_str(struct json_writer *w, struct str s);                    /* quoted and escaped */
+void json_close(struct json_writer *w, char bracket);  /* '}' or ']' */
+void json_key(struct json_writer *w, const char *key); /* a value must follow */
+void json_str(struct json_writer *w, struct str s);    /* quoted and escaped */
 void json_i64(struct json_writer *w, int64_t v);
-void json_f64(struct json_writer *w, double v);                        /* shortest that reads back; no NaN */
+void json_f64(struct json_writer *w, double v); /* shortest that reads back; no NaN */
 void json_bool(struct json_writer *w, bool v);
 void json_null(struct json_writer *w);
 void json_raw(struct json_writer *w, struct str json);

@@ -9,8 +9,7 @@ static uint64_t special_bytes(uint64_t w)
     const uint64_t ones = 0x0101010101010101U, high = 0x8080808080808080U;
     uint64_t quote = w ^ (ones * '"');
     uint64_t slash = w ^ (ones * '\\');
-    return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) &
-           high;
+    return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) & high;
 }
 
 size_t json_plain_len(struct str s)

@@ -20,13 +20,7 @@
 #include "base/id.h"
 #include "base/str.h"
 
-enum {
-    JWS_TOKEN_MAX = 4096,
-    JWS_KID_MAX = 63,
-    JWS_SUB_MAX = 63,
-    JWS_PLAN_MAX = 31,
-    JWS_LEEWAY_MAX_S = 60
-};
+enum { JWS_TOKEN_MAX = 4096, JWS_KID_MAX = 63, JWS_SUB_MAX = 63, JWS_PLAN_MAX = 31, JWS_LEEWAY_MAX_S = 60 };
 
 enum jws_alg {
     JWS_ES256 = 0,
@@ -51,8 +45,7 @@ void jws_keys_clear(struct jws_keys *k);
 const struct jws_key *jws_keys_find(const struct jws_keys *k, struct str kid);
 /* The key to sign with: the private one of that kid; kid NULL: the only private one there is. */
 const struct jws_key *jws_keys_signer(const struct jws_keys *k, const char *kid, struct err *err);
-void jws_write_jwks(const struct jws_keys *k,
-                    struct buf *out); /* RFC 7517 set of the public halves */
+void jws_write_jwks(const struct jws_keys *k, struct buf *out); /* RFC 7517 set of the public halves */
 /* A new P-256 key as FOLDER/KID.pem (0600), its kid the thumbprint. */
 int jws_key_generate(const char *folder, char kid[JWS_KID_MAX + 1], struct err *err) TIDE_CHECK;
 
@@ -82,8 +75,7 @@ struct jws_claims {
 /* grace_s: how long after exp a token still passes (0 in good times). *payload (NULL allowed) becomes the
  * payload's JSON text, borrowed from the arena. */
 int jws_verify(const struct jws_verifier *v, struct str token, int64_t now_s, int64_t grace_s,
-               struct arena *a, struct jws_claims *out, struct str *payload,
-               struct err *err) TIDE_CHECK;
+               struct arena *a, struct jws_claims *out, struct str *payload, struct err *err) TIDE_CHECK;
 
 /* Appends header.payload.signature; typ is "JWT" or "at+jwt"; payload is JSON text, taken as it is. */
 int jws_sign(const struct jws_key *key, const char *typ, struct str payload, struct buf *out,

@@ -182,9 +182,7 @@ static int writer_start(struct err *err)
         logs.running = failed == 0;
     }
     pthread_mutex_unlock(&logs.wake_lock);
-    return failed
-               ? err_set(err, ERR_IO, "log: cannot start the writer thread: %s", strerror(failed))
-               : 0;
+    return failed ? err_set(err, ERR_IO, "log: cannot start the writer thread: %s", strerror(failed)) : 0;
 }
 
 static void writer_stop(void)
@@ -349,8 +347,8 @@ static int64_t site_pass(struct log_site *site)
     uint32_t now = (uint32_t)clock_wall_s();
     uint32_t second = __atomic_load_n(&site->second, __ATOMIC_RELAXED);
     int64_t held = 0;
-    if (second != now && __atomic_compare_exchange_n(&site->second, &second, now, false,
-                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    if (second != now &&
+        __atomic_compare_exchange_n(&site->second, &second, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         __atomic_store_n(&site->lines, 0, __ATOMIC_RELAXED);
         held = __atomic_exchange_n(&site->held, 0, __ATOMIC_RELAXED);
     }
@@ -378,8 +376,8 @@ static size_t line_head(char *line, enum log_level level)
     char thread[16] = "";
     clock_format_iso(clock_wall_ms(), time_text);
     pthread_getname_np(pthread_self(), thread, sizeof(thread));
-    return (size_t)snprintf(line, LINE_MAX_BYTES, "time=%s level=%s thread=%s ", time_text,
-                            names[level], thread);
+    return (size_t)snprintf(line, LINE_MAX_BYTES, "time=%s level=%s thread=%s ", time_text, names[level],
+                            thread);
 }
 
 static size_t clip(size_t n, int added)

@@ -45,12 +45,12 @@ void log_line(enum log_level level, struct log_site *site, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 extern enum log_level log_level_now;
 
-#define log_at(level, ...)                                                                         \
-    do {                                                                                           \
-        if ((int)(level) <= (int)__atomic_load_n(&log_level_now, __ATOMIC_RELAXED)) {              \
-            static struct log_site log_site_here;                                                  \
-            log_line((level), &log_site_here, __VA_ARGS__);                                        \
-        }                                                                                          \
+#define log_at(level, ...)                                                                                   \
+    do {                                                                                                     \
+        if ((int)(level) <= (int)__atomic_load_n(&log_level_now, __ATOMIC_RELAXED)) {                        \
+            static struct log_site log_site_here;                                                            \
+            log_line((level), &log_site_here, __VA_ARGS__);                                                  \
+        }                                                                                                    \
     } while (0)
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_LEVEL_WARN, __VA_ARGS__)

@@ -163,8 +163,7 @@ static void set_wake(struct loop *l)
     uint64_t now = clock_mono_ms();
     uint64_t key = l->heap[0].key_ms;
     uint64_t wait_ms = key > now ? key - now : 0;
-    struct timeval tv = {.tv_sec = (time_t)(wait_ms / 1000),
-                         .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
+    struct timeval tv = {.tv_sec = (time_t)(wait_ms / 1000), .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
     BUG_ON(event_add(&l->wake, &tv) != 0);
     l->wake_at_ms = key;
 }

@@ -105,8 +105,7 @@ static void slot_add(uint32_t slot, int64_t n)
     if (!mine) {
         mine = table_take();
     }
-    _Atomic int64_t *page =
-        atomic_load_explicit(&mine->pages[slot / PAGE_SLOTS], memory_order_acquire);
+    _Atomic int64_t *page = atomic_load_explicit(&mine->pages[slot / PAGE_SLOTS], memory_order_acquire);
     if (!page) {
         page = page_add(mine, slot / PAGE_SLOTS);
     }
@@ -115,8 +114,7 @@ static void slot_add(uint32_t slot, int64_t n)
         atomic_fetch_add_explicit(at, n, memory_order_relaxed);
         return;
     }
-    atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n,
-                          memory_order_relaxed);
+    atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 static int64_t slot_sum(uint32_t slot)
@@ -373,8 +371,8 @@ static void write_number(struct buf *out, double v)
     buf_add_char(out, '\n');
 }
 
-static void write_sample(struct buf *out, const struct metric_child *c, const char *suffix,
-                         const char *le, double v)
+static void write_sample(struct buf *out, const struct metric_child *c, const char *suffix, const char *le,
+                         double v)
 {
     buf_add_cstr(out, c->metric->name);
     buf_add_cstr(out, suffix);

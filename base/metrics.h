@@ -30,22 +30,41 @@ struct metric_child;
 struct metric {
     const char *name;
     const char *help;
-    const char *labels;          /* "route,code" or NULL */
+    const char *labels; /* "route,code" or NULL */
     enum metric_type type;
     struct metric_child *single; /* the child of a metric without labels, made on first use */
     struct metric *next;         /* registry */
     struct metric_child *children;
 };
 
-#define METRIC_COUNTER(n, h) {.name = (n), .help = (h), .type = METRIC_TYPE_COUNTER}
-#define METRIC_COUNTER_L(n, h, l) {.name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_COUNTER}
-#define METRIC_GAUGE(n, h) {.name = (n), .help = (h), .type = METRIC_TYPE_GAUGE}
-#define METRIC_GAUGE_L(n, h, l) {.name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_GAUGE}
-#define METRIC_HISTOGRAM(n, h) {.name = (n), .help = (h), .type = METRIC_TYPE_HISTOGRAM}
-#define METRIC_HISTOGRAM_L(n, h, l) {.name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_HISTOGRAM}
+#define METRIC_COUNTER(n, h)                                                                                 \
+    {                                                                                                        \
+        .name = (n), .help = (h), .type = METRIC_TYPE_COUNTER                                                \
+    }
+#define METRIC_COUNTER_L(n, h, l)                                                                            \
+    {                                                                                                        \
+        .name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_COUNTER                                 \
+    }
+#define METRIC_GAUGE(n, h)                                                                                   \
+    {                                                                                                        \
+        .name = (n), .help = (h), .type = METRIC_TYPE_GAUGE                                                  \
+    }
+#define METRIC_GAUGE_L(n, h, l)                                                                              \
+    {                                                                                                        \
+        .name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_GAUGE                                   \
+    }
+#define METRIC_HISTOGRAM(n, h)                                                                               \
+    {                                                                                                        \
+        .name = (n), .help = (h), .type = METRIC_TYPE_HISTOGRAM                                              \
+    }
+#define METRIC_HISTOGRAM_L(n, h, l)                                                                          \
+    {                                                                                                        \
+        .name = (n), .help = (h), .labels = (l), .type = METRIC_TYPE_HISTOGRAM                               \
+    }
 
 void metric_register(struct metric *m); /* idempotent; unregistered metrics do not appear while unused */
-struct metric_child *metric_child(struct metric *m, const char *label_values); /* comma-separated, found or made */
+struct metric_child *metric_child(struct metric *m,
+                                  const char *label_values); /* comma-separated, found or made */
 void metric_child_remove(struct metric_child *c); /* a worker that is gone; the pointer is invalid after */
 
 void metric_add(struct metric *m, int64_t n);

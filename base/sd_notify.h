@@ -9,6 +9,6 @@
 #include <stdint.h>
 
 void sd_notify_state(const char *assignments); /* "READY=1\nSTATUS=serving" */
-uint64_t sd_watchdog_ms(void);                 /* half of WATCHDOG_USEC: how often to ping; 0 = not asked for */
+uint64_t sd_watchdog_ms(void); /* half of WATCHDOG_USEC: how often to ping; 0 = not asked for */
 
 #endif

@@ -18,11 +18,11 @@
 
 enum secret_use {
     SECRET_CODE_PEPPER = 0, /* HMAC of one-time codes */
-    SECRET_LOOKUP = 1, /* HMAC of phone numbers and e-mail addresses; key id is their key version */
-    SECRET_RAMP = 2,   /* HMAC of the percent ramp of sign-up */
-    SECRET_ENCRYPT = 3, /* AES-256-GCM: exactly 32 bytes */
-    SECRET_TICKET = 4,  /* TLS session tickets: 80 bytes */
-    SECRET_TOKEN = 5,   /* HMAC of refresh tokens, limiter keys and other opaque strings */
+    SECRET_LOOKUP = 1,      /* HMAC of phone numbers and e-mail addresses; key id is their key version */
+    SECRET_RAMP = 2,        /* HMAC of the percent ramp of sign-up */
+    SECRET_ENCRYPT = 3,     /* AES-256-GCM: exactly 32 bytes */
+    SECRET_TICKET = 4,      /* TLS session tickets: 80 bytes */
+    SECRET_TOKEN = 5,       /* HMAC of refresh tokens, limiter keys and other opaque strings */
     SECRET_USES = 6,
 };
 enum { SECRET_HMAC_BYTES = 32, SECRET_ID_MAX = 15, SECRET_KEY_MAX = 96 };
@@ -37,21 +37,17 @@ struct secret_key {
 
 struct secret_ring;
 int secret_ring_load(const char *path, struct secret_ring **out, struct err *err) TIDE_CHECK;
-int secret_ring_generate(const char *path,
-                         struct err *err) TIDE_CHECK; /* refuses to replace a file */
+int secret_ring_generate(const char *path, struct err *err) TIDE_CHECK; /* refuses to replace a file */
 struct secret_ring *secret_ring_ref(struct secret_ring *r);
 void secret_ring_unref(struct secret_ring *r);
 const char *secret_use_name(enum secret_use use);
 
-const struct secret_key *secret_active(const struct secret_ring *r,
-                                       enum secret_use use); /* never NULL */
-const struct secret_key *secret_find(const struct secret_ring *r, enum secret_use use,
-                                     struct str id);
+const struct secret_key *secret_active(const struct secret_ring *r, enum secret_use use); /* never NULL */
+const struct secret_key *secret_find(const struct secret_ring *r, enum secret_use use, struct str id);
 /* The keys of a use, the active one first; NULL past the last. */
 const struct secret_key *secret_at(const struct secret_ring *r, enum secret_use use, unsigned i);
 
-void secret_hmac(const struct secret_key *k, struct str data,
-                 uint8_t out[SECRET_HMAC_BYTES]); /* SHA-256 */
+void secret_hmac(const struct secret_key *k, struct str data, uint8_t out[SECRET_HMAC_BYTES]); /* SHA-256 */
 /* HMAC of several texts as one: each is preceded by its length, so that they cannot run together. */
 void secret_hmac_of(const struct secret_key *k, const struct str *texts, unsigned n,
                     uint8_t out[SECRET_HMAC_BYTES]);
@@ -69,7 +65,6 @@ void secret_cleanse(void *p, size_t n);
 /* A file that only its owner may read. The content without one newline at its end; cleanse it after use. */
 int secret_file_check(const char *path, struct err *err) TIDE_CHECK;
 int secret_file_read(const char *path, struct buf *out, struct err *err) TIDE_CHECK;
-int secret_file_write(const char *path, struct str content,
-                      struct err *err) TIDE_CHECK; /* new, 0600 */
+int secret_file_write(const char *path, struct str content, struct err *err) TIDE_CHECK; /* new, 0600 */
 
 #endif

@@ -62,8 +62,7 @@ static bool cut_u64(struct str *in, uint64_t *out)
     uint64_t v = 0;
     size_t i = 0;
     for (; i < in->n && in->p[i] >= '0' && in->p[i] <= '9'; i++) {
-        if (__builtin_mul_overflow(v, 10U, &v) ||
-            __builtin_add_overflow(v, (uint64_t)(in->p[i] - '0'), &v)) {
+        if (__builtin_mul_overflow(v, 10U, &v) || __builtin_add_overflow(v, (uint64_t)(in->p[i] - '0'), &v)) {
             return false;
         }
     }

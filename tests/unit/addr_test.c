@@ -22,9 +22,8 @@ static void one_address_one_text(void **state)
     assert_string_equal(canon("::FFFF:0102:0304"), "1.2.3.4");
     assert_string_equal(canon("2001:DB8:0:0:0:0:0:1"), "2001:db8::1");
     static const char *const bad[] = {
-        "",           "1.2.3",    "01.2.3.4", "1.2.3.256",  "fe80::1%eth0", "[::1]",
-        "1.2.3.4:80", " 1.2.3.4", "0x7f.1",   "2130706433", "::1::",        "1:2:3:4:5:6:7:8:9",
-        "unknown",
+        "",         "1.2.3",  "01.2.3.4",   "1.2.3.256", "fe80::1%eth0",      "[::1]",   "1.2.3.4:80",
+        " 1.2.3.4", "0x7f.1", "2130706433", "::1::",     "1:2:3:4:5:6:7:8:9", "unknown",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_string_equal(canon(bad[i]), "refused");

@@ -99,10 +99,8 @@ static void cache_dies_with_its_thread(void **state) /* LeakSanitizer looks at t
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(holds_what_it_is_given),
-        cmocka_unit_test(large_blocks_do_not_waste_the_chunk),
-        cmocka_unit_test(copies_are_terminated),
-        cmocka_unit_test(destructors_run_newest_first),
+        cmocka_unit_test(holds_what_it_is_given),     cmocka_unit_test(large_blocks_do_not_waste_the_chunk),
+        cmocka_unit_test(copies_are_terminated),      cmocka_unit_test(destructors_run_newest_first),
         cmocka_unit_test(cache_dies_with_its_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

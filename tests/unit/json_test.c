@@ -6,8 +6,7 @@
 
 static struct arena arena;
 
-static int scan(struct str text, const struct json_limits *limits, struct json_doc *doc,
-                struct err *err)
+static int scan(struct str text, const struct json_limits *limits, struct json_doc *doc, struct err *err)
 {
     arena_clear(&arena);
     return json_scan(&arena, text, limits, doc, err);
@@ -157,9 +156,8 @@ static void many_members_are_told_apart(void **state)
 
 static void members_are_slices_of_the_text(void **state)
 {
-    struct str text =
-        STR(" { \"model\" : \"m\\u0031\" , \"n\":-7,\"x\\ty\":[1, {\"a\":\"]\"}, true] ,"
-            "\"f\":1.5,\"t\":false,\"z\":null } ");
+    struct str text = STR(" { \"model\" : \"m\\u0031\" , \"n\":-7,\"x\\ty\":[1, {\"a\":\"]\"}, true] ,"
+                          "\"f\":1.5,\"t\":false,\"z\":null } ");
     struct json_doc doc;
     struct str s;
     int64_t i = 0;
@@ -186,8 +184,8 @@ static void walks_arrays_and_objects(void **state)
 {
     struct json_doc doc;
     struct json_slice v;
-    assert_int_equal(
-        scan(STR("[ 1 ,\"a,]\\\"\" , {\"k\" : [2] , \"l\":{}} ,[],null ]"), NULL, &doc, NULL), 0);
+    assert_int_equal(scan(STR("[ 1 ,\"a,]\\\"\" , {\"k\" : [2] , \"l\":{}} ,[],null ]"), NULL, &doc, NULL),
+                     0);
     struct str in = doc.raw;
     assert_true(json_next(&in, &v) && v.type == JSON_NUMBER && str_is(v.raw, "1"));
     assert_true(json_next(&in, &v) && v.type == JSON_STRING && str_is(v.raw, "\"a,]\\\"\""));
@@ -209,10 +207,9 @@ static void numbers_that_do_not_fit(void **state)
     struct json_doc doc;
     int64_t i = 0;
     double d = 0;
-    assert_int_equal(
-        scan(STR("{\"a\":9223372036854775807,\"b\":9223372036854775808,\"c\":1e999,\"d\":1e3}"),
-             NULL, &doc, NULL),
-        0);
+    assert_int_equal(scan(STR("{\"a\":9223372036854775807,\"b\":9223372036854775808,\"c\":1e999,\"d\":1e3}"),
+                          NULL, &doc, NULL),
+                     0);
     assert_true(json_get_i64(json_member(&doc, "a"), &i) && i == INT64_MAX);
     assert_false(json_get_i64(json_member(&doc, "b"), &i));
     assert_false(json_get_f64(json_member(&doc, "c"), &d));
@@ -242,9 +239,8 @@ static void writes_what_it_can_read(void **state)
     json_raw_at(&w, "r", STR("[2]"));
     json_close(&w, '}');
     assert_string_equal(
-        b.p,
-        "{\"s\":\"q\\\" b\\\\ \\n \\u0001 \x7f \xe4\xbd\xa0 \\ufffd\",\"min\":-9223372036854775808,"
-        "\"f\":0.1,\"nan\":null,\"yes\":true,\"a\":[1,{},[]],\"n\":null,\"r\":[2]}");
+        b.p, "{\"s\":\"q\\\" b\\\\ \\n \\u0001 \x7f \xe4\xbd\xa0 \\ufffd\",\"min\":-9223372036854775808,"
+             "\"f\":0.1,\"nan\":null,\"yes\":true,\"a\":[1,{},[]],\"n\":null,\"r\":[2]}");
     assert_int_equal(scan(buf_str(&b), NULL, &doc, NULL), 0);
     buf_clear(&b);
 }
@@ -269,16 +265,11 @@ static int clear_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accepts_what_rfc_8259_accepts),
-        cmocka_unit_test(refuses_what_it_refuses),
-        cmocka_unit_test(errors_name_the_byte),
-        cmocka_unit_test(limits_are_exact),
-        cmocka_unit_test(many_members_are_told_apart),
-        cmocka_unit_test(members_are_slices_of_the_text),
-        cmocka_unit_test(walks_arrays_and_objects),
-        cmocka_unit_test(numbers_that_do_not_fit),
-        cmocka_unit_test(writes_what_it_can_read),
-        cmocka_unit_test(parse_gives_a_dom),
+        cmocka_unit_test(accepts_what_rfc_8259_accepts), cmocka_unit_test(refuses_what_it_refuses),
+        cmocka_unit_test(errors_name_the_byte),          cmocka_unit_test(limits_are_exact),
+        cmocka_unit_test(many_members_are_told_apart),   cmocka_unit_test(members_are_slices_of_the_text),
+        cmocka_unit_test(walks_arrays_and_objects),      cmocka_unit_test(numbers_that_do_not_fit),
+        cmocka_unit_test(writes_what_it_can_read),       cmocka_unit_test(parse_gives_a_dom),
     };
     return cmocka_run_group_tests(tests, NULL, clear_arena);
 }

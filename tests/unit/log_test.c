@@ -112,8 +112,7 @@ static void no_line_is_lost_or_cut(void **state)
     }
     log_file_close(f);
     log_close();
-    assert_int_equal(count(text_of(path), "as one is\n") + log_dropped_lines() - dropped,
-                     THREADS * LINES);
+    assert_int_equal(count(text_of(path), "as one is\n") + log_dropped_lines() - dropped, THREADS * LINES);
     unlink(path);
 }
 
