@@ -1,6 +1,5 @@
 /* The listeners of the control thread: metrics and health in plain HTTP, the admin API on a unix socket. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/admin.h"
 #include "gateway/config.h"
@@ -44,7 +43,6 @@ static int listen_on(struct control *c, const struct http_listener_conf *conf,
     if (*out == NULL) {
         return err->code;
     }
-    log_info("listening name=%s address=%s", conf->name, http_listener_endpoint(*out)->text);
     return http_server_attach(c->server, *out, 0, NULL, &handler, err);
 }
 

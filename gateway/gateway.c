@@ -51,8 +51,6 @@ static int open_listeners(struct gateway *g, struct err *err)
             return err->code;
         }
         g->listeners[g->listener_count++] = l;
-        log_info("listening name=%s address=%s tls=%d", rows[i].name, http_listener_endpoint(l)->text,
-                 rows[i].tls);
     }
     return 0;
 }
@@ -76,13 +74,20 @@ static int open_database(struct gateway *g, struct err *err)
     return g->pg != NULL ? 0 : (int)err->code;
 }
 
+/* The certificates for listener i of a configuration's; NULL for a plain one. */
+static struct tls_set *tls_of(const struct gateway_config *conf, unsigned i)
+{
+    const struct listener_row *rows = conf->set->listeners.items;
+    return rows[i].tls ? conf->tls : NULL;
+}
+
 static int attach(struct gateway_loop *gl, unsigned listener, struct err *err)
 {
     struct gateway *g = gl->gateway;
     struct http_listener *l = g->listeners[listener];
     int rc = 0;
     for (unsigned s = loop_index(gl->loop); s < http_listener_shards(l) && rc == 0; s += g->loop_count) {
-        rc = http_server_attach(gl->server, l, s, gl->conf->tls, NULL, err);
+        rc = http_server_attach(gl->server, l, s, tls_of(gl->conf, listener), NULL, err);
     }
     return rc;
 }
@@ -258,7 +263,7 @@ static void use_config(struct gateway_loop *gl, const struct gateway_config *con
     gl->routes = conf->routes;
     set_http(gl);
     for (unsigned i = 0; i < gl->gateway->listener_count; i++) {
-        http_server_set_tls(gl->server, gl->gateway->listeners[i], conf->tls);
+        http_server_set_tls(gl->server, gl->gateway->listeners[i], tls_of(conf, i));
     }
     identify_loop_reload(gl);
     accounts_loop_reload(gl);
