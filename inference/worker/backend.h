@@ -19,8 +19,8 @@ struct backend_conf {
     uint32_t context;      /* positions of a slot */
     uint32_t batch_tokens; /* most tokens of one run */
     uint32_t batch_logits; /* most of them that want logits */
-    uint32_t threads; /* of computation, the caller's included; 0: one a core that may be used */
-    bool portable;    /* plain C even where the processor has better: for tests */
+    uint32_t threads;      /* of computation, the caller's included; 0: one a core that may be used */
+    bool portable;         /* plain C even where the processor has better: for tests */
 };
 
 struct backend_kind {

@@ -137,9 +137,8 @@ void bpe_encode(struct bpe *b, struct str piece, struct token_list *out)
     int32_t n = (int32_t)piece.n;
     b->symbols = grown(b->symbols, &b->symbol_cap, piece.n, sizeof *b->symbols);
     for (int32_t i = 0; i < n; i++) {
-        b->symbols[i] = (struct bpe_symbol){.id = vocab_byte(b->vocab, (uint8_t)piece.p[i]),
-                                            .prev = i - 1,
-                                            .next = i + 1 < n ? i + 1 : -1};
+        b->symbols[i] = (struct bpe_symbol){
+            .id = vocab_byte(b->vocab, (uint8_t)piece.p[i]), .prev = i - 1, .next = i + 1 < n ? i + 1 : -1};
     }
     b->heap_n = 0;
     for (int32_t i = 0; i + 1 < n; i++) {

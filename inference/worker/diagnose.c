@@ -34,8 +34,7 @@ int diagnose_tensor(const struct options *o, struct err *err)
         return rc;
     }
     const struct gguf_tensor *t = gguf_tensor_find(file, o->tensor);
-    rc = t ? write_rows(t, err)
-           : err_set(err, ERR_NOT_FOUND, "the file has no tensor %.80s", o->tensor);
+    rc = t ? write_rows(t, err) : err_set(err, ERR_NOT_FOUND, "the file has no tensor %.80s", o->tensor);
     gguf_close(file);
     return rc;
 }
@@ -47,8 +46,7 @@ struct id_list {
     uint32_t n;
 };
 
-static int read_ids(struct arena *a, struct str text, uint32_t vocab, struct id_list *out,
-                    struct err *err)
+static int read_ids(struct arena *a, struct str text, uint32_t vocab, struct id_list *out, struct err *err)
 {
     struct json_limits limits = json_limits_default;
     struct json_doc doc;
@@ -65,8 +63,7 @@ static int read_ids(struct arena *a, struct str text, uint32_t vocab, struct id_
     for (struct str in = doc.raw; json_next(&in, &item);) {
         int64_t id;
         if (!json_get_i64(&item, &id) || id < 0 || id >= vocab) {
-            return err_set(err, ERR_INVALID, "--tokens: item %u is not a token id below %u", out->n,
-                           vocab);
+            return err_set(err, ERR_INVALID, "--tokens: item %u is not a token id below %u", out->n, vocab);
         }
         out->p[out->n++] = (int32_t)id;
     }
@@ -103,8 +100,7 @@ static void print_top(const float *logits, uint32_t vocab, uint32_t top, bool *t
     memset(taken, 0, vocab * sizeof *taken);
 }
 
-static void print_position(const float *logits, uint32_t vocab, uint32_t position, uint32_t top,
-                           bool *taken)
+static void print_position(const float *logits, uint32_t vocab, uint32_t position, uint32_t top, bool *taken)
 {
     float largest = logits[0];
     double sum = 0;
@@ -119,8 +115,8 @@ static void print_position(const float *logits, uint32_t vocab, uint32_t positio
     puts("]}");
 }
 
-static int run_ids(const struct options *o, struct backend *b, const struct id_list *ids,
-                   uint32_t vocab, struct err *err)
+static int run_ids(const struct options *o, struct backend *b, const struct id_list *ids, uint32_t vocab,
+                   struct err *err)
 {
     struct batch_token *tokens = calloc(o->step_tokens, sizeof *tokens);
     bool *taken = calloc(vocab, sizeof *taken);
@@ -144,8 +140,7 @@ static int run_ids(const struct options *o, struct backend *b, const struct id_l
     return rc;
 }
 
-static int run_model(const struct options *o, struct model *m, const struct id_list *ids,
-                     struct err *err)
+static int run_model(const struct options *o, struct model *m, const struct id_list *ids, struct err *err)
 {
     struct backend_conf conf = {.slots = 1,
                                 .context = ids->n,
@@ -155,8 +150,7 @@ static int run_model(const struct options *o, struct model *m, const struct id_l
                                 .portable = o->portable};
     struct backend *b = NULL;
     struct graph *g = graph_new(m);
-    int rc = g ? backend_cpu.open(g, &conf, &b, err)
-               : err_set(err, ERR_NOMEM, "no memory for the graph");
+    int rc = g ? backend_cpu.open(g, &conf, &b, err) : err_set(err, ERR_NOMEM, "no memory for the graph");
     if (!rc) {
         rc = run_ids(o, b, ids, m->sizes.vocab, err);
         backend_cpu.close(b);

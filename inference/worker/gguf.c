@@ -81,16 +81,14 @@ static struct str cursor_str(struct cursor *c)
 
 static int broken_end(const struct cursor *c, const char *in, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "GGUF: the file ends inside %s (at byte %zu)", in,
-                   cursor_at(c));
+    return err_set(err, ERR_INVALID, "GGUF: the file ends inside %s (at byte %zu)", in, cursor_at(c));
 }
 
 static unsigned scalar_bytes(enum gguf_type type) /* 0: not a scalar */
 {
     static const uint8_t bytes[] = {
-        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
-        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
-        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
     };
     return (unsigned)type < sizeof bytes ? bytes[type] : 0;
 }
@@ -126,8 +124,7 @@ static int read_pair(struct cursor *c, struct pair *pair, struct err *err)
         return broken_end(c, "a key", err);
     }
     if (pair->key.n == 0 || pair->key.n > 65535) {
-        return err_set(err, ERR_INVALID, "GGUF: a key of %zu bytes (at byte %zu)", pair->key.n,
-                       cursor_at(c));
+        return err_set(err, ERR_INVALID, "GGUF: a key of %zu bytes (at byte %zu)", pair->key.n, cursor_at(c));
     }
     pair->array = (struct gguf_array){.type = pair->type, .count = 1};
     if (pair->type == GGUF_ARRAY) {
@@ -172,8 +169,7 @@ static int read_pairs(struct gguf *g, struct cursor *c, struct err *err)
     qsort(g->pairs, g->pair_count, sizeof *g->pairs, compare_pairs);
     for (uint64_t i = 1; i < g->pair_count; i++) {
         if (str_eq(g->pairs[i - 1].key, g->pairs[i].key)) {
-            return err_set(err, ERR_INVALID, "GGUF: key " STR_FMT " occurs twice",
-                           STR_ARG(g->pairs[i].key));
+            return err_set(err, ERR_INVALID, "GGUF: key " STR_FMT " occurs twice", STR_ARG(g->pairs[i].key));
         }
     }
     return 0;
@@ -183,8 +179,7 @@ static int check_shape(struct gguf_tensor *t, uint32_t type, struct err *err)
 {
     t->type = quant_type_find(type);
     if (!t->type) {
-        return err_set(err, ERR_INVALID,
-                       "GGUF: tensor " STR_FMT " has type %u (%s), which is not supported",
+        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has type %u (%s), which is not supported",
                        STR_ARG(t->name), type, quant_type_name(type));
     }
     t->rows = 1;
@@ -201,15 +196,13 @@ static int check_shape(struct gguf_tensor *t, uint32_t type, struct err *err)
         }
     }
     if (t->dims[0] % t->type->block_values) {
-        return err_set(err, ERR_INVALID,
-                       "GGUF: tensor " STR_FMT " has rows of %llu values, not blocks of %u",
+        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has rows of %llu values, not blocks of %u",
                        STR_ARG(t->name), (unsigned long long)t->dims[0], t->type->block_values);
     }
     uint64_t row_blocks = t->dims[0] / t->type->block_values;
     if (__builtin_mul_overflow(row_blocks, t->type->block_bytes, &t->row_bytes) ||
         __builtin_mul_overflow(t->row_bytes, t->rows, &t->n_bytes)) {
-        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has too many bytes",
-                       STR_ARG(t->name));
+        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has too many bytes", STR_ARG(t->name));
     }
     return 0;
 }
@@ -222,12 +215,12 @@ static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t alignme
         return broken_end(c, "a tensor's name", err);
     }
     if (t->name.n == 0 || t->name.n > GGUF_MAX_NAME) {
-        return err_set(err, ERR_INVALID, "GGUF: a tensor name of %zu bytes (at byte %zu)",
-                       t->name.n, cursor_at(c));
+        return err_set(err, ERR_INVALID, "GGUF: a tensor name of %zu bytes (at byte %zu)", t->name.n,
+                       cursor_at(c));
     }
     if (t->n_dims == 0 || t->n_dims > GGUF_MAX_DIMS) {
-        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has %u dimensions",
-                       STR_ARG(t->name), t->n_dims);
+        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " has %u dimensions", STR_ARG(t->name),
+                       t->n_dims);
     }
     for (uint32_t i = 0; i < GGUF_MAX_DIMS; i++) {
         t->dims[i] = i < t->n_dims ? cursor_u64(c) : 1;
@@ -238,8 +231,7 @@ static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t alignme
         return broken_end(c, "a tensor's description", err);
     }
     if (offset % alignment) {
-        return err_set(err, ERR_INVALID,
-                       "GGUF: tensor " STR_FMT " starts at %llu, not a multiple of %llu",
+        return err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " starts at %llu, not a multiple of %llu",
                        STR_ARG(t->name), (unsigned long long)offset, (unsigned long long)alignment);
     }
     t->offset = offset;
@@ -281,16 +273,14 @@ static int check_neighbours(const struct gguf *g, struct err *err)
     qsort(order, g->tensor_count, sizeof *order, compare_names);
     for (uint64_t i = 1; i < g->tensor_count && !rc; i++) {
         if (str_eq(order[i - 1]->name, order[i]->name)) {
-            rc = err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " occurs twice",
-                         STR_ARG(order[i]->name));
+            rc = err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " occurs twice", STR_ARG(order[i]->name));
         }
     }
     free(order);
     return rc;
 }
 
-static int place_tensors(struct gguf *g, const struct cursor *c, uint64_t alignment,
-                         struct err *err)
+static int place_tensors(struct gguf *g, const struct cursor *c, uint64_t alignment, struct err *err)
 {
     uint64_t start = (cursor_at(c) + alignment - 1) / alignment * alignment;
     if (start > g->size) {
@@ -301,8 +291,7 @@ static int place_tensors(struct gguf *g, const struct cursor *c, uint64_t alignm
         struct gguf_tensor *t = &g->tensors[i];
         if (t->offset > room || t->n_bytes > room - t->offset) {
             return err_set(err, ERR_INVALID,
-                           "GGUF: tensor " STR_FMT
-                           " (%zu bytes at %zu) reaches past the end of the file",
+                           "GGUF: tensor " STR_FMT " (%zu bytes at %zu) reaches past the end of the file",
                            STR_ARG(t->name), t->n_bytes, t->offset);
         }
         t->data = g->map + start + t->offset;
@@ -318,14 +307,13 @@ static int read_tensors(struct gguf *g, struct cursor *c, struct err *err)
         return rc;
     }
     if (alignment == 0 || (alignment & (alignment - 1)) || alignment > 1 << 20) {
-        return err_set(err, ERR_INVALID,
-                       "GGUF: general.alignment is %llu, not a power of two up to 1 MiB",
+        return err_set(err, ERR_INVALID, "GGUF: general.alignment is %llu, not a power of two up to 1 MiB",
                        (unsigned long long)alignment);
     }
     /* the smallest description is a length, one letter, one dimension, a type and an offset */
     if (g->tensor_count > GGUF_MAX_TENSORS || g->tensor_count > cursor_left(c) / 33) {
-        return err_set(err, ERR_LIMIT, "GGUF: %llu tensors in %zu bytes",
-                       (unsigned long long)g->tensor_count, g->size);
+        return err_set(err, ERR_LIMIT, "GGUF: %llu tensors in %zu bytes", (unsigned long long)g->tensor_count,
+                       g->size);
     }
     g->tensors = calloc(g->tensor_count + 1, sizeof *g->tensors);
     if (!g->tensors) {
@@ -435,8 +423,7 @@ void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t)
 static const struct pair *find_pair(const struct gguf *g, const char *key, struct err *err)
 {
     struct pair wanted = {.key = str_from(key)};
-    const struct pair *found =
-        bsearch(&wanted, g->pairs, g->pair_count, sizeof *g->pairs, compare_pairs);
+    const struct pair *found = bsearch(&wanted, g->pairs, g->pair_count, sizeof *g->pairs, compare_pairs);
     if (!found) {
         err_set(err, ERR_NOT_FOUND, "GGUF: the file has no key %s", key);
     }
@@ -542,16 +529,15 @@ int gguf_get_str(const struct gguf *g, const char *key, struct str *out, struct 
     return 0;
 }
 
-int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element,
-                   struct gguf_array *out, struct err *err)
+int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element, struct gguf_array *out,
+                   struct err *err)
 {
     const struct pair *pair = find_pair(g, key, err);
     if (!pair) {
         return ERR_NOT_FOUND;
     }
     if (pair->type != GGUF_ARRAY || pair->array.type != element) {
-        return wrong_type(
-            key, element == GGUF_STRING ? "an array of strings" : "an array of its type", err);
+        return wrong_type(key, element == GGUF_STRING ? "an array of strings" : "an array of its type", err);
     }
     *out = pair->array;
     return 0;

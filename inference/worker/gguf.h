@@ -33,12 +33,7 @@ enum gguf_type {
     GGUF_F64 = 12,
 };
 
-enum {
-    GGUF_MAX_DIMS = 4,
-    GGUF_MAX_PAIRS = 1 << 16,
-    GGUF_MAX_TENSORS = 1 << 17,
-    GGUF_MAX_NAME = 127
-};
+enum { GGUF_MAX_DIMS = 4, GGUF_MAX_PAIRS = 1 << 16, GGUF_MAX_TENSORS = 1 << 17, GGUF_MAX_NAME = 127 };
 
 struct gguf_tensor {
     struct str name;
@@ -70,17 +65,15 @@ void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t);
 int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, struct err *err) TIDE_CHECK;
 int gguf_get_f32(const struct gguf *g, const char *key, float *out, struct err *err) TIDE_CHECK;
 int gguf_get_bool(const struct gguf *g, const char *key, bool *out, struct err *err) TIDE_CHECK;
-int gguf_get_str(const struct gguf *g, const char *key, struct str *out,
-                 struct err *err) TIDE_CHECK;
-int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element,
-                   struct gguf_array *out, struct err *err) TIDE_CHECK;
+int gguf_get_str(const struct gguf *g, const char *key, struct str *out, struct err *err) TIDE_CHECK;
+int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element, struct gguf_array *out,
+                   struct err *err) TIDE_CHECK;
 bool gguf_has(const struct gguf *g, const char *key);
-struct str gguf_array_next(struct gguf_array *strings); /* advances; count must be above zero */
+struct str gguf_array_next(struct gguf_array *strings);             /* advances; count must be above zero */
 int32_t gguf_array_i32(const struct gguf_array *a, uint64_t index); /* of GGUF_I32 */
 
-const struct gguf_tensor *gguf_tensor_find(const struct gguf *g,
-                                           const char *name);                /* NULL: absent */
-const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count); /* file order */
+const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name); /* NULL: absent */
+const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count);        /* file order */
 size_t gguf_file_bytes(const struct gguf *g);
 
 #endif

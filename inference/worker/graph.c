@@ -15,17 +15,13 @@ static void add_attention(struct graph *g, uint32_t layer)
     const struct model_sizes *s = &g->model->sizes;
     add(g, (struct graph_op){GRAPH_NORM, GRAPH_NORMED, GRAPH_STREAM, .weight = l->attn_norm});
     add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_QUERY, GRAPH_NORMED, .weight = l->q});
-    add(g,
-        (struct graph_op){GRAPH_MATMUL, GRAPH_KEY, GRAPH_NORMED, .weight = l->k, .beside = true});
-    add(g,
-        (struct graph_op){GRAPH_MATMUL, GRAPH_VALUE, GRAPH_NORMED, .weight = l->v, .beside = true});
+    add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_KEY, GRAPH_NORMED, .weight = l->k, .beside = true});
+    add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_VALUE, GRAPH_NORMED, .weight = l->v, .beside = true});
     add(g, (struct graph_op){GRAPH_ROPE, GRAPH_QUERY, GRAPH_QUERY, .heads = s->heads});
-    add(g,
-        (struct graph_op){GRAPH_ROPE, GRAPH_KEY, GRAPH_KEY, .heads = s->kv_heads, .beside = true});
+    add(g, (struct graph_op){GRAPH_ROPE, GRAPH_KEY, GRAPH_KEY, .heads = s->kv_heads, .beside = true});
     add(g, (struct graph_op){GRAPH_STORE_KV, GRAPH_NONE, GRAPH_KEY, GRAPH_VALUE, .layer = layer});
     add(g, (struct graph_op){GRAPH_ATTEND, GRAPH_MIXED, GRAPH_QUERY, .layer = layer});
-    add(g,
-        (struct graph_op){GRAPH_MATMUL_ADD, GRAPH_STREAM, GRAPH_MIXED, .weight = l->attn_output});
+    add(g, (struct graph_op){GRAPH_MATMUL_ADD, GRAPH_STREAM, GRAPH_MIXED, .weight = l->attn_output});
 }
 
 static void add_feed_forward(struct graph *g, uint32_t layer)
@@ -33,8 +29,7 @@ static void add_feed_forward(struct graph *g, uint32_t layer)
     const struct model_layer *l = &g->model->layer[layer];
     add(g, (struct graph_op){GRAPH_NORM, GRAPH_NORMED, GRAPH_STREAM, .weight = l->ffn_norm});
     add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_GATE, GRAPH_NORMED, .weight = l->gate});
-    add(g,
-        (struct graph_op){GRAPH_MATMUL, GRAPH_UP, GRAPH_NORMED, .weight = l->up, .beside = true});
+    add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_UP, GRAPH_NORMED, .weight = l->up, .beside = true});
     add(g, (struct graph_op){GRAPH_SWIGLU, GRAPH_GATE, GRAPH_GATE, .b = GRAPH_UP});
     add(g, (struct graph_op){GRAPH_MATMUL_ADD, GRAPH_STREAM, GRAPH_GATE, .weight = l->down});
 }
@@ -43,10 +38,9 @@ static void add_head(struct graph *g)
 {
     const struct model *m = g->model;
     add(g, (struct graph_op){GRAPH_PICK, GRAPH_PICKED, GRAPH_STREAM, .picked = true});
-    add(g, (struct graph_op){GRAPH_NORM, GRAPH_PICKED, GRAPH_PICKED, .weight = m->output_norm,
-                             .picked = true});
-    add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_LOGITS, GRAPH_PICKED, .weight = m->output,
-                             .picked = true});
+    add(g,
+        (struct graph_op){GRAPH_NORM, GRAPH_PICKED, GRAPH_PICKED, .weight = m->output_norm, .picked = true});
+    add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_LOGITS, GRAPH_PICKED, .weight = m->output, .picked = true});
 }
 
 static void set_widths(struct graph *g)

@@ -1,7 +1,35 @@
-/* tide-worker: serves one GGUF model behind the OpenAI dialect. */
+/* tide-worker: serves one GGUF model behind the OpenAI dialect.
+ *
+ *     main thread    the HTTP loop: parses and tokenizes requests, writes answers
+ *     engine         loads the model, then computes batch after batch
+ *     compute-N      help the engine within a step
+ *
+ * Outputs come back to the loop by its inbox. SIGTERM and SIGINT drain; SIGUSR1 reopens the log. */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "inference/worker/diagnose.h"
+#include "inference/worker/front.h"
+#include "inference/worker/worker_metrics.h"
+
+struct worker {
+    const struct options *options;
+    struct loop *loop;
+    struct front *front;
+    struct engine *engine;
+    struct event *signals[3];
+    bool draining;
+    int exit_code;
+};
+
+/* What the engine's thread tells the loop about the model. */
+struct loaded_msg {
+    struct loop_msg m;
+    struct worker *worker;
+    int rc;
+    struct err err;
+};
 
 static int report(int rc, const struct err *err)
 {
@@ -9,6 +37,97 @@ static int report(int rc, const struct err *err)
         fprintf(stderr, "tide-worker: %s\n", err->msg);
     }
     return rc ? 1 : 0;
+}
+
+static void on_loaded_msg(struct loop_msg *m, bool canceled)
+{
+    struct loaded_msg *msg = (struct loaded_msg *)m;
+    struct worker *w = msg->worker;
+    if (msg->rc) {
+        w->exit_code = report(msg->rc, &msg->err);
+        loop_stop(w->loop);
+    } else if (!canceled) {
+        front_ready(w->front, w->engine);
+    }
+    free(msg);
+}
+
+static void on_loaded(void *arg, int rc, const struct err *err)
+{
+    struct worker *w = arg;
+    struct loaded_msg *msg = calloc(1, sizeof *msg);
+    BUG_ON(!msg);
+    *msg = (struct loaded_msg){.m = {.fn = on_loaded_msg}, .worker = w, .rc = rc, .err = *err};
+    loop_post(w->loop, &msg->m);
+}
+
+static void on_empty(void *arg)
+{
+    struct worker *w = arg;
+    loop_stop(w->loop);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct worker *w = arg;
+    if (number == SIGUSR1) {
+        log_reopen();
+    } else if (w->draining) {
+        loop_stop(w->loop); /* asked twice */
+    } else {
+        w->draining = true;
+        log_info("worker state=draining");
+        front_drain(w->front, w->options->drain_ms, on_empty, w);
+    }
+}
+
+static void watch_signals(struct worker *w)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
+    signal(SIGPIPE, SIG_IGN);
+    for (unsigned i = 0; i < 3; i++) {
+        w->signals[i] = evsignal_new(loop_event_base(w->loop), numbers[i], on_signal, w);
+        BUG_ON(!w->signals[i] || evsignal_add(w->signals[i], NULL));
+    }
+}
+
+static int start(struct worker *w, struct err *err)
+{
+    const struct options *o = w->options;
+    const struct engine_conf conf = {.model = o->model,
+                                     .slots = o->slots,
+                                     .context = o->context,
+                                     .threads = o->threads,
+                                     .step_tokens = o->step_tokens,
+                                     .queue = o->queue,
+                                     .portable = o->portable,
+                                     .on_loaded = on_loaded,
+                                     .arg = w};
+    worker_metrics_init();
+    watch_signals(w);
+    int rc = front_open(w->loop, o, &w->front, err);
+    return rc ? rc : engine_new(&conf, &w->engine, err);
+}
+
+static int serve(const struct options *o)
+{
+    struct worker w = {.options = o, .loop = loop_new("worker", 0)};
+    struct err err = {0};
+    int rc = start(&w, &err);
+    if (rc) {
+        w.exit_code = report(rc, &err);
+    } else {
+        loop_run(w.loop);
+    }
+    front_close(w.front);
+    engine_free(w.engine);
+    for (unsigned i = 0; i < 3; i++) {
+        event_free(w.signals[i]);
+    }
+    loop_free(w.loop);
+    log_info("worker state=stopped");
+    log_close();
+    return w.exit_code;
 }
 
 int main(int argc, char **argv)
@@ -34,5 +153,5 @@ int main(int argc, char **argv)
     case OPTIONS_SERVE:
         break;
     }
-    return 2;
+    return serve(&options);
 }

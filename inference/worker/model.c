@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int read_size(const struct gguf *file, const char *key, uint32_t max, uint32_t *out,
-                     struct err *err)
+static int read_size(const struct gguf *file, const char *key, uint32_t max, uint32_t *out, struct err *err)
 {
     uint64_t v;
     int rc = gguf_get_u64(file, key, &v, err);
@@ -12,8 +11,8 @@ static int read_size(const struct gguf *file, const char *key, uint32_t max, uin
         return rc;
     }
     if (v == 0 || v > max) {
-        return err_set(err, ERR_INVALID, "model: %s is %llu, expected 1 to %u", key,
-                       (unsigned long long)v, max);
+        return err_set(err, ERR_INVALID, "model: %s is %llu, expected 1 to %u", key, (unsigned long long)v,
+                       max);
     }
     *out = (uint32_t)v;
     return 0;
@@ -22,23 +21,20 @@ static int read_size(const struct gguf *file, const char *key, uint32_t max, uin
 static int read_size_or(const struct gguf *file, const char *key, uint32_t max, uint32_t *out,
                         struct err *err)
 {
-    return gguf_has(file, key) ? read_size(file, key, max, out, err)
-                               : 0; /* *out keeps the default */
+    return gguf_has(file, key) ? read_size(file, key, max, out, err) : 0; /* *out keeps the default */
 }
 
 static int check_sizes(const struct model_sizes *s, struct err *err)
 {
     if (s->heads % s->kv_heads) {
-        return err_set(err, ERR_INVALID, "model: %u heads over %u key heads", s->heads,
-                       s->kv_heads);
+        return err_set(err, ERR_INVALID, "model: %u heads over %u key heads", s->heads, s->kv_heads);
     }
     if (s->rope_dims > s->head_dim || s->rope_dims % 2) {
         return err_set(err, ERR_INVALID, "model: %u rotary values in a head of %u", s->rope_dims,
                        s->head_dim);
     }
     if (s->ff_width % 32) {
-        return err_set(err, ERR_INVALID, "model: feed-forward of %u, not a multiple of 32",
-                       s->ff_width);
+        return err_set(err, ERR_INVALID, "model: feed-forward of %u, not a multiple of 32", s->ff_width);
     }
     if (!(s->rms_eps > 0 && s->rms_eps < 1) || !(s->rope_base >= 1 && s->rope_base <= 1e9F)) {
         return err_set(err, ERR_INVALID, "model: rms epsilon %g, rope base %g", (double)s->rms_eps,
@@ -76,9 +72,9 @@ static int read_sizes(const struct gguf *file, struct model_sizes *s, struct err
     enum { WIDE = 1 << 20 };
     int rc = 0;
     s->rope_base = 10000.0F;
-#define READ(call)                                                                                 \
-    if (!rc) {                                                                                     \
-        rc = (call);                                                                               \
+#define READ(call)                                                                                           \
+    if (!rc) {                                                                                               \
+        rc = (call);                                                                                         \
     }
     READ(read_size(file, "llama.block_count", 1024, &s->layers, err))
     READ(read_size(file, "llama.context_length", 1 << 24, &s->context, err))
@@ -108,8 +104,8 @@ static int find_tensor(const struct model *m, const char *name, uint64_t columns
         return err_set(err, ERR_INVALID, "model: tensor %s is missing", name);
     }
     if (t->dims[0] != columns || t->rows != rows || t->n_dims > 2) {
-        return err_set(err, ERR_INVALID, "model: tensor %s is %llu x %llu, expected %llu x %llu",
-                       name, (unsigned long long)t->dims[0], (unsigned long long)t->rows,
+        return err_set(err, ERR_INVALID, "model: tensor %s is %llu x %llu, expected %llu x %llu", name,
+                       (unsigned long long)t->dims[0], (unsigned long long)t->rows,
                        (unsigned long long)columns, (unsigned long long)rows);
     }
     *out = t;
@@ -212,7 +208,7 @@ int model_open(const char *path, struct model **out, struct err *err)
         return rc;
     }
     m->name = STR("");
-    if (gguf_get_str(m->file, "general.name", &m->name, NULL)) {
+    if (gguf_get_str(m->file, "general.name", &m->name, NULL) || !str_is_utf8(m->name)) {
         m->name = STR("");
     }
     *out = m;

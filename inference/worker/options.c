@@ -28,8 +28,7 @@ static const struct option_row rows[] = {
     {"step-tokens", NUMBER, AT(step_tokens), 1, 8192, "N", "most tokens computed in one step; 64"},
     {"queue", NUMBER, AT(queue), 1, 100000, "N", "requests that may wait for a slot; 64"},
     {"body-limit", SIZE, AT(body_bytes), 1024, 1 << 30, "SIZE", "largest request body; 4MiB"},
-    {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME",
-     "time for running answers after SIGTERM; 30s"},
+    {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME", "time for running answers after SIGTERM; 30s"},
     {"portable", FLAG, AT(portable), 0, 0, NULL, "plain C kernels, whatever the processor offers"},
     {"log-level", LEVEL, AT(log_level), 0, 0, "LEVEL", "error, warn, info or debug; info"},
     {"tokens", TEXT, AT(tokens), 0, 0, "FILE", "logits: a JSON array of token ids"},
@@ -75,8 +74,7 @@ static int set_level(const char *text, enum log_level *out, struct err *err)
     return err_set(err, ERR_INVALID, "--log-level: expected error, warn, info or debug");
 }
 
-static int set_option(struct options *o, const struct option_row *row, const char *text,
-                      struct err *err)
+static int set_option(struct options *o, const struct option_row *row, const char *text, struct err *err)
 {
     void *field = (char *)o + row->offset;
     uint64_t v = 0;
@@ -103,8 +101,7 @@ static int set_option(struct options *o, const struct option_row *row, const cha
         break;
     }
     if (!ok) {
-        return err_set(err, ERR_INVALID, "--%s: \"%.40s\" is not a %s", row->name, text,
-                       row->value);
+        return err_set(err, ERR_INVALID, "--%s: \"%.40s\" is not a %s", row->name, text, row->value);
     }
     return set_number(row, v, field, err);
 }

@@ -12,14 +12,14 @@ struct presplit_rules {
 };
 
 /* White space by the White_Space property, written out: \s of PCRE2 with UCP also takes U+180E. */
-#define SPACE                                                                                      \
-    "\\x09-\\x0D\\x20\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}"   \
+#define SPACE                                                                                                \
+    "\\x09-\\x0D\\x20\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}"             \
     "\\x{3000}"
 
 /* GPT-2's pattern. The last alternative takes a run of spaces at the end of the text whole. */
-#define GPT2_WORDS                                                                                 \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE              \
-    "]+(?![^" SPACE "])|[" SPACE "]+"
+#define GPT2_WORDS                                                                                           \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE        \
+    "])|[" SPACE "]+"
 
 static const struct presplit_rules rules[] = {
     {"smollm", {"\\p{N}", GPT2_WORDS}},
@@ -46,8 +46,8 @@ static int add_pass(struct presplit *p, const char *pattern, struct err *err)
 {
     int code;
     PCRE2_SIZE at;
-    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                                         PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
     if (!compiled) {
         return err_set(err, ERR_INTERNAL, "tokenizer: pattern error %d at %zu", code, (size_t)at);
     }
@@ -65,8 +65,7 @@ int presplit_new(struct str pre, struct presplit **out, struct err *err)
     const struct presplit_rules *found = find_rules(pre);
     if (!found) {
         return err_set(err, ERR_INVALID,
-                       "tokenizer: tokenizer.ggml.pre is \"" STR_FMT
-                       "\", supported are smollm and gpt-2",
+                       "tokenizer: tokenizer.ggml.pre is \"" STR_FMT "\", supported are smollm and gpt-2",
                        STR_ARG(pre));
     }
     struct presplit *p = calloc(1, sizeof *p);
@@ -97,8 +96,7 @@ void presplit_free(struct presplit *p)
     free(p);
 }
 
-static int run_pass(struct presplit *p, unsigned pass, struct str text, presplit_piece_cb on_piece,
-                    void *arg)
+static int run_pass(struct presplit *p, unsigned pass, struct str text, presplit_piece_cb on_piece, void *arg)
 {
     if (text.n == 0) {
         return 0;
@@ -108,8 +106,8 @@ static int run_pass(struct presplit *p, unsigned pass, struct str text, presplit
     }
     size_t done = 0;
     while (done < text.n) {
-        int found = pcre2_match(p->passes[pass], (PCRE2_SPTR)text.p, text.n, done,
-                                PCRE2_NO_UTF_CHECK, p->matches[pass], NULL);
+        int found = pcre2_match(p->passes[pass], (PCRE2_SPTR)text.p, text.n, done, PCRE2_NO_UTF_CHECK,
+                                p->matches[pass], NULL);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
             return ERR_LIMIT; /* the matcher's own limits of depth or memory */
         }

@@ -21,7 +21,6 @@ void presplit_free(struct presplit *p);
 /* Calls on_piece for each piece, in order; text must be valid UTF-8. Stops at a non-zero answer and
  * returns it. */
 typedef int (*presplit_piece_cb)(void *arg, struct str piece);
-int presplit_run(struct presplit *p, struct str text, presplit_piece_cb on_piece,
-                 void *arg) TIDE_CHECK;
+int presplit_run(struct presplit *p, struct str text, presplit_piece_cb on_piece, void *arg) TIDE_CHECK;
 
 #endif

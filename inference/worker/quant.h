@@ -23,9 +23,9 @@ enum tensor_type { /* the numbers are GGUF's */
 
 struct quant_type {
     enum tensor_type type;
-    const char *name;      /* as ggml writes it: "Q4_1" */
-    uint32_t block_values; /* values in a block */
-    uint32_t block_bytes;  /* bytes of a block */
+    const char *name;                                                  /* as ggml writes it: "Q4_1" */
+    uint32_t block_values;                                             /* values in a block */
+    uint32_t block_bytes;                                              /* bytes of a block */
     void (*dequantize)(const uint8_t *src, float *dst, size_t values); /* values: whole blocks */
 };
 

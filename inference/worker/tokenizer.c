@@ -27,8 +27,7 @@ static void add_end(struct tokenizer *t, token_id id)
     }
 }
 
-static int read_id(const struct gguf *file, const char *key, uint32_t size, token_id *out,
-                   struct err *err)
+static int read_id(const struct gguf *file, const char *key, uint32_t size, token_id *out, struct err *err)
 {
     uint64_t id;
     int rc = gguf_get_u64(file, key, &id, err);
@@ -78,9 +77,9 @@ static int check_family(const struct gguf *file, struct str *pre, struct err *er
     struct str family;
     int rc = gguf_get_str(file, "tokenizer.ggml.model", &family, err);
     if (!rc && !str_is(family, "gpt2")) {
-        rc = err_set(err, ERR_INVALID,
-                     "tokenizer: tokenizer.ggml.model is \"" STR_FMT "\", supported is gpt2",
-                     STR_ARG(family));
+        rc =
+            err_set(err, ERR_INVALID, "tokenizer: tokenizer.ggml.model is \"" STR_FMT "\", supported is gpt2",
+                    STR_ARG(family));
     }
     return rc ? rc : gguf_get_str(file, "tokenizer.ggml.pre", pre, err);
 }
@@ -135,8 +134,7 @@ static int on_piece(void *arg, struct str piece)
     return 0;
 }
 
-static int encode_plain(struct tokenizer *t, struct str text, struct token_list *out,
-                        struct err *err)
+static int encode_plain(struct tokenizer *t, struct str text, struct token_list *out, struct err *err)
 {
     struct encoding e = {&t->bpe, out};
     if (presplit_run(t->presplit, text, on_piece, &e)) {

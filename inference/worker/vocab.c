@@ -134,8 +134,7 @@ static int add_token(struct vocab *v, const struct alphabet *a, token_id id, str
     } else {
         memcpy(out, text.p, text.n);
     }
-    v->tokens[id] =
-        (struct entry){.start = (uint32_t)v->bytes_used, .n = (uint32_t)n, .kind = kind};
+    v->tokens[id] = (struct entry){.start = (uint32_t)v->bytes_used, .n = (uint32_t)n, .kind = kind};
     v->bytes_used += (size_t)n;
     if (kind == TOKEN_NORMAL && n > 0) {
         index_text(v, id);
@@ -172,8 +171,7 @@ static int allocate_tokens(struct vocab *v, const struct gguf_array *tokens, str
     return 0;
 }
 
-static int read_tokens(struct vocab *v, const struct gguf *file, const struct alphabet *a,
-                       struct err *err)
+static int read_tokens(struct vocab *v, const struct gguf *file, const struct alphabet *a, struct err *err)
 {
     struct gguf_array tokens;
     struct gguf_array kinds;
@@ -241,8 +239,7 @@ static int read_merge(struct vocab *v, const struct alphabet *a, struct str text
     }
     size_t cut = (size_t)(space - text.p);
     int64_t left_n = alphabet_decode(a, str_of(text.p, cut), scratch);
-    int64_t right_n =
-        left_n < 0 ? -1 : alphabet_decode(a, str_skip(text, cut + 1), scratch + left_n);
+    int64_t right_n = left_n < 0 ? -1 : alphabet_decode(a, str_skip(text, cut + 1), scratch + left_n);
     if (right_n < 0) {
         return err_set(err, ERR_INVALID, "tokenizer: merge %u is not in the byte alphabet", rank);
     }
@@ -250,15 +247,13 @@ static int read_merge(struct vocab *v, const struct alphabet *a, struct str text
     token_id right = vocab_find(v, str_of(scratch + left_n, (size_t)right_n));
     token_id whole = vocab_find(v, str_of(scratch, (size_t)(left_n + right_n)));
     if (left == TOKEN_NONE || right == TOKEN_NONE || whole == TOKEN_NONE) {
-        return err_set(err, ERR_INVALID, "tokenizer: merge %u names a token that is not there",
-                       rank);
+        return err_set(err, ERR_INVALID, "tokenizer: merge %u names a token that is not there", rank);
     }
     add_merge(v, left, right, rank, whole);
     return 0;
 }
 
-static int read_merges(struct vocab *v, const struct gguf *file, const struct alphabet *a,
-                       struct err *err)
+static int read_merges(struct vocab *v, const struct gguf *file, const struct alphabet *a, struct err *err)
 {
     struct gguf_array merges;
     int rc = gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);

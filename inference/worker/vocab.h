@@ -33,15 +33,12 @@ int vocab_new(const struct gguf *file, struct vocab **out, struct err *err) TIDE
 void vocab_free(struct vocab *v);
 
 uint32_t vocab_size(const struct vocab *v);
-struct str vocab_bytes(const struct vocab *v,
-                       token_id id); /* id in 0..size-1; text of a control token too */
+struct str vocab_bytes(const struct vocab *v, token_id id); /* id in 0..size-1; text of a control token too */
 enum token_kind vocab_kind(const struct vocab *v, token_id id);
-token_id vocab_find(const struct vocab *v, struct str bytes); /* normal tokens; TOKEN_NONE */
-token_id vocab_find_control(const struct vocab *v,
-                            const char *text);            /* control tokens; TOKEN_NONE */
-token_id vocab_byte(const struct vocab *v, uint8_t byte); /* TOKEN_NONE: the byte has no token */
-bool vocab_find_merge(const struct vocab *v, token_id left, token_id right,
-                      struct vocab_merge *out);
+token_id vocab_find(const struct vocab *v, struct str bytes);         /* normal tokens; TOKEN_NONE */
+token_id vocab_find_control(const struct vocab *v, const char *text); /* control tokens; TOKEN_NONE */
+token_id vocab_byte(const struct vocab *v, uint8_t byte);             /* TOKEN_NONE: the byte has no token */
+bool vocab_find_merge(const struct vocab *v, token_id left, token_id right, struct vocab_merge *out);
 /* User-defined tokens, longest first. */
 const token_id *vocab_literals(const struct vocab *v, uint32_t *count);
 

@@ -18,8 +18,7 @@ static uint32_t widest_input(const struct graph *g)
     uint32_t widest = 0;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
-        uint32_t width =
-            op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD ? g->widths[op->a] : 0;
+        uint32_t width = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD ? g->widths[op->a] : 0;
         widest = width > widest ? width : widest;
     }
     return widest;
@@ -164,9 +163,8 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
 
 static void cpu_describe(const struct backend *b, char *out, size_t n)
 {
-    snprintf(out, n, "backend=cpu kernels=%s threads=%u weights_mib=%zu kv_mib=%zu",
-             b->kernels->name, team_size(b->team), b->program.packed_bytes >> 20,
-             b->kv.bytes >> 20);
+    snprintf(out, n, "backend=cpu kernels=%s threads=%u weights_mib=%zu kv_mib=%zu", b->kernels->name,
+             team_size(b->team), b->program.packed_bytes >> 20, b->kv.bytes >> 20);
 }
 
 const struct backend_kind backend_cpu = {

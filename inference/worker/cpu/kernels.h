@@ -43,8 +43,7 @@ struct cpu_kernels {
     strip_cb strip_4bit;
     strip_cb strip_8bit;
     strip_cb strip_8bit_fine;
-    float (*dot_f32)(const uint8_t *row, const float *x,
-                     uint32_t n); /* row: n float32, any alignment */
+    float (*dot_f32)(const uint8_t *row, const float *x, uint32_t n); /* row: n float32, any alignment */
     float (*dot_f16)(const uint8_t *row, const float *x, uint32_t n);
     void (*rms_norm)(const float *x, const float *weight, float eps, uint32_t n, float *out);
     void (*swiglu)(const float *gate, const float *up, uint32_t n, float *out);
@@ -53,8 +52,7 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_portable;
-const struct cpu_kernels *cpu_kernels_avx2(
-    void); /* NULL where the processor or compiler lacks it */
+const struct cpu_kernels *cpu_kernels_avx2(void); /* NULL where the processor or compiler lacks it */
 const struct cpu_kernels *cpu_kernels_best(void);
 
 #endif

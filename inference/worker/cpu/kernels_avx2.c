@@ -63,8 +63,7 @@ INLINE __m256 exp8(__m256 x)
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5F));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
-    __m256i power =
-        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_andnot_ps(tiny, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
 }
 
@@ -115,8 +114,8 @@ INLINE __m256i load32(const uint8_t *p)
 
 /* 8 rows x 32 columns of 4-bit weights times N columns, added to acc. Eight products of 15 * 127 * 2 fit
  * into 16 bits, so one widening does for the block. */
-INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantized *x, uint32_t b,
-                       unsigned n, __m256 *acc)
+INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantized *x, uint32_t b, unsigned n,
+                       __m256 *acc)
 {
     const __m256i mask = _mm256_set1_epi8(15);
     const __m256i ones = _mm256_set1_epi16(1);
@@ -151,9 +150,8 @@ INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantiz
 
 /* 8 rows x 4*groups columns of 8-bit weights. |w| * sign(x, w) keeps both factors in the range of the
  * unsigned-by-signed multiply; two products fill 16 bits, so each is widened at once. */
-INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half,
-                       const struct quantized *x, size_t column, size_t scale_at, unsigned n,
-                       __m256 *acc)
+INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half, const struct quantized *x,
+                       size_t column, size_t scale_at, unsigned n, __m256 *acc)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const uint32_t blocks = x->width / PACKED_COLUMNS;
@@ -167,8 +165,7 @@ INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half,
         __m256i magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 4
         for (unsigned c = 0; c < n; c++) {
-            __m256i v =
-                _mm256_sign_epi8(broadcast4(x->q + (size_t)c * x->width + column + 4 * g), w);
+            __m256i v = _mm256_sign_epi8(broadcast4(x->q + (size_t)c * x->width + column + 4 * g), w);
             __m256i pairs = _mm256_maddubs_epi16(magnitude, v);
             dots[c] = _mm256_add_epi32(dots[c], _mm256_madd_epi16(pairs, ones));
         }
@@ -241,19 +238,19 @@ INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsi
 }
 
 /* The tile functions with their column count as a constant. */
-#define STRIP(name, tile)                                                                          \
-    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,            \
-                     float out[KERNEL_TILE][PACKED_ROWS])                                          \
-    {                                                                                              \
-        if (columns == 4) {                                                                        \
-            tile(strip, x, 4, out);                                                                \
-        } else if (columns == 3) {                                                                 \
-            tile(strip, x, 3, out);                                                                \
-        } else if (columns == 2) {                                                                 \
-            tile(strip, x, 2, out);                                                                \
-        } else {                                                                                   \
-            tile(strip, x, 1, out);                                                                \
-        }                                                                                          \
+#define STRIP(name, tile)                                                                                    \
+    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
+    {                                                                                                        \
+        if (columns == 4) {                                                                                  \
+            tile(strip, x, 4, out);                                                                          \
+        } else if (columns == 3) {                                                                           \
+            tile(strip, x, 3, out);                                                                          \
+        } else if (columns == 2) {                                                                           \
+            tile(strip, x, 2, out);                                                                          \
+        } else {                                                                                             \
+            tile(strip, x, 1, out);                                                                          \
+        }                                                                                                    \
     }
 STRIP(strip_4bit, tile_4bit)
 STRIP(strip_8bit, tile_8bit)
@@ -266,8 +263,7 @@ static float dot_f32(const uint8_t *row, const float *x, uint32_t n)
     __m256 acc = _mm256_setzero_ps();
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        acc = _mm256_fmadd_ps(_mm256_loadu_ps((const float *)(row + 4UL * i)),
-                              _mm256_loadu_ps(x + i), acc);
+        acc = _mm256_fmadd_ps(_mm256_loadu_ps((const float *)(row + 4UL * i)), _mm256_loadu_ps(x + i), acc);
     }
     return sum_of(acc) + (i < n ? cpu_kernels_portable.dot_f32(row + 4UL * i, x + i, n - i) : 0.0F);
 }
@@ -325,8 +321,7 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
 /* Four dot products at once: their sums, in order. */
 INLINE __m128 score4(const float *query, const uint16_t *keys, uint32_t dim)
 {
-    __m256 a[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                   _mm256_setzero_ps()};
+    __m256 a[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t i = 0; i < dim; i += 8) {
         __m256 q = _mm256_loadu_ps(query + i);
 #pragma GCC unroll 4
@@ -445,8 +440,8 @@ static const struct cpu_kernels kernels = {
 
 const struct cpu_kernels *cpu_kernels_avx2(void)
 {
-    bool usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                  __builtin_cpu_supports("f16c");
+    bool usable =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     return usable ? &kernels : NULL;
 }
 

@@ -2,20 +2,19 @@
 
 #include <sys/mman.h>
 
-int kv_cache_init(struct kv_cache *kv, const struct model_sizes *sizes, uint32_t slots,
-                  uint32_t context, struct err *err)
+int kv_cache_init(struct kv_cache *kv, const struct model_sizes *sizes, uint32_t slots, uint32_t context,
+                  struct err *err)
 {
     *kv = (struct kv_cache){
         .slots = slots, .context = context, .heads = sizes->kv_heads, .head_dim = sizes->head_dim};
     size_t half = sizeof(uint16_t) * sizes->layers * sizes->kv_heads * sizes->head_dim;
     if (__builtin_mul_overflow(half, (size_t)slots * context, &half) || half > SIZE_MAX / 4) {
-        return err_set(err, ERR_LIMIT, "KV cache: %u slots of %u positions are too many", slots,
-                       context);
+        return err_set(err, ERR_LIMIT, "KV cache: %u slots of %u positions are too many", slots, context);
     }
     void *memory = mmap(NULL, 2 * half, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        return err_set(err, ERR_NOMEM, "KV cache: no memory for %u slots of %u positions (%zu MiB)",
-                       slots, context, 2 * half >> 20);
+        return err_set(err, ERR_NOMEM, "KV cache: no memory for %u slots of %u positions (%zu MiB)", slots,
+                       context, 2 * half >> 20);
     }
     kv->bytes = 2 * half;
     kv->keys = memory;

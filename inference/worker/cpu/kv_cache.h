@@ -20,8 +20,8 @@ struct kv_cache {
     uint32_t head_dim;
 };
 
-int kv_cache_init(struct kv_cache *kv, const struct model_sizes *sizes, uint32_t slots,
-                  uint32_t context, struct err *err) TIDE_CHECK;
+int kv_cache_init(struct kv_cache *kv, const struct model_sizes *sizes, uint32_t slots, uint32_t context,
+                  struct err *err) TIDE_CHECK;
 void kv_cache_clear(struct kv_cache *kv);
 /* Where (layer, slot, head, position 0) starts, in values from keys or values. */
 size_t kv_cache_at(const struct kv_cache *kv, uint32_t layer, uint32_t slot, uint32_t head);

@@ -61,8 +61,8 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
 
 /* --- matrix products --------------------------------------------------------------------------------- */
 
-static void put_rows(const struct backend *b, const struct graph_op *op, size_t column,
-                     uint32_t first, uint32_t n, const float *values)
+static void put_rows(const struct backend *b, const struct graph_op *op, size_t column, uint32_t first,
+                     uint32_t n, const float *values)
 {
     float *dst = row_of(b, op->dst, column) + first;
     if (op->kind == GRAPH_MATMUL) {
@@ -163,10 +163,8 @@ static void run_rope(struct backend *b, const struct graph_op *op, unsigned thre
     share(b, thread, (size_t)b->batch->n * op->heads, &from, &to);
     for (size_t i = from; i < to; i++) {
         size_t token = i / op->heads;
-        const float *rotation =
-            b->rotation + (size_t)b->batch->tokens[token].position * s->rope_dims;
-        rotate_head(row_of(b, op->dst, token) + i % op->heads * s->head_dim, rotation,
-                    s->rope_dims);
+        const float *rotation = b->rotation + (size_t)b->batch->tokens[token].position * s->rope_dims;
+        rotate_head(row_of(b, op->dst, token) + i % op->heads * s->head_dim, rotation, s->rope_dims);
     }
 }
 

@@ -94,8 +94,7 @@ static void pack_q6_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t
     quant_q6k_values(src, values);
     for (unsigned part = 0; part < 2; part++) {
         int8_t scale = (int8_t)src[192 + 2 * sub + part];
-        put_8bit(dst + 288UL * part, lane, float_to_half(d * (float)scale),
-                 values + 32 * sub + 16 * part, 4);
+        put_8bit(dst + 288UL * part, lane, float_to_half(d * (float)scale), values + 32 * sub + 16 * part, 4);
     }
 }
 
@@ -125,8 +124,7 @@ static const struct packing *find_packing(enum tensor_type type)
     return NULL;
 }
 
-static void pack_strip(const struct gguf_tensor *t, const struct packing *how, uint32_t strip,
-                       uint8_t *dst)
+static void pack_strip(const struct gguf_tensor *t, const struct packing *how, uint32_t strip, uint8_t *dst)
 {
     uint32_t blocks = (uint32_t)(t->dims[0] / PACKED_COLUMNS);
     for (unsigned lane = 0; lane < PACKED_ROWS; lane++) {
@@ -135,21 +133,18 @@ static void pack_strip(const struct gguf_tensor *t, const struct packing *how, u
             return; /* the memory is zero */
         }
         for (uint32_t block = 0; block < blocks; block++) {
-            how->pack(t->data + row * t->row_bytes, block, lane,
-                      dst + (size_t)block * how->block_bytes);
+            how->pack(t->data + row * t->row_bytes, block, lane, dst + (size_t)block * how->block_bytes);
         }
     }
 }
 
-static int pack_all(struct packed *p, const struct gguf_tensor *t, const struct packing *how,
-                    struct err *err)
+static int pack_all(struct packed *p, const struct gguf_tensor *t, const struct packing *how, struct err *err)
 {
     p->strip_bytes = (size_t)(p->columns / PACKED_COLUMNS) * how->block_bytes;
     size_t total = p->strip_bytes * p->strips;
     void *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        return err_set(err, ERR_NOMEM, "cpu: no memory for " STR_FMT " (%zu bytes)",
-                       STR_ARG(t->name), total);
+        return err_set(err, ERR_NOMEM, "cpu: no memory for " STR_FMT " (%zu bytes)", STR_ARG(t->name), total);
     }
     madvise(memory, total, MADV_HUGEPAGE); /* fewer TLB misses; refused is fine */
     p->owned = memory;

@@ -52,8 +52,7 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
         if (is_product(op) && needs_quantizing(op->weight, op->a, ready)) {
-            p->steps[p->step_count++] =
-                (struct cpu_step){.op = op, .quantizes = true, .waits = true};
+            p->steps[p->step_count++] = (struct cpu_step){.op = op, .quantizes = true, .waits = true};
             ready = op->a;
         }
         struct cpu_step *step = &p->steps[p->step_count++];

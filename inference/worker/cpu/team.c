@@ -123,8 +123,7 @@ void team_run(struct team *t, team_cb fn, void *arg)
 int team_new(unsigned threads, struct team **out, struct err *err)
 {
     if (threads == 0 || threads > TEAM_MAX_THREADS) {
-        return err_set(err, ERR_LIMIT, "cpu: %u threads, expected 1 to %u", threads,
-                       TEAM_MAX_THREADS);
+        return err_set(err, ERR_LIMIT, "cpu: %u threads, expected 1 to %u", threads, TEAM_MAX_THREADS);
     }
     struct team *t = aligned_alloc(64, sizeof *t);
     struct helper *helpers = calloc(threads, sizeof *helpers);

@@ -1,0 +1,531 @@
+#include "inference/worker/engine.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "inference/worker/sequence.h"
+#include "inference/worker/worker_metrics.h"
+
+enum { CONTEXT_DEFAULT_MAX = 4096, TEMPLATE_LINE_MAX = 256 << 10 };
+
+struct cancel_list {
+    uint64_t *ids;
+    size_t n;
+    size_t cap;
+};
+
+struct engine {
+    struct engine_conf conf;
+    pthread_t thread;
+
+    /* under the mutex: what other threads leave for the engine */
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct sequence *inbox_head; /* new ones, in order */
+    struct sequence *inbox_tail;
+    struct cancel_list cancels;
+    uint32_t unslotted; /* in the inbox or waiting */
+    uint64_t next_id;
+    bool ending;
+
+    /* made by the engine's thread, then read-only */
+    struct model *model;
+    struct graph *graph;
+    struct backend *backend;
+    struct tokenizer *tokenizer;
+    const struct chat_template *chat;
+    uint32_t context;
+
+    /* the engine's thread only */
+    struct sampler *sampler;
+    struct sequence *waiting_head; /* oldest first */
+    struct sequence *waiting_tail;
+    struct sequence **slots; /* running, by slot; NULL: free */
+    uint32_t *order;         /* slots in use, oldest sequence first */
+    uint32_t running;
+    struct batch_token *batch;
+    uint32_t batch_room; /* tokens of a step */
+};
+
+const char *engine_finish_name(enum engine_finish f)
+{
+    static const char *const names[] = {"none", "stop", "length", "abort", "error"};
+    return names[f];
+}
+
+/* --- from other threads ------------------------------------------------------------------------------ */
+
+int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id)
+{
+    pthread_mutex_lock(&e->mutex);
+    if (e->unslotted >= e->conf.queue || e->ending) {
+        pthread_mutex_unlock(&e->mutex);
+        engine_job_clear(job);
+        return ERR_AGAIN;
+    }
+    *id = ++e->next_id;
+    struct sequence *s = sequence_new(job, *id);
+    if (e->inbox_tail) {
+        e->inbox_tail->next = s;
+    } else {
+        e->inbox_head = s;
+    }
+    e->inbox_tail = s;
+    e->unslotted++;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->mutex);
+    return 0;
+}
+
+void engine_cancel(struct engine *e, uint64_t job)
+{
+    pthread_mutex_lock(&e->mutex);
+    struct cancel_list *c = &e->cancels;
+    if (c->n == c->cap) {
+        c->cap = c->cap ? 2 * c->cap : 16;
+        c->ids = realloc(c->ids, c->cap * sizeof *c->ids);
+        BUG_ON(!c->ids);
+    }
+    c->ids[c->n++] = job;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->mutex);
+}
+
+/* --- ends -------------------------------------------------------------------------------------------- */
+
+static void count_end(const struct sequence *s, enum engine_finish finish)
+{
+    metric_child_add(metric_child(&worker_finished, engine_finish_name(finish)), 1);
+    metric_observe_us(&worker_whole_request, clock_mono_us() - s->submitted_us);
+}
+
+static void forget_waiting(struct engine *e, uint32_t n)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->unslotted -= n;
+    pthread_mutex_unlock(&e->mutex);
+}
+
+static void release_slot(struct engine *e, struct sequence *s)
+{
+    uint32_t at = 0;
+    while (e->slots[e->order[at]] != s) {
+        at++;
+    }
+    for (uint32_t i = at; i + 1 < e->running; i++) {
+        e->order[i] = e->order[i + 1];
+    }
+    e->slots[s->slot] = NULL;
+    e->running--;
+    sequence_free(s);
+}
+
+/* --- what came in since the last step ---------------------------------------------------------------- */
+
+static bool cancel_running(struct engine *e, uint64_t id)
+{
+    for (uint32_t i = 0; i < e->running; i++) {
+        struct sequence *s = e->slots[e->order[i]];
+        if (s->id == id) {
+            count_end(s, ENGINE_FINISH_CANCELED);
+            sequence_end(s, ENGINE_FINISH_CANCELED);
+            release_slot(e, s);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void cancel_waiting(struct engine *e, uint64_t id)
+{
+    struct sequence *before = NULL;
+    for (struct sequence *s = e->waiting_head; s; before = s, s = s->next) {
+        if (s->id != id) {
+            continue;
+        }
+        *(before ? &before->next : &e->waiting_head) = s->next;
+        if (e->waiting_tail == s) {
+            e->waiting_tail = before;
+        }
+        count_end(s, ENGINE_FINISH_CANCELED);
+        sequence_end(s, ENGINE_FINISH_CANCELED);
+        sequence_free(s);
+        forget_waiting(e, 1);
+        return;
+    }
+}
+
+static void append_waiting(struct engine *e, struct sequence *head, struct sequence *tail)
+{
+    if (!head) {
+        return;
+    }
+    if (e->waiting_tail) {
+        e->waiting_tail->next = head;
+    } else {
+        e->waiting_head = head;
+    }
+    e->waiting_tail = tail;
+}
+
+/* Waits for work when there is none. False: the engine ends. */
+static bool take_inbox(struct engine *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    while (!e->ending && !e->inbox_head && e->cancels.n == 0 && e->running == 0 && !e->waiting_head) {
+        pthread_cond_wait(&e->wake, &e->mutex);
+    }
+    bool goes_on = !e->ending;
+    struct sequence *head = e->inbox_head;
+    struct sequence *tail = e->inbox_tail;
+    struct cancel_list cancels = e->cancels;
+    e->inbox_head = NULL;
+    e->inbox_tail = NULL;
+    e->cancels = (struct cancel_list){0};
+    pthread_mutex_unlock(&e->mutex);
+
+    append_waiting(e, head, tail);
+    for (size_t i = 0; i < cancels.n; i++) {
+        if (!cancel_running(e, cancels.ids[i])) {
+            cancel_waiting(e, cancels.ids[i]);
+        }
+    }
+    free(cancels.ids);
+    return goes_on;
+}
+
+static void admit(struct engine *e)
+{
+    uint32_t admitted = 0;
+    for (uint32_t slot = 0; slot < e->conf.slots && e->waiting_head; slot++) {
+        if (e->slots[slot]) {
+            continue;
+        }
+        struct sequence *s = e->waiting_head;
+        e->waiting_head = s->next;
+        if (!e->waiting_head) {
+            e->waiting_tail = NULL;
+        }
+        s->next = NULL;
+        s->slot = slot;
+        s->started_us = clock_mono_us();
+        metric_observe_us(&worker_queue_time, s->started_us - s->submitted_us);
+        e->slots[slot] = s;
+        e->order[e->running++] = slot;
+        admitted++;
+    }
+    forget_waiting(e, admitted);
+}
+
+static void show_load(struct engine *e)
+{
+    uint64_t used = 0;
+    uint32_t waiting = 0;
+    for (uint32_t i = 0; i < e->running; i++) {
+        used += e->slots[e->order[i]]->tokens.n;
+    }
+    for (const struct sequence *s = e->waiting_head; s; s = s->next) {
+        waiting++;
+    }
+    metric_set(&worker_running, e->running);
+    metric_set(&worker_waiting, waiting);
+    metric_set(&worker_kv_usage, (double)used / ((double)e->conf.slots * e->context));
+}
+
+/* --- one step ---------------------------------------------------------------------------------------- */
+
+static void add_tokens(struct engine *e, struct batch *batch, struct sequence *s, uint32_t n)
+{
+    s->batch_n = n;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t position = s->computed + i;
+        e->batch[batch->n++] = (struct batch_token){.token = s->tokens.p[position],
+                                                    .slot = s->slot,
+                                                    .position = position,
+                                                    .wants_logits = position + 1 == s->tokens.n};
+    }
+}
+
+static struct batch plan(struct engine *e)
+{
+    struct batch batch = {.tokens = e->batch};
+    for (uint32_t i = 0; i < e->running; i++) {
+        struct sequence *s = e->slots[e->order[i]];
+        s->batch_n = 0;
+        if (sequence_decodes(s)) {
+            add_tokens(e, &batch, s, 1);
+        }
+    }
+    for (uint32_t i = 0; i < e->running; i++) {
+        struct sequence *s = e->slots[e->order[i]];
+        uint32_t left = (uint32_t)s->tokens.n - s->computed;
+        uint32_t room = e->batch_room - batch.n;
+        if (s->batch_n == 0 && room > 0) {
+            add_tokens(e, &batch, s, left < room ? left : room);
+        }
+    }
+    return batch;
+}
+
+static void count_token(struct sequence *s)
+{
+    uint64_t now = clock_mono_us();
+    if (s->last_us) {
+        metric_observe_us(&worker_between_tokens, now - s->last_us);
+    } else {
+        metric_observe_us(&worker_first_token, now - s->submitted_us);
+    }
+    s->last_us = now;
+    metric_add(&worker_answer_tokens, 1);
+}
+
+/* The new token of one sequence; its finish, or NONE while it goes on. */
+static enum engine_finish sample(struct engine *e, struct sequence *s, float *logits)
+{
+    token_id id = sampler_pick(e->sampler, &s->job.sampling, logits, s->tokens.p + s->job.prompt_n,
+                               sequence_answer_n(s));
+    count_token(s);
+    enum engine_finish finish = sequence_accept(s, e->tokenizer, id);
+    if (finish != ENGINE_FINISH_NONE) {
+        count_end(s, finish);
+    }
+    return finish;
+}
+
+/* Logits stand in the order of the batch, which is the order of the tokens that wanted them. */
+static void use_logits(struct engine *e, const struct batch *batch, float *logits)
+{
+    for (uint32_t i = 0; i < batch->n; i++) {
+        struct sequence *s = e->slots[batch->tokens[i].slot];
+        if (s->computed < s->job.prompt_n) {
+            metric_add(&worker_prompt_tokens, 1);
+        }
+        s->computed++;
+        if (!batch->tokens[i].wants_logits) {
+            continue;
+        }
+        if (sample(e, s, logits) != ENGINE_FINISH_NONE) {
+            release_slot(e, s);
+        }
+        logits += e->model->sizes.vocab;
+    }
+}
+
+static void end_all(struct engine *e, enum engine_finish finish)
+{
+    while (e->running) {
+        struct sequence *s = e->slots[e->order[0]];
+        count_end(s, finish);
+        sequence_end(s, finish);
+        release_slot(e, s);
+    }
+    uint32_t waited = 0;
+    while (e->waiting_head) {
+        struct sequence *s = e->waiting_head;
+        e->waiting_head = s->next;
+        count_end(s, finish);
+        sequence_end(s, finish);
+        sequence_free(s);
+        waited++;
+    }
+    e->waiting_tail = NULL;
+    forget_waiting(e, waited);
+}
+
+static void step(struct engine *e)
+{
+    struct err err;
+    float *logits;
+    struct batch batch = plan(e);
+    if (batch.n == 0) {
+        return;
+    }
+    if (backend_cpu.run(e->backend, &batch, &logits, &err)) {
+        log_error("engine state=failed reason=\"%s\"", err.msg);
+        end_all(e, ENGINE_FINISH_FAILED);
+        return;
+    }
+    metric_add(&worker_steps, 1);
+    metric_add(&worker_step_tokens, batch.n);
+    use_logits(e, &batch, logits);
+}
+
+static void serve(struct engine *e)
+{
+    while (take_inbox(e)) {
+        admit(e);
+        show_load(e);
+        step(e);
+        show_load(e);
+    }
+    end_all(e, ENGINE_FINISH_CANCELED);
+    show_load(e);
+}
+
+/* --- loading ----------------------------------------------------------------------------------------- */
+
+/* The operator shall see what was refused. */
+static void log_template(struct str text)
+{
+    struct buf line;
+    buf_init(&line, TEMPLATE_LINE_MAX);
+    json_escape(&line, str_is_utf8(text) ? text : STR("(not UTF-8)"));
+    log_error("model chat_template=unknown text=\"%s\"", line.p);
+    buf_clear(&line);
+}
+
+static int load_text(struct engine *e, struct err *err)
+{
+    struct str template_text;
+    int rc = tokenizer_new(e->model->file, &e->tokenizer, err);
+    if (rc) {
+        return rc;
+    }
+    if (tokenizer_size(e->tokenizer) != e->model->sizes.vocab) {
+        return err_set(err, ERR_INVALID, "model: %u tokens in the vocabulary, %u in the embedding",
+                       tokenizer_size(e->tokenizer), e->model->sizes.vocab);
+    }
+    rc = chat_template_find(e->model->file, &e->chat, &template_text, err);
+    if (rc == ERR_NOT_FOUND) {
+        log_info("model chat_template=none serves=completions");
+        return 0;
+    }
+    if (rc) {
+        log_template(template_text);
+        return rc;
+    }
+    if (tokenizer_control(e->tokenizer, "<|im_start|>") == TOKEN_NONE ||
+        tokenizer_control(e->tokenizer, "<|im_end|>") == TOKEN_NONE) {
+        return err_set(err, ERR_INVALID, "model: its vocabulary lacks <|im_start|> or <|im_end|>");
+    }
+    return 0;
+}
+
+static int load_backend(struct engine *e, struct err *err)
+{
+    uint32_t trained = e->model->sizes.context;
+    e->context =
+        e->conf.context ? e->conf.context : (trained < CONTEXT_DEFAULT_MAX ? trained : CONTEXT_DEFAULT_MAX);
+    if (e->context > trained) {
+        return err_set(err, ERR_INVALID, "--context %u is more than the %u the model was made for",
+                       e->context, trained);
+    }
+    e->batch_room = e->conf.step_tokens > e->conf.slots ? e->conf.step_tokens : e->conf.slots;
+    struct backend_conf conf = {.slots = e->conf.slots,
+                                .context = e->context,
+                                .batch_tokens = e->batch_room,
+                                .batch_logits = e->conf.slots,
+                                .threads = e->conf.threads,
+                                .portable = e->conf.portable};
+    e->graph = graph_new(e->model);
+    e->sampler = sampler_new(e->model->sizes.vocab);
+    e->slots = calloc(e->conf.slots, sizeof(struct sequence *));
+    e->order = calloc(e->conf.slots, sizeof *e->order);
+    e->batch = calloc(e->batch_room, sizeof *e->batch);
+    if (!e->graph || !e->sampler || !e->slots || !e->order || !e->batch) {
+        return err_set(err, ERR_NOMEM, "engine: no memory");
+    }
+    return backend_cpu.open(e->graph, &conf, &e->backend, err);
+}
+
+static int load(struct engine *e, struct err *err)
+{
+    uint64_t began = clock_mono_ms();
+    int rc = model_open(e->conf.model, &e->model, err);
+    if (!rc) {
+        rc = load_text(e, err);
+    }
+    if (!rc) {
+        rc = load_backend(e, err);
+    }
+    if (!rc) {
+        char text[128];
+        backend_cpu.describe(e->backend, text, sizeof text);
+        log_info("model state=ready after_ms=%llu layers=%u context=%u slots=%u chat=%s %s",
+                 (unsigned long long)(clock_mono_ms() - began), e->model->sizes.layers, e->context,
+                 e->conf.slots, e->chat ? chat_template_name(e->chat) : "none", text);
+    }
+    return rc;
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+    struct err err = {0};
+    int rc = load(e, &err);
+    metric_set(&worker_slots, e->conf.slots);
+    e->conf.on_loaded(e->conf.arg, rc, &err);
+    if (!rc) {
+        serve(e);
+    }
+    return NULL;
+}
+
+int engine_new(const struct engine_conf *conf, struct engine **out, struct err *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        return err_set(err, ERR_NOMEM, "engine: no memory");
+    }
+    e->conf = *conf;
+    pthread_mutex_init(&e->mutex, NULL);
+    pthread_cond_init(&e->wake, NULL);
+    *out = e; /* on_loaded may look at it before pthread_create returns */
+    int rc = pthread_create(&e->thread, NULL, engine_main, e);
+    if (rc) {
+        *out = NULL;
+        free(e);
+        return err_set(err, ERR_IO, "engine: cannot start its thread: %s", strerror(rc));
+    }
+    pthread_setname_np(e->thread, "engine");
+    return 0;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e) {
+        return;
+    }
+    pthread_mutex_lock(&e->mutex);
+    e->ending = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->mutex);
+    pthread_join(e->thread, NULL);
+    if (e->backend) {
+        backend_cpu.close(e->backend);
+    }
+    graph_free(e->graph);
+    tokenizer_free(e->tokenizer);
+    sampler_free(e->sampler);
+    model_close(e->model);
+    free(e->slots);
+    free(e->order);
+    free(e->batch);
+    free(e->cancels.ids);
+    pthread_mutex_destroy(&e->mutex);
+    pthread_cond_destroy(&e->wake);
+    free(e);
+}
+
+struct tokenizer *engine_tokenizer(struct engine *e)
+{
+    return e->tokenizer;
+}
+
+const struct chat_template *engine_template(const struct engine *e)
+{
+    return e->chat;
+}
+
+uint32_t engine_context(const struct engine *e)
+{
+    return e->context;
+}
+
+const struct model *engine_model(const struct engine *e)
+{
+    return e->model;
+}

@@ -1,0 +1,79 @@
+/* Continuous batching: one thread that takes jobs, gives each a KV slot, and computes one batch after the
+ * other in which the next token of every running answer stands beside chunks of new prompts.
+ *
+ *     engine_submit -> waiting -> (slot free) prefill in chunks -> decode -> done
+ *
+ * Life: engine_new starts the thread, which loads the model and calls on_loaded once; then jobs are served
+ * until engine_free, which ends what still runs as canceled and joins.
+ * Ownership: engine_submit takes the job in every case. The engine calls job->on_output on its own thread;
+ * the call with `done` is the last and comes exactly once for every job that was accepted.
+ * A step: new jobs and cancels, then waiting jobs into free slots (first come first served), then a batch:
+ * one token for each decoding sequence, the rest of `step_tokens` for prompts, oldest first.
+ * Limits: `slots` run, `queue` wait; more are refused with ERR_AGAIN. KV memory is fixed at start.
+ * Thread rule: engine_submit and engine_cancel from any thread. */
+#ifndef TIDE_WORKER_ENGINE_H
+#define TIDE_WORKER_ENGINE_H
+
+#include "inference/worker/backend.h"
+#include "inference/worker/chat_template.h"
+#include "inference/worker/sampler.h"
+#include "inference/worker/stopper.h"
+
+struct engine;
+
+enum engine_finish {
+    ENGINE_FINISH_NONE = 0,     /* not done */
+    ENGINE_FINISH_STOP = 1,     /* end token or stop string */
+    ENGINE_FINISH_LENGTH = 2,   /* max_tokens */
+    ENGINE_FINISH_CANCELED = 3, /* engine_cancel, or the engine ends */
+    ENGINE_FINISH_FAILED = 4,   /* the backend failed */
+};
+const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abort", "error" */
+
+struct engine_output {
+    uint64_t job;              /* its id */
+    struct str text;           /* new text, maybe empty; borrowed until the return */
+    uint32_t answer_tokens;    /* so far, the end token not counted */
+    enum engine_finish finish; /* not NONE on the last output */
+};
+
+struct engine_job {
+    token_id *prompt; /* malloc'ed; owned by the job */
+    uint32_t prompt_n;
+    uint32_t max_tokens; /* prompt_n + max_tokens must not pass the context */
+    struct sampler_params sampling;
+    bool ignore_end;                    /* go on after an end token */
+    struct buf stops;                   /* bytes of all stop strings */
+    uint32_t stop_n[STOPPER_MAX_STOPS]; /* length of each, in order */
+    unsigned stop_count;
+    void (*on_output)(void *arg, const struct engine_output *out); /* on the engine's thread */
+    void *arg;
+};
+void engine_job_clear(struct engine_job *job);
+
+struct engine_conf {
+    const char *model;
+    uint32_t slots;
+    uint32_t context; /* 0: the model's, at most 4096 */
+    uint32_t threads;
+    uint32_t step_tokens;
+    uint32_t queue;
+    bool portable;
+    void (*on_loaded)(void *arg, int rc, const struct err *err); /* on the engine's thread, once */
+    void *arg;
+};
+
+int engine_new(const struct engine_conf *conf, struct engine **out, struct err *err) TIDE_CHECK;
+void engine_free(struct engine *e);
+
+/* *id is set before the first output. ERR_AGAIN: the queue is full, the job is freed, no output comes. */
+int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id) TIDE_CHECK;
+void engine_cancel(struct engine *e, uint64_t job); /* an unknown or finished job: nothing happens */
+
+/* After on_loaded with rc 0; borrowed until engine_free. */
+struct tokenizer *engine_tokenizer(struct engine *e); /* encoding: one thread (the HTTP loop) */
+const struct chat_template *engine_template(const struct engine *e); /* NULL: not a chat model */
+uint32_t engine_context(const struct engine *e);
+const struct model *engine_model(const struct engine *e);
+
+#endif

@@ -1,0 +1,31 @@
+/* Answers in the OpenAI dialect, written into a buf: whole ones, and the events of a stream as vLLM shapes
+ * them: a first chunk with the role, a chunk for each piece of text, one with finish_reason, one with usage
+ * where it was asked for, [DONE].
+ * Thread rule: pure functions. */
+#ifndef TIDE_WORKER_OPENAI_REPLY_H
+#define TIDE_WORKER_OPENAI_REPLY_H
+
+#include "base/json.h"
+#include "inference/worker/engine.h"
+
+struct openai_answer {
+    char id[48]; /* "chatcmpl-..." or "cmpl-..." */
+    bool is_chat;
+    struct str model; /* borrowed */
+    int64_t created;  /* Unix seconds */
+    uint32_t prompt_tokens;
+    uint32_t answer_tokens;
+};
+
+void openai_write_first(struct buf *out, const struct openai_answer *a); /* chat only: the role */
+void openai_write_piece(struct buf *out, const struct openai_answer *a, struct str text);
+void openai_write_finish(struct buf *out, const struct openai_answer *a, enum engine_finish finish);
+void openai_write_usage(struct buf *out, const struct openai_answer *a);
+void openai_write_done(struct buf *out);
+
+void openai_write_whole(struct buf *out, const struct openai_answer *a, struct str text,
+                        enum engine_finish finish);
+void openai_write_models(struct buf *out, struct str id, int64_t created, const struct engine *e);
+void openai_write_model(struct json_writer *w, struct str id, int64_t created, const struct engine *e);
+
+#endif

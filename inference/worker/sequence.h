@@ -1,0 +1,42 @@
+/* One request inside the engine: its tokens, how far they are computed, and what may be shown of them.
+ *
+ *     tokens:  [ prompt ............ | answer ..... ]
+ *     computed (in the KV cache) ---------^           the rest is the next batch's work
+ *
+ * Thread rule: the engine's thread. */
+#ifndef TIDE_WORKER_SEQUENCE_H
+#define TIDE_WORKER_SEQUENCE_H
+
+#include "inference/worker/engine.h"
+
+struct sequence {
+    struct sequence *next; /* waiting list */
+    struct engine_job job;
+    uint64_t id;
+    uint32_t slot;            /* while running */
+    struct token_list tokens; /* prompt, then answer */
+    uint32_t computed;        /* tokens in the KV cache */
+    uint32_t batch_n;         /* tokens in the running batch */
+    struct stopper stopper;
+    uint64_t submitted_us;
+    uint64_t started_us; /* got its slot */
+    uint64_t last_us;    /* last token; 0: none yet */
+};
+
+struct sequence *sequence_new(struct engine_job *job, uint64_t id); /* takes the job's contents */
+void sequence_free(struct sequence *s);
+
+static inline uint32_t sequence_answer_n(const struct sequence *s)
+{
+    return (uint32_t)s->tokens.n - s->job.prompt_n;
+}
+static inline bool sequence_decodes(const struct sequence *s) /* one token is left to compute */
+{
+    return s->computed + 1 == s->tokens.n && s->computed >= s->job.prompt_n;
+}
+
+/* Takes a sampled token and tells the job; not NONE when the sequence ends with it. */
+enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id);
+void sequence_end(struct sequence *s, enum engine_finish finish); /* the last output, without a token */
+
+#endif
