@@ -32,7 +32,8 @@ static struct metric_child *children[2][CODES]; /* page, api; set once by answer
 
 static void count(const struct http_exchange *ex, unsigned status)
 {
-    bool machine = is_api(ex->path) || str_ends(ex->path, STR(".json")) || str_starts(ex->path, STR("/history."));
+    bool machine =
+        is_api(ex->path) || str_ends(ex->path, STR(".json")) || str_starts(ex->path, STR("/history."));
     for (unsigned k = 0; k < CODES; k++) {
         if (codes[k] == status) {
             metric_child_add(children[machine][k], 1);
@@ -66,8 +67,8 @@ static bool is_unchanged(const struct http_exchange *ex, const struct site_docum
     return str_is(http_field_get(ex, "if-modified-since"), d->modified);
 }
 
-static void answer_document(struct http_exchange *ex, const struct site *site, const struct site_document *d, unsigned status,
-                            bool varies)
+static void answer_document(struct http_exchange *ex, const struct site *site, const struct site_document *d,
+                            unsigned status, bool varies)
 {
     struct fields f = {.count = 0};
     bool zipped = d->gzip.n && negotiate_takes_gzip(http_field_get(ex, "accept-encoding"));

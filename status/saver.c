@@ -8,8 +8,10 @@
 #include "base/metrics.h"
 #include "status/snapshot.h"
 
-static struct metric saved = METRIC_GAUGE("tidestatus_snapshot_timestamp_seconds", "When the snapshot was last saved.");
-static struct metric failures = METRIC_COUNTER("tidestatus_snapshot_failures_total", "Snapshots that were not saved.");
+static struct metric saved =
+    METRIC_GAUGE("tidestatus_snapshot_timestamp_seconds", "When the snapshot was last saved.");
+static struct metric failures =
+    METRIC_COUNTER("tidestatus_snapshot_failures_total", "Snapshots that were not saved.");
 
 struct saver {
     char *path;
