@@ -72,13 +72,14 @@ static bool is_in_doubt(struct checks *c, enum component_kind kind, const char *
     return component && component_is_in_doubt(component);
 }
 
-static void note(const struct check *k, enum verdict v, const struct prober_result *r)
+static void note(struct check *k, enum verdict v, const struct prober_result *r)
 {
     char labels[32];
     snprintf(labels, sizeof labels, "%s,%s", kind_words[k->kind], verdict_word(v));
     metric_child_add(metric_child(&results, labels), 1);
     metric_child_observe_us(metric_child(&seconds, kind_words[k->kind]), r->elapsed_ms * 1000);
-    if (v == VERDICT_FAIL || v == VERDICT_NONE) {
+    if (v != k->noted) {
+        k->noted = v;
         log_info("probe check=%s model=%s verdict=%s status=%u ms=%llu error=\"%s\"", kind_words[k->kind],
                  k->model, verdict_word(v), r->status, (unsigned long long)r->elapsed_ms, r->error);
     }
