@@ -11,8 +11,8 @@
 struct access_grant {
     struct uuid user;
     struct uuid session;
-    const char *method;  /* of sign-in, for amr: "otp" */
-    int64_t began_s;     /* when, Unix seconds */
+    const char *method; /* of sign-in, for amr: "otp" */
+    int64_t began_s;    /* when, Unix seconds */
 };
 
 struct access_token {
@@ -22,7 +22,8 @@ struct access_token {
 };
 
 /* Jitter only shortens: life is between ttl less access_jitter_percent and ttl. text: initialised here. */
-int access_token_mint(const struct auth_config *conf, const struct jws_keys *keys, const struct access_grant *grant,
-                      int64_t now_s, struct access_token *out, struct err *err) TIDE_CHECK;
+int access_token_mint(const struct auth_config *conf, const struct jws_keys *keys,
+                      const struct access_grant *grant, int64_t now_s, struct access_token *out,
+                      struct err *err) TIDE_CHECK;
 
 #endif

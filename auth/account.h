@@ -12,10 +12,10 @@ enum { ACCOUNT_TIME_TEXT = 32 };
 struct account {
     struct uuid user;
     struct uuid identity;
-    char phone[PHONE_E164_MAX + 1];            /* E.164 */
-    char created_at[ACCOUNT_TIME_TEXT];        /* ISO 8601, UTC */
-    char updated_at[ACCOUNT_TIME_TEXT];        /* likewise */
-    char last_sign_in_at[ACCOUNT_TIME_TEXT];   /* "" = never */
+    char phone[PHONE_E164_MAX + 1];          /* E.164 */
+    char created_at[ACCOUNT_TIME_TEXT];      /* ISO 8601, UTC */
+    char updated_at[ACCOUNT_TIME_TEXT];      /* likewise */
+    char last_sign_in_at[ACCOUNT_TIME_TEXT]; /* "" = never */
     char identity_created_at[ACCOUNT_TIME_TEXT];
     bool is_banned;
 };
@@ -26,7 +26,8 @@ int account_create(struct pg *pg, const struct secret_ring *r, const struct poli
                    const struct phone *phone, const struct subject *s, struct uuid *user) TIDE_CHECK;
 int account_touch(struct pg *pg, const struct uuid *user) TIDE_CHECK; /* signed in now */
 /* ERR_NOT_FOUND when there is no such user. */
-int account_load(struct pg *pg, const struct secret_ring *r, const struct uuid *user, struct account *out) TIDE_CHECK;
+int account_load(struct pg *pg, const struct secret_ring *r, const struct uuid *user,
+                 struct account *out) TIDE_CHECK;
 
 /* The policy in force, as a new reference; `known` (NULL allowed) spares reading the document again. */
 int account_policy(struct pg *pg, struct policy *known, struct policy **out) TIDE_CHECK;

@@ -40,8 +40,8 @@ struct auth_admin {
     char *user;                  /* USERS_LIST, SESSIONS_REVOKE: UUID */
     unsigned limit;              /* rows; 0 = 50, at most 1000 */
 
-    struct buf out;              /* JSON object when rc is 0 */
-    struct err err;              /* why not */
+    struct buf out; /* JSON object when rc is 0 */
+    struct err err; /* why not */
 };
 
 struct auth_admin *auth_admin_new(enum auth_admin_verb verb, struct secret_ring *secrets);

@@ -8,7 +8,7 @@
 enum { REVOKED_KEEP_S = 2 * 86400 }; /* longest access token and longest grace of an outage */
 
 void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,
-                    struct pg_pool *pg)
+                    struct pg_pool **pg)
 {
     *al = (struct auth_loop){.loop = loop, .ports = ports, .pg = pg};
     al->revoked = revoked_new(REVOKED_KEEP_S);
@@ -29,11 +29,9 @@ void auth_loop_clear(struct auth_loop *al)
 
 void auth_loop_set_policy(struct auth_loop *al, struct policy *p)
 {
-    if (al->policy && policy_version(al->policy) >= policy_version(p)) {
-        return;
-    }
-    policy_unref(al->policy);
+    struct policy *old = al->policy;
     al->policy = policy_ref(p);
+    policy_unref(old);
 }
 
 void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s)

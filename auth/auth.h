@@ -77,36 +77,37 @@ struct auth_ports {
 };
 
 struct auth_loop {
-    struct loop *loop;               /* borrowed */
-    const struct auth_ports *ports;  /* borrowed */
-    struct pg_pool *pg;              /* borrowed; NULL: no database, everything answers 503 */
-    struct secret_ring *secrets;     /* borrowed; jobs take references */
-    const struct jws_keys *keys;     /* borrowed: signs and publishes */
-    struct policy *policy;           /* a reference; NULL until the first is known: sign-up answers 503 */
-    struct revoked *revoked;         /* owned: sessions ended while an access token may still live */
-    void *arg;                       /* the gateway's own, for session_ended */
+    struct loop *loop;              /* borrowed */
+    const struct auth_ports *ports; /* borrowed */
+    struct pg_pool **pg;            /* borrowed; *pg is NULL once the process ends: all answers 503 */
+    struct secret_ring *secrets;    /* borrowed; jobs take references */
+    const struct jws_keys *keys;    /* borrowed: signs and publishes */
+    struct policy *policy;          /* a reference; NULL until the first is known: sign-up answers 503 */
+    struct revoked *revoked;        /* owned: sessions ended while an access token may still live */
+    void *arg;                      /* the gateway's own, for session_ended */
 };
 
-void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports, struct pg_pool *pg);
+void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,
+                    struct pg_pool **pg);
 void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const struct jws_keys *keys);
 void auth_loop_clear(struct auth_loop *al);
-void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference; older ones are ignored */
+void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference */
 /* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */
 void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s);
 
 /* One request. The gateway fills all but the last group. */
 struct auth_call {
-    struct http_exchange *ex;         /* borrowed */
-    struct auth_loop *al;             /* borrowed */
-    const struct auth_config *conf;   /* borrowed: the request's snapshot */
-    void *request;                    /* the gateway's own, for its ports */
-    struct addr client;               /* after trusted proxies */
-    struct str device;                /* x-device-id as sent, may be empty */
-    struct str body;                  /* whole */
-    const struct jws_claims *who;     /* verified, or NULL: no user */
+    struct http_exchange *ex;       /* borrowed */
+    struct auth_loop *al;           /* borrowed */
+    const struct auth_config *conf; /* borrowed: the request's snapshot */
+    void *request;                  /* the gateway's own, for its ports */
+    struct addr client;             /* after trusted proxies */
+    struct str device;              /* x-device-id as sent, may be empty */
+    struct str body;                /* whole */
+    const struct jws_claims *who;   /* verified, or NULL: no user */
 
-    struct auth_job *job;             /* running, or NULL */
-    void *state;                      /* the handler's own, on ex->arena */
+    struct auth_job *job; /* running, or NULL */
+    void *state;          /* the handler's own, on ex->arena */
 };
 
 /* Handlers of the routes. bodies: buffered, at most AUTH_BODY_MAX. */
@@ -118,8 +119,9 @@ void auth_http_user(struct auth_call *call);     /* GET /auth/v1/user (user) */
 void auth_http_logout(struct auth_call *call);   /* POST /auth/v1/logout?scope=global|local|others (user) */
 void auth_http_settings(struct auth_call *call); /* GET /auth/v1/settings */
 void auth_http_health(struct auth_call *call);   /* GET /auth/v1/health */
-void auth_http_jwks(struct auth_call *call);     /* GET /.well-known/jwks.json, /auth/v1/.well-known/jwks.json */
-void auth_http_refuse(struct auth_call *call);   /* paths of GoTrue that are not offered: signup, id_token ... */
+void auth_http_jwks(struct auth_call *call); /* GET /.well-known/jwks.json, /auth/v1/.well-known/jwks.json */
+void auth_http_refuse(
+    struct auth_call *call); /* paths of GoTrue that are not offered: signup, id_token ... */
 /* The client is gone or the deadline passed: nothing of the call is called or answered any more. */
 void auth_call_cancel(struct auth_call *call);
 

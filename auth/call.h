@@ -18,13 +18,14 @@ struct auth_job {
     struct pg_job pg;
     struct auth_loop *al;
     struct secret_ring *secrets; /* a reference: a reload may change the loop's meanwhile */
-    struct auth_call *call; /* NULL: nobody waits for the answer any more */
+    struct auth_call *call;      /* NULL: nobody waits for the answer any more */
     void (*done)(struct auth_job *job, int rc);
     void (*clear)(struct auth_job *job); /* frees what the job holds besides itself; may be NULL */
     size_t size;
 };
 void *auth_job_new(size_t size, struct auth_call *call); /* zeroed; becomes call->job */
-void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *), void (*done)(struct auth_job *, int));
+void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *),
+                     void (*done)(struct auth_job *, int));
 void auth_job_release(struct auth_job *job); /* the call is answered, the job goes on without it */
 void auth_job_free(struct auth_job *job);
 

@@ -164,8 +164,9 @@ static void on_verified(struct auth_job *job, int rc)
         return;
     }
     verify_count(f, rc);
-    if (f->policy) {
-        auth_loop_set_policy(job->al, f->policy);
+    struct policy *known = job->al->policy;
+    if (rc == 0 && f->policy && (!known || policy_version(known) < policy_version(f->policy))) {
+        auth_loop_set_policy(job->al, f->policy); /* learned before the poll told */
     }
     if (job->call && rc == 0) {
         verify_reply(job->call, f);

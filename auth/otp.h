@@ -17,8 +17,8 @@
 enum { OTP_DIGITS = 6 };
 
 struct otp_new {
-    struct uuid id;             /* also the message id */
-    char code[OTP_DIGITS + 1];  /* digits */
+    struct uuid id;            /* also the message id */
+    char code[OTP_DIGITS + 1]; /* digits */
     uint8_t mac[SECRET_HMAC_BYTES];
     char key_id[SECRET_ID_MAX + 1];
 };
@@ -27,16 +27,16 @@ void otp_draw(const struct secret_ring *r, const char *e164, bool is_decoy, stru
 bool otp_is_code(struct str text); /* exactly OTP_DIGITS ASCII digits */
 
 /* 0 begun; ERR_LIMIT: too soon or too many failures, *wait_s says how long. */
-int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subject *s, const struct otp_new *code,
-              bool may_create, int64_t *wait_s) TIDE_CHECK;
+int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subject *s,
+              const struct otp_new *code, bool may_create, int64_t *wait_s) TIDE_CHECK;
 int otp_activate(struct pg *pg, const struct auth_config *conf, const struct subject *s,
                  const struct uuid *id) TIDE_CHECK;
 int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id) TIDE_CHECK;
 
 enum otp_verdict {
     OTP_RIGHT = 0,
-    OTP_WRONG = 1,     /* or expired, or none: not told apart */
-    OTP_TOO_MANY = 2,  /* the number's failure budget is spent */
+    OTP_WRONG = 1,    /* or expired, or none: not told apart */
+    OTP_TOO_MANY = 2, /* the number's failure budget is spent */
 };
 struct otp_checked {
     enum otp_verdict verdict;
@@ -45,8 +45,8 @@ struct otp_checked {
     int64_t wait_s;  /* OTP_TOO_MANY */
 };
 /* 0 whatever the verdict: commit it, the attempt has to count. */
-int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret_ring *r, const struct subject *s,
-              const char *e164, struct str code, struct otp_checked *out) TIDE_CHECK;
+int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret_ring *r,
+              const struct subject *s, const char *e164, struct str code, struct otp_checked *out) TIDE_CHECK;
 /* Consumes a right code and gives its attempt back to the number's budget. */
 int otp_use(struct pg *pg, const struct subject *s, const struct uuid *id) TIDE_CHECK;
 

@@ -28,7 +28,7 @@ struct phone {
     char country[3];               /* ISO 3166 region: "CN", "HK"; "" for numbers of no country */
     int country_code;              /* 86 */
     enum phone_type type;
-    bool is_virtual;               /* range of a virtual operator: a risk weight, not a verdict */
+    bool is_virtual; /* range of a virtual operator: a risk weight, not a verdict */
 };
 
 void phone_start(void); /* loads libphonenumber's tables; the first call is slow, so make it at start */

@@ -53,9 +53,9 @@ struct policy_facts {
 
 struct policy_decision {
     enum policy_effect effect;
-    int64_t version;      /* of the policy that decided */
-    const char *rule;     /* id of the rule, "default" when none matched; borrowed from the policy */
-    const char *reason;   /* problem code for a denial, NULL for allow; borrowed */
+    int64_t version;    /* of the policy that decided */
+    const char *rule;   /* id of the rule, "default" when none matched; borrowed from the policy */
+    const char *reason; /* problem code for a denial, NULL for allow; borrowed */
 };
 
 int policy_parse(struct str document, int64_t version, struct policy **out, struct err *err) TIDE_CHECK;
@@ -78,7 +78,7 @@ enum policy_state policy_state(const struct policy *p);
 const char *policy_state_name(enum policy_state s); /* "open", "restricted", "closed" */
 const char *policy_method_name(enum policy_method m);
 bool policy_allows_method(const struct policy *p, enum policy_method m); /* for some number or address */
-struct str policy_document(const struct policy *p); /* as parsed; borrowed */
+struct str policy_document(const struct policy *p);                      /* as parsed; borrowed */
 /* {"state":...,"methods":[...],"countries":[...],"message":...,"policy":...,"policy_version":...}: the `signup`
  * of /auth/v1/settings, of refusals and of the public notice. lang: enum problem_lang. */
 void policy_write_public(const struct policy *p, unsigned lang, struct buf *out);

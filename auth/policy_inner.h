@@ -24,14 +24,14 @@ struct policy_list {
 };
 
 struct policy_rule {
-    char *id;                    /* unique in the document */
-    uint32_t methods;            /* bits of enum policy_method; 0: no condition */
-    struct policy_list country;  /* ISO 3166, two capitals */
-    struct policy_list prefix;   /* "+86138": of the canonical number */
-    uint32_t types;              /* bits of enum phone_type; 0: no condition */
-    int is_virtual;              /* 1 wanted, 0 unwanted, -1 no condition */
+    char *id;                   /* unique in the document */
+    uint32_t methods;           /* bits of enum policy_method; 0: no condition */
+    struct policy_list country; /* ISO 3166, two capitals */
+    struct policy_list prefix;  /* "+86138": of the canonical number */
+    uint32_t types;             /* bits of enum phone_type; 0: no condition */
+    int is_virtual;             /* 1 wanted, 0 unwanted, -1 no condition */
     enum policy_effect effect;
-    char *reason;                /* deny: problem code */
+    char *reason; /* deny: problem code */
 };
 
 struct policy_words {

@@ -18,7 +18,8 @@ struct refresh_token {
     int64_t counter; /* 1 and up */
 };
 
-void refresh_token_write(const struct secret_ring *r, const struct refresh_token *t, char out[REFRESH_TOKEN_TEXT]);
+void refresh_token_write(const struct secret_ring *r, const struct refresh_token *t,
+                         char out[REFRESH_TOKEN_TEXT]);
 /* False: not a token of ours. Retired token keys still read. */
 bool refresh_token_read(const struct secret_ring *r, struct str text, struct refresh_token *out);
 

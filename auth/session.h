@@ -22,7 +22,7 @@ int session_create(struct pg *pg, const struct auth_config *conf, const struct u
 
 enum session_outcome {
     SESSION_OK = 0,
-    SESSION_REUSED = 1,  /* an old token came back: the session has just been ended */
+    SESSION_REUSED = 1, /* an old token came back: the session has just been ended */
     SESSION_ENDED = 2,
     SESSION_EXPIRED = 3,
     SESSION_BANNED = 4,
@@ -31,16 +31,17 @@ enum session_outcome {
 struct session_refreshed {
     enum session_outcome outcome;
     struct uuid user;
-    int64_t counter;  /* of the token to answer with */
-    char method[16];  /* how the session began */
+    int64_t counter; /* of the token to answer with */
+    char method[16]; /* how the session began */
     int64_t began_s;
 };
 /* 0 whatever the outcome: commit it. */
-int session_refresh(struct pg *pg, const struct auth_config *conf, const struct uuid *session, int64_t counter,
-                    struct session_refreshed *out) TIDE_CHECK;
+int session_refresh(struct pg *pg, const struct auth_config *conf, const struct uuid *session,
+                    int64_t counter, struct session_refreshed *out) TIDE_CHECK;
 
 /* Is the session alive? Also remembers that the client holds the token it got last (token_iat_s). */
-int session_confirm(struct pg *pg, const struct uuid *session, int64_t token_iat_s, bool *is_alive) TIDE_CHECK;
+int session_confirm(struct pg *pg, const struct uuid *session, int64_t token_iat_s,
+                    bool *is_alive) TIDE_CHECK;
 
 /* scope: "local", "global", "others". ended: up to SESSION_ENDED_MAX ids of what ended, in *count. */
 int session_end(struct pg *pg, const struct uuid *user, const struct uuid *session, const char *scope,

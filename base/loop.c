@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +35,6 @@ struct loop {
     int inbox_fd; /* eventfd, edge-triggered, never read */
     struct event inbox_event;
     _Atomic(struct loop_msg *) inbox; /* newest first */
-    atomic_uint senders;              /* inside loop_post or loop_stop now: loop_free waits for them */
     atomic_bool stop_wanted;
 };
 
@@ -234,15 +232,13 @@ static void inbox_ring(struct loop *l)
 void loop_post(struct loop *l, struct loop_msg *m)
 {
     struct loop_msg *head = atomic_load_explicit(&l->inbox, memory_order_relaxed);
-    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
     do {
         m->next = head;
     } while (!atomic_compare_exchange_weak_explicit(&l->inbox, &head, m, memory_order_release,
                                                     memory_order_relaxed));
-    if (!head) { /* m may be gone by now, and with it the last reason to keep the loop */
+    if (!head) { /* m may be gone by now */
         inbox_ring(l);
     }
-    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *arg)
@@ -332,9 +328,6 @@ void loop_free(struct loop *l)
     if (!l) {
         return;
     }
-    while (atomic_load_explicit(&l->senders, memory_order_acquire) > 0) {
-        sched_yield();
-    }
     run_inbox(l, true);
     event_del(&l->inbox_event);
     event_del(&l->wake);
@@ -372,10 +365,8 @@ void loop_run(struct loop *l)
 
 void loop_stop(struct loop *l)
 {
-    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
     atomic_store(&l->stop_wanted, true);
     inbox_ring(l);
-    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
 }
 
 struct loop *loop_current(void)

@@ -18,6 +18,7 @@
 #include "base/pg.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
+#include "gateway/hooks_conf.h"
 #include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
 
@@ -89,6 +90,7 @@ struct gateway_settings {
     struct pg_conf *database; /* NULL: none, accounts are off */
     struct auth_config *auth; /* NULL: accounts are off */
     struct limits_conf limits;
+    struct hooks_conf hooks;
     struct chat_conf chat;
     struct proxy_conf proxy;
     struct admin_conf admin;

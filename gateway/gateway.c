@@ -364,6 +364,7 @@ void gateway_free(struct gateway *g)
 {
     close_servers(g);
     pg_pool_free(g->pg);
+    g->pg = NULL; /* what still ends finds no database */
     for (unsigned i = 0; i < g->loop_count; i++) {
         run_what_is_posted(g->loops[i].loop);
     }

@@ -1,0 +1,30 @@
+/* Calls to the operator's own servers (SMS): signed HTTP by libcurl, on the control thread's loop. Not the choice
+ * of what to say (auth/), not limits.
+ *
+ *     hooks_send_code on a loop -> control thread: try, wait, try again -> done(arg, rc) back on that loop, once
+ *
+ * The webhook id is the message's, the same for each try; the time is each try's own. Redirects are not followed,
+ * no proxy of the environment is used, and the answer's body is dropped past 200 KiB.
+ * Body: {"type":"sms.code","timestamp":...,"data":{to,channel,code,text,lang},"user":{"phone":...},"sms":{"otp":...}}
+ * (the last two are what receivers of GoTrue's send-SMS hook read).
+ * rc: 0 taken (2xx); ERR_DENIED refused (another 4xx, 3xx); ERR_UNAVAILABLE no answer or 5xx after all tries;
+ * ERR_AGAIN too many under way; ERR_CANCELED the process ends.
+ * Thread rule: hooks_open and hooks_close on the main thread; hooks_send_code on a loop; the rest inside. */
+#ifndef TIDE_GATEWAY_HOOKS_H
+#define TIDE_GATEWAY_HOOKS_H
+
+#include "base/err.h"
+#include "base/loop.h"
+
+struct auth_message;
+struct hooks;
+struct hooks_conf;
+
+struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, struct err *err);
+void hooks_close(struct hooks *h); /* after hooks_forget_loop of every loop */
+void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)(void *arg, int rc),
+                     void *arg);
+/* The main thread, once the loop's thread has ended: what is under way for it is told ERR_CANCELED here. */
+void hooks_forget_loop(struct hooks *h, struct loop *loop);
+
+#endif

@@ -1,0 +1,88 @@
+/* Names, defaults and ranges of the section `hooks`. */
+#include "gateway/hooks_conf.h"
+
+#include "base/conf.h"
+
+static const struct conf_entry hook_entries[] = {
+    {.name = "url",
+     .type = CONF_STRING,
+     CONF_FIELD(struct hook_conf, url),
+     .flags = CONF_REQUIRED,
+     .min = 8,
+     .max = 500,
+     .help = "Where the message is posted: https, or http to 127.0.0.1, [::1] or localhost."},
+    {.name = "secret_file",
+     .type = CONF_STRING,
+     CONF_FIELD(struct hook_conf, secret_file),
+     .flags = CONF_REQUIRED | CONF_SECRET_FILE,
+     .help = "Signs each message after Standard Webhooks: whsec_ and base64 of 24 to 64 bytes."},
+    {.name = "ca_file",
+     .type = CONF_STRING,
+     CONF_FIELD(struct hook_conf, ca_file),
+     .flags = CONF_FILE,
+     .help = "Certificate authorities (PEM) that the receiver's certificate is checked by, instead of the "
+             "system's."},
+    {.name = "timeout",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct hook_conf, timeout_ms),
+     .preset = "5s",
+     .min = 100,
+     .max = 30000,
+     .help = "Deadline of one try."},
+    {.name = "tries",
+     .type = CONF_INT,
+     CONF_FIELD(struct hook_conf, tries),
+     .preset = "3",
+     .min = 1,
+     .max = 5,
+     .help = "Tries in all, when there is no answer or a 5xx or 429."},
+    {.name = "backoff",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct hook_conf, backoff_ms),
+     .preset = "500ms",
+     .min = 10,
+     .max = 10000,
+     .help = "Between the first two tries; doubled after each."},
+};
+
+/* A receiver of codes is trusted with them: plain HTTP only within this machine. */
+static int check_hook(void *section, const char **field, struct err *err)
+{
+    static const char *const loopback[] = {"http://127.0.0.1:", "http://127.0.0.1/", "http://[::1]:",
+                                           "http://[::1]/",     "http://localhost:", "http://localhost/"};
+    const struct hook_conf *h = section;
+    struct str url = str_from(h->url);
+    bool is_allowed = str_starts(url, STR("https://"));
+    for (size_t i = 0; i < sizeof loopback / sizeof *loopback; i++) {
+        is_allowed = is_allowed || str_starts(url, str_from(loopback[i]));
+    }
+    *field = "url";
+    return is_allowed ? 0 : err_set(err, ERR_INVALID, "must be https, or http to a loopback address");
+}
+
+static const struct conf_section hook_section = {.entries = hook_entries,
+                                                 .count = CONF_COUNT(hook_entries),
+                                                 .size = sizeof(struct hook_conf),
+                                                 .check = check_hook};
+
+static const struct conf_entry hooks_entries[] = {
+    {.name = "sms",
+     .type = CONF_OPTION,
+     CONF_FIELD(struct hooks_conf, sms),
+     .section = &hook_section,
+     .help = "Takes one-time codes and hands them to the SMS provider. Without it no code can be sent."},
+    {.name = "in_flight",
+     .type = CONF_INT,
+     CONF_FIELD(struct hooks_conf, in_flight),
+     .preset = "256",
+     .min = 1,
+     .max = 10000,
+     .help = "Calls under way at once, all hooks together; more are refused."},
+};
+
+const struct conf_section hooks_conf_section = {
+    .entries = hooks_entries,
+    .count = CONF_COUNT(hooks_entries),
+    .size = sizeof(struct hooks_conf),
+    .help = "Servers that Tidegate calls: signed HTTP POST, tried again, never redirected.",
+};

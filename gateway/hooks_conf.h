@@ -1,0 +1,26 @@
+/* Section `hooks`: the servers that Tidegate calls, each over HTTP with a Standard Webhooks signature.
+ *
+ * Thread rule: const data. */
+#ifndef TIDE_GATEWAY_HOOKS_CONF_H
+#define TIDE_GATEWAY_HOOKS_CONF_H
+
+#include <stdint.h>
+
+struct conf_section;
+
+struct hook_conf {
+    const char *url;         /* https, or http to a loopback address */
+    const char *secret_file; /* whsec_... */
+    const char *ca_file;     /* PEM; NULL: the system's */
+    uint64_t timeout_ms;     /* of one try */
+    uint64_t tries;          /* 1 and more */
+    uint64_t backoff_ms;     /* between tries, doubled each time */
+};
+
+struct hooks_conf {
+    struct hook_conf *sms; /* NULL: no codes can be sent */
+    uint64_t in_flight;    /* calls at once; more are refused */
+};
+extern const struct conf_section hooks_conf_section;
+
+#endif
