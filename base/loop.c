@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct loop {
     int inbox_fd; /* eventfd, edge-triggered, never read */
     struct event inbox_event;
     _Atomic(struct loop_msg *) inbox; /* newest first */
+    atomic_uint senders;              /* inside loop_post or loop_stop now: loop_free waits for them */
     atomic_bool stop_wanted;
 };
 
@@ -232,13 +234,15 @@ static void inbox_ring(struct loop *l)
 void loop_post(struct loop *l, struct loop_msg *m)
 {
     struct loop_msg *head = atomic_load_explicit(&l->inbox, memory_order_relaxed);
+    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
     do {
         m->next = head;
     } while (!atomic_compare_exchange_weak_explicit(&l->inbox, &head, m, memory_order_release,
                                                     memory_order_relaxed));
-    if (!head) { /* m may be gone by now */
+    if (!head) { /* m may be gone by now, and with it the last reason to keep the loop */
         inbox_ring(l);
     }
+    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *arg)
@@ -328,6 +332,9 @@ void loop_free(struct loop *l)
     if (!l) {
         return;
     }
+    while (atomic_load_explicit(&l->senders, memory_order_acquire) > 0) {
+        sched_yield();
+    }
     run_inbox(l, true);
     event_del(&l->inbox_event);
     event_del(&l->wake);
@@ -365,8 +372,10 @@ void loop_run(struct loop *l)
 
 void loop_stop(struct loop *l)
 {
+    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
     atomic_store(&l->stop_wanted, true);
     inbox_ring(l);
+    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
 }
 
 struct loop *loop_current(void)

@@ -63,7 +63,7 @@ static const struct conf_entry entries[] = {
      CONF_FIELD(struct chat_conf, event_bytes),
      .preset = "128KiB",
      .min = 4 * KIB,
-     .max = 192 * KIB,
+     .max = 128 * KIB,
      .flags = CONF_RELOADABLE,
      .help = "Largest event of a worker's stream."},
     {.name = "max_tokens",

@@ -12,11 +12,11 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_NAME_OUTAGE] = {"Service interruption: {list}", "服务中断：{list}", "服務中斷：{list}"},
     [PHRASE_NAME_SLOW] = {"Slow responses: {list}", "响应缓慢：{list}", "回應緩慢：{list}"},
     [PHRASE_OPENED_OUTAGE] =
-        {"Our monitoring sees errors in: {list}. We are investigating. Components that are "
-         "not named here are working. The next update follows within {minutes} minutes." PROOF_EN,
-         "监控发现以下服务出现错误：{list}。我们正在调查。未列出的服务运行正常。"
+        {"Our monitoring sees errors in: {list}. We are investigating. Components that "
+         "are not named here show no errors. The next update follows within {minutes} minutes." PROOF_EN,
+         "监控发现以下服务出现错误：{list}。我们正在调查。未列出的服务目前未见错误。"
          "下一次更新将在 {minutes} 分钟内发布。" PROOF_HANS,
-         "監控發現以下服務出現錯誤：{list}。我們正在調查。未列出的服務運作正常。"
+         "監控發現以下服務出現錯誤：{list}。我們正在調查。未列出的服務目前未見錯誤。"
          "下一次更新將在 {minutes} 分鐘內發布。" PROOF_HANT},
     [PHRASE_OPENED_SLOW] =
         {"Our monitoring sees slow answers in: {list}. Requests succeed, but take longer than "
@@ -39,7 +39,7 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_RECOVERED] = {"Working again: {list}. We keep watching." PROOF_EN,
                           "已恢复：{list}。我们将继续观察。" PROOF_HANS,
                           "已恢復：{list}。我們將繼續觀察。" PROOF_HANT},
-    [PHRASE_RESOLVED] = {"No errors for {minutes} minutes. This incident is resolved." PROOF_EN,
+    [PHRASE_RESOLVED] = {"No errors for {minutes} min. This incident is resolved." PROOF_EN,
                          "{minutes} 分钟内未再出现错误。本次事件已解决。" PROOF_HANS,
                          "{minutes} 分鐘內未再出現錯誤。本次事件已解決。" PROOF_HANT},
     [PHRASE_NAME_SIGNUP_MAINLAND] = {"Sign-up: limited to mainland China phone numbers",

@@ -162,12 +162,21 @@ static int by_path(const void *a, const void *b)
     return strcmp((*x)->path, (*y)->path);
 }
 
+static void write_csp(struct site *s)
+{
+    char hash[64];
+    page_style_hash(hash);
+    snprintf(s->csp, sizeof s->csp,
+             "default-src 'none'; style-src '%s'; img-src data:; base-uri 'none'; form-action 'none'", hash);
+}
+
 struct site *site_render(const struct board *b, const struct site *old, int64_t now_ms)
 {
     struct render r = {.board = b, .old = old, .site = calloc(1, sizeof *r.site), .now_ms = now_ms};
     BUG_ON(!r.site);
     atomic_init(&r.site->refs, 1);
     buf_init(&r.bytes, SITE_DOCUMENT_MAX);
+    write_csp(r.site);
     render_api(&r);
     render_incident_files(&r);
     for (int lang = 0; lang < STATUS_LANGS; lang++) {

@@ -37,6 +37,7 @@ struct site {
     atomic_uint refs;
     struct site_document *documents[SITE_DOCUMENTS_MAX]; /* ascending by path */
     unsigned count;
+    char csp[256]; /* Content-Security-Policy of its pages */
 };
 
 /* old may be NULL. A document that is too large is left out and logged. */

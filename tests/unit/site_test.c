@@ -172,8 +172,8 @@ static void a_full_page_fits_one_window(void **state)
 {
     char label[32];
     for (int n = 0; n < 16; n++) {
-        struct component *c =
-            board_component(b, COMPONENT_MODEL, str_of(label, (size_t)snprintf(label, sizeof(label), "model-%d", n)), now_ms);
+        struct component *c = board_component(
+            b, COMPONENT_MODEL, str_of(label, (size_t)snprintf(label, sizeof(label), "model-%d", n)), now_ms);
         for (int64_t day = 0; day < 90; day++) {
             enum component_status s =
                 (n * 7 + day * 5) % 13 == 0 ? COMPONENT_MAJOR_OUTAGE : COMPONENT_OPERATIONAL;

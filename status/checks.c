@@ -1,0 +1,503 @@
+#include "status/checks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/jws.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "status/prom_text.h"
+#include "status/verdict.h"
+
+enum { TOKEN_LIFE_S = 120, BODY_MAX = 256 * 1024, METRICS_MAX = 4 * 1024 * 1024, URL_MAX = 320 };
+
+#define SMS_COUNTER "tidegate_sms_sends_total"
+
+static struct metric results =
+    METRIC_COUNTER_L("tidestatus_probe_results_total", "Verdicts of probes.", "check,verdict");
+static struct metric seconds =
+    METRIC_HISTOGRAM_L("tidestatus_probe_seconds", "Time that probes took.", "check");
+
+enum check_kind {
+    CHECK_LOGIN = 0,
+    CHECK_LIST = 1,
+    CHECK_SMS = 2,
+    CHECK_MODEL = 3,
+};
+static const char *const kind_words[] = {"login", "models", "sms", "chat"};
+
+struct check {
+    struct checks *owner;
+    enum check_kind kind;
+    struct loop_timer timer;
+    uint64_t began_ms;  /* monotonic, of the run under way */
+    enum verdict first; /* of a run with two requests */
+    char model[COMPONENT_LABEL_MAX];
+    uint64_t listed_ms; /* monotonic: the gateway last listed the model */
+    bool is_gone;       /* freed when its run ends */
+};
+
+struct checks {
+    struct loop *loop;
+    struct prober *prober;
+    struct board *board;
+    const struct status_probe_conf *conf;
+    struct jws_keys keys;
+    const struct jws_key *signer; /* NULL: no token is sent */
+    struct check *items[STATUS_COMPONENTS_MAX];
+    unsigned count;
+    struct sms_history sms;
+    bool has_signup_state;
+    enum signup_state signup_state;
+};
+
+static void run(void *arg);
+
+/* --- results ----------------------------------------------------------------------------------- */
+
+static void observe(struct checks *c, enum component_kind kind, const char *label, enum verdict v)
+{
+    static const enum probe_outcome outcomes[] = {PROBE_OK, PROBE_SLOW, PROBE_FAIL};
+    int64_t now = clock_wall_ms();
+    struct component *component = board_component(c->board, kind, str_from(label), now);
+    if (component && v != VERDICT_NONE && component_observe(component, outcomes[v], now, clock_mono_ms())) {
+        log_info("component name=%s measured=%s", component->key, component_status_word(component->measured));
+    }
+}
+
+static bool is_in_doubt(struct checks *c, enum component_kind kind, const char *label)
+{
+    const struct component *component = board_component(c->board, kind, str_from(label), clock_wall_ms());
+    return component && component_is_in_doubt(component);
+}
+
+static void note(struct check *k, enum verdict v, const struct prober_result *r)
+{
+    char labels[32];
+    snprintf(labels, sizeof labels, "%s,%s", kind_words[k->kind], verdict_word(v));
+    metric_child_add(metric_child(&results, labels), 1);
+    metric_child_observe_us(metric_child(&seconds, kind_words[k->kind]), r->elapsed_ms * 1000);
+    if (v != k->noted) {
+        k->noted = v;
+        log_info("probe check=%s model=%s verdict=%s status=%u ms=%llu error=\"%s\"", kind_words[k->kind],
+                 k->model, verdict_word(v), r->status, (unsigned long long)r->elapsed_ms, r->error);
+    }
+}
+
+static bool check_is_in_doubt(const struct check *k)
+{
+    struct checks *c = k->owner;
+    switch (k->kind) {
+    case CHECK_LOGIN:
+        return is_in_doubt(c, COMPONENT_LOGIN, "") || is_in_doubt(c, COMPONENT_SIGNUP, "");
+    case CHECK_LIST:
+        return is_in_doubt(c, COMPONENT_CHAT, "");
+    case CHECK_SMS:
+        return is_in_doubt(c, COMPONENT_SMS, "");
+    case CHECK_MODEL:
+        return is_in_doubt(c, COMPONENT_MODEL, k->model);
+    }
+    return false;
+}
+
+static void forget(struct check *k);
+
+/* The run is over: the next one is due an interval after its start. */
+static void run_again(struct check *k)
+{
+    const struct status_probe_conf *conf = k->owner->conf;
+    uint64_t took = clock_mono_ms() - k->began_ms;
+    uint64_t interval = k->kind == CHECK_MODEL ? conf->chat_interval_ms : conf->interval_ms;
+    if (k->is_gone) {
+        forget(k);
+        return;
+    }
+    if (check_is_in_doubt(k) && conf->confirm_ms < interval) {
+        interval = conf->confirm_ms;
+    }
+    loop_timer_arm(&k->timer, took < interval ? interval - took : 0);
+}
+
+/* --- requests ---------------------------------------------------------------------------------- */
+
+/* A fresh token of the probes' own issuer: "authorization: Bearer ...". False when none is configured. */
+static bool write_bearer(struct checks *c, struct buf *out)
+{
+    struct buf payload;
+    struct err err;
+    int64_t now = clock_wall_s();
+    if (!c->signer) {
+        return false;
+    }
+    buf_init(&payload, 2048);
+    struct json_writer w = {.out = &payload};
+    json_open(&w, '{');
+    json_str_at(&w, "iss", str_from(c->conf->token_issuer));
+    json_str_at(&w, "aud", str_from(c->conf->token_audience));
+    json_str_at(&w, "sub", STR("status-probe"));
+    json_str_at(&w, "role", STR("authenticated"));
+    json_i64_at(&w, "iat", now);
+    json_i64_at(&w, "exp", now + TOKEN_LIFE_S);
+    json_close(&w, '}');
+    buf_add_cstr(out, "authorization: Bearer ");
+    int rc = jws_sign(c->signer, "JWT", buf_str(&payload), out, &err);
+    if (rc < 0) {
+        log_error("probe token: %s", err.msg);
+    }
+    buf_clear(&payload);
+    return rc == 0;
+}
+
+static void fetch(struct check *k, struct prober_request *request, const char *path, bool with_token,
+                  prober_done done)
+{
+    struct checks *c = k->owner;
+    char url[URL_MAX], apikey[256];
+    struct buf bearer;
+    buf_init(&bearer, JWS_TOKEN_MAX + 64);
+    if (path) {
+        snprintf(url, sizeof url, "%s%s", c->conf->target, path);
+        request->url = url;
+        if (c->conf->apikey) {
+            snprintf(apikey, sizeof apikey, "apikey: %s", c->conf->apikey);
+            request->fields[0] = apikey;
+        }
+    }
+    if (with_token && write_bearer(c, &bearer)) {
+        request->fields[1] = bearer.p;
+    }
+    if (request->max_body_bytes == 0) {
+        request->max_body_bytes = BODY_MAX;
+    }
+    if (prober_fetch(c->prober, request, done, k) < 0) {
+        log_warn("probe check=%s not sent: too many under way", kind_words[k->kind]);
+        run_again(k);
+    }
+    buf_clear(&bearer);
+}
+
+/* --- log-in and sign-up ------------------------------------------------------------------------ */
+
+static void finish_login(struct check *k, enum verdict v)
+{
+    observe(k->owner, COMPONENT_LOGIN, "", v);
+    observe(k->owner, COMPONENT_SIGNUP, "", v);
+    run_again(k);
+}
+
+static void on_token(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    enum verdict v = verdict_of_token(r, k->owner->conf->slow_ms);
+    note(k, v, r);
+    finish_login(k, verdict_worse(v, k->first));
+}
+
+static void read_signup_state(struct checks *c, const cJSON *settings)
+{
+    const cJSON *signup = cJSON_GetObjectItemCaseSensitive(settings, "signup");
+    c->has_signup_state = notice_signup_state(signup, &c->signup_state);
+}
+
+static void on_settings(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    cJSON *settings;
+    enum verdict v = verdict_of_settings(r, k->owner->conf->slow_ms, &settings);
+    note(k, v, r);
+    if (settings) {
+        read_signup_state(k->owner, settings);
+        cJSON_Delete(settings);
+    }
+    if (v != VERDICT_OK && v != VERDICT_SLOW) {
+        finish_login(k, v);
+        return;
+    }
+    k->first = v;
+    struct prober_request request = {.body = "{\"refresh_token\":\"status-probe-not-a-token\"}",
+                                     .deadline_ms = k->owner->conf->deadline_ms};
+    fetch(k, &request, "/auth/v1/token?grant_type=refresh_token", false, on_token);
+}
+
+static void run_login(struct check *k)
+{
+    struct prober_request request = {.deadline_ms = k->owner->conf->deadline_ms, .fresh = true};
+    fetch(k, &request, "/auth/v1/settings", false, on_settings);
+}
+
+/* --- models ------------------------------------------------------------------------------------ */
+
+static struct check *add_check(struct checks *c, enum check_kind kind, struct str model)
+{
+    if (c->count == STATUS_COMPONENTS_MAX || model.n >= COMPONENT_LABEL_MAX) {
+        return NULL;
+    }
+    struct check *k = calloc(1, sizeof *k);
+    BUG_ON(!k);
+    k->owner = c;
+    k->kind = kind;
+    k->listed_ms = clock_mono_ms();
+    snprintf(k->model, sizeof k->model, STR_FMT, STR_ARG(model));
+    loop_timer_init(c->loop, &k->timer, run, k);
+    c->items[c->count++] = k;
+    return k;
+}
+
+static void list_model(struct checks *c, struct str model, uint64_t mono_ms)
+{
+    for (unsigned n = 0; n < c->count; n++) {
+        if (c->items[n]->kind == CHECK_MODEL && str_is(model, c->items[n]->model)) {
+            c->items[n]->listed_ms = mono_ms;
+            return;
+        }
+    }
+    struct check *k = add_check(c, CHECK_MODEL, model);
+    if (!k || !board_component(c->board, COMPONENT_MODEL, model, clock_wall_ms())) {
+        log_warn("model without a component, there are too many: " STR_FMT, STR_ARG(model));
+        return;
+    }
+    loop_timer_arm(&k->timer, 0);
+}
+
+/* Takes a check and its component away. */
+static void forget(struct check *k)
+{
+    struct checks *c = k->owner;
+    struct component *component = board_component(c->board, COMPONENT_MODEL, str_from(k->model), 0);
+    if (component) {
+        board_drop_component(c->board, component);
+    }
+    for (unsigned n = 0; n < c->count; n++) {
+        if (c->items[n] == k) {
+            c->items[n] = c->items[--c->count];
+            break;
+        }
+    }
+    log_info("model forgotten name=%s", k->model);
+    loop_timer_disarm(&k->timer);
+    free(k);
+}
+
+static void mark_gone(struct checks *c, uint64_t mono_ms)
+{
+    for (unsigned n = 0; n < c->count; n++) {
+        struct check *k = c->items[n];
+        k->is_gone |= k->kind == CHECK_MODEL && mono_ms - k->listed_ms > CHECKS_FORGET_MS;
+    }
+}
+
+static void on_models(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    struct checks *c = k->owner;
+    cJSON *models;
+    enum verdict v = verdict_of_models(r, c->conf->slow_ms, &models);
+    uint64_t mono_ms = clock_mono_ms();
+    note(k, v, r);
+    observe(c, COMPONENT_CHAT, "", v);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(models, "data"))
+    {
+        struct str id = str_from(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "id")));
+        if (id.n && c->conf->models.n == 0) {
+            list_model(c, id, mono_ms);
+        }
+    }
+    if (models && c->conf->models.n == 0) {
+        mark_gone(c, mono_ms);
+    }
+    cJSON_Delete(models);
+    run_again(k);
+}
+
+static void run_list(struct check *k)
+{
+    struct prober_request request = {.deadline_ms = k->owner->conf->deadline_ms};
+    fetch(k, &request, "/v1/models", true, on_models);
+}
+
+static void on_chat(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    enum verdict v = verdict_of_chat(r, k->owner->conf->chat_slow_ms);
+    note(k, v, r);
+    observe(k->owner, COMPONENT_MODEL, k->model, v);
+    run_again(k);
+}
+
+static void run_model(struct check *k)
+{
+    struct buf body;
+    buf_init(&body, 2048);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "model", str_from(k->model));
+    json_raw_at(&w, "messages", STR("[{\"role\":\"user\",\"content\":\"Hi\"}]"));
+    json_i64_at(&w, "max_tokens", 1);
+    json_bool_at(&w, "stream", false);
+    json_close(&w, '}');
+    struct prober_request request = {.body = body.p, .deadline_ms = k->owner->conf->chat_deadline_ms};
+    fetch(k, &request, "/v1/chat/completions", true, on_chat);
+    buf_clear(&body);
+}
+
+/* --- SMS --------------------------------------------------------------------------------------- */
+
+static void finish_sms(struct check *k, enum verdict v)
+{
+    observe(k->owner, COMPONENT_SMS, "", v);
+    run_again(k);
+}
+
+static void on_sms_health(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    enum verdict v = verdict_of_health(r, k->owner->conf->slow_ms);
+    note(k, v, r);
+    finish_sms(k, verdict_worse(v, k->first));
+}
+
+static void ask_sms_health(struct check *k)
+{
+    struct prober_request request = {.url = k->owner->conf->sms_health_url,
+                                     .deadline_ms = k->owner->conf->deadline_ms};
+    if (request.url) {
+        fetch(k, &request, NULL, false, on_sms_health);
+    } else {
+        finish_sms(k, k->first);
+    }
+}
+
+static void on_metrics(void *arg, const struct prober_result *r)
+{
+    struct check *k = arg;
+    enum verdict v = verdict_of_health(r, k->owner->conf->deadline_ms);
+    if (v == VERDICT_OK) {
+        double sent = 0, failed = 0; /* a counter that is not there yet has counted nothing */
+        prom_text_sum(r->body, SMS_COUNTER, "result=\"ok\"", &sent);
+        prom_text_sum(r->body, SMS_COUNTER, "result=\"failed\"", &failed);
+        v = verdict_of_sms(&k->owner->sms, sent, failed, clock_mono_ms());
+    } else {
+        v = VERDICT_NONE; /* counters out of reach say nothing about SMS */
+    }
+    note(k, v, r);
+    k->first = v;
+    ask_sms_health(k);
+}
+
+static void run_sms(struct check *k)
+{
+    struct prober_request request = {.url = k->owner->conf->metrics_url,
+                                     .deadline_ms = k->owner->conf->deadline_ms,
+                                     .max_body_bytes = METRICS_MAX};
+    k->first = VERDICT_NONE;
+    if (request.url) {
+        fetch(k, &request, NULL, false, on_metrics);
+    } else {
+        ask_sms_health(k);
+    }
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+static void run(void *arg)
+{
+    struct check *k = arg;
+    k->began_ms = clock_mono_ms();
+    switch (k->kind) {
+    case CHECK_LOGIN:
+        run_login(k);
+        break;
+    case CHECK_LIST:
+        run_list(k);
+        break;
+    case CHECK_SMS:
+        run_sms(k);
+        break;
+    case CHECK_MODEL:
+        run_model(k);
+        break;
+    }
+}
+
+/* Components in the order of the page; models come below, as they are listed. */
+static void add_components(struct checks *c)
+{
+    const struct status_probe_conf *conf = c->conf;
+    int64_t now = clock_wall_ms();
+    board_component(c->board, COMPONENT_SIGNUP, STR(""), now);
+    board_component(c->board, COMPONENT_LOGIN, STR(""), now);
+    add_check(c, CHECK_LOGIN, STR(""));
+    if (conf->metrics_url || conf->sms_health_url) {
+        board_component(c->board, COMPONENT_SMS, STR(""), now);
+        add_check(c, CHECK_SMS, STR(""));
+    }
+    if (!conf->chat) {
+        return;
+    }
+    board_component(c->board, COMPONENT_CHAT, STR(""), now);
+    add_check(c, CHECK_LIST, STR(""));
+    for (unsigned n = 0; n < conf->models.n; n++) {
+        list_model(c, str_from(conf->models.items[n]), clock_mono_ms());
+    }
+    for (unsigned n = 0; n < c->board->component_count && conf->models.n == 0; n++) { /* of the snapshot */
+        const struct component *component = &c->board->components[n];
+        if (component->kind == COMPONENT_MODEL) {
+            list_model(c, str_from(component->label), clock_mono_ms());
+        }
+    }
+}
+
+struct checks *checks_new(struct loop *loop, struct prober *prober, struct board *board,
+                          const struct status_probe_conf *conf, struct err *err)
+{
+    struct checks *c = calloc(1, sizeof *c);
+    BUG_ON(!c);
+    c->loop = loop;
+    c->prober = prober;
+    c->board = board;
+    c->conf = conf;
+    if (conf->token_key) {
+        if (jws_keys_load(conf->token_key, &c->keys, err) < 0 ||
+            !(c->signer = jws_keys_signer(&c->keys, NULL, err))) {
+            checks_free(c);
+            return NULL;
+        }
+    }
+    metric_register(&results);
+    metric_register(&seconds);
+    add_components(c);
+    return c;
+}
+
+void checks_free(struct checks *c)
+{
+    if (!c) {
+        return;
+    }
+    for (unsigned n = 0; n < c->count; n++) {
+        loop_timer_disarm(&c->items[n]->timer);
+        free(c->items[n]);
+    }
+    jws_keys_clear(&c->keys);
+    free(c);
+}
+
+void checks_start(struct checks *c)
+{
+    for (unsigned n = 0; n < c->count; n++) {
+        loop_timer_arm(&c->items[n]->timer, 0);
+    }
+}
+
+void checks_set_conf(struct checks *c, const struct status_probe_conf *conf)
+{
+    c->conf = conf;
+}
+
+bool checks_signup_state(const struct checks *c, enum signup_state *out)
+{
+    *out = c->signup_state;
+    return c->has_signup_state;
+}
