@@ -1,0 +1,102 @@
+"""One child process: started with a log file, ended by its pid, its log searched for sanitizer reports."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|BUG: ")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(check, seconds: float, what: str, every: float = 0.05):
+    """The first true value of check(); exceptions count as false."""
+    deadline = time.monotonic() + seconds
+    last = None
+    while time.monotonic() < deadline:
+        try:
+            value = check()
+            if value:
+                return value
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is "not yet"
+            last = error
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} s: {what} ({last!r})")
+
+
+def can_connect(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+class Process:
+    def __init__(self, name: str, command: list, folder: Path, env: dict | None = None, user: str | None = None):
+        self.name = name
+        self.command = [str(part) for part in command]
+        self.folder = folder
+        self.log = folder / f"{name}.log"
+        self.env = {**os.environ, **(env or {})}
+        self.user = user
+        self.child: subprocess.Popen | None = None
+
+    def start(self) -> "Process":
+        assert self.child is None or self.child.poll() is not None, f"{self.name} runs already"
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, user=self.user,
+                group=self.user, extra_groups=[] if self.user else None, cwd=self.folder, start_new_session=True)
+        return self
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def is_alive(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    def signal(self, number: int) -> None:
+        self.child.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.child.kill()
+        self.child.wait(10)
+
+    def stop(self, seconds: float = 30, number: int = signal.SIGTERM) -> int:
+        """Asks it to end; its exit status. Nothing to do when it has ended."""
+        if self.child is None:
+            return 0
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait(10)
+                raise AssertionError(f"{self.name} did not end within {seconds} s of signal {number}; log: {self.tail()}")
+        return self.child.returncode
+
+    def tail(self, lines: int = 40) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def assert_no_report(self) -> None:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        found = REPORT.search(text)
+        assert not found, f"{self.name} reported:\n{text[max(0, found.start() - 200):found.start() + 4000]}"
+
+    def rss_kb(self) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        return 0
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
