@@ -33,6 +33,7 @@ struct check {
     struct loop_timer timer;
     uint64_t began_ms;  /* monotonic, of the run under way */
     enum verdict first; /* of a run with two requests */
+    enum verdict noted; /* last one logged */
     char model[COMPONENT_LABEL_MAX];
     uint64_t listed_ms; /* monotonic: the gateway last listed the model */
     bool is_gone;       /* freed when its run ends */
