@@ -7,6 +7,24 @@
 
 #include "base/err.h"
 
+/* Under AddressSanitizer every block is followed by poison, and so is all that is not handed out: also the
+ * chunks in the cache, so that a use after arena_clear is found. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define POISON(p, n) ASAN_POISON_MEMORY_REGION((p), (n))
+#define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION((p), (n))
+enum { ARENA_POISON = 16 }; /* bytes of poison behind a block, besides the padding */
+#else
+#define POISON(p, n) ((void)(p), (void)(n))
+#define UNPOISON(p, n) ((void)(p), (void)(n))
+enum { ARENA_POISON = 0 };
+#endif
+
 /* A chunk is this head and then the bytes; sizes count both. */
 struct arena_chunk {
     struct arena_chunk *next;
@@ -79,6 +97,7 @@ static struct arena_chunk *chunk_new(size_t size)
     chunk = malloc(size);
     BUG_ON(!chunk);
     chunk->size = size;
+    POISON(chunk + 1, size - sizeof(*chunk));
     return chunk;
 }
 
@@ -91,6 +110,7 @@ static void chunk_free(struct arena_chunk *chunk)
     if (!cache.registered) {
         cache_register();
     }
+    POISON(chunk + 1, chunk->size - sizeof(*chunk));
     chunk->next = cache.free;
     cache.free = chunk;
     cache.count++;
@@ -148,14 +168,16 @@ static void *alloc_slow(struct arena *a, size_t n)
 void *arena_alloc(struct arena *a, size_t n)
 {
     BUG_ON(n >> ARENA_MAX_BYTES_LOG2 != 0);
-    n = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-    a->total_bytes += n;
-    if (a->chunks && n <= (size_t)(a->end - a->next)) {
-        char *p = a->next;
-        a->next += n;
-        return p;
+    size_t step = (n + ARENA_POISON + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    char *p = a->next;
+    a->total_bytes += step;
+    if (a->chunks && step <= (size_t)(a->end - a->next)) {
+        a->next += step;
+    } else {
+        p = alloc_slow(a, step);
     }
-    return alloc_slow(a, n);
+    UNPOISON(p, n);
+    return p;
 }
 
 void *arena_calloc(struct arena *a, size_t n)
