@@ -12,7 +12,7 @@
 
 enum { TOKEN_LIFE_S = 120, BODY_MAX = 256 * 1024, METRICS_MAX = 4 * 1024 * 1024, URL_MAX = 320 };
 
-#define SMS_COUNTER "tidegate_sms_sends_total"
+#define SMS_COUNTER "tidegate_hook_calls_total"
 
 static struct metric results =
     METRIC_COUNTER_L("tidestatus_probe_results_total", "Verdicts of probes.", "check,verdict");
@@ -375,10 +375,10 @@ static void on_metrics(void *arg, const struct prober_result *r)
     struct check *k = arg;
     enum verdict v = verdict_of_health(r, k->owner->conf->deadline_ms);
     if (v == VERDICT_OK) {
-        double sent = 0, failed = 0; /* a counter that is not there yet has counted nothing */
-        prom_text_sum(r->body, SMS_COUNTER, "result=\"ok\"", &sent);
-        prom_text_sum(r->body, SMS_COUNTER, "result=\"failed\"", &failed);
-        v = verdict_of_sms(&k->owner->sms, sent, failed, clock_mono_ms());
+        double sent = 0, asked = 0; /* a counter that is not there yet has counted nothing */
+        prom_text_sum(r->body, SMS_COUNTER, "hook=\"sms\"", &asked);
+        prom_text_sum(r->body, SMS_COUNTER, "hook=\"sms\",result=\"ok\"", &sent);
+        v = verdict_of_sms(&k->owner->sms, sent, asked - sent, clock_mono_ms());
     } else {
         v = VERDICT_NONE; /* counters out of reach say nothing about SMS */
     }

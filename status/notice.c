@@ -40,16 +40,24 @@ enum component_status notice_component_status(enum signup_state s)
 
 /* --- reading the row --------------------------------------------------------------------------- */
 
-static void read_message(const cJSON *message, struct incident_text *out)
+static void read_messages(const cJSON *messages, struct incident_text *out)
 {
-    const char *plain = cJSON_GetStringValue(message);
     for (int lang = 0; lang < STATUS_LANGS; lang++) {
-        const char *text = cJSON_GetStringValue(member(message, problem_lang_tag((enum problem_lang)lang)));
-        text = text ? text : plain;
+        const char *text = cJSON_GetStringValue(member(messages, problem_lang_tag((enum problem_lang)lang)));
         if (text && text[0]) {
             incident_text_set(out, (enum problem_lang)lang, str_from(text));
         }
     }
+}
+
+/* The preset of that name, or any policy that names China as the one country. */
+static bool is_mainland_only(const cJSON *signup)
+{
+    const cJSON *countries = member(signup, "countries");
+    struct str only = str_from(cJSON_GetStringValue(cJSON_GetArrayItem(countries, 0)));
+    struct str policy = str_from(cJSON_GetStringValue(member(signup, "policy")));
+    return (cJSON_GetArraySize(countries) == 1 && str_is(only, "CN")) ||
+           str_is(policy, "mainland-phone-only");
 }
 
 int notice_parse(int64_t id, int64_t at_ms, struct str body, struct notice *out, struct err *err)
@@ -60,14 +68,11 @@ int notice_parse(int64_t id, int64_t at_ms, struct str body, struct notice *out,
     if (rc < 0) {
         return rc;
     }
-    const cJSON *signup = cJSON_IsObject(member(root, "signup")) ? member(root, "signup") : root;
-    if (!notice_signup_state(signup, &out->state)) {
+    if (!notice_signup_state(root, &out->state)) {
         rc = err_set(err, ERR_INVALID, "notice %lld: state is not open, restricted or closed", (long long)id);
     } else {
-        const cJSON *countries = member(signup, "countries");
-        struct str first = str_from(cJSON_GetStringValue(cJSON_GetArrayItem(countries, 0)));
-        out->only_mainland = cJSON_GetArraySize(countries) == 1 && str_is(first, "CN");
-        read_message(member(signup, "message"), &out->body);
+        out->only_mainland = is_mainland_only(root);
+        read_messages(member(root, "messages"), &out->body);
     }
     cJSON_Delete(root);
     return rc;
@@ -128,17 +133,13 @@ static struct incident *open_notice(const struct board *b)
     return NULL;
 }
 
-/* Our words, then the policy's own, when it has any and says more than "mainland only". */
+/* The policy's own words where it has any; ours for the preset that everybody will ask about. */
 static void fill_body(const struct notice *n, struct incident_text *out)
 {
     phrase_fill(out, body_of(n), NULL, 0);
     for (int lang = 0; lang < STATUS_LANGS && !n->only_mainland; lang++) {
         if (n->body.of[lang]) {
-            struct buf text;
-            buf_init(&text, INCIDENT_TEXT_MAX);
-            buf_addf(&text, "%s %s", out->of[lang], n->body.of[lang]);
-            incident_text_set(out, (enum problem_lang)lang, buf_str(&text));
-            buf_clear(&text);
+            incident_text_set(out, (enum problem_lang)lang, str_from(n->body.of[lang]));
         }
     }
 }

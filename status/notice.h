@@ -3,8 +3,7 @@
  * A row of status_notices (kind signup_policy) says open, restricted or closed. While it is not open there is one
  * incident of origin policy, updated when the policy changes and resolved when sign-up is open again. Its codes
  * come from the row's id, so that every process and every restart makes the same incident.
- * Body read: {"state", "countries", "message"} at the top or below "signup"; the message a text or one per
- * language tag.
+ * Body read: {"state", "policy" or "countries", "messages": {"en", "zh-Hans", "zh-Hant"}}; others are ignored.
  * Thread rule: used only on the control thread. */
 #ifndef TIDE_STATUS_NOTICE_H
 #define TIDE_STATUS_NOTICE_H
@@ -22,7 +21,7 @@ struct notice {
     int64_t id; /* of the row; 0: there is none */
     int64_t at_ms;
     enum signup_state state;
-    bool only_mainland;        /* countries is ["CN"] */
+    bool only_mainland;        /* mainland China phone numbers and nothing else */
     struct incident_text body; /* the policy's own words, NULLs when it has none */
 };
 
