@@ -1,0 +1,292 @@
+/* The engine on a tiny random model: an answer does not depend on what else runs, how a prompt is cut into
+ * chunks, or how many threads compute; cancels free slots; the queue has an end. */
+#include "tests/unit/gguf_builder.h"
+
+#include <pthread.h>
+
+#include "inference/worker/engine.h"
+
+enum { JOBS = 12, ANSWER = 24 };
+
+struct result {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct buf text;
+    uint32_t tokens;
+    unsigned ends; /* outputs with a finish: must be exactly one */
+    enum engine_finish finish;
+};
+
+struct loading {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool over;
+    int rc;
+    struct err err;
+};
+
+static char model_path[128];
+
+static void on_loaded(void *arg, int rc, const struct err *err)
+{
+    struct loading *l = arg;
+    pthread_mutex_lock(&l->mutex);
+    l->over = true;
+    l->rc = rc;
+    l->err = *err;
+    pthread_cond_signal(&l->changed);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+static int open_engine(struct engine_conf conf, struct engine **out, struct err *err)
+{
+    struct loading l = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    conf.model = conf.model ? conf.model : model_path;
+    conf.on_loaded = on_loaded;
+    conf.arg = &l;
+    assert_int_equal(engine_new(&conf, out, err), 0);
+    pthread_mutex_lock(&l.mutex);
+    while (!l.over) {
+        pthread_cond_wait(&l.changed, &l.mutex);
+    }
+    pthread_mutex_unlock(&l.mutex);
+    *err = l.err;
+    return l.rc;
+}
+
+static struct engine *ready_engine(struct engine_conf conf)
+{
+    struct engine *e;
+    struct err err;
+    assert_int_equal(open_engine(conf, &e, &err), 0);
+    return e;
+}
+
+static void on_output(void *arg, const struct engine_output *out)
+{
+    struct result *r = arg;
+    pthread_mutex_lock(&r->mutex);
+    buf_add_str(&r->text, out->text);
+    r->tokens = out->answer_tokens;
+    r->finish = out->finish;
+    r->ends += out->finish != ENGINE_FINISH_NONE;
+    pthread_cond_signal(&r->changed);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static void result_init(struct result *r)
+{
+    *r = (struct result){.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    buf_init(&r->text, 1 << 20);
+}
+
+/* Job i: a prompt of its own length and letters, sampled with its own seed. */
+static struct engine_job make_job(unsigned i, uint32_t max_tokens, struct result *r)
+{
+    struct engine_job job = {
+        .prompt_n = 3 + 17 * i % 60,
+        .max_tokens = max_tokens,
+        .sampling = {.temperature = i % 3 ? 1.0F : 0.0F, .top_p = i % 2 ? 0.9F : 1.0F, .seed = i},
+        .ignore_end = true,
+        .on_output = on_output,
+        .arg = r};
+    job.prompt = malloc(job.prompt_n * sizeof *job.prompt);
+    for (uint32_t k = 0; k < job.prompt_n; k++) {
+        job.prompt[k] = (token_id)(1 + (i * 31 + k * 7) % 250);
+    }
+    buf_init(&job.stops, 1000);
+    return job;
+}
+
+static void wait_end(struct result *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    while (!r->ends) {
+        pthread_cond_wait(&r->changed, &r->mutex);
+    }
+    pthread_mutex_unlock(&r->mutex);
+}
+
+/* Runs all jobs, `together` of them at once, and gives their texts. */
+static void run_jobs(struct engine_conf conf, unsigned together, struct buf texts[JOBS])
+{
+    struct engine *e = ready_engine(conf);
+    struct result results[JOBS];
+    for (unsigned i = 0; i < JOBS; i++) {
+        uint64_t id;
+        struct engine_job job = make_job(i, ANSWER, &results[i]);
+        result_init(&results[i]);
+        assert_int_equal(engine_submit(e, &job, &id), 0);
+        if (i + 1 >= together) {
+            wait_end(&results[i + 1 - together]);
+        }
+    }
+    for (unsigned i = 0; i < JOBS; i++) {
+        wait_end(&results[i]);
+    }
+    engine_free(e);
+    for (unsigned i = 0; i < JOBS; i++) {
+        assert_int_equal(results[i].finish, ENGINE_FINISH_LENGTH);
+        assert_int_equal(results[i].tokens, ANSWER);
+        assert_int_equal(results[i].ends, 1);
+        texts[i] = results[i].text;
+    }
+}
+
+static void expect_same(struct engine_conf conf, unsigned together, const struct buf expected[JOBS])
+{
+    struct buf texts[JOBS];
+    run_jobs(conf, together, texts);
+    for (unsigned i = 0; i < JOBS; i++) {
+        assert_int_equal(texts[i].n, expected[i].n);
+        assert_memory_equal(texts[i].p, expected[i].p, expected[i].n);
+        buf_clear(&texts[i]);
+    }
+}
+
+static void answers_do_not_depend_on_the_batch(void **state)
+{
+    struct engine_conf conf = {.slots = 8, .context = 128, .threads = 2, .step_tokens = 16, .queue = 100};
+    struct buf alone[JOBS];
+    run_jobs(conf, 1, alone);
+    expect_same(conf, JOBS, alone);
+    conf.step_tokens = 1;
+    expect_same(conf, JOBS, alone);
+    conf.step_tokens = 100;
+    conf.slots = 3;
+    expect_same(conf, JOBS, alone);
+    conf.threads = 1;
+    expect_same(conf, 5, alone);
+    conf.threads = 5;
+    expect_same(conf, 5, alone);
+    bool differ = false;
+    for (unsigned i = 0; i < JOBS; i++) {
+        differ =
+            differ || i == 0 || alone[i].n != alone[0].n || memcmp(alone[i].p, alone[0].p, alone[0].n) != 0;
+        buf_clear(&alone[i]);
+    }
+    assert_true(differ);
+}
+
+static void cancels_free_slots(void **state)
+{
+    struct engine_conf conf = {.slots = 2, .context = 256, .threads = 1, .step_tokens = 16, .queue = 100};
+    struct engine *e = ready_engine(conf);
+    struct result results[20];
+    uint64_t ids[20];
+    for (unsigned i = 0; i < 20; i++) {
+        struct engine_job job = make_job(i, 190, &results[i]);
+        result_init(&results[i]);
+        assert_int_equal(engine_submit(e, &job, &ids[i]), 0);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        engine_cancel(e, ids[i == 0 ? 0 : 20 - i]);
+    }
+    engine_cancel(e, 999999);
+    unsigned canceled = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        wait_end(&results[i]);
+        canceled += results[i].finish == ENGINE_FINISH_CANCELED;
+        assert_true(results[i].finish == ENGINE_FINISH_CANCELED || results[i].finish == ENGINE_FINISH_LENGTH);
+        buf_clear(&results[i].text);
+    }
+    assert_true(canceled > 0);
+    struct result last;
+    result_init(&last);
+    struct engine_job job = make_job(1, 3, &last);
+    assert_int_equal(engine_submit(e, &job, &ids[0]), 0);
+    wait_end(&last);
+    assert_int_equal(last.finish, ENGINE_FINISH_LENGTH);
+    engine_free(e);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(results[i].ends, 1);
+    }
+    buf_clear(&last.text);
+}
+
+static void the_queue_ends(void **state)
+{
+    struct engine_conf conf = {.slots = 1, .context = 256, .threads = 1, .step_tokens = 16, .queue = 2};
+    struct engine *e = ready_engine(conf);
+    struct result results[10];
+    unsigned accepted = 0;
+    for (unsigned i = 0; i < 10; i++) {
+        uint64_t id;
+        struct engine_job job = make_job(i, 190, &results[accepted]);
+        result_init(&results[accepted]);
+        int rc = engine_submit(e, &job, &id);
+        assert_true(rc == 0 || rc == ERR_AGAIN);
+        accepted += rc == 0;
+        if (rc) {
+            buf_clear(&results[accepted].text);
+        }
+    }
+    assert_true(accepted >= 2 && accepted < 10);
+    engine_free(e); /* ends what runs and what waits */
+    for (unsigned i = 0; i < accepted; i++) {
+        assert_int_equal(results[i].ends, 1);
+        buf_clear(&results[i].text);
+    }
+}
+
+static void stop_strings_end_an_answer(void **state)
+{
+    struct engine_conf conf = {.slots = 2, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
+    struct engine *e = ready_engine(conf);
+    struct result whole;
+    struct result cut;
+    uint64_t id;
+    struct engine_job job = make_job(4, ANSWER, &whole);
+    result_init(&whole);
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(&whole);
+    assert_true(whole.text.n > 8);
+    job = make_job(4, ANSWER, &cut);
+    result_init(&cut);
+    buf_add(&job.stops, whole.text.p + 4, 4);
+    job.stop_n[0] = 4;
+    job.stop_count = 1;
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(&cut);
+    assert_int_equal(cut.finish, ENGINE_FINISH_STOP);
+    assert_true(cut.text.n <= 4 && memcmp(cut.text.p, whole.text.p, cut.text.n) == 0);
+    engine_free(e);
+    buf_clear(&whole.text);
+    buf_clear(&cut.text);
+}
+
+static void models_that_cannot_be_loaded(void **state)
+{
+    struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
+    struct engine *e;
+    struct err err;
+    conf.model = temp_path("none.gguf");
+    assert_int_equal(open_engine(conf, &e, &err), ERR_IO);
+    engine_free(e);
+    conf.model = NULL;
+    conf.context = 100000;
+    assert_int_equal(open_engine(conf, &e, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "100000"));
+    engine_free(e);
+}
+
+static int make(void **state)
+{
+    if (temp_make(state)) {
+        return -1;
+    }
+    snprintf(model_path, sizeof model_path, "%s", write_tiny_model("tiny.gguf"));
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_do_not_depend_on_the_batch),
+        cmocka_unit_test(cancels_free_slots),
+        cmocka_unit_test(the_queue_ends),
+        cmocka_unit_test(stop_strings_end_an_answer),
+        cmocka_unit_test(models_that_cannot_be_loaded),
+    };
+    return cmocka_run_group_tests(tests, make, temp_remove);
+}

@@ -1,0 +1,279 @@
+/* Every kernel against plain arithmetic in double: all weight types, all column counts, odd row counts. */
+#include "tests/unit/gguf_builder.h"
+
+#include <math.h>
+
+#include "inference/worker/cpu/kernels.h"
+
+enum { MAX_COLUMNS = 23, MAX_WIDTH = 512 };
+
+static const struct cpu_kernels *kernels;
+
+struct activations {
+    float x[MAX_COLUMNS * MAX_WIDTH];
+    int8_t q[MAX_COLUMNS * MAX_WIDTH];
+    float scale[MAX_COLUMNS * MAX_WIDTH / 32];
+    float sum[MAX_COLUMNS * MAX_WIDTH / 32];
+};
+
+static void fill(struct builder *b, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)((double)(built_random(b) % 20001) / 10000.0 - 1.0);
+    }
+    x[3] *= 8; /* an outlier */
+}
+
+/* The weight as a tensor of its own: only type, shape and data matter to packed_init. */
+static struct gguf_tensor random_weight(struct builder *b, enum tensor_type type, uint64_t columns,
+                                        uint64_t rows)
+{
+    add_tensor(b, "weight", type, columns, rows);
+    const struct built_tensor *built = &b->tensors[b->tensor_count - 1];
+    return (struct gguf_tensor){.name = STR("weight"),
+                                .type = quant_type_find(type),
+                                .n_dims = 2,
+                                .dims = {columns, rows, 1, 1},
+                                .rows = rows,
+                                .row_bytes = built->bytes / rows,
+                                .n_bytes = built->bytes,
+                                .data = (const uint8_t *)b->data.p + built->offset};
+}
+
+/* weight row . int8 column, in double. */
+static double exact_dot(const struct gguf_tensor *t, uint64_t row, const struct activations *a, size_t column)
+{
+    static float w[MAX_WIDTH];
+    uint64_t width = t->dims[0];
+    double sum = 0;
+    t->type->dequantize(t->data + row * t->row_bytes, w, width);
+    for (uint64_t k = 0; k < width; k++) {
+        size_t at = column * width + k;
+        sum += (double)w[k] * a->q[at] * (double)a->scale[at / 32];
+    }
+    return sum;
+}
+
+static strip_cb kernel_of(enum packed_kind kind)
+{
+    return kind == PACKED_4BIT   ? kernels->strip_4bit
+           : kind == PACKED_8BIT ? kernels->strip_8bit
+                                 : kernels->strip_8bit_fine;
+}
+
+static void check_tile(const struct gguf_tensor *t, const struct packed *p, const struct activations *a,
+                       unsigned first, unsigned columns, double tolerance)
+{
+    float out[KERNEL_TILE][PACKED_ROWS];
+    float alone[KERNEL_TILE][PACKED_ROWS];
+    uint32_t width = p->columns;
+    for (uint32_t strip = 0; strip < p->strips; strip++) {
+        struct quantized x = {a->q + (size_t)first * width, a->scale + first * width / 32,
+                              a->sum + first * width / 32, width};
+        kernel_of(p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
+        for (unsigned c = 0; c < columns; c++) {
+            struct quantized one = {x.q + (size_t)c * width, x.scale + c * width / 32, x.sum + c * width / 32,
+                                    width};
+            kernel_of(p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
+            assert_memory_equal(out[c], alone[0], sizeof alone[0]); /* whatever stands beside it */
+            for (uint32_t row = 0; row < PACKED_ROWS && strip * PACKED_ROWS + row < t->rows; row++) {
+                double exact = exact_dot(t, strip * PACKED_ROWS + row, a, first + c);
+                double norm = sqrt((double)width);
+                if (!(fabs((double)out[c][row] - exact) <= tolerance * norm)) {
+                    fail_msg("%s %s: row %u column %u: %g, expected %g", kernels->name, t->type->name,
+                             strip * PACKED_ROWS + row, first + c, (double)out[c][row], exact);
+                }
+            }
+        }
+    }
+}
+
+static void check_type(enum tensor_type type, uint32_t width, double tolerance)
+{
+    static const unsigned counts[] = {1, 2, 3, 4, 7, 15, 16, 23};
+    static struct activations a;
+    struct builder b;
+    struct packed p;
+    builder_init(&b);
+    struct gguf_tensor t = random_weight(&b, type, width, 37);
+    fill(&b, a.x, (size_t)MAX_COLUMNS * width);
+    kernels->quantize(a.x, MAX_COLUMNS * width / 32, a.q, a.scale, a.sum);
+    assert_int_equal(packed_init(&p, &t, NULL), 0);
+    for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++) {
+        for (unsigned c = 0; c < counts[i]; c += KERNEL_TILE) {
+            check_tile(&t, &p, &a, c, counts[i] - c < KERNEL_TILE ? counts[i] - c : KERNEL_TILE, tolerance);
+        }
+    }
+    packed_clear(&p);
+    builder_clear(&b);
+}
+
+static void check_floats(enum tensor_type type, uint32_t width)
+{
+    static struct activations a;
+    struct builder b;
+    builder_init(&b);
+    struct gguf_tensor t = random_weight(&b, type, width, 3);
+    fill(&b, a.x, width);
+    for (uint64_t row = 0; row < 3; row++) {
+        static float w[MAX_WIDTH];
+        double exact = 0;
+        t.type->dequantize(t.data + row * t.row_bytes, w, width);
+        for (uint32_t k = 0; k < width; k++) {
+            exact += (double)w[k] * (double)a.x[k];
+        }
+        float got = type == TENSOR_F32 ? kernels->dot_f32(t.data + row * t.row_bytes, a.x, width)
+                                       : kernels->dot_f16(t.data + row * t.row_bytes, a.x, width);
+        assert_true(fabs((double)got - exact) < 1e-4);
+    }
+    builder_clear(&b);
+}
+
+static void products(void **state)
+{
+    static const enum tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q8_0};
+    for (unsigned i = 0; i < 4; i++) {
+        check_type(types[i], 32, 1e-5);
+        check_type(types[i], 96, 1e-5);
+        check_type(types[i], 512, 1e-5);
+    }
+    check_type(TENSOR_Q4_K, 256, 2e-2); /* scales up to 63 times larger, rounded to f16 */
+    check_type(TENSOR_Q4_K, 512, 2e-2);
+    check_type(TENSOR_Q6_K, 256, 1e-1);
+    check_type(TENSOR_Q6_K, 512, 1e-1);
+    for (uint32_t width = 1; width < 40; width++) {
+        check_floats(TENSOR_F32, width);
+        check_floats(TENSOR_F16, width);
+    }
+}
+
+static void activations_to_int8(void **state)
+{
+    static struct activations a;
+    struct builder b;
+    builder_init(&b);
+    fill(&b, a.x, 64);
+    memset(a.x + 32, 0, 32 * sizeof *a.x);
+    kernels->quantize(a.x, 2, a.q, a.scale, a.sum);
+    int total = 0;
+    for (unsigned i = 0; i < 32; i++) {
+        assert_true(fabsf((float)a.q[i] * a.scale[0] - a.x[i]) <= a.scale[0] * 0.501F);
+        total += a.q[i];
+    }
+    assert_true(fabsf(a.sum[0] - a.scale[0] * (float)total) < 1e-5F);
+    assert_true(a.scale[1] == 0 && a.sum[1] == 0 && a.q[40] == 0);
+    builder_clear(&b);
+}
+
+static void norm_and_activation(void **state)
+{
+    static float x[77];
+    static float w[77];
+    static float out[77];
+    struct builder b;
+    builder_init(&b);
+    fill(&b, x, 77);
+    fill(&b, w, 77);
+    double squares = 0;
+    for (unsigned i = 0; i < 77; i++) {
+        squares += (double)x[i] * (double)x[i];
+    }
+    kernels->rms_norm(x, w, 1e-5F, 77, out);
+    for (unsigned i = 0; i < 77; i++) {
+        double exact = (double)x[i] / sqrt(squares / 77 + 1e-5) * (double)w[i];
+        assert_true(fabs((double)out[i] - exact) < 1e-5);
+    }
+    x[0] = -100;
+    x[1] = 100;
+    x[2] = -87.5F;
+    kernels->swiglu(x, w, 77, out);
+    for (unsigned i = 0; i < 77; i++) {
+        double exact = (double)x[i] / (1 + exp(-(double)x[i])) * (double)w[i];
+        assert_true(fabs((double)out[i] - exact) <= 1e-6 * (1 + fabs(exact)));
+    }
+    builder_clear(&b);
+}
+
+static void check_attention(uint32_t positions, uint32_t dim)
+{
+    static float query[96];
+    static float plain[96];
+    static uint16_t keys[40 * 96];
+    static uint16_t values[40 * 96];
+    static float scores[40];
+    static float out[96];
+    struct builder b;
+    builder_init(&b);
+    b.random += positions * 1000 + dim;
+    fill(&b, query, 96);
+    for (uint32_t p = 0; p < positions; p++) {
+        fill(&b, plain, 96);
+        kernels->to_half(plain, dim, keys + (size_t)p * dim);
+        fill(&b, plain, 96);
+        kernels->to_half(plain, dim, values + (size_t)p * dim);
+    }
+    struct attend_job job = {query, keys, values, positions, dim, 0.7F, scores, out};
+    kernels->attend(&job);
+    double weights[40];
+    double total = 0;
+    for (uint32_t p = 0; p < positions; p++) {
+        double s = 0;
+        for (uint32_t i = 0; i < dim; i++) {
+            s += (double)query[i] * (double)half_to_float(keys[p * dim + i]);
+        }
+        weights[p] = exp(s * 0.7);
+        total += weights[p];
+    }
+    for (uint32_t i = 0; i < dim; i++) {
+        double exact = 0;
+        for (uint32_t p = 0; p < positions; p++) {
+            exact += weights[p] / total * (double)half_to_float(values[p * dim + i]);
+        }
+        assert_true(fabs((double)out[i] - exact) < 2e-5);
+    }
+    builder_clear(&b);
+}
+
+static void attention(void **state)
+{
+    static const uint32_t dims[] = {4, 8, 64, 72, 80};
+    for (uint32_t positions = 1; positions < 40; positions++) {
+        for (unsigned i = 0; i < 5; i++) {
+            check_attention(positions, dims[i]);
+        }
+    }
+}
+
+static void halves(void **state)
+{
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        float f = half_to_float((uint16_t)h);
+        if (!isnan(f)) {
+            assert_int_equal(float_to_half(f), h);
+        }
+    }
+    assert_int_equal(float_to_half(65519.0F), 0x7BFF);
+    assert_int_equal(float_to_half(65520.0F), 0x7C00);
+    assert_int_equal(float_to_half(2.9802322e-8F), 0); /* half of the smallest: ties to even */
+    assert_int_equal(float_to_half(2.99e-8F), 1);
+    assert_int_equal(float_to_half(1.0F + 0x1p-11F), 0x3C00);
+    assert_int_equal(float_to_half(1.0F + 0x1.8p-10F), 0x3C02);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products),
+        cmocka_unit_test(activations_to_int8),
+        cmocka_unit_test(norm_and_activation),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(halves),
+    };
+    kernels = &cpu_kernels_portable;
+    int failed = cmocka_run_group_tests_name("portable", tests, NULL, NULL);
+    if (cpu_kernels_avx2()) {
+        kernels = cpu_kernels_avx2();
+        failed += cmocka_run_group_tests_name("avx2", tests, NULL, NULL);
+    }
+    return failed;
+}
