@@ -208,6 +208,26 @@ static void inbox_keeps_order_of_each_sender(void **state)
     assert_int_equal(canceled_count, 1);
 }
 
+static void *post_late(void *arg)
+{
+    usleep(30000); /* the loop waits by then, its inbox empty */
+    loop_call(((struct trace *)arg)->loop, stop_now, arg);
+    return NULL;
+}
+
+static void a_message_ends_the_wait(void **state)
+{
+    pthread_t thread;
+    struct trace t = {.loop = loop_new("test", 0)};
+    loop_timer_init(t.loop, &t.other, on_other, &t);
+    loop_timer_arm(&t.other, 3000); /* marks, should nobody wake the loop */
+    pthread_create(&thread, NULL, post_late, &t);
+    loop_run(t.loop);
+    pthread_join(thread, NULL);
+    assert_string_equal(t.order, "");
+    loop_free(t.loop);
+}
+
 static void *run_loop(void *arg)
 {
     loop_run(arg);
@@ -233,6 +253,7 @@ int main(void)
         cmocka_unit_test(many_timers_fire_in_order),
         cmocka_unit_test(tasks_requeue_and_cancel),
         cmocka_unit_test(inbox_keeps_order_of_each_sender),
+        cmocka_unit_test(a_message_ends_the_wait),
         cmocka_unit_test(stop_from_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
