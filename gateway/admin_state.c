@@ -50,9 +50,7 @@ void admin_limits(struct admin_call *c)
 {
     struct buf text;
     buf_init(&text, ADMIN_ANSWER_MAX);
-    buf_add_cstr(&text, "{\"items\":");
     limits_write_json(c->control->gateway, &text);
-    buf_add_cstr(&text, "}");
     admin_reply(c, &text);
     buf_clear(&text);
 }

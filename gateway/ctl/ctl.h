@@ -1,0 +1,81 @@
+/* tidectl: what its verbs share. Words of the command line in, one request to the admin socket (or local work),
+ * a table or JSON out, an exit code.
+ *
+ * Thread rule: one thread. */
+#ifndef TIDE_GATEWAY_CTL_CTL_H
+#define TIDE_GATEWAY_CTL_CTL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+
+enum ctl_exit {
+    CTL_OK = 0,
+    CTL_FAILED = 1,      /* the work failed */
+    CTL_USAGE = 2,       /* wrong words */
+    CTL_DEGRADED = 3,    /* check: something is not well */
+    CTL_DENIED = 4,      /* not allowed */
+    CTL_NOT_FOUND = 5,   /* no such thing */
+    CTL_CONFLICT = 6,    /* stale --if-version */
+    CTL_UNREACHABLE = 7, /* no gateway at the socket, or no database */
+};
+
+enum { CTL_WORDS_MAX = 16 };
+
+struct ctl {
+    const char *socket;               /* path of the admin socket */
+    bool json;                        /* -o json */
+    const char *reason;               /* --reason */
+    const char *file;                 /* -f: a policy document */
+    const char *database;             /* --database: libpq URI */
+    const char *folder;               /* --folder: of migrations */
+    const char *phone, *user;         /* --phone, --user */
+    int64_t if_version;               /* --if-version; 0: any */
+    int64_t limit;                    /* --limit; 0: the server's */
+    bool open;                        /* --open: unresolved only */
+    bool undo;                        /* --undo: drain */
+    const char *words[CTL_WORDS_MAX]; /* after the verb */
+    int word_count;
+};
+
+/* One request and its answer, over the unix socket; prints why when it fails. */
+struct ctl_answer {
+    unsigned status; /* HTTP */
+    struct buf body;
+};
+/* CTL_OK when the answer is 2xx; body NULL: none. Free the answer with buf_clear(&out->body) in any case. */
+int ctl_request(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+                struct ctl_answer *out);
+
+/* Columns of a table: header and member; a NULL header ends it. */
+struct ctl_column {
+    const char *header;
+    const char *key;
+};
+/* The answer as -o says: JSON as it came, or the items of `list` (NULL: the object itself, one row) as a table. */
+int ctl_print(const struct ctl *c, const struct ctl_answer *a, const char *list,
+              const struct ctl_column *columns);
+
+int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* CTL_USAGE */
+
+/* verbs_admin.c */
+int ctl_policy_get(const struct ctl *c);
+int ctl_policy_set(const struct ctl *c);
+int ctl_policy_history(const struct ctl *c);
+int ctl_policy_rollback(const struct ctl *c);
+int ctl_get_workers(const struct ctl *c);
+int ctl_get_limits(const struct ctl *c);
+int ctl_get_users(const struct ctl *c);
+int ctl_get_incidents(const struct ctl *c);
+int ctl_get_audit(const struct ctl *c);
+int ctl_drain_worker(const struct ctl *c);
+int ctl_revoke_user(const struct ctl *c);
+int ctl_check(const struct ctl *c);
+int ctl_reload(const struct ctl *c);
+/* verbs_local.c */
+int ctl_migrate(const struct ctl *c);
+int ctl_keyring_generate(const struct ctl *c);
+int ctl_keys_generate(const struct ctl *c);
+
+#endif

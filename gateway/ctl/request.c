@@ -1,0 +1,174 @@
+/* A blocking HTTP/1.1 exchange over a unix socket: one request, connection: close, the whole answer. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "gateway/ctl/ctl.h"
+
+enum { ANSWER_MAX = 64 << 20, TIMEOUT_S = 30 };
+
+static int open_socket(const struct ctl *c, int *out)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    struct timeval limit = {.tv_sec = TIMEOUT_S};
+    size_t n = strlen(c->socket);
+    if (n >= sizeof to.sun_path) {
+        return ctl_usage("--socket: the path is longer than a socket's can be");
+    }
+    memcpy(to.sun_path, c->socket, n + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
+        int why = errno;
+        fprintf(stderr, "tidectl: %s: %s\n", c->socket, strerror(why));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return why == EACCES || why == EPERM ? CTL_DENIED : CTL_UNREACHABLE;
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    *out = fd;
+    return CTL_OK;
+}
+
+static bool write_all(int fd, struct str text)
+{
+    while (text.n > 0) {
+        ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return false;
+        }
+        text = str_skip(text, (size_t)n);
+    }
+    return true;
+}
+
+static bool read_all(int fd, struct buf *to)
+{
+    for (;;) {
+        char *room = buf_reserve(to, 65536);
+        ssize_t n = room != NULL ? read(fd, room, 65536) : -1;
+        if (n < 0 && room != NULL && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n == 0;
+        }
+        buf_commit(to, (size_t)n);
+    }
+}
+
+static bool find_field(struct str head, const char *name, struct str *value)
+{
+    struct str line;
+    while (str_cut(&head, '\n', &line)) {
+        struct str key;
+        if (str_cut(&line, ':', &key) && str_eq_nocase(key, str_from(name))) {
+            *value = str_trim(line);
+            value->n -= value->n > 0 && value->p[value->n - 1] == '\r' ? 1 : 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "HTTP/1.1 200 OK", fields, empty line, body of the announced length. */
+static bool parse(struct str raw, struct ctl_answer *out)
+{
+    const char *end = memmem(raw.p, raw.n, "\r\n\r\n", 4);
+    uint64_t status = 0;
+    uint64_t length = 0;
+    struct str value;
+    if (end == NULL || raw.n < 12 || !str_u64(str_of(raw.p + 9, 3), &status)) {
+        return false;
+    }
+    struct str head = str_of(raw.p, (size_t)(end - raw.p));
+    struct str body = str_skip(raw, head.n + 4);
+    if (!find_field(head, "content-length", &value) || !str_u64(value, &length) || length != body.n) {
+        return false;
+    }
+    out->status = (unsigned)status;
+    return buf_add_str(&out->body, body) == 0;
+}
+
+/* The problem's own words: detail, else title. */
+static void print_problem(const struct ctl_answer *a)
+{
+    struct arena arena;
+    struct json_doc doc;
+    struct str text = STR("");
+    arena_init(&arena);
+    if (json_scan(&arena, buf_str(&a->body), &json_limits_default, &doc, NULL) == 0) {
+        const struct json_slice *v = json_member(&doc, "detail");
+        v = v != NULL ? v : json_member(&doc, "title");
+        if (v != NULL) {
+            (void)json_get_str(&arena, v, &text);
+        }
+    }
+    fprintf(stderr, "tidectl: " STR_FMT " (HTTP %u)\n", STR_ARG(text), a->status);
+    arena_clear(&arena);
+}
+
+static int exit_of(unsigned status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return CTL_DENIED;
+    case 404:
+        return CTL_NOT_FOUND;
+    case 409:
+        return CTL_CONFLICT;
+    case 503:
+        return CTL_UNREACHABLE;
+    default:
+        return status >= 200 && status < 300 ? CTL_OK : CTL_FAILED;
+    }
+}
+
+static int exchange(int fd, const struct buf *request, struct ctl_answer *out)
+{
+    struct buf raw;
+    buf_init(&raw, ANSWER_MAX);
+    bool ok = write_all(fd, buf_str(request)) && read_all(fd, &raw) && parse(buf_str(&raw), out);
+    buf_clear(&raw);
+    if (!ok) {
+        fprintf(stderr, "tidectl: the gateway gave no whole answer\n");
+        return CTL_UNREACHABLE;
+    }
+    int code = exit_of(out->status);
+    if (code != CTL_OK) {
+        print_problem(out);
+    }
+    return code;
+}
+
+int ctl_request(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+                struct ctl_answer *out)
+{
+    struct buf request;
+    int fd = -1;
+    buf_init(&out->body, ANSWER_MAX);
+    int code = open_socket(c, &fd);
+    if (code != CTL_OK) {
+        return code;
+    }
+    buf_init(&request, ANSWER_MAX);
+    buf_addf(&request, "%s %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", method, target);
+    if (body != NULL) {
+        buf_addf(&request, "content-type: application/json\r\ncontent-length: %zu\r\n", body->n);
+    }
+    buf_add_cstr(&request, "\r\n");
+    if (body != NULL) {
+        buf_add_str(&request, buf_str(body));
+    }
+    code = exchange(fd, &request, out);
+    close(fd);
+    buf_clear(&request);
+    return code;
+}

@@ -1,0 +1,336 @@
+/* Verbs that ask the gateway's admin API. */
+#include <stdio.h>
+
+#include "gateway/ctl/ctl.h"
+
+enum { DOCUMENT_MAX = 128 << 10, TARGET_MAX = 512 };
+
+static int get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns)
+{
+    struct ctl_answer a;
+    int code = ctl_request(c, "GET", target, NULL, &a);
+    if (code == CTL_OK) {
+        code = ctl_print(c, &a, list, columns);
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
+/* Sends a body, then says what happened: as JSON, or in one line. */
+static int change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+                  const char *done)
+{
+    struct ctl_answer a;
+    int code = ctl_request(c, method, target, body, &a);
+    if (code == CTL_OK && c->json) {
+        printf(STR_FMT "\n", STR_ARG(buf_str(&a.body)));
+    } else if (code == CTL_OK) {
+        printf("%s\n", done);
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
+/* Percent-encodes all but letters, digits and "-._~". */
+static void add_encoded(struct buf *b, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char ch = (unsigned char)*text;
+        bool plain =
+            (ch >= '0' && ch <= '9') || ((ch | 32) >= 'a' && (ch | 32) <= 'z') || strchr("-._~", ch) != NULL;
+        if (plain) {
+            buf_add_char(b, (char)ch);
+        } else {
+            buf_addf(b, "%%%02X", ch);
+        }
+    }
+}
+
+static void add_query(struct buf *b, const char *name, const char *value)
+{
+    if (value != NULL) {
+        buf_addf(b, "%c%s=", memchr(b->p, '?', b->n) != NULL ? '&' : '?', name);
+        add_encoded(b, value);
+    }
+}
+
+static void add_query_number(struct buf *b, const char *name, int64_t value)
+{
+    char text[24];
+    if (value > 0) {
+        snprintf(text, sizeof text, "%lld", (long long)value);
+        add_query(b, name, text);
+    }
+}
+
+/* --- policy -------------------------------------------------------------------------------------- */
+
+int ctl_policy_get(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {
+        {"VERSION", "version"},  {"NAME", "name"},   {"STATE", "state"},   {"IN-FORCE", "in_force"},
+        {"SINCE", "created_at"}, {"ACTOR", "actor"}, {"REASON", "reason"}, {NULL, NULL}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/policy");
+    add_query(&target, "version", c->word_count > 0 ? c->words[0] : NULL);
+    int code = get(c, target.p, NULL, columns);
+    buf_clear(&target);
+    return code;
+}
+
+int ctl_policy_history(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {
+        {"VERSION", "version"},  {"NAME", "name"},   {"STATE", "state"},   {"IN-FORCE", "in_force"},
+        {"SINCE", "created_at"}, {"ACTOR", "actor"}, {"REASON", "reason"}, {NULL, NULL}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/policy/history");
+    add_query_number(&target, "limit", c->limit);
+    int code = get(c, target.p, "items", columns);
+    buf_clear(&target);
+    return code;
+}
+
+static bool read_document(const char *path, struct buf *out)
+{
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    if (f == NULL) {
+        fprintf(stderr, "tidectl: %s: cannot be read\n", path);
+        return false;
+    }
+    char chunk[4096];
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, f)) > 0;) {
+        buf_add(out, chunk, n);
+    }
+    bool ok = ferror(f) == 0 && !out->overflowed;
+    if (f != stdin) {
+        fclose(f);
+    }
+    if (!ok) {
+        fprintf(stderr, "tidectl: %s: cannot be read, or is longer than %d bytes\n", path, DOCUMENT_MAX);
+    }
+    return ok;
+}
+
+static void write_change(struct buf *body, const struct ctl *c, const char *preset,
+                         const struct buf *document)
+{
+    struct json_writer w = {.out = body};
+    json_open(&w, '{');
+    if (preset != NULL) {
+        json_str_at(&w, "preset", str_from(preset));
+    } else {
+        json_raw_at(&w, "document", buf_str(document));
+    }
+    json_str_at(&w, "reason", str_from(c->reason));
+    if (c->if_version > 0) {
+        json_i64_at(&w, "if_version", c->if_version);
+    }
+    json_close(&w, '}');
+}
+
+int ctl_policy_set(const struct ctl *c)
+{
+    const char *preset = c->word_count > 0 ? c->words[0] : NULL;
+    if ((preset != NULL) == (c->file != NULL)) {
+        return ctl_usage("policy set: either a preset (open, mainland-phone-only, closed) or -f FILE");
+    }
+    if (c->reason == NULL) {
+        return ctl_usage("policy set: --reason TEXT says why, for the audit log");
+    }
+    struct buf document;
+    struct buf body;
+    buf_init(&document, DOCUMENT_MAX);
+    buf_init(&body, 2 * DOCUMENT_MAX);
+    int code = CTL_FAILED;
+    if (c->file == NULL || read_document(c->file, &document)) {
+        write_change(&body, c, preset, &document);
+        code = change(c, "PUT", "/admin/v1/policy", &body, "policy set");
+    }
+    buf_clear(&body);
+    buf_clear(&document);
+    return code;
+}
+
+int ctl_policy_rollback(const struct ctl *c)
+{
+    uint64_t version = 0;
+    if (c->word_count != 1 || !str_u64(str_from(c->words[0]), &version) || version > INT64_MAX) {
+        return ctl_usage("policy rollback VERSION: see tidectl policy history");
+    }
+    if (c->reason == NULL) {
+        return ctl_usage("policy rollback: --reason TEXT says why, for the audit log");
+    }
+    struct buf body;
+    buf_init(&body, DOCUMENT_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_i64_at(&w, "version", (int64_t)version);
+    json_str_at(&w, "reason", str_from(c->reason));
+    if (c->if_version > 0) {
+        json_i64_at(&w, "if_version", c->if_version);
+    }
+    json_close(&w, '}');
+    int code = change(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
+    buf_clear(&body);
+    return code;
+}
+
+/* --- get ----------------------------------------------------------------------------------------- */
+
+int ctl_get_workers(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {
+        {"NAME", "name"},         {"STATE", "state"},   {"MODELS", "models"},
+        {"RUNNING", "running"},   {"TOKENS", "tokens"}, {"BREAKER", "breaker"},
+        {"DRAINING", "draining"}, {"TARGET", "target"}, {NULL, NULL}};
+    return get(c, "/admin/v1/workers", "items", columns);
+}
+
+int ctl_get_limits(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {{"NAME", "name"},       {"BY", "by"},
+                                                {"LIMIT", "limit"},     {"PERIOD-MS", "period_ms"},
+                                                {"BURST", "burst"},     {"ON-ERROR", "on_error"},
+                                                {"ALLOWED", "allowed"}, {"DENIED", "denied"},
+                                                {"SHADOW", "shadow"},   {NULL, NULL}};
+    return get(c, "/admin/v1/limits", "rules", columns);
+}
+
+int ctl_get_users(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {{"ID", "id"},
+                                                {"PHONE", "phone"},
+                                                {"CREATED", "created_at"},
+                                                {"LAST-SIGN-IN", "last_sign_in_at"},
+                                                {"SESSIONS", "sessions"},
+                                                {"COUNTRY", "country"},
+                                                {"POLICY", "policy_version"},
+                                                {NULL, NULL}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/users");
+    add_query(&target, "phone", c->phone);
+    add_query(&target, "user", c->user);
+    add_query_number(&target, "limit", c->limit);
+    int code = get(c, target.p, "items", columns);
+    buf_clear(&target);
+    return code;
+}
+
+int ctl_get_incidents(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {{"ID", "id"},
+                                                {"STATUS", "status"},
+                                                {"IMPACT", "impact"},
+                                                {"STARTED", "started_at"},
+                                                {"RESOLVED", "resolved_at"},
+                                                {"NAME", "name"},
+                                                {NULL, NULL}};
+    return get(c, c->open ? "/admin/v1/incidents?open=1" : "/admin/v1/incidents", "items", columns);
+}
+
+int ctl_get_audit(const struct ctl *c)
+{
+    static const struct ctl_column columns[] = {
+        {"ID", "id"},         {"AT", "at"},         {"ACTOR", "actor"}, {"ACTION", "action"},
+        {"TARGET", "target"}, {"REASON", "reason"}, {NULL, NULL}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/audit");
+    add_query_number(&target, "limit", c->limit);
+    int code = get(c, target.p, "items", columns);
+    buf_clear(&target);
+    return code;
+}
+
+/* --- doing --------------------------------------------------------------------------------------- */
+
+int ctl_drain_worker(const struct ctl *c)
+{
+    if (c->word_count != 1) {
+        return ctl_usage("drain worker NAME: see tidectl get workers");
+    }
+    struct buf target;
+    struct buf body;
+    char done[256];
+    buf_init(&target, TARGET_MAX);
+    buf_init(&body, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/workers/");
+    add_encoded(&target, c->words[0]);
+    buf_add_cstr(&target, "/drain");
+    buf_addf(&body, "{\"drain\":%s}", c->undo ? "false" : "true");
+    snprintf(done, sizeof done, "worker/%.200s %s", c->words[0], c->undo ? "undrained" : "draining");
+    int code = change(c, "POST", target.p, &body, done);
+    buf_clear(&body);
+    buf_clear(&target);
+    return code;
+}
+
+int ctl_revoke_user(const struct ctl *c)
+{
+    if (c->word_count != 1 || c->reason == NULL) {
+        return ctl_usage("revoke user ID --reason TEXT: ends all sessions of the user");
+    }
+    struct buf target;
+    struct buf body;
+    buf_init(&target, TARGET_MAX);
+    buf_init(&body, DOCUMENT_MAX);
+    buf_add_cstr(&target, "/admin/v1/users/");
+    add_encoded(&target, c->words[0]);
+    buf_add_cstr(&target, "/revoke");
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    int code = change(c, "POST", target.p, &body, "sessions ended");
+    buf_clear(&body);
+    buf_clear(&target);
+    return code;
+}
+
+int ctl_reload(const struct ctl *c)
+{
+    struct buf body;
+    buf_init(&body, 16);
+    buf_add_cstr(&body, "{}");
+    int code = change(c, "POST", "/admin/v1/reload", &body, "configuration reloaded");
+    buf_clear(&body);
+    return code;
+}
+
+static void print_checks(struct str checks)
+{
+    struct json_slice m;
+    while (json_next(&checks, &m)) {
+        const char *mark = m.type == JSON_TRUE ? "ok  " : m.type == JSON_FALSE ? "FAIL" : "    ";
+        printf("%s  " STR_FMT "%s" STR_FMT "\n", mark, STR_ARG(m.key), m.type == JSON_NUMBER ? " " : "",
+               m.type == JSON_NUMBER ? STR_ARG(m.raw) : STR_ARG(STR("")));
+    }
+}
+
+int ctl_check(const struct ctl *c)
+{
+    struct ctl_answer a;
+    struct arena arena;
+    struct json_doc doc;
+    bool well = false;
+    int code = ctl_request(c, "GET", "/admin/v1/check", NULL, &a);
+    arena_init(&arena);
+    if (code == CTL_OK && json_scan(&arena, buf_str(&a.body), &json_limits_default, &doc, NULL) == 0) {
+        const struct json_slice *checks = json_member(&doc, "checks");
+        const struct json_slice *verdict = json_member(&doc, "well");
+        well = verdict != NULL && json_get_bool(verdict, &well) && well;
+        if (c->json) {
+            printf(STR_FMT "\n", STR_ARG(buf_str(&a.body)));
+        } else if (checks != NULL) {
+            print_checks(checks->raw);
+        }
+        code = well ? CTL_OK : CTL_DEGRADED;
+    }
+    arena_clear(&arena);
+    buf_clear(&a.body);
+    return code;
+}
