@@ -305,9 +305,11 @@ static void print_checks(struct str checks)
 {
     struct json_slice m;
     while (json_next(&checks, &m)) {
-        const char *mark = m.type == JSON_TRUE ? "ok  " : m.type == JSON_FALSE ? "FAIL" : "    ";
-        printf("%s  " STR_FMT "%s" STR_FMT "\n", mark, STR_ARG(m.key), m.type == JSON_NUMBER ? " " : "",
-               m.type == JSON_NUMBER ? STR_ARG(m.raw) : STR_ARG(STR("")));
+        if (m.type == JSON_NUMBER) {
+            printf("      " STR_FMT " " STR_FMT "\n", STR_ARG(m.key), STR_ARG(m.raw));
+        } else {
+            printf("%s  " STR_FMT "\n", m.type == JSON_TRUE ? "ok  " : "FAIL", STR_ARG(m.key));
+        }
     }
 }
 
