@@ -25,7 +25,8 @@ void *auth_job_new(size_t size, struct auth_call *call)
 static void on_job_done(void *arg, int rc, const struct err *err)
 {
     struct auth_job *job = arg;
-    if (rc < 0 && rc != ERR_CONFLICT && rc != ERR_CANCELED) {
+    bool is_expected = rc == ERR_CONFLICT || rc == ERR_CANCELED || rc == ERR_LIMIT || rc == ERR_NOT_FOUND;
+    if (rc < 0 && !is_expected) {
         log_warn("auth job failed code=%s error=\"%s\"", err_name(rc), err->msg);
     }
     job->done(job, rc);

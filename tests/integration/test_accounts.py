@@ -1,0 +1,455 @@
+"""Accounts: codes, sessions, refresh, sign-out, as apps and as people who try things meet them."""
+import base64
+import contextlib
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from supabase_auth import SyncGoTrueClient
+from supabase_auth.errors import AuthApiError
+
+from tide.client import mainland_phone
+from tide.process import wait_until
+from tide.stack import APIKEY
+
+
+def claims(token: str) -> dict:
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def code_of(answer: httpx.Response) -> str:
+    return answer.json()["code"]
+
+
+def wrong(code: str) -> str:
+    return str((int(code[0]) + 1) % 10) + code[1:]
+
+
+def dump(postgres) -> str:
+    return subprocess.run(["pg_dump", "--data-only", "-d", postgres.uri()], check=True, capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def holding(postgres, sql: str):
+    """A transaction that has run this and stays open."""
+    psql = subprocess.Popen(["psql", "-XAtq", "-d", postgres.uri()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    psql.stdin.write(f"BEGIN; {sql}; SELECT 'held';\n")
+    psql.stdin.flush()
+    while psql.stdout.readline().strip() != "held":
+        pass
+    try:
+        yield
+    finally:
+        psql.communicate("ROLLBACK;\n", timeout=10)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two gateways on one database and one Redis."""
+    from conftest import new_folder
+    from tide.stack import Stack
+    with Stack(new_folder()) as s:
+        s.start_postgres()
+        s.start_redis()
+        s.start_outbox()
+        s.start_gateway()
+        s.start_gateway()
+        yield s
+
+
+@pytest.fixture
+def a(pair):
+    with pair.app(pair.gateways[0]) as app:
+        yield app
+
+
+@pytest.fixture
+def b(pair):
+    with pair.app(pair.gateways[1]) as app:
+        yield app
+
+
+# --- clients ------------------------------------------------------------------------------------------
+
+
+def test_supabase_client_signs_in_refreshes_and_signs_out(pair):
+    phone = mainland_phone()
+    transport = httpx.Client(verify=str(pair.ca), http2=True, timeout=30)
+    client = SyncGoTrueClient(url=pair.gateways[0].url + "/auth/v1", http_client=transport, auto_refresh_token=False,
+                              headers={"apikey": APIKEY, "Authorization": f"Bearer {APIKEY}"})
+    sent = client.sign_in_with_otp({"phone": phone})
+    assert sent.message_id
+    answer = client.verify_otp({"phone": phone, "token": pair.outbox.wait_for_code(phone), "type": "sms"})
+    assert answer.user.phone == phone[1:]
+    assert answer.user.app_metadata["provider"] == "phone"
+    assert answer.session.refresh_token.startswith("rt_")
+    assert client.get_user().user.id == answer.user.id
+    again = client.refresh_session()
+    assert again.session.refresh_token != answer.session.refresh_token
+    assert again.user.id == answer.user.id
+    assert client.get_claims()["claims"]["sub"] == answer.user.id  # by the published keys
+    client.sign_out()
+    with pytest.raises(AuthApiError) as refused:
+        client.refresh_session(again.session.refresh_token)
+    assert refused.value.code == "session_not_found"
+
+
+def test_supabase_client_reads_our_errors(pair):
+    phone = mainland_phone()
+    transport = httpx.Client(verify=str(pair.ca), timeout=30)
+    client = SyncGoTrueClient(url=pair.gateways[0].url + "/auth/v1", http_client=transport,
+                              headers={"apikey": APIKEY, "Authorization": f"Bearer {APIKEY}"})
+    client.sign_in_with_otp({"phone": phone})
+    code = pair.outbox.wait_for_code(phone)
+    with pytest.raises(AuthApiError) as refused:
+        client.verify_otp({"phone": phone, "token": wrong(code), "type": "sms"})
+    assert (refused.value.status, refused.value.code) == (403, "otp_expired")
+    with pytest.raises(AuthApiError) as refused:
+        client.sign_in_with_otp({"email": "a@example.com"})
+    assert refused.value.code == "email_provider_disabled"
+    with pytest.raises(AuthApiError) as refused:
+        client.sign_up({"phone": phone, "password": "correct horse battery"})
+    assert refused.value.code == "signup_disabled"
+
+
+# --- tokens -------------------------------------------------------------------------------------------
+
+
+def test_access_token_says_who_and_nothing_about_the_phone(a):
+    phone = mainland_phone()
+    session = a.sign_up(phone)
+    said = claims(session["access_token"])
+    assert set(said) == {"iss", "aud", "sub", "exp", "iat", "jti", "session_id", "aal", "amr", "role"}
+    assert said["sub"] == session["user"]["id"] and said["role"] == "authenticated" and said["aal"] == "aal1"
+    assert said["amr"][0]["method"] == "otp"
+    assert phone[3:] not in json.dumps(said)
+    assert 3420 <= said["exp"] - said["iat"] <= 3600
+    assert session["expires_in"] == said["exp"] - said["iat"] and session["expires_at"] == said["exp"]
+    assert session["is_new_user"] is True
+
+
+def test_lives_of_tokens_spread(a):
+    a.sign_up()
+    lives = []
+    for _ in range(40):
+        answer = a.refresh().json()
+        a.session = answer
+        lives.append(answer["expires_in"])
+    assert max(lives) - min(lives) > 3600 * 0.02 and len(set(lives)) > 10
+
+
+def test_keys_are_published(pair):
+    g = pair.gateways[0]
+    open_keys = g.get("/.well-known/jwks.json")
+    assert open_keys.status_code == 200 and "max-age=600" in open_keys.headers["cache-control"]
+    assert open_keys.json() == g.get("/auth/v1/.well-known/jwks.json", headers={"apikey": APIKEY}).json()
+    key = open_keys.json()["keys"][0]
+    assert key["kty"] == "EC" and key["crv"] == "P-256" and "d" not in key
+
+
+@pytest.mark.parametrize("method,path", [
+    ("POST", "/auth/v1/otp"), ("POST", "/auth/v1/verify"), ("POST", "/auth/v1/token?grant_type=refresh_token"),
+    ("GET", "/auth/v1/user"), ("POST", "/auth/v1/logout"), ("GET", "/auth/v1/settings"), ("GET", "/auth/v1/health"),
+    ("GET", "/auth/v1/.well-known/jwks.json")])
+def test_every_path_wants_an_apikey(pair, method, path):
+    with httpx.Client(base_url=pair.gateways[0].url, verify=str(pair.ca)) as http:
+        for headers in ({}, {"apikey": "wrong"}, {"apikey": ""}):
+            answer = http.request(method, path, headers=headers, json={} if method == "POST" else None)
+            assert answer.status_code == 401, (headers, answer.text)
+            assert code_of(answer) in ("no_authorization", "invalid_api_key")
+
+
+def test_apikey_as_bearer_is_nobody(a):
+    answer = a.http.get("/auth/v1/user", headers={"authorization": f"Bearer {APIKEY}"})
+    assert answer.status_code == 401 and code_of(answer) == "no_authorization"
+    assert a.http.get("/auth/v1/settings", headers={"authorization": f"Bearer {APIKEY}"}).status_code == 200
+
+
+# --- refresh ------------------------------------------------------------------------------------------
+
+
+def test_fifty_parallel_refreshes_have_one_successor_on_two_gateways(pair, a, b):
+    first = a.sign_up()["refresh_token"]
+    with ThreadPoolExecutor(25) as pool:
+        answers = list(pool.map(lambda i: (a, b)[i % 2].refresh(first), range(50)))
+    assert [r.status_code for r in answers] == [200] * 50, [r.text for r in answers if r.status_code != 200][:1]
+    successors = {r.json()["refresh_token"] for r in answers}
+    assert len(successors) == 1
+    second = successors.pop()
+    third = b.refresh(second).json()
+    # the grandparent comes back: the family dies, here and on the other gateway
+    replay = a.refresh(first)
+    assert (replay.status_code, code_of(replay)) == (400, "refresh_token_already_used")
+    dead = b.refresh(third["refresh_token"])
+    assert (dead.status_code, code_of(dead)) == (403, "session_not_found")
+    a.session = b.session = third
+    assert a.user().status_code in (401, 403)
+    wait_until(lambda: b.user().status_code in (401, 403), 1.0, "the other gateway refuses the access token")
+
+
+def test_lost_answer_can_be_asked_for_again(pair, a):
+    first = a.sign_up()["refresh_token"]
+    second = a.refresh(first).json()["refresh_token"]  # the answer is lost
+    pair.postgres.query("UPDATE refresh_families SET rotated_at = rotated_at - interval '60 s'")
+    again = a.refresh(first)
+    assert again.status_code == 200 and again.json()["refresh_token"] == second
+    # once the client has shown that it holds the successor, the parent is a replay
+    a.session = again.json()
+    assert a.user().status_code == 200
+    replay = a.refresh(first)
+    assert (replay.status_code, code_of(replay)) == (400, "refresh_token_already_used")
+
+
+def test_garbage_is_no_refresh_token(pair, a):
+    good = a.sign_up()["refresh_token"]
+    before = pair.gateways[0].metric('tidegate_auth_refreshes_total{result="garbage"}')
+    flipped = good[:-1] + ("A" if good[-1] != "A" else "B")
+    for token in ("rt_", "x", good[:-1], flipped, good + "A", "rt_" + "A" * 70):
+        answer = a.refresh(token)
+        assert (answer.status_code, code_of(answer)) == (400, "refresh_token_not_found"), token
+    assert pair.gateways[0].metric('tidegate_auth_refreshes_total{result="garbage"}') == before + 6
+    assert a.refresh(good).status_code == 200
+
+
+@pytest.mark.parametrize("grant", ["password", "id_token", "pkce", "", None])
+def test_other_grants_are_refused(a, grant):
+    path = "/auth/v1/token" + ("" if grant is None else f"?grant_type={grant}")
+    answer = a.http.post(path, json={"phone": "+8613800138000", "password": "x"})
+    assert (answer.status_code, code_of(answer)) == (400, "validation_failed")
+    assert "grant_type" in answer.text
+
+
+# --- sign-out -----------------------------------------------------------------------------------------
+
+
+def test_logout_acts_on_every_gateway_within_a_second(a, b):
+    b.session = a.sign_up()
+    assert b.user().status_code == 200
+    assert a.http.post("/auth/v1/logout", headers=a.bearer()).status_code == 204
+    left = time.monotonic()
+    assert a.user().status_code in (401, 403)
+    wait_until(lambda: b.user().status_code in (401, 403), 1.0, "logout on the other gateway", every=0.05)
+    assert time.monotonic() - left < 1.0
+
+
+@pytest.mark.parametrize("scope,alive", [("local", [False, True, True]), ("others", [True, False, False]),
+                                         ("global", [False, False, False])])
+def test_scopes_of_logout(pair, a, scope, alive):
+    phone = mainland_phone()
+    sessions = []
+    for _ in range(3):
+        sessions.append(a.sign_up(phone))
+        time.sleep(1.05)  # otp_resend of these tests
+    assert len({s["user"]["id"] for s in sessions}) == 1
+    a.session = sessions[0]
+    assert a.http.post(f"/auth/v1/logout?scope={scope}", headers=a.bearer()).status_code == 204
+    for session, expected in zip(sessions, alive):
+        assert (a.refresh(session["refresh_token"]).status_code == 200) is expected
+    bad = a.http.post("/auth/v1/logout?scope=everybody", headers={"authorization": f"Bearer {a.sign_up()['access_token']}"})
+    assert (bad.status_code, code_of(bad)) == (400, "validation_failed")
+
+
+# --- codes --------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_guesses_at_once_count_five(pair, a, b):
+    phone = mainland_phone()
+    assert a.ask_code(phone).status_code == 200
+    code = pair.outbox.wait_for_code(phone)
+    with ThreadPoolExecutor(25) as pool:
+        answers = list(pool.map(lambda i: (a, b)[i % 2].verify(phone, wrong(code)), range(200)))
+    assert {(r.status_code, code_of(r)) for r in answers} == {(403, "otp_expired")}
+    assert pair.postgres.query("SELECT max(attempts) FROM otp_codes") == "5"
+    late = a.verify(phone, code)
+    assert (late.status_code, code_of(late)) == (403, "otp_expired")
+
+
+def test_a_code_is_used_once_and_a_new_one_kills_the_old(pair, a):
+    phone = mainland_phone()
+    a.ask_code(phone)
+    first = pair.outbox.wait_for_code(phone)
+    early = a.ask_code(phone)
+    assert (early.status_code, code_of(early)) == (429, "over_sms_send_rate_limit")
+    assert int(early.headers["retry-after"]) >= 1
+    time.sleep(1.1)
+    a.ask_code(phone)
+    second = pair.outbox.wait_for_code(phone, seen=1)
+    if first != second:
+        assert a.verify(phone, first).status_code == 403
+    assert a.verify(phone, second).status_code == 200
+    assert a.verify(phone, second).status_code == 403
+
+
+def test_every_spelling_is_one_person(pair, a):
+    phone = mainland_phone()
+    digits = phone[3:]
+    full_width = "＋８６" + "".join(chr(ord("０") + int(d)) for d in digits)
+    first = a.sign_up(phone)
+    for spelling in (digits, phone[1:], "0086 " + digits, f"(+86){digits}", f"+86 0 {digits}", full_width):
+        time.sleep(1.05)
+        seen = len(pair.outbox.messages(phone))
+        assert a.ask_code(spelling).status_code == 200, spelling
+        answer = a.verify(spelling, pair.outbox.wait_for_code(phone, seen))
+        assert answer.status_code == 200 and answer.json()["user"]["id"] == first["user"]["id"], spelling
+        assert answer.json()["is_new_user"] is False
+
+
+@pytest.mark.parametrize("phone", ["", "1", "+868613800138000", "+86 1380013FLOW", "+8613800138000 ext 5", "+8615412345678",
+                                   "17951 13800138000", "+15551234567", "+86138001380001", "+٨٦١٣٨٠٠١٣٨٠٠٠",
+                                   "+86\u200b13800138000", "\u202e+8613800138000", "8" * 251])
+def test_odd_numbers_are_refused_by_name(pair, a, phone):
+    answer = a.ask_code(phone)
+    assert (answer.status_code, code_of(answer)) == (400, "validation_failed")
+    assert "phone" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body,code,word", [
+    (b"", "bad_json", ""), (b"{", "bad_json", ""), (b"[]", "bad_json", "object"), (b'"x"', "bad_json", "object"),
+    (b'{"phone":"+8613800138000","phone":"+85251234567"}', "bad_json", ""),
+    (b'{"phone":"+86138\\u000000138000"}', "bad_json", ""), (b'{"phone":"\\ud800"}', "bad_json", ""),
+    (b'{"phone":13800138000}', "validation_failed", "phone"),
+    (b'{"phone":"+8613800138000","phone_verified":true}', "validation_failed", "phone_verified"),
+    (b'{"phone":"+8613800138000","role":"admin"}', "validation_failed", "role"),
+    (b'{"phone":"+8613800138000","create_user":"yes"}', "validation_failed", "create_user"),
+    (b'{"phone":"+8613800138000","channel":"whatsapp"}', "validation_failed", "channel"),
+    (b'{"data":' + b"[" * 50 + b"]" * 50 + b"}", "validation_failed", ""),
+    (b'{"phone":"\xff"}', "bad_json", ""),
+])
+def test_bad_bodies_are_named(a, body, code, word):
+    answer = a.http.post("/auth/v1/otp", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, code_of(answer)) == (400, code), answer.text
+    assert word in answer.text
+    assert answer.headers["x-supabase-api-version"] == "2024-01-01"
+
+
+def test_too_large_a_body(a):
+    answer = a.http.post("/auth/v1/otp", content=b'{"phone":"' + b"1" * 70000 + b'"}')
+    assert answer.status_code == 413
+
+
+# --- what an answer tells -----------------------------------------------------------------------------
+
+
+def shape(answer: httpx.Response) -> tuple:
+    body = answer.json()
+    body.pop("message_id", None)
+    headers = sorted(k for k in answer.headers if k not in ("date", "x-request-id"))
+    return answer.status_code, body, headers, len(answer.content)
+
+
+def test_known_and_unknown_look_alike(pair, a):
+    known, unknown = mainland_phone(), mainland_phone()
+    a.sign_up(known)
+    time.sleep(1.05)
+    for more in ({"create_user": False}, {}):
+        first, second = a.ask_code(known, **more), a.ask_code(unknown, **more)
+        assert shape(first) == shape(second) and first.status_code == 200
+        early = [a.ask_code(known, **more), a.ask_code(unknown, **more)]
+        assert {r.status_code for r in early} == {429}
+        time.sleep(1.05)
+    guesses = [a.verify(known, "000000"), a.verify(mainland_phone(), "000000")]
+    assert guesses[0].status_code == guesses[1].status_code and code_of(guesses[0]) == code_of(guesses[1])
+
+
+def test_without_create_user_nobody_is_made(pair, a):
+    unknown = mainland_phone()
+    assert a.ask_code(unknown, create_user=False).status_code == 200
+    time.sleep(0.5)
+    assert pair.outbox.messages(unknown) == []
+    users = pair.postgres.query("SELECT count(*) FROM users")
+    assert a.verify(unknown, "123456").status_code == 403
+    assert pair.postgres.query("SELECT count(*) FROM users") == users
+
+
+def test_the_database_holds_no_number_and_no_code(pair, a):
+    phone = mainland_phone()
+    a.sign_up(phone)
+    time.sleep(1.05)
+    a.ask_code(phone)
+    code = pair.outbox.wait_for_code(phone, seen=1)
+    dump = dump(pair.postgres)
+    assert phone[3:] not in dump
+    assert f"\t{code}\t" not in dump
+    assert phone[3:] not in pair.gateways[0].access_log.read_text() + pair.gateways[0].process.tail(100000)
+
+
+# --- when things go wrong -----------------------------------------------------------------------------
+
+
+def test_two_gateways_make_one_user(pair, a, b):
+    phone = mainland_phone()
+    a.ask_code(phone)
+    code = pair.outbox.wait_for_code(phone)
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda i: (a, b)[i % 2].verify(phone, code), range(20)))
+    assert sorted(r.status_code for r in answers) == [200] + [403] * 19
+
+
+def test_a_provider_that_fails_leaves_no_code(pair, a):
+    phone = mainland_phone()
+    pair.outbox_process.stop()
+    try:
+        answer = a.ask_code(phone)
+        assert (answer.status_code, code_of(answer)) == (503, "sms_send_failed")
+        assert pair.postgres.query("SELECT count(*) FROM otp_codes WHERE NOT is_live") == "0"
+    finally:
+        pair.start_outbox()
+    assert a.ask_code(phone).status_code == 200  # no waiting for what was never sent
+    assert a.verify(phone, pair.outbox.wait_for_code(phone)).status_code == 200
+
+
+def test_gateway_killed_in_the_middle_of_a_verify(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    gateway = s.start_gateway()
+    phone = mainland_phone()
+    with s.app(gateway) as app:
+        app.ask_code(phone)
+        code = s.outbox.wait_for_code(phone)
+        # making the account waits for this lock: the transaction is open, the attempt counted, nothing committed
+        with holding(s.postgres, "SELECT * FROM policy_current FOR UPDATE"), ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(app.verify, phone, code)
+            wait_until(lambda: s.postgres.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1",
+                       5, "the verify waits")
+            gateway.process.kill()
+            with pytest.raises(httpx.HTTPError):
+                lost.result()
+    wait_until(lambda: s.postgres.query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'tidegate_app'") == "0", 10,
+               "its transaction is gone")
+    assert s.postgres.query("SELECT count(*) FROM users") == "0"
+    second = s.start_gateway()
+    with s.app(second) as app:
+        answer = app.verify(phone, code)
+        assert answer.status_code == 200, answer.text
+        first_user = answer.json()["user"]["id"]
+        second.process.kill()  # the answer was committed, whether or not it arrived
+    with s.app(s.start_gateway()) as app:
+        late = app.verify(phone, code)
+        assert (late.status_code, code_of(late)) == (403, "otp_expired")
+        time.sleep(1.05)
+        assert app.sign_up(phone)["user"]["id"] == first_user
+    assert s.postgres.query("SELECT count(*) FROM users") == "1"
+
+
+def test_database_away(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    gateway = s.start_gateway()
+    phone = mainland_phone()
+    with s.app(gateway) as app:
+        app.sign_up(phone)
+        s.postgres.kill()
+        for answer in (app.ask_code(mainland_phone()), app.verify(phone, "123456"), app.refresh()):
+            assert (answer.status_code, code_of(answer)) == (503, "database_unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+        assert app.http.get("/auth/v1/settings").status_code == 200
+        s.postgres.start()
+        wait_until(lambda: app.refresh().status_code == 200, 5, "refresh after the return")
