@@ -1,7 +1,7 @@
 """One child process: started with a log file, ended by its pid, its log searched for sanitizer reports."""
 import os
 import re
-import signal
+from signal import SIGTERM
 import socket
 import subprocess
 import time
@@ -69,7 +69,7 @@ class Process:
         self.child.kill()
         self.child.wait(10)
 
-    def stop(self, seconds: float = 30, number: int = signal.SIGTERM) -> int:
+    def stop(self, seconds: float = 30, number: int = SIGTERM) -> int:
         """Asks it to end; its exit status. Nothing to do when it has ended."""
         if self.child is None:
             return 0
