@@ -77,13 +77,22 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* Eight nibbles become eight letters at once: spread over the bytes of a word, then 0-9 and a-f by adding. */
+static void put_hex32(uint32_t v, char *out)
+{
+    uint64_t x = __builtin_bswap32(v);
+    x = ((x & 0xffff0000U) << 16) | (x & 0xffffU);
+    x = ((x << 8) | x) & 0x00ff00ff00ff00ffU;
+    x = ((x >> 4) & 0x000f000f000f000fU) | ((x & 0x000f000f000f000fU) << 8);
+    uint64_t letters = ((x + 0x0606060606060606U) >> 4) & 0x0101010101010101U; /* 1 where 10 or more */
+    x += 0x3030303030303030U + letters * ('a' - '0' - 10);
+    memcpy(out, &x, sizeof(x)); /* its low byte first: little-endian machines only, as json_text.c asserts */
+}
+
 static void put_hex64(uint64_t v, char *out)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 15; i >= 0; i--) {
-        out[i] = digits[v & 15];
-        v >>= 4;
-    }
+    put_hex32((uint32_t)(v >> 32), out);
+    put_hex32((uint32_t)v, out + 8);
 }
 
 void id_request(char out[ID_REQUEST_TEXT + 1])

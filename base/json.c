@@ -171,21 +171,33 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static bool has_double(uint64_t *hashes, uint32_t n)
+{
+    if (n <= 8) { /* most objects: cheaper than sorting */
+        for (uint32_t i = 1; i < n; i++) {
+            for (uint32_t k = 0; k < i; k++) {
+                if (hashes[i] == hashes[k]) {
+                    return true;
+                }
+            }
+        }
+        return false;
+    }
+    qsort(hashes, n, sizeof(*hashes), by_value);
+    for (uint32_t i = 1; i < n; i++) {
+        if (hashes[i] == hashes[i - 1]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Takes the keys from `first` on off the stack. */
 static int pop_keys(struct scan *s, uint32_t first)
 {
     uint32_t n = s->hashes_n - first;
     s->hashes_n = first;
-    if (n < 2) {
-        return 0;
-    }
-    qsort(s->hashes + first, n, sizeof(*s->hashes), by_value);
-    for (uint32_t i = first + 1; i < first + n; i++) {
-        if (s->hashes[i] == s->hashes[i - 1]) {
-            return fail(s, "a member name twice in the object that ends");
-        }
-    }
-    return 0;
+    return has_double(s->hashes + first, n) ? fail(s, "a member name twice in the object that ends") : 0;
 }
 
 static void keep_slice(struct scan *s, struct json_slice slice)

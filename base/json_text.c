@@ -2,6 +2,8 @@
 
 #include "base/err.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are scanned from their low end");
+
 /* Eight bytes at a time after "Determine if a word has a byte less than n" and "... equal to n"
  * of Bit Twiddling Hacks; exact for the first hit, which is all that is used. */
 static uint64_t special_bytes(uint64_t w)
@@ -18,8 +20,9 @@ size_t json_plain_len(struct str s)
     for (; s.n - i >= 8; i += 8) {
         uint64_t w;
         memcpy(&w, s.p + i, 8);
-        if (special_bytes(w) != 0) {
-            break;
+        uint64_t special = special_bytes(w);
+        if (special != 0) {
+            return i + (size_t)__builtin_ctzll(special) / 8; /* the lowest byte is the first */
         }
     }
     for (; i < s.n; i++) {
