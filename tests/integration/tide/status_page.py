@@ -3,6 +3,7 @@ import http.server
 import json
 import ssl
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,8 @@ class FakeGateway:
         self.models = list(models)
         self.signup = {"state": "open"}
         self.sms = {"ok": 0, "failed": 0}
-        self.hits = 0
+        self.refuse = False  # 429 to everything
+        self.hang_s = 0
         self.cert, self.key = cert, key
         self.port = free_port()
         self.url = f"https://localhost:{self.port}"
@@ -36,6 +38,8 @@ class FakeGateway:
                 pass
 
             def answer(self, code, value, kind="application/json"):
+                time.sleep(fake.hang_s)
+                code = 429 if fake.refuse else code
                 body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
                 self.send_response(code)
                 self.send_header("content-type", kind)
@@ -44,7 +48,6 @@ class FakeGateway:
                 self.wfile.write(body)
 
             def do_GET(self):
-                fake.hits += 1
                 if self.path == "/metrics":
                     lines = [f'tidegate_hook_calls_total{{hook="sms",result="{k}"}} {v}' for k, v in fake.sms.items()]
                     self.answer(200, "\n".join(lines) + "\n", "text/plain")
@@ -56,7 +59,6 @@ class FakeGateway:
                     self.answer(404, {})
 
             def do_POST(self):
-                fake.hits += 1
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 if self.path == "/auth/v1/token?grant_type=refresh_token":
                     self.answer(400, {"code": "refresh_token_not_found", "message": "no"})
@@ -92,7 +94,7 @@ class StatusPage:
     def __init__(self, folder: Path, target: str, ca: Path, cert: Path, key: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.ca = ca
+        self.trust = ssl.create_default_context(cafile=str(ca))
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"https://localhost:{self.port}"
         self.conf = folder / "tide-status.yaml"
@@ -118,7 +120,7 @@ class StatusPage:
         return self
 
     def get(self, path: str, method: str = "GET", **options) -> httpx.Response:
-        with httpx.Client(verify=str(self.ca), timeout=10) as client:
+        with httpx.Client(verify=self.trust, timeout=10) as client:
             return client.request(method, self.url + path, **options)
 
     def json(self, path: str) -> dict:
@@ -140,7 +142,10 @@ class StatusPage:
         return self.json(path)["incidents"]
 
     def wait(self, check, seconds: float, what: str):
-        return wait_until(check, seconds, f"{what}; log:\n{self.process.tail(15)}")
+        try:
+            return wait_until(check, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; log:\n{self.process.tail(15)}") from None
 
     def wait_green(self, seconds: float = 20) -> None:
         self.wait(lambda: self.indicator() == "none", seconds, "everything is operational")
