@@ -307,6 +307,17 @@ static void on_purged(void *arg, int rc, const struct err *err)
     ((struct fetch *)arg)->is_running = false;
 }
 
+/* Both halves of a job get the fetch; what the database thread fills is the sync beside it. */
+static int run_policy(struct pg *pg, void *fetch)
+{
+    return auth_sync_policy(pg, &((struct fetch *)fetch)->accounts->policy_sync);
+}
+
+static int run_revocations(struct pg *pg, void *fetch)
+{
+    return auth_sync_revocations(pg, &((struct fetch *)fetch)->accounts->ended_sync);
+}
+
 static void fetch_start(struct fetch *f)
 {
     struct accounts *a = f->accounts;
@@ -317,10 +328,10 @@ static void fetch_start(struct fetch *f)
     f->is_due = false;
     if (f == &a->policy_fetch) {
         a->policy_sync.known = a->policy ? policy_ref(a->policy) : NULL;
-        f->job = (struct pg_job){.run = auth_sync_policy, .done = on_policy_fetched};
+        f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched};
     } else if (f == &a->ended_fetch) {
         a->ended_sync.since_ms = a->ended_until_ms;
-        f->job = (struct pg_job){.run = auth_sync_revocations, .done = on_ended_fetched};
+        f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched};
     } else {
         f->job = (struct pg_job){.run = auth_sync_purge, .done = on_purged};
     }
