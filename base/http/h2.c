@@ -178,13 +178,25 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+void h2_drop_data(struct h2 *h, int32_t stream_id, size_t n)
+{
+    for (uint32_t i = 0; i < h->unread_count; i++) {
+        if (h->unread[i].stream_id == stream_id && h->unread[i].dropped < CONN_LINGER_BYTES) {
+            h->unread[i].dropped += n;
+            nghttp2_session_consume(h->session, stream_id, n);
+            return;
+        }
+    }
+    nghttp2_session_consume_connection(h->session, n);
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p,
                          size_t n, void *arg)
 {
     struct conn *c = arg;
     struct exchange *x = h2_exchange(c->h2, stream_id);
     if (!x) {
-        nghttp2_session_consume_connection(session, n);
+        h2_drop_data(c->h2, stream_id, n);
         return 0;
     }
     x->window_held += n;
@@ -204,9 +216,9 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
-/* RFC 9113 8.1: RST_STREAM with NO_ERROR asks the client to stop sending. A moment later, since some clients
- * (curl 7.88) drop the answer when both arrive at once, and most bodies are whole by then. Meanwhile the
- * stream's window stays as it is, so that no more than 64 KiB comes. */
+/* RFC 9113 8.1: RST_STREAM with NO_ERROR asks the client to stop sending. Later, since some clients (curl 7.88)
+ * drop the answer when both arrive at once, and others look at no answer before all was sent: as much as on
+ * HTTP/1 is read and dropped. */
 static void leave_unread(struct conn *c, int32_t stream_id)
 {
     struct h2 *h = c->h2;
@@ -215,7 +227,7 @@ static void leave_unread(struct conn *c, int32_t stream_id)
         nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR);
         return;
     }
-    h->unread[h->unread_count++] = (struct h2_unread){stream_id, until};
+    h->unread[h->unread_count++] = (struct h2_unread){stream_id, until, 0};
     conn_need_by(c, until);
 }
 
@@ -258,6 +270,18 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
+/* Only frames that somebody unpacks are announced to on_begin_frame: so that unknown ones are counted, too. */
+static int on_unknown_frame(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *arg)
+{
+    return NGHTTP2_ERR_CANCEL;
+}
+
+static int on_unknown_bytes(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *p, size_t n,
+                            void *arg)
+{
+    return 0;
+}
+
 static void setup(void)
 {
     BUG_ON(nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&options) != 0);
@@ -269,6 +293,11 @@ static void setup(void)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unknown_frame);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_unknown_bytes);
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++) {
+        nghttp2_option_set_user_recv_extension_type(options, (uint8_t)type);
+    }
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
 }
@@ -285,7 +314,7 @@ int h2_open(struct conn *c)
     struct h2 *h = calloc(1, sizeof(*h));
     BUG_ON(!h);
     h->conn = c;
-    h->window_updates = 20;
+    h->free_control = 20;
     h->control.at_ms = h->resets.at_ms = loop_now_ms(c->server->loop);
     c->h2 = h;
     c->is_h2 = true;
@@ -308,7 +337,7 @@ void h2_free(struct conn *c)
 }
 
 /* After this no exchange is open: what the peer did cost it the connection. */
-static void doom(struct conn *c)
+void h2_doom(struct conn *c)
 {
     c->h2->doomed = true;
     for (struct exchange *x = c->exchanges; x; x = x->next) {
@@ -330,7 +359,7 @@ void h2_input(struct conn *c, struct str data)
                                                                                : NGHTTP2_PROTOCOL_ERROR);
     }
     if (n < 0) {
-        doom(c);
+        h2_doom(c);
     }
 }
 
@@ -367,7 +396,7 @@ void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms)
     }
     if (h->head_began_ms != 0 && conn_due(h->head_began_ms + limits->header_ms, now_ms, next_ms)) {
         h2_calm_down(h, "h2_header_timeout");
-        doom(c);
+        h2_doom(c);
         return;
     }
     if (h->last_goaway_ms != 0 && conn_due(h->last_goaway_ms, now_ms, next_ms)) {

@@ -19,9 +19,10 @@ enum {
     H2_OUT_HIGH = 65536,
     H2_CONNECTION_WINDOW = 262144,
     H2_GOAWAY_GRACE_MS = 1000,
-    H2_UNREAD_MS = 1000,
+    H2_UNREAD_MS = CONN_LINGER_MS,
     H2_UNREAD_MAX = 8
 };
+enum { H2_PRIORITY_UPDATE = 0x10 }; /* RFC 9218; nghttp2 1.52 does not look at it */
 
 struct h2_bucket {
     uint64_t milli; /* thousandths of a token spent */
@@ -32,6 +33,7 @@ struct h2_bucket {
 struct h2_unread {
     int32_t stream_id;
     uint64_t until_ms;
+    size_t dropped; /* bytes of it read for nothing */
 };
 
 struct h2 {
@@ -41,7 +43,7 @@ struct h2 {
     struct h2_bucket resets, control;
     uint64_t head_began_ms;  /* a header block that has not ended; 0 none */
     uint64_t last_goaway_ms; /* when the final GOAWAY goes out; 0 none */
-    uint32_t window_updates; /* that are allowed for free */
+    uint32_t free_control;   /* frames that opened windows or set priorities and cost nothing */
     struct h2_unread unread[H2_UNREAD_MAX];
     uint32_t unread_count;
     bool has_frame_block; /* the loop's shared block is this session's */
@@ -50,6 +52,8 @@ struct h2 {
 };
 
 void h2_done(struct exchange *x, enum http_finish verdict);
+void h2_doom(struct conn *c); /* ends all exchanges, then the connection once GOAWAY is out */
+void h2_drop_data(struct h2 *h, int32_t stream_id, size_t n);  /* nobody reads these bytes: opens windows */
 struct exchange *h2_exchange(struct h2 *h, int32_t stream_id); /* NULL: none, or ended */
 
 /* h2_limits.c */

@@ -47,11 +47,12 @@ static bool count_reset(struct h2 *h)
     return true;
 }
 
-/* Who downloads has to open windows: twice a stream and ten times a DATA frame are free. */
-static bool count_window_update(struct h2 *h)
+/* Who downloads has to open windows, and some clients set priorities: three a request and twenty a DATA frame
+ * of ours are free. */
+static bool count_useful(struct h2 *h)
 {
-    if (h->window_updates > 0) {
-        h->window_updates--;
+    if (h->free_control > 0) {
+        h->free_control--;
         return true;
     }
     return count_control(h, 1);
@@ -63,13 +64,15 @@ bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
     case NGHTTP2_DATA:
         return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) || count_control(h, 10);
     case NGHTTP2_HEADERS:
-        h->window_updates += 2;
+        h->free_control += 3;
         return true;
     case NGHTTP2_RST_STREAM:
         return count_reset(h);
     case NGHTTP2_WINDOW_UPDATE:
-        return count_window_update(h);
-    default: /* PING, SETTINGS, PRIORITY, CONTINUATION, GOAWAY and what nobody knows */
+    case NGHTTP2_PRIORITY:
+    case H2_PRIORITY_UPDATE:
+        return count_useful(h);
+    default: /* PING, SETTINGS, CONTINUATION, GOAWAY and what nobody knows */
         return count_control(h, 1);
     }
 }
@@ -78,7 +81,7 @@ bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
 bool h2_count_frame_out(struct h2 *h, const nghttp2_frame *frame)
 {
     if (frame->hd.type == NGHTTP2_DATA) {
-        h->window_updates += 20;
+        h->free_control += 20;
     } else if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
                frame->rst_stream.error_code != NGHTTP2_CANCEL) {
         return count_reset(h);

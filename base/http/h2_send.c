@@ -135,7 +135,7 @@ static void finish(struct exchange *x)
 {
     struct h2 *h = x->conn->h2;
     if (x->window_held > 0) {
-        nghttp2_session_consume_connection(h->session, x->window_held);
+        h2_drop_data(h, x->stream_id, x->window_held);
         x->window_held = 0;
     }
     nghttp2_session_set_stream_user_data(h->session, x->stream_id, NULL);
@@ -162,6 +162,9 @@ void h2_after_flush(struct conn *c)
     if (c->state != CONN_OPEN) {
         return;
     }
+    if (h->doomed && !c->close_when_sent) {
+        h2_doom(c); /* counted while frames went out */
+    }
     if (h->done) {
         finish_done(c);
     }
@@ -173,6 +176,6 @@ void h2_after_flush(struct conn *c)
     }
     if (!c->close_when_sent && !nghttp2_session_want_read(h->session) &&
         !nghttp2_session_want_write(h->session)) {
-        conn_close_when_sent(c);
+        h2_doom(c); /* the last GOAWAY is out: ours after the last stream, or nghttp2's for an error */
     }
 }

@@ -73,11 +73,10 @@ static void make_bio_method(void)
 /* --- life ----------------------------------------------------------------------------------------- */
 
 /* After the handshake a client may ask for new keys for ever, at our cost. */
-static void on_info(const SSL *ssl, int where, int ret)
+static void on_message(int is_written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
-    struct conn *c = SSL_get_app_data(ssl);
-    if (where & SSL_CB_HANDSHAKE_START && c->state == CONN_OPEN &&
-        ++c->handshakes > HANDSHAKES_MAX) {
+    struct conn *c = arg;
+    if (type == SSL3_RT_HANDSHAKE && !is_written && c->state == CONN_OPEN && ++c->handshakes > HANDSHAKES_MAX) {
         http_count_closed("tls_key_updates");
         conn_die(c, HTTP_FINISH_PROTOCOL);
     }
@@ -94,9 +93,9 @@ int tls_open(struct conn *c)
     }
     BIO_set_data(bio, c);
     SSL_set_bio(c->ssl, bio, bio);
-    SSL_set_app_data(c->ssl, c);
     SSL_set_accept_state(c->ssl);
-    SSL_set_info_callback(c->ssl, on_info);
+    SSL_set_msg_callback(c->ssl, on_message);
+    SSL_set_msg_callback_arg(c->ssl, c);
     return 0;
 }
 
