@@ -1,6 +1,7 @@
 """What an app would do, over httpx: sign up by phone code, refresh, chat."""
 import itertools
 import json
+import ssl
 import time
 from pathlib import Path
 
@@ -41,11 +42,11 @@ class Outbox:
 class App:
     """One app on one device, talking to one gateway."""
 
-    def __init__(self, url: str, ca: Path, apikey: str, outbox: Outbox, http2: bool = True, **options):
+    def __init__(self, url: str, trust: ssl.SSLContext, apikey: str, outbox: Outbox, http2: bool = True, **options):
         self.outbox = outbox
         self.apikey = apikey
         options.setdefault("timeout", 30)
-        self.http = httpx.Client(base_url=url, verify=str(ca), http2=http2, headers={"apikey": apikey}, **options)
+        self.http = httpx.Client(base_url=url, verify=trust, http2=http2, headers={"apikey": apikey}, **options)
         self.session: dict | None = None
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Process:
     def is_alive(self) -> bool:
         return self.child is not None and self.child.poll() is None
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         self.child.send_signal(number)
 
     def kill(self) -> None:

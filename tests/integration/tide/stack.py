@@ -8,6 +8,7 @@ import base64
 import copy
 import os
 import signal
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -76,14 +77,21 @@ class Gateway:
 
     def start(self, ready: bool = True) -> "Gateway":
         self.process.start()
-        wait_until(lambda: not self.process.is_alive() or can_connect(int(self.port)), 60, f"{self.name} listens")
-        assert self.process.is_alive(), f"{self.name} ended:\n{self.process.tail()}"
+        self.wait(lambda: can_connect(int(self.port)), "listens")
         if ready:
-            wait_until(lambda: self.get("/readyz").status_code == 200, 60, f"{self.name} is ready")
+            self.wait(lambda: self.get("/readyz").status_code == 200, "is ready")
         return self
 
+    def wait(self, check, what: str, seconds: float = 60) -> None:
+        """Like wait_until, but over at once when the process is."""
+        try:
+            wait_until(lambda: not self.process.is_alive() or check(), seconds, f"{self.name} {what}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.process.tail()}") from None
+        assert self.process.is_alive(), f"{self.name} ended:\n{self.process.tail(80)}"
+
     def get(self, path: str, **options) -> httpx.Response:
-        return httpx.get(self.url + path, verify=str(self.stack.ca), timeout=10, **options)
+        return httpx.get(self.url + path, verify=self.stack.trust, timeout=10, **options)
 
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).text
@@ -133,6 +141,7 @@ class Stack:
         (f / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
         run("openssl", "x509", "-req", "-in", f / "csr.pem", "-CA", self.ca, "-CAkey", f / "ca.key", "-days", "30",
             "-out", self.cert, "-extfile", f / "ext")
+        self.trust = ssl.create_default_context(cafile=str(self.ca))
         run(program("tidectl"), "keyring", "generate", f / "keyring.json")
         (f / "keys").mkdir()
         run(program("tidectl"), "keys", "generate", f / "keys")
@@ -227,7 +236,7 @@ class Stack:
         return self.gateways[0]
 
     def app(self, gateway: Gateway | None = None, **options) -> App:
-        return App((gateway or self.gateway).url, self.ca, APIKEY, self.outbox, **options)
+        return App((gateway or self.gateway).url, self.trust, APIKEY, self.outbox, **options)
 
     # --- ending -----------------------------------------------------------------------------------
 
