@@ -24,7 +24,7 @@ static const struct conf_entry upstream_entries[] = {
     {.name = "max_idle",
      .type = CONF_INT,
      CONF_FIELD(struct proxy_upstream_conf, max_idle),
-     .preset = "64",
+     .preset = "1024",
      .min = 1,
      .max = 65536,
      .flags = CONF_RELOADABLE,

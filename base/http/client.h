@@ -28,7 +28,7 @@ struct http_op;
 
 struct http_origin_conf {
     struct str target;        /* "127.0.0.1:9001", "[::1]:80", "host.name:80" (re-resolved by TTL), "unix:/path" */
-    uint32_t max_idle;        /* connections kept; 64 */
+    uint32_t max_idle;        /* connections kept; 256 */
     uint32_t max_connections; /* 1024; more answer ERR_UNAVAILABLE */
     uint64_t idle_ms;         /* a kept connection is closed after this; 30 s */
 };

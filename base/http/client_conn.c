@@ -259,8 +259,9 @@ static ssize_t send_some(struct client_conn *c)
         {op->out.p + op->out_sent, op->out.n - op->out_sent},
         {(void *)(uintptr_t)(op->body.p + op->body_sent), op->body.n - op->body_sent},
     };
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = op->body.n > op->body_sent ? 2 : 1};
-    ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+    ssize_t n = iov[1].iov_len > 0 ? sendmsg(c->fd, &msg, MSG_NOSIGNAL)
+                                   : send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
     if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             event_add(&c->wr, NULL);

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { ORIGIN_IDLE = 256, ORIGIN_CONNECTIONS = 65536 };
+enum { ORIGIN_IDLE = 1024, ORIGIN_CONNECTIONS = 65536 };
 
 void worker_origins_init(struct worker_origins *o, struct loop *loop, struct worker_table *table)
 {

@@ -33,6 +33,7 @@ class Rig:
             "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": False, "plaintext": True}],
             "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
             "issuers": [self.issuer.settings()],
+            "limits": {"shipped_rules": False},
             "chat": {"workers": [{"name": f"w{i + 1}", "target": w.target, "slots": slots} for i, w in enumerate(self.workers)],
                      "aliases": [{"name": "tide-chat", "model": "m"}], "probe": "400ms", "connect": "500ms",
                      **chat},
