@@ -35,10 +35,26 @@ bool addr_parse(struct str s, struct addr *out)
     return false;
 }
 
+static char *put_octet(char *at, uint8_t v)
+{
+    if (v >= 100) {
+        *at++ = (char)('0' + v / 100);
+    }
+    if (v >= 10) {
+        *at++ = (char)('0' + v / 10 % 10);
+    }
+    *at++ = (char)('0' + v % 10);
+    return at;
+}
+
+/* By hand for IPv4: every proxied request writes one, and inet_ntop goes through sprintf. */
 void addr_format(const struct addr *a, char out[ADDR_TEXT])
 {
     if (addr_is_v4(a)) {
-        inet_ntop(AF_INET, a->b + 12, out, ADDR_TEXT);
+        for (unsigned i = 12; i < 16; i++) {
+            out = put_octet(out, a->b[i]);
+            *out++ = i < 15 ? '.' : '\0';
+        }
     } else {
         inet_ntop(AF_INET6, a->b, out, ADDR_TEXT);
     }
