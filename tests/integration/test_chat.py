@@ -6,83 +6,25 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import openai
 import pytest
-import yaml
 
-from tide.process import Process, can_connect, free_port, wait_until
+from tide.chat_rig import MESSAGES, ChatRig
+from tide.process import wait_until
 from tide.scripted import ScriptedWorker, answer_well
-from tide.stack import SANITIZERS, program
-from tide.tokens import Issuer
 
-MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
+class Rig(ChatRig):
+    """A gateway over scripted workers."""
 
-
-class Rig:
-    """One gateway over scripted workers."""
-
-    def __init__(self, folder, workers=2, slots=64, **chat):
-        self.folder = folder
+    def __init__(self, folder, workers=2, **options):
         self.workers = [ScriptedWorker() for _ in range(workers)]
-        self.issuer = Issuer(folder)
-        self.port, self.metrics_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        settings = {
-            "process": {"threads": 2, "state_dir": str(folder), "log_level": "debug"},
-            "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": False, "plaintext": True}],
-            "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
-            "issuers": [self.issuer.settings()],
-            "limits": {"shipped_rules": False},
-            "chat": {"workers": [{"name": f"w{i + 1}", "target": w.target, "slots": slots} for i, w in enumerate(self.workers)],
-                     "aliases": [{"name": "tide-chat", "model": "m"}], "probe": "400ms", "connect": "500ms",
-                     **chat},
-        }
-        conf = folder / "tidegate.yaml"
-        conf.write_text(yaml.safe_dump(settings))
-        self.process = Process("gateway", [program("tidegate"), "-c", conf], folder, env=SANITIZERS).start()
-        wait_until(lambda: can_connect(self.port), 30, f"the gateway listens: {self.process.tail()}")
-        self.headers = {"authorization": f"Bearer {self.issuer.token()}"}
-        self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=20)
-        wait_until(lambda: self.metrics().count("tidegate_worker_up{") == workers and
-                   all(self.metric(f'tidegate_worker_up{{worker="w{i + 1}"}}') for i in range(workers)), 10,
-                   "the workers are up")
+        super().__init__(folder, [w.target for w in self.workers], **options)
 
     def close(self):
-        self.http.close()
-        code = self.process.stop()
+        super().close()
         for worker in self.workers:
             worker.stop()
-        self.process.assert_no_report()
-        assert code == 0, self.process.tail()
         assert not [e for w in self.workers for e in w.errors]
-
-    def metrics(self) -> str:
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
-
-    def metric(self, name: str) -> float:
-        return next((float(line.rpartition(" ")[2]) for line in self.metrics().splitlines()
-                     if line.startswith(name + " ")), 0.0)
-
-    def post(self, path="/v1/chat/completions", headers=None, **body):
-        body = {"model": "m", "messages": MESSAGES, **body}
-        return self.http.post(path, json=body, headers=headers)
-
-    def stream(self, **body):
-        return self.http.stream("POST", "/v1/chat/completions",
-                                json={"model": "m", "messages": MESSAGES, "stream": True, **body})
-
-    def read_stream(self, **body):
-        """Lines of a whole stream that are not empty."""
-        with self.stream(**body) as r:
-            assert r.status_code == 200, r.read()
-            assert r.headers["content-type"].startswith("text/event-stream")
-            return [line for line in r.iter_lines() if line]
-
-    def idle(self) -> bool:
-        """Nothing is held by any request any more."""
-        return all(self.metric(f'tidegate_worker_{what}{{worker="w{i + 1}"}}') == 0
-                   for what in ("requests_running", "outstanding_tokens") for i in range(len(self.workers)))
 
     def asked(self) -> list:
         return sorted((x for w in self.workers for x in w.asked), key=lambda x: x.at)
@@ -210,7 +152,7 @@ def test_two_workers_balance(rig):
         gate.set()
         assert all(r.result().status_code == 200 for r in results)
     assert counts == [6, 6], "the one with less to do is taken"
-    wait_until(rig.idle, 5, "all load is given back")
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 # --- trouble before the first content ----------------------------------------------------------------------------------
@@ -267,7 +209,7 @@ def test_two_failures_are_enough(rig):
     r = rig.post()
     assert r.status_code == 503
     assert int(r.headers["retry-after"]) >= 5
-    wait_until(rig.idle, 5, "all load is given back")
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 def test_a_500_is_not_tried_again(rig):
@@ -338,7 +280,7 @@ def test_a_stream_that_breaks_ends_with_an_error_event(rig, how):
     client = openai.OpenAI(base_url=rig.url + "/v1", api_key=rig.issuer.token(), max_retries=0)
     with pytest.raises(openai.APIError):
         list(client.chat.completions.create(model="m", messages=MESSAGES, stream=True))
-    wait_until(rig.idle, 5, "all load is given back")
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 def test_an_answer_that_breaks_is_an_error(rig):
@@ -439,7 +381,7 @@ def test_a_client_that_leaves_stops_the_worker(rig, phase):
     leave(rig, {"stream": phase != "no-stream"}, b"one" if phase == "in-stream" else b"", wait=0.3)
     wait_until(lambda: gone, 5, "the worker sees the end")
     assert gone[0] < 1.0
-    wait_until(rig.idle, 5, "all load is given back")
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 @with_rig(workers=1)
@@ -516,7 +458,7 @@ def test_requests_wait_for_a_slot_in_turn(rig):
         assert 0.5 < time.monotonic() - began < 3
         gate.set()
         assert running.result().status_code == 200
-    wait_until(rig.idle, 5, "all load is given back")
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 @with_rig(workers=1, slots=1)

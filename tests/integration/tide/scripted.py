@@ -95,6 +95,15 @@ def answer_well(exchange: Exchange) -> None:
         exchange.completion("The tide turns.")
 
 
+def read_chunked(file) -> bytes:
+    body = b""
+    while size := int(file.readline(), 16):
+        body += file.read(size)
+        assert file.readline() == b"\r\n"
+    assert file.readline() == b"\r\n"
+    return body
+
+
 class ScriptedWorker:
     def __init__(self, models=("m",)):
         self.models = list(models)
@@ -156,7 +165,7 @@ class ScriptedWorker:
         while (line := file.readline().decode().rstrip("\r\n")):
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        body = file.read(int(headers.get("content-length", 0)))
+        body = read_chunked(file) if "transfer-encoding" in headers else file.read(int(headers.get("content-length", 0)))
         exchange = Exchange(sock, method, path, headers, body)
         if path == "/health":
             exchange.reply(self.health, {})

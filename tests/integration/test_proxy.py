@@ -1,0 +1,165 @@
+"""Routes that pass through: what goes on, what stays behind, and what happens when the upstream fails."""
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from tide.chat_rig import ChatRig
+from tide.process import free_port, wait_until
+from tide.scripted import ScriptedWorker
+
+
+class ProxyRig(ChatRig):
+    def __init__(self, folder):
+        self.servers = [ScriptedWorker(), ScriptedWorker()]
+        self.set(lambda x: x.reply(200, {"path": x.path, "got": len(x.body)}, "x-up: 1\r\nset-cookie: a=b\r\n"))
+        super().__init__(folder, [], proxy={
+            "upstreams": [{"name": "up", "targets": [s.target for s in self.servers], "connect": "300ms",
+                           "answer": "600ms", "idle": "500ms"},
+                          {"name": "gone", "targets": [f"127.0.0.1:{free_port()}"]}],
+            "routes": [{"name": "open", "path": "/open/", "upstream": "up", "auth": "none"},
+                       {"name": "small", "path": "/small", "upstream": "up", "auth": "none", "methods": ["GET"]},
+                       {"name": "mine", "path": "/mine/", "upstream": "up", "auth": "user"},
+                       {"name": "whole", "path": "/whole/", "upstream": "up", "auth": "none", "body": "buffer",
+                        "max_body": "64KiB"},
+                       {"name": "cookies", "path": "/cookies/", "upstream": "up", "auth": "none", "cookies": True},
+                       {"name": "gone", "path": "/gone", "upstream": "gone", "auth": "none"}]})
+        self.http.headers.pop("authorization")
+
+    def set(self, behave):
+        for server in self.servers:
+            server.behave = behave
+
+    def asked(self):
+        return sorted((x for s in self.servers for x in s.asked), key=lambda x: x.at)
+
+    def close(self):
+        super().close()
+        for server in self.servers:
+            server.stop()
+        assert not [e for s in self.servers for e in s.errors]
+
+
+@pytest.fixture
+def rig(tmp_path):
+    r = ProxyRig(tmp_path)
+    yield r
+    r.close()
+
+
+def test_requests_pass_and_credentials_stay(rig):
+    r = rig.http.get("/open/a%20b?x=1&y=%41", headers={
+        "x-chunks": "5", "x-delay-ms": "2", "accept": "a/b", "cookie": "s=1", "apikey": "k", "authorization": "Basic x",
+        "x-forwarded-for": "8.8.8.8", "forwarded": "for=8.8.8.8", "x-real-ip": "8.8.8.8", "x-tide-user": "root",
+        "connection": "keep-alive, x-hop", "x-hop": "1", "te": "trailers", "proxy-authorization": "x"})
+    assert r.status_code == 200
+    assert r.json()["path"] == "/open/a%20b?x=1&y=%41"
+    assert r.headers["x-up"] == "1" and "set-cookie" not in r.headers
+    seen = rig.asked()[0].headers
+    for name in ("cookie", "apikey", "authorization", "forwarded", "x-real-ip", "x-tide-user", "x-hop", "te",
+                 "proxy-authorization"):
+        assert name not in seen, name
+    assert (seen["x-chunks"], seen["x-delay-ms"], seen["accept"]) == ("5", "2", "a/b")
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+    assert seen["x-forwarded-proto"] == "http"
+    assert seen["x-request-id"] == r.headers["x-request-id"]
+
+
+def test_a_route_may_demand_a_user_and_pass_cookies(rig):
+    assert rig.http.get("/mine/x").status_code == 401
+    assert rig.http.get("/mine/x", headers=rig.headers).status_code == 200
+    assert rig.asked()[-1].headers["x-tide-user"] == "00000000-0000-4000-8000-000000000001"
+    r = rig.http.get("/cookies/x", headers={"cookie": "s=1"})
+    assert rig.asked()[-1].headers["cookie"] == "s=1" and r.headers["set-cookie"] == "a=b"
+    assert rig.http.post("/small").status_code == 405
+
+
+def test_bodies_stream_and_are_limited(rig):
+    def pieces():
+        for _ in range(300):
+            yield b"z" * 1000
+    for content in (b"q" * 300000, pieces()):
+        r = rig.http.put("/open/put", content=content)
+        assert r.status_code == 200 and r.json()["got"] == 300000
+    assert rig.asked()[0].headers["content-length"] == "300000"
+    assert rig.http.post("/whole/x", content=b"q" * 65536).json()["got"] == 65536
+    assert rig.http.post("/whole/x", content=b"q" * 65537).status_code == 413
+    assert rig.http.post("/open/x", content=b"q" * ((1 << 20) + 1)).status_code == 413
+
+
+def test_answers_stream_with_back_pressure(rig):
+    sent = []
+
+    def flood(x):
+        x.start_stream()
+        for _ in range(30000):
+            x.chunk(b"y" * 1000)
+            sent.append(1)
+        x.send(b"0\r\n\r\n")
+    rig.set(flood)
+    s = socket.create_connection(("127.0.0.1", rig.port))
+    s.sendall(b"GET /open/flood HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    time.sleep(1.5)
+    stalled = len(sent)
+    assert stalled < 30000
+    time.sleep(0.3)
+    assert len(sent) == stalled
+    total = 0
+    while piece := s.recv(1 << 20):
+        total += len(piece)
+    assert total > 30_000_000
+
+
+def test_a_head_answer_and_an_empty_one(rig):
+    rig.set(lambda x: x.send(b"HTTP/1.1 200 OK\r\ncontent-length: 123\r\n\r\n"))
+    r = rig.http.head("/open/x")
+    assert r.status_code == 200 and r.headers["content-length"] == "123"
+    rig.set(lambda x: x.send(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    assert rig.http.get("/open/x").status_code == 204
+    rig.set(lambda x: x.send(b"HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"))
+    assert rig.http.get("/open/x").status_code == 304
+    rig.set(lambda x: x.reply(200, {}))
+    assert rig.http.get("/open/x").status_code == 200
+
+
+def test_upstream_trouble(rig):
+    assert rig.http.get("/gone").status_code == 503
+    rig.set(lambda x: x.close())
+    assert rig.http.get("/open/x").status_code == 502
+    rig.set(lambda x: x.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"))
+    r = rig.http.get("/open/x")
+    assert r.status_code == 502 and r.headers["content-type"].startswith("application/problem+json")
+    rig.set(lambda x: x.wait_gone(5))
+    assert rig.http.get("/open/x").status_code == 504
+    rig.set(lambda x: (x.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"), x.close()))
+    with pytest.raises(httpx.RemoteProtocolError):
+        rig.http.get("/open/x")
+    rig.set(lambda x: x.reply(200, {}))
+    assert rig.http.get("/open/x").status_code == 200
+
+
+def test_a_client_that_leaves_stops_the_upstream(rig):
+    gone = []
+    rig.set(lambda x: gone.append(x.wait_gone(5)))
+    s = socket.create_connection(("127.0.0.1", rig.port))
+    s.sendall(b"GET /open/x HTTP/1.1\r\nhost: x\r\n\r\n")
+    time.sleep(0.2)
+    s.close()
+    wait_until(lambda: gone, 5, "the upstream sees the end")
+    assert gone[0] < 1
+
+
+def test_the_less_busy_server_is_taken(rig):
+    gate = threading.Event()
+    rig.set(lambda x: (gate.wait(0.5), x.reply(200, {})))
+    threads = [threading.Thread(target=lambda: httpx.get(rig.url + "/open/x")) for _ in range(8)]
+    for t in threads:
+        t.start()
+    wait_until(lambda: len(rig.asked()) == 8, 5, "all arrive")
+    counts = sorted(len(s.asked) for s in rig.servers)
+    gate.set()
+    for t in threads:
+        t.join()
+    assert counts[0] >= 2  # each of the two loops balances what it has
