@@ -83,6 +83,12 @@ static int run_activate(struct pg *pg, void *arg)
     return otp_activate(pg, &f->conf, &f->subject, &f->code.id);
 }
 
+static void on_decoy(struct auth_job *job, int rc)
+{
+    otp_count(rc == 0 ? "decoy" : "failed");
+    auth_job_free(job);
+}
+
 static int run_drop(struct pg *pg, void *arg)
 {
     struct otp_flow *f = arg;
@@ -176,8 +182,7 @@ static void on_begun(struct auth_job *job, int rc)
         auth_job_release(job);
     }
     if (is_decoy) {
-        otp_count("decoy");
-        auth_job_free(job);
+        auth_job_submit(job, run_activate, on_decoy); /* guesses at it count like any others */
     } else {
         otp_send(f);
     }

@@ -10,7 +10,7 @@ from tide.client import mainland_phone
 from tide.process import wait_until
 from tide.stack import APIKEY, Stack
 
-_foreign = itertools.count(51_000_000 + int(time.time()) % 900_000 * 10)
+_foreign = itertools.count(51_230_000 + int(time.time()) % 900 * 10)
 
 
 def hong_kong_phone() -> str:
