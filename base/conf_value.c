@@ -190,7 +190,8 @@ int conf_value_read(const struct conf_entry *e, struct arena *a, struct str text
     case CONF_ENDPOINT:
         return endpoint_parse(text, at, err);
     default:
-        BUG_ON("not a single value");
+        BUG_ON(e->type >= CONF_STRINGS); /* lists and sections have no single value */
+        return ERR_INTERNAL;
     }
 }
 

@@ -435,7 +435,7 @@ static void script_equals_the_model(void **state)
         char num[MODEL_KEYS * 3][24];
         struct str argv[4 + MODEL_KEYS * 4] = {STR("EVAL"), buf_str(&text), STR("4"), STR("a"),
                                                STR("b"),    STR("c"),       STR("d")};
-        argv[7] = str_of("01234" + enforced, 1);
+        argv[7] = str_of(&"01234"[enforced], 1);
         int64_t inc[MODEL_KEYS];
         for (int k = 0; k < MODEL_KEYS; k++) {
             inc[k] = gcra_inc_us(&rules[k], (uint64_t)rand() % (rules[k].burst + 2));

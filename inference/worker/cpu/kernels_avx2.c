@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 
+#include <cpuid.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
@@ -438,10 +440,16 @@ static const struct cpu_kernels kernels = {
 #pragma GCC pop_options
 #endif
 
+/* clang 14 does not know "f16c" as a name: bit 29 of ECX of leaf 1 (Intel SDM 2A, CPUID). */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1U << 29)) != 0;
+}
+
 const struct cpu_kernels *cpu_kernels_avx2(void)
 {
-    bool usable =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     return usable ? &kernels : NULL;
 }
 
