@@ -87,12 +87,14 @@ enum component_status board_models_status(const struct board *b)
     return worst;
 }
 
-/* A component that looks degraded only because nothing fresh is known counts as unknown, not as
- * degraded. */
-static enum component_status known_status(const struct component *c)
+/* What the ladder counts. A component that only looks degraded because nothing fresh is known is left out: it is
+ * no trouble, but no comfort either when all others are down. */
+static void count_known(const struct component *c, unsigned counts[COMPONENT_STATUS_COUNT])
 {
     enum component_status known = component_status_worse(component_fault(c), c->policy);
-    return c->is_stale ? known : c->shown;
+    if (!c->is_stale || known >= COMPONENT_DEGRADED) {
+        counts[known]++;
+    }
 }
 
 static enum incident_impact worst_open_impact(const struct incident_book *book)
@@ -125,7 +127,7 @@ bool board_refresh(struct board *b, int64_t now_ms, uint64_t mono_ms)
         struct component *c = &b->components[i];
         changed |= component_refresh(c, b->page.stale_after_ms, now_ms, mono_ms);
         stale |= c->is_stale;
-        counts[known_status(c)]++;
+        count_known(c, counts);
         if (c->seen_ms && (oldest == 0 || c->seen_ms < oldest)) {
             oldest = c->seen_ms;
         }

@@ -65,19 +65,20 @@ def test_a_dead_worker_opens_an_incident_and_its_return_resolves_it(installation
     stack, _ = installation
     stack.workers[0].kill()
     page.wait(lambda: page.status_of(MODEL) == "major_outage", 30, "the model is down")
-    incident = page.wait(page.incidents, 20, "an incident opens")[0]
+    incident = page.wait(page.unresolved, 20, "an incident opens")[0]
     assert incident["status"] == "investigating" and page.indicator() in ("major", "critical")
     page.wait(lambda: stack.postgres.query(f"SELECT status FROM status_incidents WHERE code = '{incident['id']}'")
               == "investigating", 10, "it is kept")
     shown = stack.gateway.ctl("get", "incidents", "-o", "json")
     assert incident["id"] in shown.stdout
     stack.start_worker(stack.worker_ports[0])
-    page.wait(lambda: page.incidents()[0]["status"] == "resolved", 60, "it resolves")
+    page.wait(lambda: page.state_of(incident["id"]) == "resolved", 60, "it resolves")
     page.wait_green(30)
     page.wait(lambda: stack.postgres.query(f"SELECT status, resolved_at IS NOT NULL FROM status_incidents "
                                            f"WHERE code = '{incident['id']}'") == "resolved|t", 10, "it is kept")
     updates = stack.postgres.query(f"SELECT count(*) FROM status_incident_updates WHERE incident = '{incident['id']}'")
-    assert int(updates) == len(page.incidents()[0]["incident_updates"])
+    shown = next(i for i in page.incidents() if i["id"] == incident["id"])
+    assert int(updates) == len(shown["incident_updates"])
 
 
 def test_a_policy_is_public_within_five_seconds(installation, page):
@@ -87,11 +88,11 @@ def test_a_policy_is_public_within_five_seconds(installation, page):
     text = page.get("/en").text
     assert "Existing users are unaffected" in text and page.indicator() == "minor"
     assert "注册：仅限中国大陆手机号" in page.get("/zh").text and "註冊：僅限中國大陸手機號碼" in page.get("/zh-hant").text
-    notice = page.incidents("/api/v2/incidents/unresolved.json")[0]
+    notice = page.unresolved()[0]
     assert notice["status"] == "identified" and notice["impact"] == "minor"
     assert [c["name"] for c in notice["components"]] == ["Sign-up"]
     stack.gateway.ctl("policy", "set", "open", "--reason", "test over")
-    page.wait(lambda: page.incidents("/api/v2/incidents/unresolved.json") == [], 5, "the notice ends")
+    page.wait(lambda: page.unresolved() == [], 5, "the notice ends")
     page.wait_green()
 
 
@@ -101,18 +102,18 @@ def test_only_one_process_writes(installation, page):
     try:
         other.wait_green(30)
         stack.workers[0].kill()
-        page.wait(page.incidents, 30, "an incident opens")
-        ours = page.incidents("/api/v2/incidents/unresolved.json")[0]["id"]
-        other.wait(lambda: [i["id"] for i in other.incidents("/api/v2/incidents/unresolved.json")] == [ours], 15,
+        ours = page.wait(page.unresolved, 30, "an incident opens")[0]["id"]
+        other.wait(lambda: [i["id"] for i in other.unresolved()] == [ours], 15,
                    "the other process shows the same one")
         assert stack.postgres.query("SELECT count(*) FROM status_incidents WHERE origin = 'probes' "
                                     "AND resolved_at IS NULL") == "1"
         page.process.kill()
         stack.start_worker(stack.worker_ports[0])
-        other.wait(lambda: other.incidents()[0]["status"] == "resolved", 60, "the other one takes over")
-        assert stack.postgres.query(f"SELECT status FROM status_incidents WHERE code = '{ours}'") == "resolved"
+        other.wait(lambda: other.state_of(ours) == "resolved", 60, "the other one takes over")
+        other.wait(lambda: stack.postgres.query(f"SELECT status FROM status_incidents WHERE code = '{ours}'") == "resolved",
+                   10, "and writes")
         page.process.start()
-        page.wait(lambda: page.incidents()[0]["status"] == "resolved", 30, "and the first one reads it")
+        page.wait(lambda: page.state_of(ours) == "resolved", 30, "and the first one reads it")
     finally:
         other.stop()
         if not stack.workers[0].is_alive():
@@ -128,20 +129,20 @@ def test_without_postgres_without_gateway_and_without_both(installation, page):
     assert "Data as of" in page.get("/en").text
     stack.gateway.process.kill()
     page.wait(lambda: page.indicator() == "critical", 30, "not green without both")
-    page.wait(lambda: len(page.incidents("/api/v2/incidents/unresolved.json")) == 1, 20, "kept in memory")
-    code = page.incidents("/api/v2/incidents/unresolved.json")[0]["id"]
+    page.wait(lambda: len(page.unresolved()) == 1, 20, "kept in memory")
+    code = page.unresolved()[0]["id"]
 
     page.process.kill()
     page.process.start()
     page.wait(lambda: page.get("/en").status_code == 200, 15, "the page answers from its snapshot")
     assert page.indicator() != "none" and "Data as of" in page.get("/en").text
-    assert page.incidents("/api/v2/incidents/unresolved.json")[0]["id"] == code
+    assert page.unresolved()[0]["id"] == code
 
     stack.postgres.start()
     page.wait(lambda: stack.postgres.query(f"SELECT count(*) FROM status_incidents WHERE code = '{code}'") == "1", 20,
               "written when the database returns")
     stack.gateway.start()
-    page.wait(lambda: page.incidents()[0]["status"] == "resolved", 60, "it resolves")
+    page.wait(lambda: page.state_of(code) == "resolved", 60, "it resolves")
     page.wait_green(30)
     assert known <= len(page.incidents()) <= known + 1
 

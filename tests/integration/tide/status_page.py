@@ -141,6 +141,13 @@ class StatusPage:
     def incidents(self, path: str = "/api/v2/incidents.json") -> list[dict]:
         return self.json(path)["incidents"]
 
+    def unresolved(self) -> list[dict]:
+        return self.incidents("/api/v2/incidents/unresolved.json")
+
+    def state_of(self, code: str) -> str | None:
+        """Status of one incident."""
+        return next((i["status"] for i in self.incidents() if i["id"] == code), None)
+
     def wait(self, check, seconds: float, what: str):
         try:
             return wait_until(check, seconds, what)
