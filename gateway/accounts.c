@@ -94,6 +94,7 @@ static void port_poll_soon(void *arg)
 static void port_session_ended(void *loop_arg, const struct uuid *session)
 {
     identify_forget_session(loop_arg, session);
+    request_cut_session(loop_arg, session);
 }
 
 /* --- routes ------------------------------------------------------------------------------------------ */

@@ -43,6 +43,7 @@ struct limits;
 struct limits_loop;
 struct pg_pool;
 struct proxy_loop;
+struct request;
 struct route_table;
 struct tls_set;
 struct token_cache;
@@ -60,6 +61,7 @@ struct gateway_loop {
     struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
     unsigned requests;              /* running on this loop now */
+    struct request *running;        /* these, newest first */
     atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/jws.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
 #include "gateway/client_addr.h"
@@ -158,6 +159,37 @@ static void count(const struct request *r)
     metric_child_observe_us(e->duration, clock_mono_us() - r->ex->began_us);
 }
 
+static void link_running(struct request *r)
+{
+    r->next = r->gl->running;
+    if (r->next != NULL) {
+        r->next->prev = r;
+    }
+    r->gl->running = r;
+    r->gl->requests++;
+    metric_add(&active, 1);
+}
+
+static void unlink_running(struct request *r)
+{
+    *(r->prev != NULL ? &r->prev->next : &r->gl->running) = r->next;
+    if (r->next != NULL) {
+        r->next->prev = r->prev;
+    }
+    r->gl->requests--;
+    metric_add(&active, -1);
+}
+
+void request_cut_session(struct gateway_loop *gl, const struct uuid *session)
+{
+    for (struct request *r = gl->running; r != NULL; r = r->next) {
+        bool is_of_session = r->who != NULL && uuid_eq(&r->who->session, session);
+        if (is_of_session && r->ex->dialect != HTTP_DIALECT_GOTRUE) {
+            http_abort(r->ex); /* on_finish follows from the loop: the list stays as it is here */
+        }
+    }
+}
+
 static void on_finish(struct http_exchange *ex, enum http_finish reason)
 {
     struct request *r = ex->user;
@@ -166,8 +198,7 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
         count(r);
     }
     access_log_write(r->gl->gateway->access_log, r, reason);
-    r->gl->requests--;
-    metric_add(&active, -1);
+    unlink_running(r);
     config_unref(r->conf);
 }
 
@@ -184,8 +215,7 @@ static struct request *request_new(struct http_exchange *ex, struct gateway_loop
     r->device = STR("");
     ex->user = r;
     ex->on_finish = on_finish;
-    gl->requests++;
-    metric_add(&active, 1);
+    link_running(r);
     return r;
 }
 

@@ -44,7 +44,7 @@ enum request_state {
 
 enum route_auth {
     ROUTE_AUTH_NONE = 0,     /* health, jwks, proxy rows that say so */
-    ROUTE_AUTH_APIKEY = 1,   /* a configured publishable apikey; a user token is optional */
+    ROUTE_AUTH_APIKEY = 1,   /* a configured publishable apikey; a Bearer token is not looked at */
     ROUTE_AUTH_USER = 2,     /* a verified user token (Bearer); 401 otherwise */
     ROUTE_AUTH_APIKEY_USER = 3, /* both: GET /auth/v1/user, logout */
 };
@@ -74,6 +74,7 @@ struct route {
 };
 
 struct request {
+    struct request *prev, *next;       /* in gl->running */
     struct http_exchange *ex;          /* borrowed: outlives r */
     struct gateway_loop *gl;           /* this loop's things (gateway/gateway.h) */
     const struct gateway_config *conf; /* the snapshot this request runs under; a reference is held */
@@ -106,6 +107,8 @@ struct request_ref *request_ref_new(struct request *r);
 void request_ref_drop(struct request_ref *ref);
 
 extern const struct http_handler request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
+/* A session has ended: what runs for it here is cut, but for the account's own requests (its logout among them). */
+void request_cut_session(struct gateway_loop *gl, const struct uuid *session);
 void request_set_state(struct request *r, enum request_state state);
 const char *request_state_name(enum request_state state);
 

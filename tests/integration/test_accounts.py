@@ -3,6 +3,7 @@ import base64
 import contextlib
 import json
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ from supabase_auth.errors import AuthApiError
 
 from tide.client import mainland_phone
 from tide.process import wait_until
+from tide.scripted import ScriptedWorker
 from tide.stack import APIKEY
 
 
@@ -215,6 +217,13 @@ def test_garbage_is_no_refresh_token(pair, a):
     assert a.refresh(good).status_code == 200
 
 
+def test_an_old_token_in_the_header_does_not_keep_anybody_from_refreshing(pair, a):
+    session = a.sign_up()
+    answer = a.http.post("/auth/v1/token?grant_type=refresh_token", json={"refresh_token": session["refresh_token"]},
+                         headers={"authorization": "Bearer " + session["access_token"][:-4] + "AAAA"})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("grant", ["password", "id_token", "pkce", "", None])
 def test_other_grants_are_refused(a, grant):
     path = "/auth/v1/token" + ("" if grant is None else f"?grant_type={grant}")
@@ -251,6 +260,64 @@ def test_scopes_of_logout(pair, a, scope, alive):
         assert (a.refresh(session["refresh_token"]).status_code == 200) is expected
     bad = a.http.post("/auth/v1/logout?scope=everybody", headers={"authorization": f"Bearer {a.sign_up()['access_token']}"})
     assert (bad.status_code, code_of(bad)) == (400, "validation_failed")
+
+
+def test_logout_cuts_the_streams_of_its_session_everywhere(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    worker = ScriptedWorker()
+    began, gone = threading.Event(), threading.Event()
+
+    def speak_until_the_client_goes(exchange):
+        exchange.start_stream()
+        exchange.delta(role="assistant", content="")
+        exchange.delta(content="The tide")
+        began.set()
+        exchange.wait_gone(10)
+        gone.set()
+
+    worker.behave = speak_until_the_client_goes
+    for _ in range(2):
+        settings = s.settings()
+        settings["chat"]["workers"] = [{"name": "w", "target": worker.target, "models": ["m"]}]
+        s.start_gateway(settings)
+    with s.app(s.gateways[0]) as here, s.app(s.gateways[1]) as there:
+        there.session = here.sign_up()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(httpx.HTTPError):
+            with there.stream(model="m") as answer:
+                assert answer.status_code == 200
+                reading = pool.submit(lambda: [line for line in answer.iter_lines()])
+                assert began.wait(5)
+                assert here.http.post("/auth/v1/logout", headers=here.bearer()).status_code == 204
+                asked = time.monotonic()
+                assert gone.wait(2)  # the worker was told to stop
+                assert time.monotonic() - asked < 1.2
+                reading.result(5)
+    worker.stop()
+
+
+def test_ended_sessions_stay_ended_across_a_restart_without_database(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    worker = ScriptedWorker()
+    settings = s.settings()
+    settings["chat"]["workers"] = [{"name": "w", "target": worker.target, "models": ["m"]}]
+    gateway = s.start_gateway(settings)
+    with s.app(gateway) as gone, s.app(gateway) as stays:
+        gone.sign_up(), stays.sign_up()
+        assert gone.chat(model="m").status_code == 200
+        assert gone.http.post("/auth/v1/logout", headers=gone.bearer()).status_code == 204
+        assert gone.chat(model="m").status_code in (401, 403)
+        s.postgres.kill()
+        assert gateway.process.stop() == 0
+        gateway.start()
+        wait_until(lambda: stays.chat(model="m").status_code == 200, 10, "chat without a database")
+        assert gone.chat(model="m").status_code in (401, 403)
+    worker.stop()
 
 
 # --- codes --------------------------------------------------------------------------------------------
