@@ -1,0 +1,43 @@
+# Where data, sockets and programs live, and as whom the servers run.
+runtime=/run/tidegate-quickstart
+
+# Data lie in var/; where the servers' user cannot reach that, var/ is a link.
+find_place() {
+  var="$root/var"
+  if is_root; then owner=tidegate; else owner=$(id -un); fi
+  is_root || runtime="$var/run/sockets"
+  bin="$var/bin"
+  as=()
+  ! is_root || as=(setpriv "--reuid=$owner" "--regid=$owner" --init-groups)
+}
+
+as_owner() { "${as[@]}" "$@"; }
+
+make_owner() {
+  is_root || return 0
+  id "$owner" >/dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$owner"
+}
+
+make_place() {
+  find_place
+  make_owner
+  if [ ! -e "$var" ] && ! as_owner test -x "$root"; then
+    mkdir -p /var/lib/tidegate-quickstart
+    ln -sfn /var/lib/tidegate-quickstart "$var"
+  fi
+  mkdir -p "$var"/{bin,conf,keys,log,outbox,run,state,tls,model} "$runtime"
+  if is_root; then
+    chown "$owner:" "$var"/ "$var"/{conf,keys,log,outbox,run,state,tls,model} "$runtime"
+    chmod 755 "$var"/
+    chmod 750 "$runtime"
+  fi
+}
+
+install_programs() {
+  local program from="$root/build/quickstart/bin"
+  for program in "$from"/tidegate "$from"/tide-worker "$from"/tide-status "$from"/tidectl "$root/deploy/sms-outbox"; do
+    # A running program keeps its old file: replaced, not overwritten.
+    cmp -s "$program" "$bin/$(basename "$program")" || install -m 755 "$program" "$bin/"
+  done
+}

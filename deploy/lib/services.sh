@@ -1,0 +1,121 @@
+# Servers: started in the background, known by pid and start time, ended by pid.
+service_names="postgres redis outbox worker-1 worker-2 tidegate tide-status"
+
+# The kernel's start time of a process: a pid alone may belong to somebody else by now.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+is_running() {
+  local pid time
+  read -r pid time _ 2>/dev/null <"$var/run/$1.pid" || return 1
+  [ -n "$time" ] && [ "$(start_time "$pid")" = "$time" ]
+}
+
+pid_of() { cut -d' ' -f1 "$var/run/$1.pid"; }
+
+pids_text() {
+  local name text=
+  for name in $service_names; do
+    ! is_running "$name" || text="$text $name=$(pid_of "$name")"
+  done
+  printf '%s' "${text# }"
+}
+
+# launch NAME COMMAND...: does nothing when it runs already with this very command
+launch() {
+  local name=$1 pid
+  shift
+  if is_running "$name"; then
+    [ "$(cat "$var/run/$name.command" 2>/dev/null)" = "$*" ] && return 0
+    end_service "$name"
+  fi
+  note "starting $name"
+  "${as[@]}" setsid "$@" >>"$var/log/$name.log" 2>&1 </dev/null & # each of them execs the next: one pid
+  pid=$!
+  echo "$*" >"$var/run/$name.command"
+  printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$var/run/$name.pid"
+}
+
+end_service() {
+  local name=$1 signal=TERM pid
+  is_running "$name" || return 0
+  [ "$name" != postgres ] || signal=INT # fast shutdown
+  pid=$(pid_of "$name")
+  kill "-$signal" "$pid" 2>/dev/null || true
+  wait_for 40 "$name ends" not_running "$name" || kill -KILL "$pid" 2>/dev/null || true
+}
+not_running() { ! is_running "$1"; }
+
+must() { # SECONDS NAME COMMAND...
+  local seconds=$1 name=$2
+  shift 2
+  wait_for "$seconds" "$name" "$@" && return 0
+  tail -20 "$var/log/$name.log" >&2 || true
+  die "$name did not come up within $seconds s"
+}
+
+pg_programs() { ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1; }
+
+start_postgres() {
+  local programs
+  programs=$(pg_programs)
+  if [ ! -e "$var/pg/PG_VERSION" ]; then
+    note "creating the database cluster in var/pg"
+    rm -rf "$var/pg"
+    mkdir -p "$var/pg"
+    ! is_root || chown "$owner:" "$var/pg"
+    chmod 700 "$var/pg"
+    (cd "$var" && as_owner "$programs/initdb" -D "$var/pg" -U tidegate -A trust -E UTF8 --locale=C.UTF-8 >"$var/log/initdb.log" 2>&1) ||
+      die "initdb failed: see var/log/initdb.log"
+  fi
+  launch postgres "$programs/postgres" -D "$var/pg" -k "$runtime" -c listen_addresses= -c max_connections=60
+  must 60 postgres psql -XAtq -d "postgresql://tidegate@${runtime//\//%2F}/postgres" -c "SELECT 1"
+  psql -XAtq -d "postgresql://tidegate@${runtime//\//%2F}/postgres" -c "SELECT 1 FROM pg_database WHERE datname = 'tidegate'" |
+    grep -q 1 || psql -Xq -d "postgresql://tidegate@${runtime//\//%2F}/postgres" -c "CREATE DATABASE tidegate"
+  "$bin/tidectl" migrate --database "$(pg_uri tidegate)" --folder "$root/migrations" | sed 's/^/   /'
+}
+
+start_redis() {
+  mkdir -p "$var/redis"
+  ! is_root || chown "$owner:" "$var/redis"
+  launch redis redis-server --bind 127.0.0.1 --port "$port_redis" --dir "$var/redis" --appendonly yes --appendfsync everysec \
+    --maxmemory-policy noeviction --save ""
+  must 30 redis redis-cli -p "$port_redis" ping
+}
+
+http_ok() { curl -fsS --max-time 5 --cacert "$var/tls/ca.pem" -o /dev/null "$@"; }
+
+start_worker() {
+  local n=$1 threads
+  threads=$(($(nproc) / 2))
+  launch "worker-$n" "$bin/tide-worker" --model "$model_file" --alias "$model_id" --listen "unix:$runtime/w$n.sock" \
+    --threads "$((threads > 0 ? threads : 1))" --context 4096
+}
+
+start_services() {
+  step "starting servers (logs in var/log)"
+  cd "$var"
+  start_postgres
+  start_redis
+  launch outbox "$bin/sms-outbox" --listen "127.0.0.1:$port_outbox" --secret-file "$var/keys/hook.secret" --outbox "$var/outbox"
+  must 15 outbox http_ok "http://127.0.0.1:$port_outbox/health"
+  start_worker 1
+  start_worker 2
+  must 120 worker-1 http_ok --unix-socket "$runtime/w1.sock" http://localhost/health
+  must 120 worker-2 http_ok --unix-socket "$runtime/w2.sock" http://localhost/health
+  launch tidegate "$bin/tidegate" -c "$var/conf/tidegate.yaml"
+  must 60 tidegate http_ok "https://localhost:$port_gateway/readyz"
+  launch tide-status "$bin/tide-status" -c "$var/conf/tide-status.yaml"
+  must 60 tide-status http_ok "https://localhost:$port_status/api/v2/status.json"
+  cd "$root"
+}
+
+stop_services() {
+  local name
+  for name in tide-status tidegate worker-1 worker-2 outbox redis postgres; do
+    if is_running "$name"; then
+      note "stopping $name"
+      end_service "$name"
+    fi
+    rm -f "$var/run/$name.pid"
+  done
+}
