@@ -9,18 +9,24 @@ static uint64_t seconds_up(int64_t us)
 
 static void add_policy(struct request *r, const struct limit_check *c)
 {
-    struct buf list;
-    buf_init(&list, 2048);
+    static const struct str comma = STR_INIT(", ");
+    size_t room = 0;
+    for (unsigned i = 0; i < c->count; i++) {
+        room += comma.n + c->keys[i].rule->policy_n;
+    }
+    char *start = arena_alloc(&r->ex->arena, room);
+    char *p = start;
     for (unsigned i = 0; i < c->count; i++) {
         const struct limit_rule *rule = c->keys[i].rule;
-        if (!rule->shadow) {
-            buf_addf(&list, "%s%s", list.n > 0 ? ", " : "", rule->policy);
+        if (rule->shadow) {
+            continue;
         }
+        if (p != start) {
+            p = mempcpy(p, comma.p, comma.n);
+        }
+        p = mempcpy(p, rule->policy, rule->policy_n);
     }
-    if (list.n > 0 && !list.overflowed) {
-        http_add_field(r->ex, "ratelimit-policy", arena_dup(&r->ex->arena, buf_str(&list)));
-    }
-    buf_clear(&list);
+    http_add_field(r->ex, "ratelimit-policy", str_of(start, (size_t)(p - start)));
 }
 
 static void add_state(struct request *r, const struct limit_check *c, uint64_t reset_s)

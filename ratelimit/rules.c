@@ -121,8 +121,8 @@ static void rule_precompute(struct limit_rule *r, const char *name)
         r->args_inc_n = i == 0 ? r->args_n : r->args_inc_n;
     }
     uint64_t window_s = (r->gcra.period_us + 999999) / 1000000;
-    snprintf(r->policy, sizeof(r->policy), "\"%s\";q=%llu;w=%llu", name, (unsigned long long)r->gcra.limit,
-             (unsigned long long)window_s);
+    r->policy_n = (uint8_t)snprintf(r->policy, sizeof(r->policy), "\"%s\";q=%llu;w=%llu", name,
+                                    (unsigned long long)r->gcra.limit, (unsigned long long)window_s);
     for (int i = 0; i < LIMIT_OUTCOMES; i++) {
         char labels[64];
         snprintf(labels, sizeof(labels), "%s,%s", name, outcome_names[i]);

@@ -85,6 +85,7 @@ struct limit_rule {
     uint8_t args_n;     /* bytes of it */
     uint8_t args_inc_n; /* bytes of the first of them */
     char policy[96];    /* item of RateLimit-Policy: "name";q=..;w=.. */
+    uint8_t policy_n;   /* bytes of it */
     struct metric_child *outcomes[LIMIT_OUTCOMES]; /* tidegate_limits_decisions_total */
 };
 
