@@ -308,13 +308,15 @@ def test_ended_sessions_stay_ended_across_a_restart_without_database(own_stack):
     settings["chat"]["workers"] = [{"name": "w", "target": worker.target, "models": ["m"]}]
     gateway = s.start_gateway(settings)
     with s.app(gateway) as gone, s.app(gateway) as stays:
-        gone.sign_up(), stays.sign_up()
+        sessions = gone.sign_up(), stays.sign_up()
         assert gone.chat(model="m").status_code == 200
         assert gone.http.post("/auth/v1/logout", headers=gone.bearer()).status_code == 204
         assert gone.chat(model="m").status_code in (401, 403)
-        s.postgres.kill()
-        assert gateway.process.stop() == 0
-        gateway.start()
+    s.postgres.kill()
+    assert gateway.process.stop() == 0
+    gateway.start()
+    with s.app(gateway) as gone, s.app(gateway) as stays:
+        gone.session, stays.session = sessions
         wait_until(lambda: stays.chat(model="m").status_code == 200, 10, "chat without a database")
         assert gone.chat(model="m").status_code in (401, 403)
     worker.stop()

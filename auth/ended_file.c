@@ -1,0 +1,72 @@
+/* See ended_file.h. */
+#include "auth/ended_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ENDED_LINE_MAX = 80, ENDED_FILE_ROWS = 1000000 };
+
+static bool write_rows(FILE *f, const struct auth_ended *items, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char id[ID_UUID_TEXT + 1];
+        uuid_format(&items[i].session, id);
+        if (fprintf(f, "%s %lld\n", id, (long long)items[i].ended_s) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int ended_save(const struct auth_ended *items, unsigned n, const char *path, struct err *err)
+{
+    char beside[512];
+    if ((size_t)snprintf(beside, sizeof beside, "%s.new", path) >= sizeof beside) {
+        return err_set(err, ERR_INVALID, "path of the file of ended sessions is too long");
+    }
+    FILE *f = fopen(beside, "we");
+    if (!f) {
+        return err_set(err, ERR_IO, "cannot write %s: %s", beside, strerror(errno));
+    }
+    bool ok = write_rows(f, items, n);
+    ok = fclose(f) == 0 && ok;
+    if (!ok || rename(beside, path) < 0) {
+        return err_set(err, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    return 0;
+}
+
+static bool read_row(struct str line, struct auth_ended *out)
+{
+    struct str id;
+    return str_cut(&line, ' ', &id) && uuid_parse(id, &out->session) && str_i64(line, &out->ended_s);
+}
+
+int ended_load(const char *path, struct auth_ended **items, unsigned *n, struct err *err)
+{
+    char line[ENDED_LINE_MAX];
+    unsigned room = 0;
+    FILE *f = fopen(path, "re");
+    *items = NULL;
+    *n = 0;
+    if (!f) {
+        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "cannot read %s: %s", path,
+                       strerror(errno));
+    }
+    while (*n < ENDED_FILE_ROWS && fgets(line, sizeof line, f)) {
+        struct auth_ended row;
+        if (!read_row(str_of(line, strcspn(line, "\n")), &row)) {
+            continue;
+        }
+        if (*n == room) {
+            room = room ? room * 2 : 64;
+            *items = realloc(*items, room * sizeof **items);
+            BUG_ON(!*items);
+        }
+        (*items)[(*n)++] = row;
+    }
+    fclose(f);
+    return 0;
+}
