@@ -9,7 +9,7 @@
 const char page_style[] =
     ":root{color-scheme:light "
     "dark;--bg:#f5f6f8;--card:#fff;--ink:#14181f;--dim:#5a6472;--line:#e3e6eb;--link:#0b57d0;"
-    "--ok:#12805c;--okb:#e5f5ef;--mt:#2457c5;--mtb:#e8effc;--dg:#8a6100;--dgb:#fdf3d7;--po:#b54708;"
+    "--ok:#0e6e4e;--okb:#e5f5ef;--mt:#2457c5;--mtb:#e8effc;--dg:#8a6100;--dgb:#fdf3d7;--po:#b54708;"
     "--pob:#fdebdc;"
     "--mo:#b42318;--mob:#fde8e6;--un:#5a6472;--unb:#eceef1;--b0:#2fb344;--b1:#4f7fe8;--b2:#e6b422;-"
     "-b3:#ef7d2d;"
