@@ -70,10 +70,10 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
     [PHRASE_AS_OF] = {"Data as of {list}", "数据截至 {list}", "資料截至 {list}"},
     [PHRASE_NEVER_SEEN] = {"No data yet", "尚无数据", "尚無資料"},
     [PHRASE_STALE_BANNER] =
-        {"These data are stale. Our probes have brought no fresh results, so nothing below is "
-         "confirmed to be working right now.",
-         "数据已过时。探测程序没有取得最新结果，下列状态目前无法确认。",
-         "資料已過時。探測程式沒有取得最新結果，下列狀態目前無法確認。"},
+        {"Some of these data are stale: our probes have brought no fresh results, so what is "
+         "marked Unknown is not confirmed to be working right now.",
+         "部分数据已过时：探测程序没有取得最新结果，标为“未知”的服务目前无法确认是否正常。",
+         "部分資料已過時：探測程式沒有取得最新結果，標為「未知」的服務目前無法確認是否正常。"},
     [PHRASE_STORE_BANNER] = {"Announcements and history may be incomplete: their database is out of reach.",
                              "公告和历史记录可能不完整：暂时无法读取数据库。",
                              "公告和歷史紀錄可能不完整：暫時無法讀取資料庫。"},
