@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import json
+import statistics
 import subprocess
 import threading
 import time
@@ -428,6 +429,21 @@ def test_known_and_unknown_look_alike(pair, a):
         guesses = [a.verify(known, wrong(code)), a.verify(unknown, wrong(code)), a.verify(mainland_phone(), wrong(code))]
         assert {(r.status_code, code_of(r)) for r in guesses} == {(403, "otp_expired")}
     assert pair.postgres.query("SELECT count(*) FROM otp_codes WHERE attempts = 5") >= "2"
+
+
+def test_known_and_unknown_take_as_long(pair, a):
+    known = [mainland_phone() for _ in range(30)]
+    for phone in known:
+        a.sign_up(phone)
+    time.sleep(1.05)
+    took = {"known": [], "unknown": []}
+    for phone in known:
+        for kind, number in (("known", phone), ("unknown", mainland_phone())):
+            began = time.perf_counter()
+            assert a.ask_code(number, create_user=False).status_code == 200
+            took[kind].append(time.perf_counter() - began)
+    medians = [statistics.median(times) for times in took.values()]
+    assert max(medians) < 1.5 * min(medians), medians
 
 
 def test_without_create_user_nobody_is_made(pair, a):

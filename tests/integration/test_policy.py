@@ -201,6 +201,29 @@ def test_create_user_false_always_answers_alike(pair, a):
     assert pair.outbox.messages(unknown) == []
 
 
+def test_asking_who_has_an_account_is_bounded(own_stack):
+    """Denied numbers tell whether they have an account: by rule signup_denied, a few times an address and no more."""
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    settings = s.settings()
+    settings["limits"]["rules"] = [rule for rule in settings["limits"]["rules"] if rule["name"] != "signup_denied"] + [
+        {"name": "signup_denied", "by": "address", "at": "signup_denied", "limit": "3/1h"}]
+    gateway = s.start_gateway(settings)
+    known = hong_kong_phone()
+    with s.app(gateway) as app:
+        app.sign_up(known)
+        put(s, "mainland-phone-only")
+        time.sleep(1.05)
+        assert [app.ask_code(hong_kong_phone()).status_code for _ in range(3)] == [403, 403, 403]
+        for phone in (hong_kong_phone(), known):
+            refused = app.ask_code(phone)
+            assert (refused.status_code, code_of(refused)) == (429, "over_request_rate_limit")
+        assert app.ask_code(mainland_phone()).status_code == 200  # whom the policy allows is not meant
+        assert app.ask_code(known, create_user=False).status_code == 200
+
+
 # --- operators ------------------------------------------------------------------------------------------
 
 
