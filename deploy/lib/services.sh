@@ -20,18 +20,19 @@ pids_text() {
   printf '%s' "${text# }"
 }
 
-# launch NAME COMMAND...: does nothing when it runs already with this very command
+# launch NAME COMMAND...: does nothing when this very command runs already, from this very program file
 launch() {
-  local name=$1 pid
+  local name=$1 pid command
   shift
+  command="$* [$(stat -L -c %Y "$(command -v "$1")")]"
   if is_running "$name"; then
-    [ "$(cat "$var/run/$name.command" 2>/dev/null)" = "$*" ] && return 0
+    [ "$(cat "$var/run/$name.command" 2>/dev/null)" = "$command" ] && return 0
     end_service "$name"
   fi
   note "starting $name"
   "${as[@]}" setsid "$@" >>"$var/log/$name.log" 2>&1 </dev/null & # each of them execs the next: one pid
   pid=$!
-  echo "$*" >"$var/run/$name.command"
+  echo "$command" >"$var/run/$name.command"
   printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$var/run/$name.pid"
 }
 

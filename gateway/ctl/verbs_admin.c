@@ -182,10 +182,16 @@ int ctl_policy_rollback(const struct ctl *c)
 
 int ctl_get_workers(const struct ctl *c)
 {
-    static const struct ctl_column columns[] = {
-        {"NAME", "name"},         {"STATE", "state"},   {"MODELS", "models"},
-        {"RUNNING", "running"},   {"TOKENS", "tokens"}, {"BREAKER", "breaker"},
-        {"DRAINING", "draining"}, {"TARGET", "target"}, {NULL, NULL}};
+    static const struct ctl_column columns[] = {{"NAME", "name"},
+                                                {"STATE", "state"},
+                                                {"BREAKER", "breaker"},
+                                                {"RUNNING", "running"},
+                                                {"TOKENS", "outstanding_tokens"},
+                                                {"REQUESTS", "requests"},
+                                                {"FAILURES", "failures"},
+                                                {"MODELS", "models"},
+                                                {"TARGET", "target"},
+                                                {NULL, NULL}};
     return get(c, "/admin/v1/workers", "items", columns);
 }
 
