@@ -65,8 +65,19 @@ static const struct conf_entry rule_entries[] = {
      .flags = CONF_RELOADABLE,
      .help = "Counted and reported, never enforced."},
 };
-static const struct conf_section rule_section = {
-    .entries = rule_entries, .count = CONF_COUNT(rule_entries), .size = sizeof(struct limit_row)};
+/* Compiled alone, so that what is wrong with a row is told with its line. */
+static int check_rule(void *section, const char **field, struct err *err)
+{
+    (void)field; /* the text names it */
+    struct limit_rules *rules = limit_rules_new(section, 1, err);
+    limit_rules_unref(rules);
+    return rules ? 0 : ERR_INVALID;
+}
+
+static const struct conf_section rule_section = {.entries = rule_entries,
+                                                 .count = CONF_COUNT(rule_entries),
+                                                 .size = sizeof(struct limit_row),
+                                                 .check = check_rule};
 
 #define FIELD(field_) CONF_FIELD(struct limits_conf, field_)
 

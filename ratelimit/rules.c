@@ -132,8 +132,7 @@ static void rule_precompute(struct limit_rule *r, const char *name)
 
 static int row_error(const struct limit_row *row, const char *field, const char *wanted, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "%s%slimits: rule \"%.32s\": %s: %s", row->where ? row->where : "",
-                   row->where ? ": " : "", row->name ? row->name : "", field, wanted);
+    return err_set(err, ERR_INVALID, "rule \"%.32s\": %s: %s", row->name ? row->name : "", field, wanted);
 }
 
 static int rule_init(struct limit_rule *r, const struct limit_row *row, struct err *err)

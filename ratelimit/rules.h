@@ -10,7 +10,7 @@
  * Key in Redis: "rl:<rule>:<32 hex digits>", a keyed SipHash-128 of the rule's name and its
  * dimension values: bounded length, and nothing about a person without the key.
  * Changing a row's numbers keeps its state: what Redis holds is a time, not a count.
- * Errors: ERR_INVALID, naming row and field.
+ * Errors: ERR_INVALID, naming rule and field (the configuration adds the line).
  * Thread rule: made on one thread, then only read; references are atomic. */
 #ifndef TIDE_RATELIMIT_RULES_H
 #define TIDE_RATELIMIT_RULES_H
@@ -54,7 +54,6 @@ struct limit_row {
     const char *unit;     /* requests (default) | tokens: reserved as estimated, settled after */
     const char *address;  /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
     bool shadow;          /* counted and reported, never enforced */
-    const char *where;    /* "file:line" for error texts, or NULL */
 };
 
 enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 16 };

@@ -73,7 +73,7 @@ static void rows_are_added_and_replace(void **state)
 static void errors_name_what_is_wrong(void **state)
 {
     refused("rules: [{name: a, by: address, limit: 7/1s, at: chta}]", "no route or event \"chta\"");
-    refused("rules: [{name: a, by: shoe, limit: 7/1s}]", "rule \"a\": by: ");
+    refused("rules:\n  - name: a\n    by: shoe\n    limit: 7/1s\n", "t.yaml:2:5: rules[0]: rule \"a\": by: ");
     refused("rules: [{name: a, by: address, limit: 7/1s}, {name: a, by: device, limit: 7/1s}]", "used twice");
     refused("rules: [{name: a, by: address}]", "limit");
     refused("rules: [{name: a, by: address, limit: 7/1s, brust: 5}]", "brust");
