@@ -330,8 +330,9 @@ static void write_member(struct json_writer *w, const struct member *m)
     json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&k->breaker))));
     json_i64_at(w, "running", atomic_load(&k->load.in_flight));
     json_i64_at(w, "slots", k->slots);
-    json_i64_at(w, "outstanding_tokens", atomic_load(&k->load.tokens));
+    json_i64_at(w, "tokens", atomic_load(&k->load.tokens));
     json_i64_at(w, "first_token_ms", atomic_load(&k->load.ttft_us) / 1000);
+    json_bool_at(w, "draining", atomic_load(&k->load.draining));
     json_i64_at(w, "weight", k->weight);
     json_i64_at(w, "requests", (int64_t)atomic_load(&k->requests));
     json_i64_at(w, "failures", (int64_t)atomic_load(&k->failures));

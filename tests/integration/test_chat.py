@@ -478,3 +478,56 @@ def test_who_leaves_the_queue_makes_room(rig):
         assert running.result().status_code == 200
     assert rig.post().status_code == 200
     assert len(rig.asked()) == 2, "nobody works for the one who left"
+
+
+# --- operators ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_drained_worker_gets_nothing_new(rig):
+    rig.ctl("drain", "worker", "w1")
+    rig.workers[0].asked.clear()
+    assert all(rig.post().status_code == 200 for _ in range(6))
+    assert rig.workers[0].asked == []
+    rows = {w["name"]: w for w in json.loads(rig.ctl("get", "workers", "-o", "json").stdout)["items"]}
+    assert rows["w1"]["state"] == "draining" and rows["w2"]["state"] == "ready"
+    assert rows["w2"]["models"] == ["m"] and rows["w2"]["requests"] == 6
+
+
+def test_a_reload_changes_workers_under_running_streams(rig, tmp_path):
+    gate = threading.Event()
+
+    def hold(x):
+        x.start_stream()
+        x.delta(content="The")
+        gate.wait(10)
+        x.delta(content=" tide")
+        x.delta(finish="stop")
+        x.end_stream()
+    rig.set(hold)
+    third = ScriptedWorker(models=["m", "new"])
+    key = tmp_path / "w3.key"
+    key.write_text("sk-worker\n")
+    key.chmod(0o600)
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(rig.read_stream) for _ in range(4)]
+        wait_until(lambda: len(rig.asked()) == 4, 5, "streams run on both workers")
+        rig.settings["chat"]["workers"] = [{"name": "w3", "target": third.target, "api_key_file": str(key)}]
+        rig.reload()
+        wait_until(lambda: rig.of_worker(2, "up") == 1, 5, "the new worker is up")
+        wait_until(lambda: rig.http.get("/v1/models/new").status_code == 200, 5, "its models are known")
+        assert rig.post(model="new").status_code == 200
+        assert rig.post().status_code == 200
+        assert len(rig.asked()) == 4, "the old workers get nothing new"
+        assert third.asked[-1].headers["authorization"] == "Bearer sk-worker"
+        gate.set()
+        assert [text_of(f.result()) for f in running] == ["The tide"] * 4
+    assert 'worker="w1"' not in rig.metrics()
+    third.stop()
+
+
+def test_models_that_come_and_go(rig):
+    rig.workers[0].models = ["m", "later"]
+    wait_until(lambda: rig.http.get("/v1/models/later").status_code == 200, 15, "a new model is found")
+    assert rig.post(model="later").status_code == 200
+    assert rig.workers[0].asked[-1].json["model"] == "later"
+    assert rig.post(model="never").json()["error"]["code"] == "model_not_found"

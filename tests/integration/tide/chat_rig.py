@@ -1,10 +1,12 @@
 """One gateway over workers that are there already: plain HTTP on loopback, no database, no Redis; tokens come from an
 issuer of its own."""
+import signal
+
 import httpx
 import yaml
 
 from .process import Process, can_connect, free_port, wait_until
-from .stack import SANITIZERS, program
+from .stack import SANITIZERS, program, run
 from .tokens import Issuer
 
 MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
@@ -18,7 +20,8 @@ class ChatRig:
         self.issuer = Issuer(folder)
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        settings = {
+        self.socket = folder / "admin.sock"
+        self.settings = {
             "process": {"threads": 2, "state_dir": str(folder), "log_level": "debug"},
             "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": False, "plaintext": True}],
             "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
@@ -28,10 +31,11 @@ class ChatRig:
                                  for i, target in enumerate(targets)],
                      "aliases": [{"name": "tide-chat", "model": model}], "probe": "400ms", "connect": "500ms", **chat},
             "proxy": proxy or {},
+            "admin": {"socket": f"unix:{self.socket}"},
         }
-        conf = folder / "tidegate.yaml"
-        conf.write_text(yaml.safe_dump(settings))
-        self.process = Process("gateway", [program("tidegate"), "-c", conf], folder, env=SANITIZERS).start()
+        self.conf = folder / "tidegate.yaml"
+        self.conf.write_text(yaml.safe_dump(self.settings))
+        self.process = Process("gateway", [program("tidegate"), "-c", self.conf], folder, env=SANITIZERS).start()
         wait_until(lambda: can_connect(self.port), 30, f"the gateway listens: {self.process.tail()}")
         self.headers = {"authorization": f"Bearer {self.issuer.token()}"}
         self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
@@ -42,6 +46,14 @@ class ChatRig:
         code = self.process.stop()
         self.process.assert_no_report()
         assert code == 0, self.process.tail()
+
+    def reload(self) -> None:
+        """Takes what self.settings says now."""
+        self.conf.write_text(yaml.safe_dump(self.settings))
+        self.process.send(signal.SIGHUP)
+
+    def ctl(self, *words):
+        return run(program("tidectl"), "--socket", self.socket, *words)
 
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
