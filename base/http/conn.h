@@ -48,6 +48,7 @@ struct h1 {
     bool chunked;
     bool expect_continue; /* 100 Continue is owed when the body is asked for */
     bool close_after;     /* no request after this one */
+    bool client_closes;   /* it said so itself: nothing more will come */
     bool leading_crlf;    /* one empty line before a request was let pass */
 };
 

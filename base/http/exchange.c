@@ -231,8 +231,9 @@ void http_consume(struct http_exchange *ex, size_t n)
     if (x->stream_id != 0) {
         h2_consume(x, n);
     }
-    if (x->unconsumed < EXCHANGE_WINDOW && x->body_mode == BODY_STREAM) {
+    if (x->unconsumed < EXCHANGE_WINDOW && x->body_mode == BODY_STREAM && x->body_hold_ms != 0) {
         exchange_body_hold(x, false);
+        conn_need_by(x->conn, exchange_body_deadline(x));
     }
     conn_schedule(x->conn);
 }

@@ -75,6 +75,7 @@ static void begin_request(struct conn *c, struct str text)
     begin_body(c, x, &head);
     if (head.close || c->going_away || c->requests >= limits->requests_per_connection) {
         c->h1.close_after = true;
+        c->h1.client_closes = head.close;
     }
     c->at->handler.on_request(&x->pub, c->at->handler.arg);
 }
@@ -86,8 +87,7 @@ static size_t take_head(struct conn *c, struct str data)
     if (c->h1.head_began_us == 0) {
         c->h1.head_began_us = clock_mono_us();
     }
-    if (!c->h1.leading_crlf && c->h1.scanned == 0 && data.n >= 2 && data.p[0] == '\r' &&
-        data.p[1] == '\n') {
+    if (!c->h1.leading_crlf && c->h1.scanned == 0 && data.n >= 2 && data.p[0] == '\r' && data.p[1] == '\n') {
         c->h1.leading_crlf = true; /* RFC 9112 2.2: one empty line before the request line */
         return 2;
     }
@@ -98,9 +98,8 @@ static size_t take_head(struct conn *c, struct str data)
     }
     if (end > (int64_t)limit || (end == 0 && data.n > limit)) {
         bool in_target = !memchr(data.p, '\n', limit);
-        refuse(c, in_target
-                      ? (struct h1_refusal){"uri_too_long", "the request line is too long"}
-                      : (struct h1_refusal){"header_fields_too_large", "the header is too long"});
+        refuse(c, in_target ? (struct h1_refusal){"uri_too_long", "the request line is too long"}
+                            : (struct h1_refusal){"header_fields_too_large", "the header is too long"});
         return data.n;
     }
     if (end == 0) {
@@ -329,15 +328,14 @@ static size_t fields_bytes(const struct http_field *fields, unsigned n)
     return bytes;
 }
 
-static char *put_head(char *at, struct exchange *x, const struct http_field *fields,
-                      unsigned field_count, int64_t content_length)
+static char *put_head(char *at, struct exchange *x, const struct http_field *fields, unsigned field_count,
+                      int64_t content_length)
 {
     struct conn *c = x->conn;
     if (x->pub.status == 200) {
         at = put_str(at, STR("HTTP/1.1 200 OK\r\ndate: "));
     } else {
-        at += snprintf(at, 64, "HTTP/1.1 %03u %s\r\ndate: ", x->pub.status,
-                       reason_phrase(x->pub.status));
+        at += snprintf(at, 64, "HTTP/1.1 %03u %s\r\ndate: ", x->pub.status, reason_phrase(x->pub.status));
     }
     at = put_str(at, server_date(c->server));
     at = put_str(at, STR("\r\n"));
@@ -358,8 +356,7 @@ void h1_start(struct exchange *x, const struct http_field *fields, unsigned fiel
 {
     struct conn *c = x->conn;
     struct outq_pool *pool = &c->server->pool;
-    size_t bound =
-        512 + fields_bytes(fields, field_count) + fields_bytes(x->pub.added, x->pub.added_count);
+    size_t bound = 512 + fields_bytes(fields, field_count) + fields_bytes(x->pub.added, x->pub.added_count);
     if (bound <= OUTQ_BLOCK_BYTES) {
         char *p = outq_reserve(&c->out, pool, bound);
         outq_commit(&c->out, (size_t)(put_head(p, x, fields, field_count, content_length) - p));
@@ -432,8 +429,8 @@ static void check_between_requests(struct conn *c, uint64_t now, uint64_t *next)
         return;
     }
     bool first = c->requests == 0;
-    if (conn_due(first ? c->open_ms + limits->first_byte_ms : c->idle_since_ms + limits->idle_ms,
-                 now, next)) {
+    if (conn_due(first ? c->open_ms + limits->first_byte_ms : c->idle_since_ms + limits->idle_ms, now,
+                 next)) {
         http_count_closed(first ? "first_byte" : "idle");
         conn_close_when_sent(c);
     }

@@ -1,6 +1,7 @@
 #include "base/http/h1_parse.h"
 
 enum {
+    HOST_MAX = 255 + 6,
     METHOD_MAX = 32,
     CHUNK_EXT_MAX = 64,
     CHUNK_DIGITS_MAX = 8,
@@ -11,17 +12,16 @@ enum {
 
 /* RFC 9110 5.6.2: the lower-case form of each token character, 0 for all others. */
 static const uint8_t token_lower[256] = {
-    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
-    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
-    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
-    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
-    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
-    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
-    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
-    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
-    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
-    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
-    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*', ['+'] = '+',
+    ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`', ['|'] = '|',   ['~'] = '~', ['0'] = '0',
+    ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6',   ['7'] = '7', ['8'] = '8',
+    ['9'] = '9', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e',   ['F'] = 'f', ['G'] = 'g',
+    ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l', ['M'] = 'm',   ['N'] = 'n', ['O'] = 'o',
+    ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u',   ['V'] = 'v', ['W'] = 'w',
+    ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c',   ['d'] = 'd', ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l', ['m'] = 'm',
+    ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r', ['s'] = 's',   ['t'] = 't', ['u'] = 'u',
+    ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y', ['z'] = 'z',
 };
 
 static bool is_value_byte(uint8_t c)
@@ -106,8 +106,17 @@ static bool is_target_byte(uint8_t c)
     return c > 0x20 && c < 0x7f && c != '#';
 }
 
-static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *head,
-                         struct h1_refusal *why)
+bool http_target_is_valid(struct str target)
+{
+    for (size_t i = 0; i < target.n; i++) {
+        if (!is_target_byte((uint8_t)target.p[i])) {
+            return false;
+        }
+    }
+    return target.n > 0;
+}
+
+static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *head, struct h1_refusal *why)
 {
     const char *v = p + *at;
     if (n - *at < 10 || memcmp(v, "HTTP/", 5) != 0 || !is_digit((uint8_t)v[5]) || v[6] != '.' ||
@@ -115,8 +124,7 @@ static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *he
         return refuse(why, "bad_request", "malformed request line");
     }
     if (v[5] != '1' || v[7] > '1') {
-        return refuse(why, "http_version_not_supported",
-                      "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken");
+        return refuse(why, "http_version_not_supported", "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken");
     }
     head->minor = (uint8_t)(v[7] - '0');
     head->close = head->minor == 0;
@@ -127,8 +135,7 @@ static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *he
 static int parse_request_line(const char *p, size_t n, size_t *at, struct h1_head *head,
                               struct h1_refusal *why)
 {
-    if (!take_word(p, n, at, is_token_byte, &head->method_text) ||
-        head->method_text.n > METHOD_MAX) {
+    if (!take_word(p, n, at, is_token_byte, &head->method_text) || head->method_text.n > METHOD_MAX) {
         return refuse(why, "bad_request", "malformed method");
     }
     if (!take_word(p, n, at, is_target_byte, &head->target)) {
@@ -145,8 +152,7 @@ struct seen {
     bool host, length, transfer, expect;
 };
 
-static int take_length(struct str v, struct h1_head *head, struct seen *seen,
-                       struct h1_refusal *why)
+static int take_length(struct str v, struct h1_head *head, struct seen *seen, struct h1_refusal *why)
 {
     uint64_t length;
     if (seen->length) {
@@ -160,8 +166,7 @@ static int take_length(struct str v, struct h1_head *head, struct seen *seen,
     return 0;
 }
 
-static int take_transfer(struct str v, struct h1_head *head, struct seen *seen,
-                         struct h1_refusal *why)
+static int take_transfer(struct str v, struct h1_head *head, struct seen *seen, struct h1_refusal *why)
 {
     if (seen->transfer || !str_eq_nocase(v, STR("chunked"))) {
         return refuse(why, "bad_request", "transfer-encoding must be exactly: chunked");
@@ -175,8 +180,18 @@ static int take_transfer(struct str v, struct h1_head *head, struct seen *seen,
 
 static bool is_host_byte(uint8_t c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
-           c == '-' || c == '_' || c == ':' || c == '[' || c == ']';
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' ||
+           c == '_' || c == ':' || c == '[' || c == ']';
+}
+
+bool http_host_is_valid(struct str host)
+{
+    for (size_t i = 0; i < host.n; i++) {
+        if (!is_host_byte((uint8_t)host.p[i])) {
+            return false;
+        }
+    }
+    return host.n > 0 && host.n <= HOST_MAX;
 }
 
 static int take_host(struct str v, struct h1_head *head, struct seen *seen, struct h1_refusal *why)
@@ -184,12 +199,7 @@ static int take_host(struct str v, struct h1_head *head, struct seen *seen, stru
     if (seen->host) {
         return refuse(why, "bad_request", "more than one host");
     }
-    for (size_t i = 0; i < v.n; i++) {
-        if (!is_host_byte((uint8_t)v.p[i])) {
-            return refuse(why, "bad_request", "malformed host");
-        }
-    }
-    if (v.n == 0 || v.n > 255 + 6) {
+    if (!http_host_is_valid(v)) {
         return refuse(why, "bad_request", "malformed host");
     }
     seen->host = true;
@@ -233,8 +243,7 @@ static int take_field(const struct http_field *f, struct h1_head *head, struct s
     case 14:
         return str_eq(f->name, STR("content-length")) ? take_length(f->value, head, seen, why) : 0;
     case 17:
-        return str_eq(f->name, STR("transfer-encoding")) ? take_transfer(f->value, head, seen, why)
-                                                         : 0;
+        return str_eq(f->name, STR("transfer-encoding")) ? take_transfer(f->value, head, seen, why) : 0;
     default:
         return 0;
     }
@@ -354,8 +363,7 @@ int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal 
     head->content_length = 0;
     head->host = STR("");
     head->expect_continue = false;
-    if (parse_request_line(p, n, &at, head, why) != 0 ||
-        parse_fields(p, n, &at, head, &seen, why) != 0) {
+    if (parse_request_line(p, n, &at, head, why) != 0 || parse_fields(p, n, &at, head, &seen, why) != 0) {
         return ERR_PROTOCOL;
     }
     if (seen.length && seen.transfer) {

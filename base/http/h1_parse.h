@@ -39,7 +39,10 @@ struct h1_head {
 int64_t h1_request_end(const char *p, size_t n, size_t *scanned);
 /* p..n is one whole head. 0, or ERR_PROTOCOL with *why. */
 int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal *why) TIDE_CHECK;
+/* The same for HTTP/2, where nghttp2 is less strict. */
 enum http_method http_method_of(struct str text);
+bool http_target_is_valid(struct str target); /* visible ASCII without '#'; not empty */
+bool http_host_is_valid(struct str host);     /* host[:port], nothing else; not empty */
 
 enum h1_chunk_state {
     H1_CHUNK_SIZE = 0,

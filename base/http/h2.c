@@ -42,7 +42,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     x->pub.method = HTTP_OTHER;
     x->pub.began_us = clock_mono_us();
     x->progress_ms = x->body_began_ms = x->body_hold_ms = h->head_began_ms;
-    x->pub.fields = arena_alloc(&x->pub.arena, c->server->limits.fields * sizeof(struct http_field));
+    x->max_fields = c->server->limits.fields;
+    x->pub.fields = arena_alloc(&x->pub.arena, x->max_fields * sizeof(struct http_field));
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, x);
     return 0;
 }
@@ -70,7 +71,7 @@ static void take_field(struct exchange *x, struct str name, struct str value)
         take_pseudo(x, name, value);
         return;
     }
-    if (ex->field_count < x->conn->server->limits.fields) {
+    if (ex->field_count < x->max_fields) {
         struct http_field *fields = (struct http_field *)(uintptr_t)ex->fields;
         fields[ex->field_count++] = (struct http_field){name, value};
     } else {
@@ -124,13 +125,17 @@ static bool check_head(struct exchange *x)
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "uri_too_long", "the request target is too long");
     } else if (str_is(ex->method_text, "CONNECT")) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "method_not_allowed", "CONNECT is not offered");
-    } else if (memchr(ex->target.p, '#', ex->target.n)) {
+    } else if (!http_target_is_valid(ex->target) ||
+               (ex->target.p[0] != '/' && !(ex->method == HTTP_OPTIONS && str_is(ex->target, "*")))) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "malformed request target");
     } else if (host && ex->authority.n && !str_eq_nocase(host->value, ex->authority)) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "host and :authority differ");
     } else {
         ex->authority = ex->authority.n || !host ? ex->authority : host->value;
-        return true;
+        if (http_host_is_valid(ex->authority)) {
+            return true;
+        }
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "malformed :authority");
     }
     return false;
 }

@@ -151,9 +151,10 @@ class H2:
     def raw(self, frame):
         self.sock.sendall(frame if isinstance(frame, bytes) else frame.serialize())
 
-    def request(self, path, method="GET", fields=(), body=None, end=True):
+    def request(self, path, method="GET", fields=(), body=None, end=True, pseudo=None):
         stream = self.conn.get_next_available_stream_id()
-        head = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path), *fields]
+        names = {":method": method, ":scheme": "https", ":authority": "localhost", ":path": path, **(pseudo or {})}
+        head = [*names.items(), *fields]
         self.conn.send_headers(stream, head, end_stream=end and body is None)
         if body is not None:
             self.conn.send_data(stream, body, end_stream=end)

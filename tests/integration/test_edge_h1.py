@@ -1,6 +1,7 @@
 """HTTP/1 of the edge, from outside: framing, keep-alive, pipelining, bodies, errors, TLS, unix sockets, drain."""
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -245,6 +246,35 @@ def test_connection_limit_evicts_idle_ones(limited):
     assert idle[0].recv(1) == b""
     for s in idle:
         s.close()
+
+
+def test_running_out_of_descriptors_is_survived(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard))
+    try:
+        e = Edge(tmp_path, connections=1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    many = [e.connect() for _ in range(80)]
+    wait_until(lambda: e.descriptors() >= 39, what="the last descriptor")
+    refused = sum(1 for s in many if read_now(s) == b"")
+    assert refused >= 35
+    for s in many:
+        s.close()
+    wait_until(lambda: e.descriptors() < 20)
+    assert e.metric('tidegate_http_connections_refused_total{reason="descriptors"}') == refused
+    e.stop()
+
+
+def read_now(s):
+    """b"" when the other side has closed, None when it waits."""
+    s.settimeout(0.05)
+    try:
+        return s.recv(10)
+    except ConnectionResetError:
+        return b""
+    except TimeoutError:
+        return None
 
 
 def test_second_instance_is_refused(edge, tmp_path):
