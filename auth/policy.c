@@ -196,7 +196,7 @@ void policy_write_public(const struct policy *p, unsigned lang, struct buf *out)
     json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
     json_open_at(&w, "methods", '[');
     for (enum policy_method m = 0; m < POLICY_METHODS; m++) {
-        if (policy_allows_method(p, m)) {
+        if ((POLICY_METHODS_OFFERED & (1u << m)) && policy_allows_method(p, m)) {
             json_str(&w, str_from(policy_method_name(m)));
         }
     }

@@ -43,6 +43,7 @@ enum policy_method {
     POLICY_METHOD_GOOGLE = 3,
     POLICY_METHODS = 4,
 };
+enum { POLICY_METHODS_OFFERED = 1 << POLICY_METHOD_PHONE }; /* bits; the others are conditions all the same */
 
 struct policy;
 

@@ -169,6 +169,11 @@ static void words_and_public_form(void **state)
     policy_write_public(p, 0, &out);
     assert_non_null(strstr(out.p, "\"state\":\"restricted\",\"methods\":[\"phone\"],\"countries\":[\"CN\"]"));
     assert_non_null(strstr(out.p, "\"policy_version\":42"));
+    policy_unref(p);
+    p = preset("open", 43);
+    buf_truncate(&out);
+    policy_write_public(p, 0, &out); /* what it allows and accounts do not offer is not promised */
+    assert_non_null(strstr(out.p, "\"state\":\"open\",\"methods\":[\"phone\"],"));
     buf_clear(&out);
     policy_unref(p);
 }
