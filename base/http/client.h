@@ -27,8 +27,8 @@ struct http_origin;
 struct http_op;
 
 struct http_origin_conf {
-    struct str target;        /* "127.0.0.1:9001", "[::1]:80", "host.name:80" (re-resolved by TTL), "unix:/path" */
-    uint32_t max_idle;        /* connections kept; 256 */
+    struct str target; /* "127.0.0.1:9001", "[::1]:80", "host.name:80" (re-resolved by TTL), "unix:/path" */
+    uint32_t max_idle; /* connections kept; 256 */
     uint32_t max_connections; /* 1024; more answer ERR_UNAVAILABLE */
     uint64_t idle_ms;         /* a kept connection is closed after this; 30 s */
 };
@@ -43,16 +43,16 @@ struct http_client_request {
     struct str host;                 /* empty: the origin's target */
     const struct http_field *fields; /* without host, connection, content-length, transfer-encoding */
     unsigned field_count;
-    struct str body;                 /* whole body, or the first part when `streaming` */
-    bool streaming;                  /* more follows by http_op_send_body until http_op_end_body */
-    int64_t content_length;          /* when streaming: -1 = chunked */
+    struct str body;        /* whole body, or the first part when `streaming` */
+    bool streaming;         /* more follows by http_op_send_body until http_op_end_body */
+    int64_t content_length; /* when streaming: -1 = chunked */
     uint64_t connect_ms, head_ms, idle_ms;
 };
 
 struct http_client_handler {
     /* The head of a final answer (1xx are skipped). */
-    void (*on_head)(struct http_op *op, unsigned status, const struct http_field *fields, unsigned field_count,
-                    int64_t content_length);
+    void (*on_head)(struct http_op *op, unsigned status, const struct http_field *fields,
+                    unsigned field_count, int64_t content_length);
     enum http_flow (*on_data)(struct http_op *op, const char *p, size_t n);
     void (*on_end)(struct http_op *op, int rc, const struct err *err);
     void (*on_writable)(struct http_op *op); /* after http_op_send_body said PAUSE; may be NULL */

@@ -11,10 +11,10 @@
 #include "base/err.h"
 
 struct sse_scanner {
-    struct buf held;  /* the unfinished event */
-    size_t scanned;   /* bytes of held already looked at */
-    bool line_empty;  /* at the start of a line */
-    bool after_cr;    /* the last byte was CR: an LF now belongs to it */
+    struct buf held; /* the unfinished event */
+    size_t scanned;  /* bytes of held already looked at */
+    bool line_empty; /* at the start of a line */
+    bool after_cr;   /* the last byte was CR: an LF now belongs to it */
 };
 
 void sse_init(struct sse_scanner *s, size_t max_event_bytes);
