@@ -394,7 +394,7 @@ static bool op_replay(struct redis *r, struct redis_op *op)
     return slot_push(r, SLOT_OP, op, op->command) == 0;
 }
 
-static void on_op_reply(struct redis *r, const struct slot *s, const struct redis_reply *reply)
+static void on_op_reply(struct redis *r, const struct slot *s, bool in_time, const struct redis_reply *reply)
 {
     int rc = 0;
     if (reply->type == REDIS_TYPE_ERROR) {
@@ -404,10 +404,12 @@ static void on_op_reply(struct redis *r, const struct slot *s, const struct redi
         rc = reply_is_refusal(reply->text) ? ERR_UNAVAILABLE : ERR_INVALID;
         log_warn("redis role=%s error=\"" STR_FMT "\"", r->role, STR_ARG(reply->text));
     }
-    if (!s->op) {
-        return; /* canceled, or counted when it timed out */
+    if (in_time) { /* a late one was counted when it timed out */
+        breaker_record(r, rc == ERR_UNAVAILABLE);
     }
-    breaker_record(r, rc == ERR_UNAVAILABLE);
+    if (!s->op) {
+        return; /* canceled, timed out, or nobody asked for the answer */
+    }
     metric_child_add(r->metrics.results[redis_result_of(rc)], 1);
     metric_child_observe_us(r->metrics.duration, clock_mono_us() - s->sent_us);
     op_end(s->op, rc, reply);
@@ -431,11 +433,12 @@ static bool on_reply(struct redis *r, const struct redis_reply *reply)
         return false;
     }
     struct slot s = *slot_at(r, r->head);
+    bool in_time = r->head >= r->expired;
     r->head++;
     r->expired = r->expired < r->head ? r->head : r->expired;
     switch (s.kind) {
     case SLOT_OP:
-        on_op_reply(r, &s, reply);
+        on_op_reply(r, &s, in_time, reply);
         break;
     case SLOT_LOAD:
         r->loading[s.script] = false;
@@ -493,11 +496,14 @@ static void slots_expire(struct redis *r, uint64_t now_us)
 {
     uint64_t timeout_us = r->conf.timeout_ms * 1000ull;
     while (r->expired != r->unsent && slot_at(r, r->expired)->sent_us + timeout_us <= now_us) {
-        struct redis_op *op = slot_at(r, r->expired)->op;
-        slot_at(r, r->expired)->op = NULL;
+        struct slot *s = slot_at(r, r->expired);
+        struct redis_op *op = s->op;
+        s->op = NULL;
         r->expired++;
+        if (s->kind == SLOT_OP) {
+            breaker_record(r, true); /* also for those whose client did not wait */
+        }
         if (op) {
-            breaker_record(r, true);
             metric_child_add(r->metrics.results[REDIS_RESULT_TIMEOUT], 1);
             op_end(op, ERR_TIMEOUT, NULL);
         }

@@ -188,6 +188,42 @@ def test_a_stopped_redis_is_given_up(own_stack):
         'tidegate_limits_decisions_total{rule="device",decision="allowed"}') > before, 2.5, "Redis decides again")
 
 
+def test_a_storm_of_refused_requests_stays_away_from_redis(own_stack):
+    own_stack.start_redis()
+    gateway = own_stack.start_gateway(with_rules(own_stack, {**BY_DEVICE, "limit": "1/1h"}))
+
+    def asked() -> int:
+        found = re.search(r"cmdstat_evalsha:calls=(\d+)", own_stack.redis.command("INFO", "commandstats"))
+        return int(found.group(1)) if found else 0
+
+    before, began = asked(), time.monotonic()
+    with httpx.Client(base_url=gateway.url, verify=str(own_stack.ca), headers={"x-device-id": "storm"}) as client:
+        codes = [client.get("/livez").status_code for _ in range(600)]
+    assert codes.count(429) == 599
+    assert asked() - before <= 3 + (time.monotonic() - began), "one question a second"
+
+
+def test_clients_that_leave_while_redis_thinks(own_stack):
+    own_stack.start_redis()
+    gateway = own_stack.start_gateway(with_rules(own_stack, {**BY_DEVICE, "limit": "1000000/1s"}))
+    assert ask(gateway, "d").status_code == 200
+    own_stack.redis.process.send(signal.SIGSTOP)
+    try:
+        for http2 in (False, True) * 5:
+            with httpx.Client(base_url=gateway.url, verify=str(own_stack.ca), http2=http2, timeout=0.15) as client:
+                with pytest.raises(httpx.TimeoutException):
+                    client.get("/livez", headers={"x-device-id": "d"})
+    finally:
+        own_stack.redis.process.send(signal.SIGCONT)
+    assert ask(gateway, "d").status_code == 200
+
+    def gone() -> int:
+        lines = map(json.loads, gateway.access_log.read_text().splitlines())
+        return sum(line["finish"] == "client_gone" for line in lines)
+
+    wait_until(lambda: gone() == 10, 5, "each has its line in the access log")
+
+
 def test_forgotten_scripts_are_never_seen(own_stack):
     pair = itertools.cycle(two_gateways(own_stack, BY_DEVICE))
     codes = []

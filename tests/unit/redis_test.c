@@ -212,6 +212,27 @@ static void a_hung_server_opens_the_breaker(void **state)
     rig_close(&rig);
 }
 
+/* Clients that leave before the time-out do not hide that nothing answers. */
+static void canceled_commands_count_for_the_breaker(void **state)
+{
+    struct rig rig;
+    struct redis_op op[5];
+    struct redis_conf conf = redis_conf_default;
+    conf.stall_ms = 60000;
+    rig_open(&rig, conf);
+    redis_server_signal(&rig.server, SIGSTOP);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(command(&rig, &op[i], "INCR", "n", NULL), 0);
+        redis_cancel(&op[i]);
+    }
+    run_ms(&rig, 100);
+    assert_int_equal(rig.answers, 0);
+    assert_false(redis_is_ready(rig.redis));
+    redis_server_signal(&rig.server, SIGCONT);
+    wait_ready(&rig);
+    rig_close(&rig);
+}
+
 static void a_stalled_connection_is_dropped(void **state)
 {
     struct rig rig;
@@ -324,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_forgotten_script_is_loaded_and_replayed_once),
         cmocka_unit_test(canceled_is_never_called),
         cmocka_unit_test(a_hung_server_opens_the_breaker),
+        cmocka_unit_test(canceled_commands_count_for_the_breaker),
         cmocka_unit_test(a_stalled_connection_is_dropped),
         cmocka_unit_test(a_killed_server_comes_back),
         cmocka_unit_test(full_is_refused_and_half_nothing),
