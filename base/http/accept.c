@@ -88,8 +88,8 @@ static const char *refusal(struct attachment *at, const struct addr *peer, struc
     if (at->listener->endpoint.sa.ss_family == AF_UNIX || server_is_exempt(s, peer)) {
         return NULL;
     }
-    switch (peer_admit(peer, limits->connections_per_addr, limits->handshakes_per_s,
-                       loop_now_ms(s->loop), slot)) {
+    switch (peer_admit(peer, limits->connections_per_addr, limits->handshakes_per_s, loop_now_ms(s->loop),
+                       slot)) {
     case PEER_TOO_MANY:
         return "connections_per_addr";
     case PEER_TOO_FAST:
@@ -139,8 +139,8 @@ static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
 void accept_start(struct attachment *at)
 {
     int fd = at->listener->fds[at->shard];
-    event_assign(&at->accept_ev, loop_event_base(at->server->loop), fd, EV_READ | EV_PERSIST,
-                 on_acceptable, at);
+    event_assign(&at->accept_ev, loop_event_base(at->server->loop), fd, EV_READ | EV_PERSIST, on_acceptable,
+                 at);
     event_add(&at->accept_ev, NULL);
     at->accepting = true;
 }

@@ -28,7 +28,7 @@ enum {
     CONN_STAGE_BYTES = 5 * 16384 + 512, /* ciphertext of one send: up to four records and what waited */
     CONN_TURN_RECORDS = 4,
     CONN_IN_HIGH = 32768 + 1024, /* undigested input at which reading stops */
-    CONN_IN_MAX = 131072, /* can not be reached; a bug if it is */
+    CONN_IN_MAX = 131072,        /* can not be reached; a bug if it is */
     CONN_LINGER_MS = 2000,
     CONN_LINGER_BYTES = 4 << 20,
     CONN_QUIET_MS = 2000, /* without traffic: TLS buffers are given back */
@@ -70,8 +70,8 @@ struct conn {
     bool going_away;
     bool deliver_wanted; /* h2: a body was asked for since the last turn */
     bool more_output;    /* h2: frames are left for the next turn */
-    SSL *ssl;              /* NULL: plain */
-    uint32_t handshakes;   /* TLS handshake messages after the first handshake */
+    SSL *ssl;            /* NULL: plain */
+    uint32_t handshakes; /* TLS handshake messages after the first handshake */
     uint32_t requests;
     struct event read_ev, write_ev;
     struct loop_task task;
@@ -81,10 +81,10 @@ struct conn {
     uint64_t idle_since_ms; /* the last exchange ended, or the connection opened */
     uint64_t touched_ms;    /* the last turn in which anything happened */
     uint64_t lingered_bytes;
-    struct outq out;   /* plaintext */
-    char *pending;     /* ciphertext that the socket did not take (TLS only) */
+    struct outq out; /* plaintext */
+    char *pending;   /* ciphertext that the socket did not take (TLS only) */
     size_t pending_at, pending_n;
-    struct buf in;     /* plaintext that the protocol has not digested */
+    struct buf in; /* plaintext that the protocol has not digested */
     struct exchange *exchanges;
     struct h1 h1;
     struct h2 *h2;
@@ -93,17 +93,17 @@ struct conn {
 };
 
 void conn_new(struct attachment *at, int fd, const struct addr *peer, struct peer_slot *slot);
-void conn_schedule(struct conn *c);                      /* conn_on_turn_end will run */
-void conn_die(struct conn *c, enum http_finish why);     /* freed at the turn's end */
-void conn_close_when_sent(struct conn *c);               /* after the output left, politely */
-void conn_destroy(struct conn *c);                       /* at once: only from conn_on_turn_end and server_free */
-void conn_need_by(struct conn *c, uint64_t at_ms);       /* a deadline at this time now exists */
+void conn_schedule(struct conn *c);                  /* conn_on_turn_end will run */
+void conn_die(struct conn *c, enum http_finish why); /* freed at the turn's end */
+void conn_close_when_sent(struct conn *c);           /* after the output left, politely */
+void conn_destroy(struct conn *c);                   /* at once: only from conn_on_turn_end and server_free */
+void conn_need_by(struct conn *c, uint64_t at_ms);   /* a deadline at this time now exists */
 bool conn_due(uint64_t at_ms, uint64_t now_ms, uint64_t *next_ms); /* past; else lowers *next_ms */
 void conn_feed(struct conn *c, struct str data);
 void conn_handshake_done(struct conn *c);
-void conn_go_away(struct conn *c);                       /* finish what runs, take nothing new */
+void conn_go_away(struct conn *c); /* finish what runs, take nothing new */
 bool conn_is_idle(const struct conn *c);
-bool conn_is_flushed(const struct conn *c);              /* all output was handed to the socket */
+bool conn_is_flushed(const struct conn *c); /* all output was handed to the socket */
 void conn_add_pending(struct conn *c, const char *p, size_t n);
 
 /* tls_io.c */

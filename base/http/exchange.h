@@ -82,25 +82,25 @@ struct http_handler {
 };
 
 struct http_exchange {
-    struct arena arena;      /* dies after on_finish */
-    struct loop *loop;       /* borrowed */
-    void *user;              /* the handler's own; freed by it in on_finish */
+    struct arena arena;                   /* dies after on_finish */
+    struct loop *loop;                    /* borrowed */
+    void *user;                           /* the handler's own; freed by it in on_finish */
     const struct http_listener *listener; /* where it came in; borrowed */
 
     /* What was asked. Fixed once on_request is called. */
     enum http_method method;
-    struct str method_text;  /* for HTTP_OTHER and logs */
-    struct str target;       /* as received: path and query */
-    struct str path;         /* of target, before '?', as received (not decoded) */
-    struct str query;        /* of target, after '?', empty when none */
-    struct str authority;    /* host[:port] of Host or :authority */
+    struct str method_text;          /* for HTTP_OTHER and logs */
+    struct str target;               /* as received: path and query */
+    struct str path;                 /* of target, before '?', as received (not decoded) */
+    struct str query;                /* of target, after '?', empty when none */
+    struct str authority;            /* host[:port] of Host or :authority */
     const struct http_field *fields; /* in order, without pseudo-fields */
     unsigned field_count;
-    int64_t content_length;  /* bytes; -1 when not announced (chunked or h2 without); 0 when there is no body */
-    uint8_t version;         /* 11 or 20 */
-    bool tls;                /* came over TLS */
-    struct addr peer;        /* the socket's other end (or PROXY header's); all zero on a unix socket */
-    uint64_t began_us;       /* monotonic, when the first byte of the head was read */
+    int64_t content_length; /* bytes; 0: no body; -1: not announced (chunked, h2 without) */
+    uint8_t version;        /* 10, 11 or 20 */
+    bool tls;               /* came over TLS */
+    struct addr peer;       /* the socket's other end (or PROXY header's); all zero on a unix socket */
+    uint64_t began_us;      /* monotonic, when the first byte of the head was read */
 
     /* Set by the handler in on_request (all optional but on_finish when user needs freeing). */
     void (*on_drain)(struct http_exchange *ex);
@@ -109,11 +109,11 @@ struct http_exchange {
     char id[ID_REQUEST_TEXT + 1]; /* request id: answered as x-request-id; a handler may adopt a trace id */
 
     /* What was answered, for logs. Kept by the server. */
-    unsigned status;         /* 0 until http_start or http_reply */
-    uint64_t sent_bytes;     /* of the body */
-    uint64_t received_bytes; /* of the body */
-    uint64_t first_byte_us;  /* monotonic, when the answer's head was written; 0 before */
-    const char *problem;     /* code of the problem answered, or NULL */
+    unsigned status;                            /* 0 until http_start or http_reply */
+    uint64_t sent_bytes;                        /* of the body */
+    uint64_t received_bytes;                    /* of the body */
+    uint64_t first_byte_us;                     /* monotonic, when the answer's head was written; 0 before */
+    const char *problem;                        /* code of the problem answered, or NULL */
     struct http_field added[HTTP_ADDED_FIELDS]; /* by http_add_field */
     unsigned added_count;
 };
@@ -138,10 +138,11 @@ void http_consume(struct http_exchange *ex, size_t n); /* these bytes have moved
  * until then; past HTTP_ADDED_FIELDS it is dropped (a bug: counted by WARN_ON). */
 void http_add_field(struct http_exchange *ex, const char *name, struct str value);
 
-void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields, unsigned field_count,
+void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                unsigned field_count,
                 struct str body); /* body is copied (not sent for HEAD, 204, 304; its length is) */
-void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields, unsigned field_count,
-                int64_t content_length); /* -1: chunked or h2 without length */
+void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                unsigned field_count, int64_t content_length); /* -1: chunked or h2 without length */
 enum http_flow http_send(struct http_exchange *ex, const void *p, size_t n);
 size_t http_queued_bytes(const struct http_exchange *ex); /* copied and not yet taken by the socket */
 void http_end(struct http_exchange *ex);

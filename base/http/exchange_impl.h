@@ -32,18 +32,18 @@ struct exchange {
     http_body_cb body_cb;
     http_chunk_cb chunk_cb;
     size_t body_max;
-    struct buf body;         /* collected, or held back while nobody asked (h2) */
-    size_t unconsumed;       /* streamed to the handler and not yet consumed */
-    uint64_t body_began_ms;  /* moved on by the time we did not want to read */
-    uint64_t body_hold_ms;   /* since when we do not; 0: we do */
+    struct buf body;        /* collected, or held back while nobody asked (h2) */
+    size_t unconsumed;      /* streamed to the handler and not yet consumed */
+    uint64_t body_began_ms; /* moved on by the time we did not want to read */
+    uint64_t body_hold_ms;  /* since when we do not; 0: we do */
     /* answer */
     bool head_sent, ended, bodyless, chunked, paused;
-    int64_t answer_left;     /* announced and not yet given; -1 unknown */
-    struct outq out;         /* h2 only */
-    uint64_t progress_ms;    /* h2: when the peer last took something */
-    bool deferred;           /* h2: the data source sleeps */
-    size_t window_held;      /* h2: received and not yet given back to the windows */
-    size_t head_bytes;       /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
+    int64_t answer_left;  /* announced and not yet given; -1 unknown */
+    struct outq out;      /* h2 only */
+    uint64_t progress_ms; /* h2: when the peer last took something */
+    bool deferred;        /* h2: the data source sleeps */
+    size_t window_held;   /* h2: received and not yet given back to the windows */
+    size_t head_bytes;    /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
     uint32_t head_fields, max_fields;
     bool head_too_large;
     struct exchange *done_next;
@@ -62,16 +62,18 @@ void exchange_deliver(struct exchange *x); /* what was held back, once a mode is
 /* The server itself ends it: with that problem when no head was sent, by cutting otherwise. */
 void exchange_fail(struct exchange *x, enum http_finish why, const char *code, const char *detail);
 void exchange_drain(struct exchange *x); /* calls on_drain when the queue fell below half the high mark */
-void exchange_body_hold(struct exchange *x, bool hold); /* stops or starts the clock of the body */
+void exchange_body_hold(struct exchange *x, bool hold);    /* stops or starts the clock of the body */
 uint64_t exchange_body_deadline(const struct exchange *x); /* UINT64_MAX: none now */
 
 /* h1.c */
-void h1_start(struct exchange *x, const struct http_field *fields, unsigned field_count, int64_t content_length);
+void h1_start(struct exchange *x, const struct http_field *fields, unsigned field_count,
+              int64_t content_length);
 void h1_send(struct exchange *x, const void *p, size_t n);
 void h1_end(struct exchange *x);
 void h1_want_body(struct exchange *x);
 /* h2.c */
-void h2_start(struct exchange *x, const struct http_field *fields, unsigned field_count, int64_t content_length);
+void h2_start(struct exchange *x, const struct http_field *fields, unsigned field_count,
+              int64_t content_length);
 void h2_wake(struct exchange *x); /* there is more to send, or the end */
 void h2_consume(struct exchange *x, size_t n);
 void h2_reset(struct exchange *x, enum http_finish why);

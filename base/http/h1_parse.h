@@ -60,12 +60,12 @@ enum h1_chunk_state {
 };
 
 struct h1_chunked {
-    uint64_t left;         /* of the chunk, bytes */
-    uint32_t dropped;      /* bytes of extensions and trailers so far */
-    uint8_t state;         /* enum h1_chunk_state; zeroed is the start */
-    uint8_t digits;        /* of the size */
-    uint8_t ext_bytes;     /* of this chunk's extension */
-    uint8_t trailers;      /* lines */
+    uint64_t left;     /* of the chunk, bytes */
+    uint32_t dropped;  /* bytes of extensions and trailers so far */
+    uint8_t state;     /* enum h1_chunk_state; zeroed is the start */
+    uint8_t digits;    /* of the size */
+    uint8_t ext_bytes; /* of this chunk's extension */
+    uint8_t trailers;  /* lines */
 };
 
 enum h1_chunk_result {

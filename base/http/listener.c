@@ -25,8 +25,8 @@ static int take_lock(const char *text, struct err *err)
     if (fd < 0) {
         return err_set(err, ERR_IO, "%s: no lock socket: %s", text, strerror(errno));
     }
-    if (bind(fd, (struct sockaddr *)&sa,
-             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + name)) != 0) {
+    if (bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + name)) !=
+        0) {
         int code = errno;
         close(fd);
         if (code == EADDRINUSE) {
@@ -41,8 +41,7 @@ static bool has_port(const struct endpoint *e)
 {
     const struct sockaddr_in *v4 = (const void *)&e->sa;
     const struct sockaddr_in6 *v6 = (const void *)&e->sa;
-    return e->sa.ss_family == AF_UNIX ||
-           (e->sa.ss_family == AF_INET ? v4->sin_port : v6->sin6_port) != 0;
+    return e->sa.ss_family == AF_UNIX || (e->sa.ss_family == AF_INET ? v4->sin_port : v6->sin6_port) != 0;
 }
 
 static void learn_port(struct endpoint *e, int fd)
@@ -71,12 +70,10 @@ static int set_options(int fd, const struct endpoint *e)
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
         return -1;
     }
-    if (e->sa.ss_family == AF_INET6 &&
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0) {
+    if (e->sa.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0) {
         return -1;
     }
-    return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
-                      sizeof(on)); /* inherited by what is accepted */
+    return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* inherited by what is accepted */
 }
 
 static const char *unix_path(const struct endpoint *e)
@@ -93,8 +90,7 @@ static void remove_stale(const struct endpoint *e)
     }
 }
 
-static int open_shard(const struct http_listener *l, const struct http_listener_conf *conf,
-                      struct err *err)
+static int open_shard(const struct http_listener *l, const struct http_listener_conf *conf, struct err *err)
 {
     const struct endpoint *e = &l->endpoint;
     int fd = socket(e->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -140,8 +136,7 @@ struct http_listener *http_listener_open(const struct http_listener_conf *conf, 
 {
     bool is_unix = conf->endpoint.sa.ss_family == AF_UNIX;
     if (!conf->tls && !conf->plaintext && !endpoint_is_local(&conf->endpoint)) {
-        err_set(err, ERR_DENIED,
-                "%s: plain HTTP only on loopback or a unix socket, or with plaintext: true",
+        err_set(err, ERR_DENIED, "%s: plain HTTP only on loopback or a unix socket, or with plaintext: true",
                 conf->endpoint.text);
         return NULL;
     }
@@ -162,8 +157,8 @@ struct http_listener *http_listener_open(const struct http_listener_conf *conf, 
         http_listener_close(l);
         return NULL;
     }
-    log_info("listener state=open name=%s address=%s shards=%u tls=%d", l->name, l->endpoint.text,
-             l->shards, l->tls);
+    log_info("listener state=open name=%s address=%s shards=%u tls=%d", l->name, l->endpoint.text, l->shards,
+             l->tls);
     return l;
 }
 

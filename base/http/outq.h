@@ -39,7 +39,8 @@ char *outq_reserve(struct outq *q, struct outq_pool *pool, size_t n);
 void outq_commit(struct outq *q, size_t n);
 struct str outq_front(const struct outq *q); /* the first block's bytes; empty when the queue is */
 void outq_consume(struct outq *q, struct outq_pool *pool, size_t n);
-size_t outq_read(struct outq *q, struct outq_pool *pool, void *out, size_t n); /* bytes moved out, at most n */
+size_t outq_read(struct outq *q, struct outq_pool *pool, void *out,
+                 size_t n); /* bytes moved out, at most n */
 void outq_clear(struct outq *q, struct outq_pool *pool);
 
 #endif

@@ -58,8 +58,7 @@ static struct peer_slot *find(const uint8_t key[9], size_t first, uint32_t per_s
         }
     }
     if (free_slot) {
-        *free_slot =
-            (struct peer_slot){.used = true, .tokens_milli = per_s * 2000, .refilled_ms = now_ms};
+        *free_slot = (struct peer_slot){.used = true, .tokens_milli = per_s * 2000, .refilled_ms = now_ms};
         memcpy(free_slot->key, key, 9);
     }
     return free_slot;

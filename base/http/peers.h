@@ -19,8 +19,8 @@ enum peer_verdict {
 };
 
 /* PEER_OK counts one more; *slot (may be NULL: uncounted) goes to peer_release when the connection ends. */
-enum peer_verdict peer_admit(const struct addr *peer, uint32_t max_connections, uint32_t per_s, uint64_t now_ms,
-                             struct peer_slot **slot);
+enum peer_verdict peer_admit(const struct addr *peer, uint32_t max_connections, uint32_t per_s,
+                             uint64_t now_ms, struct peer_slot **slot);
 void peer_release(struct peer_slot *slot); /* NULL allowed */
 
 #endif

@@ -14,10 +14,10 @@
 enum problem_lang { PROBLEM_LANG_EN = 0, PROBLEM_LANG_ZH_HANS = 1, PROBLEM_LANG_ZH_HANT = 2 };
 
 struct problem_row {
-    const char *code;   /* "signup_region_not_allowed": stable */
-    uint16_t status;    /* HTTP */
-    const char *type;   /* OpenAI's error.type: "invalid_request_error", ... */
-    const char *title;  /* English, fixed per code */
+    const char *code;     /* "signup_region_not_allowed": stable */
+    uint16_t status;      /* HTTP */
+    const char *type;     /* OpenAI's error.type: "invalid_request_error", ... */
+    const char *title;    /* English, fixed per code */
     const char *words[3]; /* for users, by enum problem_lang; a NULL falls back to English, then title */
 };
 
@@ -26,14 +26,14 @@ enum problem_lang problem_lang_of(struct str accept_language);
 const char *problem_lang_tag(enum problem_lang lang); /* "en", "zh-Hans", "zh-Hant" */
 
 struct problem {
-    const char *code;        /* row */
-    struct str detail;       /* what exactly, names the field; may be empty. Never a secret */
-    struct str param;        /* OpenAI's error.param, our `field`; may be empty */
-    struct str message;      /* replaces the row's words (policy reasons); may be empty */
-    uint32_t retry_after_s;  /* 0 = none */
+    const char *code;                /* row */
+    struct str detail;               /* what exactly, names the field; may be empty. Never a secret */
+    struct str param;                /* OpenAI's error.param, our `field`; may be empty */
+    struct str message;              /* replaces the row's words (policy reasons); may be empty */
+    uint32_t retry_after_s;          /* 0 = none */
     const struct http_field *fields; /* more response fields (RateLimit, WWW-Authenticate) */
     unsigned field_count;
-    struct str extra;        /* more members, as JSON without braces: "\"a\":1,\"b\":2"; may be empty */
+    struct str extra; /* more members, as JSON without braces: "\"a\":1,\"b\":2"; may be empty */
 };
 void http_reply_problem(struct http_exchange *ex, const struct problem *p);
 /* The usual case: a code and one sentence. */

@@ -115,8 +115,8 @@ struct http_server *http_server_new(struct loop *loop, const struct http_limits 
     return s;
 }
 
-int http_server_attach(struct http_server *s, struct http_listener *l, unsigned shard,
-                       struct tls_set *tls, const struct http_handler *handler, struct err *err)
+int http_server_attach(struct http_server *s, struct http_listener *l, unsigned shard, struct tls_set *tls,
+                       const struct http_handler *handler, struct err *err)
 {
     if (shard >= l->shards) {
         return err_set(err, ERR_INVALID, "listener %s has no shard %u", l->name, shard);
@@ -158,8 +158,7 @@ void http_server_set_limits(struct http_server *s, const struct http_limits *lim
     s->most_connections = accept_connections_limit(limits);
 }
 
-void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes,
-                            unsigned count)
+void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count)
 {
     free(s->exempt);
     s->exempt = NULL;
@@ -210,8 +209,7 @@ static void on_drain_deadline(void *arg)
     cut_list(&s->open);
 }
 
-void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *),
-                       void *arg)
+void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg)
 {
     s->draining = true;
     s->on_empty = on_empty;

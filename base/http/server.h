@@ -25,47 +25,50 @@ struct tls_set;
 
 struct http_limits {
     /* time, all in milliseconds */
-    uint64_t handshake_ms;   /* accept to the end of the TLS handshake; 5 s */
-    uint64_t first_byte_ms;  /* connection ready to first byte of a request; 5 s */
-    uint64_t header_ms;      /* first byte to the end of the head, in all; 10 s */
-    uint64_t body_ms;        /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
-    uint64_t send_stall_ms;  /* output waiting without progress; 30 s */
-    uint64_t idle_ms;        /* keep-alive without a request; 60 s */
-    uint64_t max_age_ms;     /* of a connection: GOAWAY or close after the running answer; 1 h */
+    uint64_t handshake_ms;  /* accept to the end of the TLS handshake; 5 s */
+    uint64_t first_byte_ms; /* connection ready to first byte of a request; 5 s */
+    uint64_t header_ms;     /* first byte to the end of the head, in all; 10 s */
+    uint64_t body_ms;       /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
+    uint64_t send_stall_ms; /* output waiting without progress; 30 s */
+    uint64_t idle_ms;       /* keep-alive without a request; 60 s */
+    uint64_t max_age_ms;    /* of a connection: GOAWAY or close after the running answer; 1 h */
     /* size */
-    uint64_t body_min_rate;  /* bytes a second after 5 s of grace; 1024 */
-    uint32_t h1_head_bytes;  /* request line and fields; 16 KiB */
-    uint32_t h2_head_bytes;  /* decoded fields of one stream; 32 KiB */
-    uint32_t fields;         /* per request; 64 */
-    uint32_t target_bytes;   /* 4 KiB */
+    uint64_t body_min_rate;   /* bytes a second after 5 s of grace; 1024 */
+    uint32_t h1_head_bytes;   /* request line and fields; 16 KiB */
+    uint32_t h2_head_bytes;   /* decoded fields of one stream; 32 KiB */
+    uint32_t fields;          /* per request; 64 */
+    uint32_t target_bytes;    /* 4 KiB */
     uint32_t send_high_bytes; /* queued output of one exchange that makes http_send say PAUSE; 64 KiB */
     /* count */
-    uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
-    uint32_t connections_per_addr; /* of one IPv4 /32 or IPv6 /64; 256 (loopback and trusted proxies exempt) */
-    uint32_t handshakes_per_loop;  /* in flight; 256 */
-    uint32_t handshakes_per_s;     /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
+    uint32_t connections; /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
+    uint32_t
+        connections_per_addr;     /* of one IPv4 /32 or IPv6 /64; 256 (loopback and trusted proxies exempt) */
+    uint32_t handshakes_per_loop; /* in flight; 256 */
+    uint32_t handshakes_per_s;    /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
     uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
-    uint32_t h2_streams;           /* announced; 100 */
-    uint32_t h2_resets_burst;      /* RST_STREAM caused by the client, then per s a tenth; 100 */
-    uint32_t h2_control_burst;     /* control frames, then per s a tenth; 200 */
+    uint32_t h2_streams;              /* announced; 100 */
+    uint32_t h2_resets_burst;         /* RST_STREAM caused by the client, then per s a tenth; 100 */
+    uint32_t h2_control_burst;        /* control frames, then per s a tenth; 200 */
 };
 extern const struct http_limits http_limits_default;
 extern const struct conf_section http_limits_conf_section; /* names, ranges, help: server_conf.c */
 
 struct http_listener_conf {
     struct endpoint endpoint;
-    bool tls;                /* false: plain HTTP, only on loopback or unix unless `plaintext` */
-    bool plaintext;          /* the operator says that plain HTTP on this address is meant */
-    bool http2;              /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
-    bool hsts;               /* strict-transport-security on TLS answers; true by default */
-    uint32_t shards;         /* sockets; 0 = as many as loops */
-    uint32_t backlog;        /* 4096 */
-    uint32_t unix_mode;      /* permission bits of a unix socket; 0600 */
-    const char *name;        /* "public", "metrics", "admin": for logs and metrics */
+    bool tls;           /* false: plain HTTP, only on loopback or unix unless `plaintext` */
+    bool plaintext;     /* the operator says that plain HTTP on this address is meant */
+    bool http2;         /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
+    bool hsts;          /* strict-transport-security on TLS answers; true by default */
+    uint32_t shards;    /* sockets; 0 = as many as loops */
+    uint32_t backlog;   /* 4096 */
+    uint32_t unix_mode; /* permission bits of a unix socket; 0600 */
+    const char *name;   /* "public", "metrics", "admin": for logs and metrics */
 };
 
-struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops, struct err *err);
-void http_listener_close(struct http_listener *l); /* removes a unix socket's file; after all loops detached */
+struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
+                                         struct err *err);
+void http_listener_close(
+    struct http_listener *l); /* removes a unix socket's file; after all loops detached */
 unsigned http_listener_shards(const struct http_listener *l);
 const char *http_listener_name(const struct http_listener *l);
 const struct endpoint *http_listener_endpoint(const struct http_listener *l); /* with the port really bound */
@@ -88,7 +91,8 @@ struct http_server *http_server_new(struct loop *loop, const struct http_limits 
  * the server's own. */
 int http_server_attach(struct http_server *s, struct http_listener *l, unsigned shard, struct tls_set *tls,
                        const struct http_handler *handler, struct err *err) TIDE_CHECK;
-void http_server_set_tls(struct http_server *s, struct http_listener *l, struct tls_set *tls); /* new connections */
+void http_server_set_tls(struct http_server *s, struct http_listener *l,
+                         struct tls_set *tls); /* new connections */
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
 void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);

@@ -52,14 +52,14 @@ struct http_server {
     struct addr_prefix *exempt;
     unsigned exempt_count;
     struct outq_pool pool;
-    char *raw;     /* CONN_RAW_BYTES: what recv brought */
-    char *plain;   /* CONN_RAW_BYTES: what SSL_read made of it */
-    char *stage;   /* CONN_STAGE_BYTES: ciphertext of the connection that is being flushed */
+    char *raw;   /* CONN_RAW_BYTES: what recv brought */
+    char *plain; /* CONN_RAW_BYTES: what SSL_read made of it */
+    char *stage; /* CONN_STAGE_BYTES: ciphertext of the connection that is being flushed */
     size_t stage_n;
     const char *tls_in; /* raw bytes that OpenSSL has not asked for yet */
     size_t tls_in_n;
-    void *frame_block;  /* nghttp2's 16 KiB frame buffer, shared by all sessions (h2_mem.c) */
-    int reserve_fd;     /* given up when descriptors run out, to accept and refuse */
+    void *frame_block; /* nghttp2's 16 KiB frame buffer, shared by all sessions (h2_mem.c) */
+    int reserve_fd;    /* given up when descriptors run out, to accept and refuse */
     uint64_t date_at_ms;
     char date[30]; /* IMF-fixdate */
     bool draining;
@@ -86,8 +86,8 @@ unsigned accept_connections_limit(const struct http_limits *limits); /* of the p
 SSL_CTX *tls_set_context(struct tls_set *set, struct err *err);
 
 /* server_metrics.c */
-void http_count_refused(const char *reason);  /* a connection was not taken */
-void http_count_closed(const char *reason);   /* a limit or bad input closed one */
+void http_count_refused(const char *reason); /* a connection was not taken */
+void http_count_closed(const char *reason);  /* a limit or bad input closed one */
 void http_count_request(uint8_t version);
 void http_count_connection(int change);
 void http_count_handshake(const char *outcome);

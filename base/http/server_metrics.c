@@ -1,18 +1,16 @@
 /* The metrics of the server. Reasons are words of this folder, never a client's. */
 #include "base/http/server_impl.h"
 
-static struct metric connections =
-    METRIC_GAUGE("tidegate_http_connections", "Open client connections.");
+static struct metric connections = METRIC_GAUGE("tidegate_http_connections", "Open client connections.");
 static struct metric accepted =
     METRIC_COUNTER("tidegate_http_connections_accepted_total", "Client connections taken.");
-static struct metric refused =
-    METRIC_COUNTER_L("tidegate_http_connections_refused_total",
-                     "Connections closed at accept, by reason.", "reason");
+static struct metric refused = METRIC_COUNTER_L("tidegate_http_connections_refused_total",
+                                                "Connections closed at accept, by reason.", "reason");
 static struct metric closed =
     METRIC_COUNTER_L("tidegate_http_limit_closes_total",
                      "Connections or requests ended by a limit or bad input, by reason.", "reason");
-static struct metric handshakes = METRIC_COUNTER_L("tidegate_http_tls_handshakes_total",
-                                                   "TLS handshakes, by outcome.", "outcome");
+static struct metric handshakes =
+    METRIC_COUNTER_L("tidegate_http_tls_handshakes_total", "TLS handshakes, by outcome.", "outcome");
 static struct metric requests_h1 =
     METRIC_COUNTER("tidegate_http1_requests_total", "Requests that arrived by HTTP/1.");
 static struct metric requests_h2 =

@@ -109,8 +109,7 @@ static int read_chain(const char *file, struct cert *cert, struct err *err)
 static int read_cert(const struct tls_cert_conf *conf, struct cert *cert, struct err *err)
 {
     BIO *in;
-    if (read_chain(conf->cert_file, cert, err) != 0 ||
-        open_pem(conf->key_file, true, &in, err) != 0) {
+    if (read_chain(conf->cert_file, cert, err) != 0 || open_pem(conf->key_file, true, &in, err) != 0) {
         return ERR_INVALID;
     }
     cert->key = PEM_read_bio_PrivateKey(in, NULL, no_password, NULL);
@@ -157,9 +156,8 @@ static void set_tickets(struct tls_set *s, const uint8_t *keys, unsigned count)
     }
 }
 
-struct tls_set *tls_set_new(const struct tls_cert_conf *certs, unsigned count,
-                            const uint8_t *ticket_keys, unsigned ticket_key_count, bool http2,
-                            struct err *err)
+struct tls_set *tls_set_new(const struct tls_cert_conf *certs, unsigned count, const uint8_t *ticket_keys,
+                            unsigned ticket_key_count, bool http2, struct err *err)
 {
     if (count == 0 || count > CERTS_MAX || ticket_key_count > TICKET_KEYS_MAX) {
         err_set(err, ERR_LIMIT, "1 to %d certificates and at most %d ticket keys", CERTS_MAX,
@@ -208,8 +206,8 @@ int64_t tls_set_expires_s(const struct tls_set *s)
 
 /* --- callbacks of a handshake --------------------------------------------------------------------- */
 
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
-                   const unsigned char *in, unsigned in_n, void *arg)
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
+                   unsigned in_n, void *arg)
 {
     static const unsigned char both[] = "\x02h2\x08http/1.1";
     const struct tls_set *s = arg;
@@ -310,14 +308,12 @@ static bool set_strength(SSL_CTX *ctx)
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
-           SSL_CTX_set_cipher_list(
-               ctx, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-                    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-                    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305") == 1 &&
+           SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                                        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                                        "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305") == 1 &&
            SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                          "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
-           SSL_CTX_set1_groups_list(ctx, "X25519:P-256") ==
-               1; /* a P-256 share costs a third more */
+           SSL_CTX_set1_groups_list(ctx, "X25519:P-256") == 1; /* a P-256 share costs a third more */
 }
 
 static SSL_CTX *context_new(struct tls_set *set, const struct cert *cert)

@@ -76,7 +76,8 @@ static void make_bio_method(void)
 static void on_message(int is_written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
     struct conn *c = arg;
-    if (type == SSL3_RT_HANDSHAKE && !is_written && c->state == CONN_OPEN && ++c->handshakes > HANDSHAKES_MAX) {
+    if (type == SSL3_RT_HANDSHAKE && !is_written && c->state == CONN_OPEN &&
+        ++c->handshakes > HANDSHAKES_MAX) {
         http_count_closed("tls_key_updates");
         conn_die(c, HTTP_FINISH_PROTOCOL);
     }
