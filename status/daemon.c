@@ -118,6 +118,17 @@ static void on_tick(void *arg)
 
 /* --- opening ----------------------------------------------------------------------------------- */
 
+/* ALPN belongs to the certificates, which all listeners share: one listener without HTTP/2 turns it off. */
+static bool wants_http2(const struct status_settings *s)
+{
+    const struct status_listener_row *rows = s->listeners.items;
+    bool all = true;
+    for (unsigned k = 0; k < s->listeners.n; k++) {
+        all &= !rows[k].tls || rows[k].http2;
+    }
+    return all;
+}
+
 struct tls_set *daemon_load_tls(const struct status_settings *s, struct err *err)
 {
     struct tls_cert_conf certs[64];
@@ -125,7 +136,7 @@ struct tls_set *daemon_load_tls(const struct status_settings *s, struct err *err
     for (unsigned k = 0; k < s->certificates.n; k++) {
         certs[k] = (struct tls_cert_conf){.cert_file = rows[k].cert_file, .key_file = rows[k].key_file};
     }
-    return s->certificates.n ? tls_set_new(certs, s->certificates.n, NULL, 0, true, err) : NULL;
+    return s->certificates.n ? tls_set_new(certs, s->certificates.n, NULL, 0, wants_http2(s), err) : NULL;
 }
 
 void daemon_set_watch(struct daemon *d)

@@ -23,6 +23,7 @@ struct store {
     bool is_closed; /* store_free was called: the last job frees */
     bool writer;
     bool was_up;
+    bool was_tried;        /* so that a failure at the start is told too */
     bool knows_components; /* uptime was read for component_count components */
     unsigned known_components;
     int64_t notice_id;       /* newest one told */
@@ -115,10 +116,11 @@ static void merge_notice(struct store *s, const struct store_poll *p)
 
 static void note_up(struct store *s, bool up, const char *why)
 {
-    if (up != s->was_up) {
+    if (up != s->was_up || !s->was_tried) {
         log_info("database %s%s%s", up ? "reached" : "out of reach", why[0] ? ": " : "", why);
     }
     s->was_up = up;
+    s->was_tried = true;
     metric_set(&is_up, up);
 }
 

@@ -160,3 +160,17 @@ def test_uptime_survives_a_new_snapshot(installation, page):
     page.wait(lambda: any(d["major_outage_s"] == 8640 for c in page.json("/api/v2/uptime.json")["components"]
                           if c["name"] == "Log-in" for d in c["days"]), 20, "the day is back")
     assert "144 min" in page.get("/en").text
+
+
+def test_an_old_schema_is_named_and_the_page_answers(installation):
+    stack, key = installation
+    stack.postgres.query("CREATE DATABASE empty")
+    page = new_page(stack, key, "old-schema")
+    page.settings["database"]["uri"] = stack.postgres.uri("tidegate_status", "empty")
+    page.start()
+    try:
+        page.wait(lambda: "run tidectl migrate" in page.process.log.read_text(), 10, "it says what to do")
+        page.wait(lambda: "Announcements and history may be incomplete" in page.get("/en").text, 20, "and the page says so")
+        assert page.indicator() == "minor"
+    finally:
+        page.stop()
