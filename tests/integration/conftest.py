@@ -11,6 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tide.stack import Stack  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "tsan: runs on the ThreadSanitizer build as well (tests/run)")
+
+
 def new_folder() -> Path:
     """Short (unix socket paths have 107 bytes) and reachable for the user postgres."""
     folder = Path(tempfile.mkdtemp(prefix="tide-", dir="/tmp"))

@@ -260,7 +260,8 @@ class Stack:
 
 # Rules of the same names as shipped ones, wide enough that tests of other things never meet them.
 GENEROUS: list[dict] = [
-    {"name": name, "by": by, "at": at, "limit": "1000000/1s"} for name, by, at in (
+    {"name": name, "by": by, "at": at, "limit": "1000000/1s",
+     "on_error": "closed" if at == "sms" else "local"} for name, by, at in (
         ("address", "address", "*"), ("otp_phone_minute", "phone", "sms"), ("otp_phone_hour", "phone", "sms"),
         ("otp_phone_day", "phone", "sms"), ("otp_prefix", "phone_prefix", "sms"), ("otp_device", "device", "sms"),
         ("otp_address4", "address", "sms"), ("otp_address6", "address", "sms"),
