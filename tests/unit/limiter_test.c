@@ -186,6 +186,31 @@ static void all_or_nothing_and_the_binding_rule(void **state)
     rig_close(&rig);
 }
 
+/* A refusal neither takes from the rules that would have let pass, nor gives them back what was never taken. */
+static void a_refusal_changes_nothing(void **state)
+{
+    static const struct limit_row two[] = {
+        {.name = "tight", .by = "device", .at = "z", .limit = "1/1h"},
+        {.name = "loose", .by = "account", .at = "z", .limit = "10/1h"},
+    };
+    struct rig rig;
+    struct limit_check c;
+    rig_open(&rig, two, 2, false);
+    const struct limit_set *set = limit_rules_at(rig.rules, STR("z"));
+    const char *const devices[] = {"a", "a", "b", "b", "c", "c"}; /* each second one is refused */
+    for (int i = 0; i < 6; i++) {
+        struct limit_subject who = subject(NULL, devices[i], "user");
+        check(&rig, &c, set, &who);
+        assert_int_equal(c.denied, i % 2);
+        run_ms(&rig, 5); /* whatever might be sent afterwards */
+    }
+    struct limit_subject who = subject(NULL, NULL, "user");
+    check(&rig, &c, set, &who);
+    assert_string_equal(c.binding->name, "loose");
+    assert_int_equal(c.remaining, 6);
+    rig_close(&rig);
+}
+
 static void addresses_count_as_prefixes_of_their_family(void **state)
 {
     struct rig rig;
@@ -479,6 +504,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_or_nothing_and_the_binding_rule),
+        cmocka_unit_test(a_refusal_changes_nothing),
         cmocka_unit_test(addresses_count_as_prefixes_of_their_family),
         cmocka_unit_test(keys_tell_nothing),
         cmocka_unit_test(tokens_are_settled),
