@@ -297,6 +297,7 @@ static void proxy_handle(struct request *r)
                                       .body = r->body,
                                       .streaming = streaming,
                                       .content_length = streaming ? ex->content_length : 0,
+                                      .once = ex->method == HTTP_POST || ex->method == HTTP_PATCH,
                                       .connect_ms = g->connect_ms,
                                       .head_ms = g->answer_ms,
                                       .idle_ms = g->idle_ms};

@@ -65,9 +65,12 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
             out[k++] = *f;
         }
     }
-    char *client = arena_alloc(&ex->arena, ADDR_TEXT);
-    addr_format(&r->client, client);
-    out[k++] = (struct http_field){STR("x-forwarded-for"), str_from(client)};
+    static const struct addr none;
+    if (!addr_eq(&r->client, &none)) { /* a peer on a unix socket that names no client */
+        char *client = arena_alloc(&ex->arena, ADDR_TEXT);
+        addr_format(&r->client, client);
+        out[k++] = (struct http_field){STR("x-forwarded-for"), str_from(client)};
+    }
     out[k++] = (struct http_field){STR("x-forwarded-proto"), ex->tls ? STR("https") : STR("http")};
     out[k++] = (struct http_field){STR("x-request-id"), str_from(ex->id)};
     if (r->who) {

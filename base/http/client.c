@@ -243,6 +243,7 @@ struct http_op *http_send_request(struct http_origin *o, const struct http_clien
     op->arg = arg;
     op->body = req->body;
     op->streaming = req->streaming;
+    op->once = req->once;
     op->body_ended = !req->streaming;
     op->stream_left = req->streaming ? req->content_length : 0;
     op->is_head_method = str_is(req->method, "HEAD");

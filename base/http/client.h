@@ -6,13 +6,14 @@
  * Requests are written with the loop turn's output; answers are read into one scratch buffer a loop and handed
  * over from there. on_data returning HTTP_FLOW_PAUSE stops the reading until http_op_resume.
  * A pooled connection that turns out dead before any byte of the answer is replaced once, silently, when the
- * request has no body or its body is whole (`body`); nothing else is ever retried here.
+ * request has no body or its body is whole (`body`), and is not marked `once`; nothing else is ever retried here.
  * Framing is strict: contradicting or odd lengths end with ERR_PROTOCOL and the connection is not reused.
  *
  * Ownership: the op belongs to the client until on_end returns or http_op_cancel is called; the caller forgets
  * it then. Texts of the request are copied before http_send_request returns, but for `body`, which is borrowed
  * until on_end or cancel. Texts of the answer are borrowed until the callback returns.
- * Time: connect_ms, head_ms (request written to head complete), idle_ms (between bytes of the body).
+ * Time: connect_ms, head_ms (request written to the first byte of the body, or to its end), idle_ms (between bytes of
+ * the body).
  * Errors in on_end: 0, ERR_UNAVAILABLE (no connection), ERR_TIMEOUT, ERR_CLOSED (ended early), ERR_PROTOCOL,
  * ERR_LIMIT (head past 32 KiB).
  * Thread rule: an origin and its ops belong to one loop. */
@@ -46,6 +47,7 @@ struct http_client_request {
     struct str body;        /* whole body, or the first part when `streaming` */
     bool streaming;         /* more follows by http_op_send_body until http_op_end_body */
     int64_t content_length; /* when streaming: -1 = chunked */
+    bool once; /* what it does must not be done twice (a proxied POST): never sent again, on no connection */
     uint64_t connect_ms, head_ms, idle_ms;
 };
 

@@ -376,7 +376,7 @@ bool client_conn_replay(struct client_conn *c)
 {
     struct http_op *op = c->op;
     struct http_origin *o = c->origin;
-    if (c->has_answer || !op->reused || op->replayed || op->streaming) {
+    if (c->has_answer || !op->reused || op->replayed || op->once || op->streaming) {
         return false;
     }
     metric_add(&replays, 1);

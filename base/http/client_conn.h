@@ -37,6 +37,7 @@ struct http_op {
     bool body_ended;     /* all of the request is queued */
     bool is_head_method; /* the answer has no body */
     bool reused;         /* on a pooled connection */
+    bool once;           /* must not be replayed */
     bool replayed;       /* was moved to a fresh connection once */
     bool send_paused;    /* on_writable is owed */
     bool paused;         /* on_data said PAUSE */

@@ -129,7 +129,7 @@ static void on_bytes(struct client_conn *c, char *p, size_t n)
         p += used;
         n -= (size_t)used;
     }
-    if (c->op->body_ended) {
+    if (n > 0 && c->op->body_ended) { /* until then the time for the head goes on */
         client_conn_deadline(c, c->op->idle_ms, "the answer stopped");
     }
     read_body(c, str_of(p, n));

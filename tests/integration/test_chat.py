@@ -138,6 +138,17 @@ def test_reasoning_gets_the_name_clients_read(rig):
     assert deltas[1:4] == [{"reasoning_content": 'hm "reasoning"'}, {"reasoning_content": "still"}, {"content": "42"}]
 
 
+def test_a_large_answer_and_a_large_question(rig):
+    rig.set(lambda x: x.completion("t" * 3_000_000 + str(len(x.body))))
+    big = [{"role": "user", "content": "w" * 1_000_000}]
+    r = rig.post(messages=big)
+    assert r.status_code == 200
+    text = r.json()["choices"][0]["message"]["content"]
+    assert text == "t" * 3_000_000 + str(len(rig.asked()[0].body)) and len(rig.asked()[0].body) > 1_000_000
+    rig.set(lambda x: x.completion("t" * 9_000_000))
+    assert rig.post().status_code == 502, "past chat.answer_bytes"
+
+
 def test_two_workers_balance(rig):
     gate = threading.Event()
 

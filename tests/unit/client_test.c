@@ -427,6 +427,20 @@ static void a_kept_connection_that_is_dead_is_replaced_once(void **state)
     assert_int_not_equal(r->rc, 0);
 }
 
+static void what_may_happen_only_once_is_not_replayed(void **state)
+{
+    struct rig *r = *state;
+    r->answers[0] = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nq";
+    ask(r, "GET");
+    r->answers[1] = NULL;
+    struct http_client_request req = {
+        .method = STR("POST"), .target = STR("/"), .body = STR("x"), .once = true};
+    r->op = http_send_request(r->origin, &req, &handler, r);
+    run(r);
+    assert_int_equal(r->rc, ERR_CLOSED);
+    assert_int_equal(r->peer_count, 1);
+}
+
 static void a_fresh_connection_that_dies_is_not_tried_again(void **state)
 {
     struct rig *r = *state;
@@ -496,6 +510,10 @@ static void silence_times_out(void **state)
     ask(r, "GET");
     assert_int_equal(r->rc, ERR_TIMEOUT);
     assert_string_equal(r->body.p, "abc");
+    r->answers[1] = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"; /* a head, and no byte of the body */
+    ask(r, "GET");
+    assert_int_equal(r->rc, ERR_TIMEOUT);
+    assert_int_equal(r->heads, 1);
 }
 
 static void a_paused_answer_waits_and_loses_nothing(void **state)
@@ -578,6 +596,7 @@ int main(void)
         CASE(a_long_head_is_refused),
         CASE(connections_are_kept_and_used_again),
         CASE(a_kept_connection_that_is_dead_is_replaced_once),
+        CASE(what_may_happen_only_once_is_not_replayed),
         CASE(a_fresh_connection_that_dies_is_not_tried_again),
         CASE(nobody_listening_is_unavailable),
         CASE(a_name_is_looked_up),
