@@ -133,8 +133,7 @@ static void nul_and_length(void **state)
     memset(longest, '1', sizeof longest);
     assert_int_equal(phone_read(str_of("+8613800138000\0", 15), PHONE_MODE_STRICT, &phone, NULL),
                      ERR_INVALID);
-    assert_int_equal(phone_read(str_of(longest, 251), PHONE_MODE_STRICT, &phone, NULL),
-                     ERR_INVALID);
+    assert_int_equal(phone_read(str_of(longest, 251), PHONE_MODE_STRICT, &phone, NULL), ERR_INVALID);
     for (size_t n = 0; n <= 14; n++) { /* every truncation of a good number ends well */
         int rc = phone_read(str_of("+8613800138000", n), PHONE_MODE_STRICT, &phone, NULL);
         assert_int_equal(rc, n == 14 ? 0 : ERR_INVALID);
