@@ -40,11 +40,10 @@ struct http_limits {
     uint32_t target_bytes;    /* 4 KiB */
     uint32_t send_high_bytes; /* queued output of one exchange that makes http_send say PAUSE; 64 KiB */
     /* count */
-    uint32_t connections; /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
-    uint32_t
-        connections_per_addr;     /* of one IPv4 /32 or IPv6 /64; 256 (loopback and trusted proxies exempt) */
-    uint32_t handshakes_per_loop; /* in flight; 256 */
-    uint32_t handshakes_per_s;    /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
+    uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
+    uint32_t connections_per_addr; /* of one IPv4 /32 or IPv6 /64; 256 (not loopback, trusted proxies) */
+    uint32_t handshakes_per_loop;  /* in flight; 256 */
+    uint32_t handshakes_per_s;     /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
     uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
     uint32_t h2_streams;              /* announced; 100 */
     uint32_t h2_resets_burst;         /* RST_STREAM caused by the client, then per s a tenth; 100 */
@@ -67,8 +66,8 @@ struct http_listener_conf {
 
 struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
                                          struct err *err);
-void http_listener_close(
-    struct http_listener *l); /* removes a unix socket's file; after all loops detached */
+/* After all loops detached; removes a unix socket's file. */
+void http_listener_close(struct http_listener *l);
 unsigned http_listener_shards(const struct http_listener *l);
 const char *http_listener_name(const struct http_listener *l);
 const struct endpoint *http_listener_endpoint(const struct http_listener *l); /* with the port really bound */
