@@ -3,6 +3,7 @@ import base64
 import contextlib
 import json
 import queue
+import shutil
 import statistics
 import subprocess
 import threading
@@ -14,10 +15,11 @@ import pytest
 from supabase_auth import SyncGoTrueClient
 from supabase_auth.errors import AuthApiError
 
+from conftest import new_folder
 from tide.client import mainland_phone
 from tide.process import wait_until
 from tide.scripted import ScriptedWorker
-from tide.stack import APIKEY
+from tide.stack import APIKEY, Stack
 
 
 def claims(token: str) -> dict:
@@ -54,8 +56,6 @@ def holding(postgres, sql: str):
 @pytest.fixture(scope="module")
 def pair():
     """Two gateways on one database and one Redis."""
-    from conftest import new_folder
-    from tide.stack import Stack
     with Stack(new_folder()) as s:
         s.start_postgres()
         s.start_redis()
@@ -63,6 +63,7 @@ def pair():
         s.start_gateway()
         s.start_gateway()
         yield s
+    shutil.rmtree(s.folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The sign-up policy on two gateways: who may come in, who is told what, and that people inside are never touched."""
 import itertools
 import json
+import shutil
 import time
 
 import pytest
@@ -26,6 +27,7 @@ def pair():
         s.start_gateway()
         s.start_gateway()
         yield s
+    shutil.rmtree(s.folder, ignore_errors=True)
 
 
 @pytest.fixture
