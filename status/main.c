@@ -24,11 +24,11 @@ struct options {
 };
 
 static const char usage[] =
-    "usage: tide-status [-c FILE] [--check | --print-config | --manual | --version]\n"
+    "usage: tide-status [-c FILE] [--check | --print-config | --print-manual | --version]\n"
     "  -c, --config FILE  default /etc/tidegate/tide-status.yaml\n"
     "  --check            read the configuration, say what is wrong with it, exit\n"
     "  --print-config     the configuration in force, with all defaults, secrets masked\n"
-    "  --manual           every setting, as Markdown\n"
+    "  --print-manual     every setting, as Markdown\n"
     "  --version          the version\n";
 
 static struct options parse_options(int argc, char **argv)
@@ -37,7 +37,7 @@ static struct options parse_options(int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
         {"print-config", no_argument, NULL, 'p'},
-        {"manual", no_argument, NULL, 'm'},
+        {"print-manual", no_argument, NULL, 'm'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -117,6 +117,8 @@ int main(int argc, char **argv)
         return 1;
     }
     if (o.command == COMMAND_MANUAL) {
+        buf_add_cstr(&text, "# Configuration of tide-status\n\n"
+                            "Written by `tide-status --print-manual` from the program's own tables.\n\n");
         conf_write_manual(&status_conf_section, &text);
         print(&text);
         return 0;
