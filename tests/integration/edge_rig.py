@@ -1,4 +1,5 @@
 """Starts tests/fixtures/edge_server and talks to it in raw bytes, so that tests can break HTTP on purpose."""
+import atexit
 import json
 import os
 import re
@@ -43,6 +44,7 @@ class Edge:
             args += ["--limit", f"{name}={value}"]
         self.stderr = open(folder / "edge.err", "w+")
         self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=self.stderr, text=True)
+        atexit.register(self.process.kill)  # a test that failed before stop()
         line = self.process.stdout.readline()
         assert line.startswith("listening "), self.errors()
         self.address = line.split()[1]
