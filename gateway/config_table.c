@@ -193,9 +193,8 @@ static const struct conf_entry identify_entries[] = {
      .flags = CONF_RELOADABLE,
      .help = "After these, one more in each period."},
 };
-static const struct conf_section identify_section = {.entries = identify_entries,
-                                                     .count = CONF_COUNT(identify_entries),
-                                                     .size = sizeof(struct identify_conf)};
+static const struct conf_section identify_section = {
+    .entries = identify_entries, .count = CONF_COUNT(identify_entries), .size = sizeof(struct identify_conf)};
 
 static const struct conf_entry cors_entries[] = {
     {.name = "origins",

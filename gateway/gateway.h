@@ -54,14 +54,13 @@ struct gateway_loop {
     struct http_server *server;        /* owned */
     const struct gateway_config *conf; /* the snapshot for new requests; a reference is held */
     const struct route_table *routes;  /* of conf (routes.h); borrowed from it */
-    struct identify_loop
-        *identify;              /* issuers, token cache, buckets of failed checks (identify.h) */
-    struct limits_loop *limits; /* limits.h: Redis connections, local fallback */
-    struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
-    struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
-    struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
-    unsigned requests;              /* running on this loop now */
-    struct request *running;        /* these, newest first */
+    struct identify_loop *identify;    /* issuers, token cache, buckets of failed checks (identify.h) */
+    struct limits_loop *limits;        /* limits.h: Redis connections, local fallback */
+    struct accounts_loop *accounts;    /* accounts.h: policy snapshot, ports of auth/ */
+    struct chat_loop *chat;            /* chat.h: router's loop half, worker origins */
+    struct proxy_loop *proxy;          /* proxy.h: origins of the upstream groups */
+    unsigned requests;                 /* running on this loop now */
+    struct request *running;           /* these, newest first */
     atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
 };
 
@@ -70,32 +69,31 @@ struct gateway {
     const char *conf_path;             /* borrowed: of the command line */
     struct gateway_loop *loops;        /* loop_count of them */
     unsigned loop_count;
-    struct pg_pool *pg;      /* database threads (base/pg.h); NULL when no database is configured */
-    struct control *control; /* control.h: its loop runs timers, polls and admin requests */
-    struct http_listener **listeners;  /* listener_count of them, the public ones, in the order of the file */
+    struct pg_pool *pg;               /* database threads (base/pg.h); NULL when no database is configured */
+    struct control *control;          /* control.h: its loop runs timers, polls and admin requests */
+    struct http_listener **listeners; /* listener_count of them, the public ones, in the order of the file */
     unsigned listener_count;
     struct access_log *access_log; /* access_log.h */
     struct accounts *accounts;
     struct limits *limits;
     struct chat *chat;
-    char instance[33];    /* random, this process: name of its share in Redis hashes */
-    uint64_t started_ms;  /* monotonic */
-    bool has_accounts, has_workers;    /* the configuration at start asks for them */
-    atomic_bool pg_is_up; /* as the last poll of the control thread found it */
-    atomic_uint loops_left;            /* to become empty while draining */
-    atomic_bool draining; /* SIGTERM came */
+    char instance[33];              /* random, this process: name of its share in Redis hashes */
+    uint64_t started_ms;            /* monotonic */
+    bool has_accounts, has_workers; /* the configuration at start asks for them */
+    atomic_bool pg_is_up;           /* as the last poll of the control thread found it */
+    atomic_uint loops_left;         /* to become empty while draining */
+    atomic_bool draining;           /* SIGTERM came */
 };
 
 /* conf_path is read again by a reload. Takes the reference to conf, also when it fails. */
 struct gateway *gateway_open(const struct gateway_config *conf, const char *conf_path, struct err *err);
-int gateway_run(struct gateway *g);            /* until drained; 0 or 1 for exit */
+int gateway_run(struct gateway *g); /* until drained; 0 or 1 for exit */
 void gateway_free(struct gateway *g);
 
 /* Runs fn(gl, arg) on every loop's own thread, soon. arg must outlive all of them: give a
  * refcounted snapshot and take one reference a loop before. Any thread; not run on a loop that is
  * going away. */
-void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, void *arg),
-                       void *arg);
+void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, void *arg), void *arg);
 /* The control thread: hand over a new snapshot (the caller's reference goes with it), loops follow. */
 void gateway_set_config(struct gateway *g, const struct gateway_config *conf);
 /* The control thread: no new connections, running answers end; then gateway_run returns. Again: at once. */

@@ -43,9 +43,9 @@ enum request_state {
 };
 
 enum route_auth {
-    ROUTE_AUTH_NONE = 0,     /* health, jwks, proxy rows that say so */
-    ROUTE_AUTH_APIKEY = 1,   /* a configured publishable apikey; a Bearer token is not looked at */
-    ROUTE_AUTH_USER = 2,     /* a verified user token (Bearer); 401 otherwise */
+    ROUTE_AUTH_NONE = 0,        /* health, jwks, proxy rows that say so */
+    ROUTE_AUTH_APIKEY = 1,      /* a configured publishable apikey; a Bearer token is not looked at */
+    ROUTE_AUTH_USER = 2,        /* a verified user token (Bearer); 401 otherwise */
     ROUTE_AUTH_APIKEY_USER = 3, /* both: GET /auth/v1/user, logout */
 };
 
@@ -57,20 +57,20 @@ enum route_body {
 
 /* A row of the route table: built-in rows are const, proxy rows come from the configuration. */
 struct route {
-    const char *name;          /* "chat", "auth_otp", "proxy_small": metrics, limits, access log */
-    uint32_t methods;          /* 1u << enum http_method, or'ed */
-    struct str path;           /* exact, or the prefix when is_prefix */
+    const char *name; /* "chat", "auth_otp", "proxy_small": metrics, limits, access log */
+    uint32_t methods; /* 1u << enum http_method, or'ed */
+    struct str path;  /* exact, or the prefix when is_prefix */
     bool is_prefix;
     enum route_auth auth;
     enum route_body body;
     size_t max_body_bytes;
     enum http_dialect dialect;
-    bool outage_grace;         /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
+    bool outage_grace; /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
     void (*prepare)(struct request *r); /* body whole, before limits: r->model, limits_set_tokens; never
                                            replies (handle does that); NULL: nothing to do */
-    bool own_deadlines;        /* the handler's waits have their own; else http.handle_ms ends the request */
+    bool own_deadlines; /* the handler's waits have their own; else http.handle_ms ends the request */
     void (*handle)(struct request *r);
-    const void *arg;           /* the handler's own (a proxy row's upstream group) */
+    const void *arg; /* the handler's own (a proxy row's upstream group) */
 };
 
 struct request {
@@ -80,13 +80,13 @@ struct request {
     const struct gateway_config *conf; /* the snapshot this request runs under; a reference is held */
     const struct route *route;
     enum request_state state;
-    struct addr client;                /* after trusted proxies */
-    char country[3];                   /* ISO 3166 of client, "" when unknown */
-    struct str device;                 /* x-device-id as sent (untrusted), at most 128 bytes, or empty */
-    struct str token;                  /* the Bearer token presented, empty when none or when it is the apikey */
-    const struct jws_claims *who;      /* verified; NULL: no user. Borrowed from the arena */
-    struct str body;                   /* ROUTE_BODY_BUFFER: whole */
-    struct limit_ticket *ticket;       /* what was reserved (gateway/limits.h); NULL: nothing */
+    struct addr client;           /* after trusted proxies */
+    char country[3];              /* ISO 3166 of client, "" when unknown */
+    struct str device;            /* x-device-id as sent (untrusted), at most 128 bytes, or empty */
+    struct str token;             /* the Bearer token presented, empty when none or when it is the apikey */
+    const struct jws_claims *who; /* verified; NULL: no user. Borrowed from the arena */
+    struct str body;              /* ROUTE_BODY_BUFFER: whole */
+    struct limit_ticket *ticket;  /* what was reserved (gateway/limits.h); NULL: nothing */
     void (*cancel)(struct request *r); /* see above; NULL: nothing to drop */
     void *handler;                     /* the handler's own state, on the arena */
     struct request_ref *ref;           /* made by request_ref_new; NULL: nobody holds one */
@@ -106,7 +106,8 @@ struct request_ref {
 struct request_ref *request_ref_new(struct request *r);
 void request_ref_drop(struct request_ref *ref);
 
-extern const struct http_handler request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
+extern const struct http_handler
+    request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
 /* A session has ended: what runs for it here is cut, but for the account's own requests (its logout among them). */
 void request_cut_session(struct gateway_loop *gl, const struct uuid *session);
 void request_set_state(struct request *r, enum request_state state);
