@@ -6,6 +6,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import h2.connection
+import h2.events
+import httpx
 import openai
 import pytest
 
@@ -392,6 +395,47 @@ def test_a_client_that_leaves_stops_the_worker(rig, phase):
     leave(rig, {"stream": phase != "no-stream"}, b"one" if phase == "in-stream" else b"", wait=0.3)
     wait_until(lambda: gone, 5, "the worker sees the end")
     assert gone[0] < 1.0
+    wait_until(rig.is_idle, 5, "all load is given back")
+
+
+def reset_after_first_byte(rig, body):
+    conn = h2.connection.H2Connection()
+    conn.initiate_connection()
+    data = json.dumps(body).encode()
+    conn.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/v1/chat/completions"),
+                          ("authorization", rig.headers["authorization"]), ("content-length", str(len(data)))])
+    conn.send_data(1, data, end_stream=True)
+    s = socket.create_connection(("127.0.0.1", rig.port))
+    s.sendall(conn.data_to_send())
+    while not any(isinstance(e, h2.events.DataReceived) for e in conn.receive_data(s.recv(65536))):
+        s.sendall(conn.data_to_send())
+    conn.reset_stream(1)
+    s.sendall(conn.data_to_send())
+    return s
+
+
+def test_the_same_over_http2(rig):
+    client = httpx.Client(base_url=rig.url, headers=rig.headers, http1=False, http2=True, timeout=20)
+    body = {"model": "m", "messages": MESSAGES, "stream": True}
+    with client.stream("POST", "/v1/chat/completions", json=body) as r:
+        assert r.http_version == "HTTP/2"
+        lines = [line for line in r.iter_lines() if line]
+    assert text_of(lines) == "The tide turns." and lines[-1] == "data: [DONE]"
+    gone = []
+
+    def behave(x):
+        x.start_stream()
+        x.delta(content="one")
+        gone.append(x.wait_gone(5))
+    rig.set(behave)
+    bare = reset_after_first_byte(rig, body)
+    wait_until(lambda: gone, 5, "the worker sees the end")
+    bare.close()
+    rig.set(answer_well)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/v1/chat/completions", json={**body, "stream": False}), range(16)))
+    assert [a.status_code for a in answers] == [200] * 16
+    client.close()
     wait_until(rig.is_idle, 5, "all load is given back")
 
 
