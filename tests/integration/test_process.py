@@ -7,9 +7,10 @@ import time
 
 import httpx
 import pytest
+import yaml
 
 from tide.process import wait_until
-from tide.stack import APIKEY, MODEL, program, run
+from tide.stack import APIKEY, MODEL, ROOT, program, run
 
 
 @pytest.fixture
@@ -62,7 +63,6 @@ def test_a_key_that_others_can_read_is_refused(bare):
     stack, settings = bare
     stack.key.chmod(0o644)
     gateway_conf = stack.folder / "open.yaml"
-    import yaml
     gateway_conf.write_text(yaml.safe_dump(settings))
     done = run(program("tidegate"), "-c", gateway_conf, "--check", check=False)
     assert done.returncode == 1 and "key_file" in done.stderr
@@ -311,3 +311,23 @@ def test_sd_notify(bare, tmp_path):
         while b"STOPPING=1" not in manager.recv(4096):
             pass
     assert gateway.process.stop() == 0
+
+
+# --- what is shipped -------------------------------------------------------------------------------
+
+
+def test_the_manual_in_docs_is_what_the_programs_print():
+    assert (ROOT / "docs/configuration.md").read_text() == run(program("tidegate"), "--print-manual").stdout
+    assert (ROOT / "docs/configuration-status.md").read_text() == run(program("tide-status"), "--manual").stdout
+
+
+def test_the_shipped_example_is_good(own_stack):
+    """With files of this machine in place of /etc/tidegate."""
+    f = own_stack.folder
+    conf = yaml.safe_load((ROOT / "deploy/tidegate.yaml").read_text())
+    conf["certificates"] = [{"cert_file": str(own_stack.cert), "key_file": str(own_stack.key)}]
+    conf["auth"].update({"key_ring_file": str(f / "keyring.json"), "signing_keys": str(f / "keys")})
+    conf["issuers"][0]["keys"] = str(f / "keys")
+    conf["hooks"]["sms"]["secret_file"] = str(f / "hook.secret")
+    (f / "example.yaml").write_text(yaml.safe_dump(conf))
+    assert "good" in run(program("tidegate"), "-c", f / "example.yaml", "--check").stdout
