@@ -80,12 +80,15 @@ void admin_check(struct admin_call *c)
     json_open_at(&w, "checks", '{');
     health_write(g, &w, &ready);
     bool well = ready && (g->pg == NULL || atomic_load(&g->pg_is_up));
-    bool redis = limits_redis_is_ready(&g->loops[0]);
-    json_bool_at(&w, "redis", redis);
+    if (limits_has_redis(&g->loops[0])) {
+        bool redis = limits_redis_is_ready(&g->loops[0]);
+        json_bool_at(&w, "redis", redis);
+        well = well && redis;
+    }
     write_certificate(&w, g->conf, &well);
     json_close(&w, '}');
     json_bool_at(&w, "ready", ready);
-    json_bool_at(&w, "well", well && redis);
+    json_bool_at(&w, "well", well);
     json_str_at(&w, "version", STR(TIDE_VERSION));
     json_i64_at(&w, "uptime_s", (int64_t)((clock_mono_ms() - g->started_ms) / 1000));
     json_i64_at(&w, "config_serial", (int64_t)g->conf->serial);

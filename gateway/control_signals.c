@@ -81,12 +81,15 @@ void control_signals_open(struct control *c)
     }
 }
 
+/* The process is ending: a signal that comes now must not cut what is still being written. */
 void control_signals_close(struct control *c)
 {
     for (unsigned i = 0; i < CONTROL_SIGNALS; i++) {
         if (c->signals[i] != NULL) {
+            int number = event_get_signal(c->signals[i]);
             event_free(c->signals[i]);
             c->signals[i] = NULL;
+            signal(number, SIG_IGN);
         }
     }
 }

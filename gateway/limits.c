@@ -145,6 +145,11 @@ void limits_loop_close(struct gateway_loop *gl)
     }
 }
 
+bool limits_has_redis(const struct gateway_loop *gl)
+{
+    return gl->limits->redis != NULL;
+}
+
 bool limits_redis_is_ready(const struct gateway_loop *gl)
 {
     const struct limits_loop *ll = gl->limits;

@@ -152,3 +152,11 @@ void accept_stop(struct attachment *at)
         at->accepting = false;
     }
 }
+
+void accept_refuse(struct attachment *at)
+{
+    if (at->accepting) {
+        accept_stop(at);
+        shutdown(at->listener->fds[at->shard], SHUT_RDWR);
+    }
+}

@@ -215,7 +215,7 @@ void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_em
     s->on_empty = on_empty;
     s->on_empty_arg = arg;
     for (struct attachment *at = s->attachments; at; at = at->next) {
-        accept_stop(at);
+        accept_refuse(at);
     }
     struct conn *next;
     for (struct conn *c = s->open.first; c; c = next) {

@@ -95,7 +95,7 @@ void http_server_set_tls(struct http_server *s, struct http_listener *l,
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
 void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);
-/* Stops accepting, tells clients (GOAWAY, connection: close), closes what is idle, lets running answers end;
+/* Stops accepting (from then on connecting is refused), tells clients (GOAWAY, connection: close), closes what is idle, lets running answers end;
  * after deadline_ms cuts what is left (HTTP_FINISH_DRAINED). on_empty is called once, when nothing is left. */
 void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg);
 void http_server_free(struct http_server *s); /* cuts what is left */

@@ -79,6 +79,7 @@ void conn_list_remove(struct conn_list *l, struct conn *c);
 /* accept.c */
 void accept_start(struct attachment *at);
 void accept_stop(struct attachment *at);
+void accept_refuse(struct attachment *at); /* for good: nobody waits in the backlog of a server that ends */
 void accept_connection_gone(void);
 unsigned accept_connections_limit(const struct http_limits *limits); /* of the process */
 

@@ -93,6 +93,21 @@ int ctl_policy_history(const struct ctl *c)
     return code;
 }
 
+/* Looked at here, so that the place is told in terms of the file. */
+static bool is_json(const char *path, struct str text)
+{
+    struct arena arena;
+    struct json_doc doc;
+    struct err err = {0};
+    arena_init(&arena);
+    int rc = json_scan(&arena, text, &json_limits_default, &doc, &err);
+    if (rc != 0) {
+        fprintf(stderr, "tidectl: %s: %s\n", path, err.msg);
+    }
+    arena_clear(&arena);
+    return rc == 0;
+}
+
 static bool read_document(const char *path, struct buf *out)
 {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
@@ -111,7 +126,7 @@ static bool read_document(const char *path, struct buf *out)
     if (!ok) {
         fprintf(stderr, "tidectl: %s: cannot be read, or is longer than %d bytes\n", path, DOCUMENT_MAX);
     }
-    return ok;
+    return ok && is_json(path, buf_str(out));
 }
 
 static void write_change(struct buf *body, const struct ctl *c, const char *preset,
@@ -182,16 +197,11 @@ int ctl_policy_rollback(const struct ctl *c)
 
 int ctl_get_workers(const struct ctl *c)
 {
-    static const struct ctl_column columns[] = {{"NAME", "name"},
-                                                {"STATE", "state"},
-                                                {"BREAKER", "breaker"},
-                                                {"RUNNING", "running"},
-                                                {"TOKENS", "outstanding_tokens"},
-                                                {"REQUESTS", "requests"},
-                                                {"FAILURES", "failures"},
-                                                {"MODELS", "models"},
-                                                {"TARGET", "target"},
-                                                {NULL, NULL}};
+    static const struct ctl_column columns[] = {{"NAME", "name"},         {"STATE", "state"},
+                                                {"BREAKER", "breaker"},   {"RUNNING", "running"},
+                                                {"TOKENS", "tokens"},     {"REQUESTS", "requests"},
+                                                {"FAILURES", "failures"}, {"MODELS", "models"},
+                                                {"TARGET", "target"},     {NULL, NULL}};
     return get(c, "/admin/v1/workers", "items", columns);
 }
 

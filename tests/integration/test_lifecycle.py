@@ -1,9 +1,26 @@
 """One gateway's life from outside: start, reload, logs, health, drain, what it tells the service manager."""
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from types import SimpleNamespace
+
+import h2.events
+import httpx
 import pytest
+import yaml
 
 from conftest import new_folder
+from edge_rig import H2, read_all
+from tide.client import mainland_phone
+from tide.process import can_connect, free_port, wait_until
 from tide.scripted import ScriptedWorker
-from tide.stack import Stack, program, run
+from tide.stack import APIKEY, Gateway, Stack, program, run
+from tide.status_page import FakeGateway, StatusPage
 from tide.tokens import Issuer
 
 
@@ -24,7 +41,7 @@ class Place:
     def start(self, **sections):
         settings = self.settings()
         for name, section in sections.items():
-            settings[name] = {**settings[name], **section} if isinstance(section, dict) else section
+            settings[name] = {**settings.get(name, {}), **section} if isinstance(section, dict) else section
         return self.stack.start_gateway(settings)
 
     @property
@@ -70,3 +87,484 @@ def test_check_says_good_or_where(still):
     assert done.returncode == 1
     assert f"{bad}:{len(text.splitlines())}:" in done.stderr and "bogus" in done.stderr
     assert run(program("tidegate"), "-c", still.stack.folder / "none.yaml", "--check", check=False).returncode == 1
+
+
+def test_print_config_is_whole_and_masks_secrets(still):
+    settings = yaml.safe_load(still.stack.gateway.conf.read_text())
+    settings["database"] = {"uri": "postgresql://app:hunter2@/tidegate"}
+    conf = still.stack.folder / "secret.yaml"
+    conf.write_text(yaml.safe_dump(settings))
+    printed = run(program("tidegate"), "-c", conf, "--print-config").stdout
+    assert "hunter2" not in printed
+    assert "BEGIN" not in printed  # files are named, not shown
+    shown = yaml.safe_load(printed)
+    assert shown["process"]["threads"] == 2 and shown["http"]["header"] == "10s"  # given, and preset
+    again = still.stack.folder / "again.yaml"
+    again.write_text(run(program("tidegate"), "-c", still.stack.gateway.conf, "--print-config").stdout)
+    assert run(program("tidegate"), "-c", again, "--print-config").stdout == again.read_text()
+
+
+def test_the_manual_names_every_setting(still):
+    manual = run(program("tidegate"), "--print-manual").stdout
+    for name in yaml.safe_load(run(program("tidegate"), "-c", still.stack.gateway.conf, "--print-config").stdout):
+        assert f"{name}" in manual, name
+
+
+@pytest.mark.parametrize("change,word", [
+    ({"listeners": [{"address": "0.0.0.0:8443", "tls": False}]}, "plaintext"),
+    ({"listeners": [{"address": "127.0.0.1:99999"}]}, "address"),
+    ({"listeners": []}, "listeners"),
+    ({"certificates": []}, "certificates"),
+    ({"metrics": {"address": "0.0.0.0:9100"}}, "plaintext"),
+    ({"admin": {"socket": "127.0.0.1:9000"}}, "unix"),
+    ({"process": {"drain": "soon"}}, "drain"),
+    ({"process": {"threads": 65}}, "threads"),
+    ({"http": {"h1_header": "1GiB"}}, "h1_header"),
+    ({"auth": {"issuer": "x"}}, "")])
+def test_bad_configurations_are_refused_with_their_line(still, change, word):
+    settings = {**yaml.safe_load(still.stack.gateway.conf.read_text()), **change}
+    bad = still.stack.folder / "bad.yaml"
+    bad.write_text(yaml.safe_dump(settings))
+    done = run(program("tidegate"), "-c", bad, "--check", check=False)
+    assert done.returncode == 1, done.stdout
+    assert re.search(rf"{re.escape(str(bad))}:\d+:", done.stderr), done.stderr
+    assert word in done.stderr
+
+
+def test_plain_http_beyond_loopback_has_to_be_asked_for(still):
+    settings = yaml.safe_load(still.stack.gateway.conf.read_text())
+    settings["listeners"] = [{"address": "0.0.0.0:8443", "tls": False, "plaintext": True}]
+    conf = still.stack.folder / "plain.yaml"
+    conf.write_text(yaml.safe_dump(settings))
+    run(program("tidegate"), "-c", conf, "--check")
+
+
+# --- what every answer has ------------------------------------------------------------------------------
+
+
+ORIGIN = "https://app.example"
+
+
+def test_cors_is_off_and_hsts_is_on(still):
+    g = still.stack.gateway
+    for answer in (g.get("/livez", headers={"origin": ORIGIN}), g.get("/v1/models", headers={"origin": ORIGIN}),
+                   httpx.options(g.url + "/v1/models", verify=still.stack.trust,
+                                 headers={"origin": ORIGIN, "access-control-request-method": "GET"})):
+        assert not [name for name in answer.headers if name.startswith("access-control")], answer.headers
+        assert "max-age" in answer.headers["strict-transport-security"]
+
+
+def test_cors_for_listed_origins_alone(place):
+    g = place.start(cors={"origins": [ORIGIN]})
+    refused = g.get("/v1/models", headers={"origin": ORIGIN})
+    assert refused.status_code == 401 and refused.headers["access-control-allow-origin"] == ORIGIN
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    with httpx.Client(base_url=g.url, verify=place.stack.trust) as http:
+        early = http.options("/v1/chat/completions", headers={"origin": ORIGIN, **asked})
+        assert early.status_code == 204
+        assert early.headers["access-control-allow-origin"] == ORIGIN and early.headers["vary"] == "origin"
+        assert "POST" in early.headers["access-control-allow-methods"]
+        assert "authorization" in early.headers["access-control-allow-headers"]
+        for stranger in ("https://app.example.evil", "http://app.example", "https://APP.example", "null"):
+            answer = http.options("/v1/chat/completions", headers={"origin": stranger, **asked})
+            assert "access-control-allow-origin" not in answer.headers, stranger
+            assert answer.headers["vary"] == "origin"
+
+
+def test_no_hsts_on_plain_listeners(place):
+    port = free_port()
+    settings = place.settings()
+    settings["listeners"].append({"name": "inside", "address": f"127.0.0.1:{port}", "tls": False})
+    place.stack.start_gateway(settings)
+    answer = httpx.get(f"http://127.0.0.1:{port}/livez")
+    assert answer.status_code == 200 and "strict-transport-security" not in answer.headers
+
+
+# --- reload ---------------------------------------------------------------------------------------------
+
+
+class Caller(threading.Thread):
+    """Asks without a pause, on a kept connection and on fresh ones by turns, and keeps what went wrong."""
+
+    def __init__(self, gateway, trust):
+        super().__init__()
+        self.gateway, self.trust = gateway, trust
+        self.answers, self.wrong = 0, []
+        self.ended = threading.Event()
+
+    def run(self):
+        with httpx.Client(base_url=self.gateway.url, verify=self.trust, http2=True, timeout=20) as kept:
+            while not self.ended.wait(0.01):
+                try:
+                    answer = kept.get("/livez") if self.answers % 4 else self.gateway.get("/livez")
+                    if answer.status_code != 200:
+                        self.wrong.append(answer.text)
+                    self.answers += 1
+                except httpx.HTTPError as error:
+                    self.wrong.append(repr(error))
+
+    def end(self):
+        self.ended.set()
+        self.join()
+        assert self.answers > 20 and self.wrong == [], (self.answers, self.wrong[:3])
+
+
+def served_certificate(gateway) -> bytes:
+    return ssl.get_server_certificate(("localhost", int(gateway.port))).encode()
+
+
+def reload(gateway, result: str) -> str:
+    """Asks by signal; the new lines of the log."""
+    known = len(gateway.process.log.read_bytes())
+    gateway.process.send(signal.SIGHUP)
+    def said():
+        new = gateway.process.log.read_bytes()[known:].decode()
+        return new if f"reload result={result}" in new else None
+    return wait_until(said, 15, f"reload {result}")
+
+
+def test_reload_changes_certificate_and_settings_and_loses_no_request(place):
+    g = place.start()
+    callers = [Caller(g, place.stack.trust) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    old = served_certificate(g)
+    for n in range(3):
+        place.stack.renew_certificate()
+        g.settings["cors"] = {"origins": [f"https://{n}.example"]}
+        g.settings["process"]["drain"] = f"{11 + n}s"
+        g.write()
+        reload(g, "ok")
+        wait_until(lambda: g.get("/livez", headers={"origin": f"https://{n}.example"}).headers.get(
+            "access-control-allow-origin"), 5, "the new origin is listed")
+        wait_until(lambda: served_certificate(g) != old, 5, "the new certificate is served")
+        old = served_certificate(g)
+    for caller in callers:
+        caller.end()
+    assert g.metric('tidegate_config_reloads_total{result="ok"}') == 3
+
+
+def test_a_bad_reload_is_refused_whole_with_its_line(place):
+    g = place.start()
+    caller = Caller(g, place.stack.trust)
+    caller.start()
+    certificate = served_certificate(g)
+    good = g.conf.read_text()
+    key = place.stack.key.read_text()
+    place.stack.renew_certificate()  # good, but must not be taken with what is bad
+    for line in ("cors: {origins: [https://new.example]}\nbogus: 1", "cors: {origins: [https://new.example]}\nhttp: {idle: long}",
+                 "cors: {origins: [https://new.example]}\n\ttab: 1"):
+        g.conf.write_text(good.replace("http: {}\n", "") + line + "\n")
+        wrong = len(g.conf.read_text().splitlines())
+        assert f"{g.conf}:{wrong}:" in reload(g, "refused").replace("...", ""), line
+    g.conf.write_text(good.replace("threads: 2", "threads: 3"))
+    assert "process.threads changes only by a restart" in reload(g, "refused")
+    g.conf.write_text(good)
+    place.stack.key.write_text("garbage")
+    assert str(place.stack.key) in reload(g, "refused")
+    place.stack.key.write_text(key)
+    answer = g.get("/livez", headers={"origin": "https://new.example"})
+    assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
+    assert served_certificate(g) == certificate
+    assert g.metric('tidegate_config_reloads_total{result="refused"}') == 5
+    caller.end()
+    assert g.ctl("reload", check=False).returncode == 1  # the key does not fit the renewed certificate
+    place.stack.renew_certificate()
+    reload(g, "ok")
+    wait_until(lambda: served_certificate(g) != certificate, 5, "the new certificate is served")
+
+
+# --- logs -----------------------------------------------------------------------------------------------
+
+
+def test_logs_are_opened_anew(place):
+    settings = place.settings()
+    log = place.stack.folder / "gateway.log"
+    settings["process"]["log_file"] = str(log)
+    g = place.stack.start_gateway(settings)
+    g.get("/livez?first")
+    wait_until(lambda: '"/livez"' in g.access_log.read_text(), 5, "the line")
+    for path in (log, g.access_log):
+        path.rename(path.with_suffix(".1"))
+    g.process.send(signal.SIGUSR1)
+    wait_until(lambda: log.exists() and g.access_log.exists(), 10, "new files")
+    old = g.access_log.with_suffix(".1").read_text()
+    g.get("/nothing")
+    wait_until(lambda: '"/nothing"' in g.access_log.read_text(), 5, "a line in the new file")
+    assert g.access_log.with_suffix(".1").read_text() == old
+
+
+def test_one_line_a_request_and_nothing_that_is_secret(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    worker = ScriptedWorker()
+    settings = s.settings()
+    settings["chat"]["workers"] = [{"name": "w", "target": worker.target, "models": ["m"]}]
+    settings["process"].update({"log_level": "debug", "log_file": str(s.folder / "gateway.log")})
+    g = s.start_gateway(settings)
+    phone, prompt = mainland_phone(), "my hidden tide 7351"
+    answers, secrets = [], [phone, phone[3:], prompt, "The tide turns", APIKEY]
+    with s.app(g) as app:
+        answers.append(app.ask_code(phone))
+        code = s.outbox.wait_for_code(phone)
+        answers.append(app.verify(phone, str((int(code[0]) + 1) % 10) + code[1:]))
+        answers.append(app.verify(phone, code))
+        app.session = answers[-1].json()
+        secrets += [app.session["access_token"], app.session["refresh_token"]]
+        answers.append(app.chat(prompt, model="m"))
+        answers.append(app.chat(prompt, model="m", stream=True))
+        answers.append(app.chat(prompt, model="none"))
+        answers.append(app.refresh())
+        secrets += [answers[-1].json()["access_token"], answers[-1].json()["refresh_token"]]
+        answers.append(app.http.get(f"/auth/v1/user?access_token={app.session['access_token']}", headers=app.bearer()))
+        answers.append(app.http.post("/auth/v1/otp", content=b'{"phone":"' + phone.encode()))
+        answers.append(app.http.post("/auth/v1/logout", headers=app.bearer()))
+    g.ctl("get", "users", "--phone", phone)
+    g.ctl("policy", "set", "open", "--reason", "t")
+    ids = {a.headers["x-request-id"] for a in answers}
+    assert len(ids) == len(answers)
+
+    def lines() -> list[dict]:
+        found = [json.loads(line) for line in g.access_log.read_text().splitlines()]
+        return [line for line in found if line["request_id"] in ids]
+
+    wait_until(lambda: len(lines()) >= len(answers), 5, "the lines are written")
+    by_id = {line["request_id"]: line for line in lines()}
+    assert len(lines()) == len(by_id) == len(answers)
+    for answer in answers:
+        line = by_id[answer.headers["x-request-id"]]
+        assert line["status"] == answer.status_code and line["path"] == answer.url.path and line["finish"] == "done"
+    chat = by_id[answers[3].headers["x-request-id"]]
+    assert (chat["model"], chat["worker"], chat["completion_tokens"]) == ("m", "w", 2)
+    assert chat["user_id"] == app.session["user"]["id"]
+    assert g.process.stop() == 0
+    for path in (g.access_log, s.folder / "gateway.log", g.process.log):
+        text = path.read_text()
+        for secret in secrets:
+            assert secret not in text, (path, secret)
+        assert not re.search(rf"(?<![0-9a-f.]){code}(?![0-9a-f])", text), (path, "the code")
+    assert "draining" in (s.folder / "gateway.log").read_text()
+    worker.stop()
+
+
+# --- health and metrics ---------------------------------------------------------------------------------
+
+
+def check_metrics(text: str, colons_of: str = "") -> None:
+    """Workers speak the names that dashboards of vLLM know; their colon is all that promtool may not like."""
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, timeout=30)
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if line and not (
+        colons_of and line.startswith(colons_of) and line.endswith("should not contain ':'"))]
+    assert complaints == [] and done.returncode in (0, 3), done.stdout + done.stderr
+
+
+def test_metrics_please_promtool(stack, app):
+    app.sign_up()
+    assert app.chat().status_code == 200
+    stack.gateway.get("/nothing")
+    text = stack.gateway.metrics()
+    check_metrics(text)
+    assert "tidegate_build_info{" in text and "process_start_time_seconds" in text
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) < 2000
+    assert stack.gateway.get("/metrics").status_code == 404  # not on the public listener
+    check_metrics(httpx.get(f"http://127.0.0.1:{stack.worker_ports[0]}/metrics").text, colons_of="vllm:")
+
+
+def test_metrics_of_the_status_page_please_promtool(own_stack):
+    fake = FakeGateway(own_stack.cert, own_stack.key).start()
+    page = StatusPage(own_stack.folder / "status", fake.url, own_stack.ca, own_stack.cert, own_stack.key).start()
+    page.wait_green()
+    check_metrics(httpx.get(f"http://127.0.0.1:{page.metrics_port}/metrics").text)
+    page.stop()
+    fake.stop()
+
+
+def test_health_says_what_depends_on_what(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    worker = ScriptedWorker()
+    settings = s.settings()
+    settings["hooks"] = {}
+    settings["chat"].update({"workers": [{"name": "w", "target": worker.target, "models": ["m"]}], "probe": "200ms",
+                             "connect": "300ms"})
+    g = s.start_gateway(settings)
+    assert "[+]policy ok" in g.get("/readyz?verbose").text
+    s.redis.kill()
+    s.postgres.kill()
+    wait_until(lambda: "[-]database" in g.get("/readyz?verbose").text, 10, "the database is missed")
+    assert g.get("/livez").status_code == 200
+    assert g.get("/readyz").status_code == 200  # a policy and a worker are there: chat goes on
+    worker.stop()
+    wait_until(lambda: g.get("/readyz").status_code == 503, 20, "no worker: not ready")
+    assert g.get("/livez").status_code == 200
+    assert g.get("/readyz?exclude=workers").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{g.metrics_port}/readyz").status_code == 503
+
+
+# --- the service manager ----------------------------------------------------------------------------------
+
+
+def test_the_service_manager_is_told(place):
+    path = place.stack.folder / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(60)
+        g = Gateway(place.stack, "gateway-1", place.settings())
+        place.stack.gateways.append(g)
+        g.process.env.update({"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"})
+        g.process.start()
+
+        def next_with(word: str) -> str:
+            while True:
+                said = manager.recv(4096).decode()
+                if word in said.splitlines():
+                    return said
+
+        assert "STATUS=" in next_with("READY=1")
+        assert g.get("/livez").status_code == 200  # what was said is true
+        next_with("WATCHDOG=1")
+        g.process.send(signal.SIGHUP)
+        assert "MONOTONIC_USEC=" in next_with("RELOADING=1")
+        next_with("READY=1")
+        g.process.send(signal.SIGTERM)
+        next_with("STOPPING=1")
+        assert g.process.stop() == 0
+
+
+def test_a_second_instance_is_refused_and_the_first_goes_on(place):
+    g = place.start()
+    second = Gateway(place.stack, "second", {**place.settings(), "listeners": g.settings["listeners"]})
+    second.process.start()
+    assert second.process.child.wait(60) == 1
+    assert f"127.0.0.1:{g.port}" in second.process.tail()
+    same_socket = Gateway(place.stack, "third", place.settings())
+    same_socket.settings["admin"] = g.settings["admin"]
+    same_socket.write()
+    same_socket.process.start()
+    assert same_socket.process.child.wait(60) == 1
+    assert str(g.socket) in same_socket.process.tail()
+    for _ in range(5):
+        assert g.get("/livez").status_code == 200
+    g.ctl("check")
+    for other in (second, same_socket):
+        other.process.assert_no_report()
+
+
+# --- the end ----------------------------------------------------------------------------------------------
+
+
+class Held:
+    """The worker holds its stream after the first words until it is let go."""
+
+    def __init__(self, worker: ScriptedWorker):
+        self.began, self.may_end, self.gone = threading.Event(), threading.Event(), threading.Event()
+        worker.behave = self.speak
+
+    def speak(self, exchange) -> None:
+        exchange.start_stream()
+        exchange.delta(role="assistant", content="")
+        exchange.delta(content="The")
+        self.began.set()
+        try:
+            while not self.may_end.wait(0.05):
+                exchange.send(b"")
+                exchange.sock.setblocking(False)
+                try:
+                    if exchange.sock.recv(1, socket.MSG_PEEK) == b"":
+                        self.gone.set()
+                        return
+                except BlockingIOError:
+                    pass
+                finally:
+                    exchange.sock.setblocking(True)
+        except ConnectionError:
+            self.gone.set()
+            return
+        exchange.delta(content=" tide", finish="stop")
+        exchange.end_stream()
+
+
+def open_stream(place, gateway) -> H2:
+    """A running chat on an HTTP/2 connection of its own."""
+    edge = SimpleNamespace(connect=lambda alpn: connect_tls(gateway, place.stack.trust, alpn))
+    client = H2(edge)
+    fields = [(name, value) for name, value in place.bearer.items()] + [("content-type", "application/json")]
+    body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi."}]}).encode()
+    client.stream = client.request("/v1/chat/completions", "POST", fields, body)
+    assert client.status(client.stream) == 200
+    client.wait_for(h2.events.DataReceived, client.stream)
+    return client
+
+
+def connect_tls(gateway, trust, alpn: str) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([alpn])
+    raw = socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=20)
+    return context.wrap_socket(raw, server_hostname="localhost")
+
+
+def refuses(gateway) -> bool:
+    try:
+        return not can_connect(int(gateway.port))
+    except ConnectionRefusedError:
+        return True
+
+
+def test_drain_lets_a_running_stream_end(place):
+    g = place.start()
+    held = Held(place.worker)
+    client = open_stream(place, g)
+    assert held.began.wait(10)
+    idle = connect_tls(g, place.stack.trust, "http/1.1")
+    idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b" 200 " in idle.recv(4096)
+    g.process.send(signal.SIGTERM)
+    wait_until(lambda: client.poll(0.1) is not None and client.goaway_code() is not None, 10, "GOAWAY")
+    assert client.goaway_code() == 0
+    wait_until(lambda: refuses(g), 10, "nobody new comes in")
+    assert read_all(idle) == b""  # a connection without a request is closed at once
+    health = f"http://127.0.0.1:{g.metrics_port}"
+    assert httpx.get(health + "/readyz").status_code == 503
+    assert httpx.get(health + "/livez").status_code == 200
+    assert g.process.is_alive()
+    held.may_end.set()
+    assert b"data: [DONE]" in client.body(client.stream)
+    assert g.process.child.wait(20) == 0
+    client.close()
+
+
+def test_drain_deadline_ends_what_is_left(place):
+    settings = place.settings()
+    settings["process"]["drain"] = "1s"
+    g = place.stack.start_gateway(settings)
+    held = Held(place.worker)
+    client = open_stream(place, g)
+    assert held.began.wait(10)
+    asked = time.monotonic()
+    g.process.send(signal.SIGTERM)
+    assert g.process.child.wait(20) == 0
+    assert 0.9 < time.monotonic() - asked < 15
+    assert held.gone.wait(5)  # the worker was told
+    assert b"[DONE]" not in b"".join(e.data for e in client.poll(1) if isinstance(e, h2.events.DataReceived))
+    line = wait_until(lambda: [json.loads(text) for text in g.access_log.read_text().splitlines() if '"chat' in text], 5,
+                      "the line of the stream")[-1]
+    assert line["finish"] != "done"
+    client.close()
+
+
+def test_asked_twice_it_ends_at_once(place):
+    settings = place.settings()
+    settings["process"]["drain"] = "10m"
+    g = place.stack.start_gateway(settings)
+    held = Held(place.worker)
+    client = open_stream(place, g)
+    assert held.began.wait(10)
+    g.process.send(signal.SIGTERM)
+    wait_until(lambda: "draining" in g.process.log.read_text(), 10, "it drains")
+    g.process.send(signal.SIGTERM)
+    assert g.process.child.wait(20) == 0
+    client.close()

@@ -136,11 +136,7 @@ class Stack:
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
             "-keyout", f / "ca.key", "-out", self.ca, "-subj", "/CN=Tidegate test CA",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-        run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
-            "-out", f / "csr.pem", "-subj", "/CN=localhost")
-        (f / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-        run("openssl", "x509", "-req", "-in", f / "csr.pem", "-CA", self.ca, "-CAkey", f / "ca.key", "-days", "30",
-            "-out", self.cert, "-extfile", f / "ext")
+        self.renew_certificate()
         self.trust = ssl.create_default_context(cafile=str(self.ca))
         run(program("tidectl"), "keyring", "generate", f / "keyring.json")
         (f / "keys").mkdir()
@@ -149,6 +145,16 @@ class Stack:
         secret.write_text("whsec_" + base64.b64encode(os.urandom(32)).decode() + "\n")
         for path in (self.key, f / "ca.key", secret):
             path.chmod(0o600)
+
+    def renew_certificate(self) -> None:
+        """A new key and certificate under the same names."""
+        f = self.folder
+        run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
+            "-out", f / "csr.pem", "-subj", "/CN=localhost")
+        (f / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        run("openssl", "x509", "-req", "-in", f / "csr.pem", "-CA", self.ca, "-CAkey", f / "ca.key", "-days", "30",
+            "-out", self.cert, "-extfile", f / "ext")
+        self.key.chmod(0o600)
 
     def settings(self) -> dict:
         """A configuration for one gateway; tests change what they need before start_gateway."""
