@@ -1,0 +1,364 @@
+"""tide-worker from outside: the OpenAI dialect, many requests at once, clients that leave, bad input, its end."""
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+
+import gguf
+import httpx
+import openai
+import pytest
+
+from tide.process import wait_until
+from tide.stack import model_file
+from tide.worker import ALIAS, Worker, chunks, events, tool
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory):
+    with Worker(tmp_path_factory.mktemp("w"), "--slots", "8", "--context", "512") as w:
+        yield w
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+def test_whole_answer(worker):
+    answer = worker.chat("Say hello.", max_tokens=12, temperature=0).json()
+    assert answer["object"] == "chat.completion" and answer["model"] == ALIAS
+    choice, usage = answer["choices"][0], answer["usage"]
+    assert choice["message"]["role"] == "assistant" and choice["message"]["content"]
+    assert choice["finish_reason"] in ("stop", "length")
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["completion_tokens"] <= 12
+
+
+def test_stream_has_vllm_shape(worker):
+    fields = {"max_tokens": 10, "temperature": 0}
+    whole = worker.chat("Count to five.", **fields).json()
+    body = {"model": ALIAS, "messages": [{"role": "user", "content": "Count to five."}], "stream": True,
+            "stream_options": {"include_usage": True}, **fields}
+    with worker.http.stream("POST", "/v1/chat/completions", json=body) as r:
+        assert r.status_code == 200 and r.headers["content-type"].startswith("text/event-stream")
+        got = chunks(r)
+    first, middle, finish, usage = got[0], got[1:-2], got[-2], got[-1]
+    assert {c["object"] for c in got} == {"chat.completion.chunk"} and len({c["id"] for c in got}) == 1
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(c["choices"][0]["delta"]["content"] for c in middle) == whole["choices"][0]["message"]["content"]
+    assert all(c["choices"][0]["finish_reason"] is None for c in [first, *middle])
+    assert finish["choices"][0]["delta"] == {}
+    assert finish["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    assert usage["choices"] == [] and usage["usage"] == whole["usage"]
+
+
+def test_openai_client(worker):
+    client = openai.OpenAI(base_url=worker.url + "/v1", api_key="none", max_retries=0)
+    assert [m.id for m in client.models.list()] == [ALIAS]
+    messages = [{"role": "user", "content": "Hi"}]
+    whole = client.chat.completions.create(model=ALIAS, messages=messages, max_completion_tokens=5, temperature=0)
+    stream = client.chat.completions.create(model=ALIAS, messages=messages, max_tokens=5, temperature=0, stream=True)
+    assert "".join(c.choices[0].delta.content or "" for c in stream) == whole.choices[0].message.content
+    text = client.completions.create(model=ALIAS, prompt="One, two,", max_tokens=4, temperature=0)
+    assert text.choices[0].text and text.usage.completion_tokens == 4
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="other", messages=messages)
+    with pytest.raises(openai.BadRequestError) as error:
+        client.chat.completions.create(model=ALIAS, messages=messages, temperature=3)
+    assert error.value.param == "temperature"
+
+
+def test_prompt_as_tokens(worker):
+    prompt = "The quick brown fox"
+    ids = worker.tokens(prompt)
+    a, b, c = (worker.complete(p, max_tokens=6, temperature=0).json()["choices"][0]["text"]
+               for p in (prompt, ids, [prompt]))
+    assert a == b == c
+
+
+def test_stop_strings(worker):
+    prompt, fields = "1, 2, 3, 4, 5, 6, 7, 8,", {"max_tokens": 30, "temperature": 0}
+    free = worker.complete(prompt, **fields).json()["choices"][0]
+    assert " 12" in free["text"] and free["finish_reason"] == "length"
+    for stop in (" 12", ["zzz", ", 12"], "1, 12"):
+        cut = worker.complete(prompt, stop=stop, **fields).json()
+        words = [stop] if isinstance(stop, str) else stop
+        assert cut["choices"][0]["finish_reason"] == "stop"
+        assert cut["choices"][0]["text"] == free["text"][:min(free["text"].index(s) for s in words if s in free["text"])]
+        with worker.http.stream("POST", "/v1/completions", json={
+                "model": ALIAS, "prompt": prompt, "stop": stop, "stream": True, **fields}) as r:
+            assert "".join(c["choices"][0]["text"] for c in chunks(r)) == cut["choices"][0]["text"]
+
+
+def test_emoji_are_never_cut(worker):
+    """Every event of a stream is UTF-8 of its own, though a character may take three tokens."""
+    body = {"model": ALIAS, "prompt": "\U0001f600\U0001f680\u4f60\u597d\U0001f468" * 8, "max_tokens": 60,
+            "temperature": 0, "stream": True}
+    with worker.http.stream("POST", "/v1/completions", json=body) as r:
+        text = "".join(c["choices"][0]["text"] for c in chunks(r))
+    assert text == worker.complete(body["prompt"], max_tokens=60, temperature=0).json()["choices"][0]["text"]
+
+
+# --- many at once ------------------------------------------------------------------------------------------------
+
+def sampled(worker, i):
+    answer = worker.complete(f"Story number {i}: " + "once " * (7 * i), max_tokens=24, temperature=0.9, top_p=0.95,
+                             seed=1000 + i, ignore_eos=True).json()
+    return answer["choices"][0]["text"]
+
+
+def test_eight_at_once_say_what_each_says_alone(worker):
+    alone = [sampled(worker, i) for i in range(8)]
+    steps = worker.metric("tide_worker_steps_total")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda i: sampled(worker, i), range(8)))
+    assert together == alone
+    assert len(set(alone)) == 8
+    assert worker.metric("tide_worker_steps_total") - steps < 8 * 24  # they shared batches
+
+
+def test_more_requests_than_slots(worker):
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda i: worker.chat(f"Word {i}", max_tokens=4, seed=i), range(20)))
+    assert [a.status_code for a in answers] == [200] * 20
+
+
+def test_seeds(worker):
+    def text(seed):
+        return worker.complete("A", max_tokens=16, temperature=1.5, seed=seed).json()["choices"][0]["text"]
+
+    assert text(5) == text(5) != text(6)
+
+
+class Endless:
+    """A stream that runs; close() leaves it. (The generator is kept: its end would close the response.)"""
+
+    def __init__(self, worker):
+        body = {"model": ALIAS, "prompt": "x", "max_tokens": 500, "ignore_eos": True, "stream": True}
+        self.response = worker.http.send(worker.http.build_request("POST", "/v1/completions", json=body), stream=True)
+        self.events = events(self.response)
+        assert next(self.events)
+
+    def close(self):
+        self.response.close()
+
+
+def test_a_client_that_leaves_frees_its_slot(worker):
+    before = worker.metric('vllm:request_success_total{finished_reason="abort"}')
+    for _ in range(3):
+        streams = [Endless(worker) for _ in range(8)]
+        wait_until(lambda: worker.metric("vllm:num_requests_running") == 8, 20, "eight run")
+        for stream in streams:
+            stream.close()
+        wait_until(lambda: worker.metric("vllm:num_requests_running") == 0, 10, "none runs")
+    assert worker.metric('vllm:request_success_total{finished_reason="abort"}') == before + 24
+    assert worker.metric("vllm:kv_cache_usage_perc") == 0
+
+
+def test_a_waiting_client_that_leaves(tmp_path):
+    with Worker(tmp_path, "--slots", "1", "--context", "512", "--queue", "2") as w:
+        running = Endless(w)
+        waiting = []
+        for _ in range(2):
+            s = socket.create_connection(("127.0.0.1", w.port))
+            body = json.dumps({"prompt": "x", "max_tokens": 5}).encode()
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            waiting.append(s)
+        wait_until(lambda: w.metric("vllm:num_requests_waiting") == 2, 20, "two wait")
+        full = w.complete("x", max_tokens=5)
+        assert full.status_code == 503 and full.json()["error"]["code"] == "queue_full" and full.headers["retry-after"]
+        for s in waiting:
+            s.close()
+        wait_until(lambda: w.metric("vllm:num_requests_waiting") == 0, 20, "none waits")
+        running.close()
+        assert w.complete("x", max_tokens=5).status_code == 200
+
+
+def test_a_client_that_does_not_read_stalls_nobody(worker):
+    s = socket.create_connection(("127.0.0.1", worker.port))
+    body = json.dumps({"prompt": "x", "max_tokens": 500, "ignore_eos": True, "stream": True}).encode()
+    s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert worker.chat("Hi", max_tokens=4).status_code == 200
+    s.close()
+    wait_until(lambda: worker.metric("vllm:num_requests_running") == 0, 60, "none runs")
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+CHAT = {"messages": [{"role": "user", "content": "x"}]}
+REFUSED = [
+    ({"messages": []}, "messages"), ({}, "messages"), ({"messages": "x"}, "messages"), ({"messages": [1]}, "messages[0]"),
+    ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": [{"content": "x"}]}, "messages[0]"),
+    ({"messages": [{"role": "king", "content": "x"}]}, "messages[0]"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0]"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0].content"),
+    ({**CHAT, "temperature": "hot"}, "temperature"), ({**CHAT, "temperature": -1}, "temperature"),
+    ({**CHAT, "temperature": 2.5}, "temperature"), ({**CHAT, "top_p": 0}, "top_p"), ({**CHAT, "top_p": 1.1}, "top_p"),
+    ({**CHAT, "top_k": 1.5}, "top_k"), ({**CHAT, "min_p": 2}, "min_p"), ({**CHAT, "seed": "a"}, "seed"),
+    ({**CHAT, "max_tokens": 0}, "max_tokens"), ({**CHAT, "max_tokens": -5}, "max_tokens"),
+    ({**CHAT, "max_completion_tokens": "9"}, "max_completion_tokens"), ({**CHAT, "n": 2}, "n"), ({**CHAT, "n": 0}, "n"),
+    ({**CHAT, "stream": "yes"}, "stream"), ({**CHAT, "stream_options": 1}, "stream_options"),
+    ({**CHAT, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"), ({**CHAT, "stop": 5}, "stop"),
+    ({**CHAT, "stop": [""]}, "stop"), ({**CHAT, "stop": ["a"] * 17}, "stop"), ({**CHAT, "stop": "x" * 600}, "stop"),
+    ({**CHAT, "presence_penalty": 3}, "presence_penalty"), ({**CHAT, "frequency_penalty": []}, "frequency_penalty"),
+    ({**CHAT, "logprobs": True}, "logprobs"), ({**CHAT, "response_format": {"type": "json_object"}}, "response_format.type"),
+    ({**CHAT, "model": 7}, "model"),
+]
+
+
+@pytest.mark.parametrize("body, param", REFUSED, ids=lambda v: v if isinstance(v, str) else "")
+def test_impossible_parameters(worker, body, param):
+    answer = worker.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["param"] == param and param.split("[")[0].split(".")[0] in error["message"]
+    assert error["type"] == "invalid_request_error" and error["code"]
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[]", b"null", b'{"messages":[{"role":"user","content":"\\u0000"}]}', b'{"a":1,"a":2}', b"\xff\xfe",
+    b'{"messages":[{"role":"user","content":"\\ud800"}]}', b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    b'{"x":{' + b",".join(b'"k%d":1' % i for i in range(70000)) + b"}}",
+], ids=range(10))
+def test_malformed_json(worker, body):
+    answer = worker.http.post("/v1/chat/completions", content=body)
+    assert answer.status_code == 400 and answer.json()["error"]["message"], answer.text
+
+
+def test_unknown_fields_and_nulls_are_ignored(worker):
+    answer = worker.http.post("/v1/chat/completions", json={
+        **CHAT, "max_tokens": 2, "user": "u", "metadata": {"a": 1}, "stop": None, "temperature": None, "n": 1,
+        "stream_options": None, "response_format": {"type": "text"}, "top_k": -1, "tools": []})
+    assert answer.status_code == 200, answer.text
+
+
+def test_prompts_past_the_context(worker):
+    ids = [35] * 500
+    answer = worker.complete(ids, max_tokens=13)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["code"] == "context_length_exceeded" and error["param"] == "prompt"
+    assert "512 tokens" in error["message"] and "513 tokens (500 in the prompt, 13 in the completion)" in error["message"]
+    whole = worker.complete(ids, max_tokens=12, ignore_eos=True).json()
+    assert whole["usage"] == {"prompt_tokens": 500, "completion_tokens": 12, "total_tokens": 512}
+    rest = worker.complete(ids, ignore_eos=True).json()  # no max_tokens: what the context leaves
+    assert rest["usage"]["completion_tokens"] == 12 and rest["choices"][0]["finish_reason"] == "length"
+    million = worker.chat("word " * 200_000)
+    assert million.status_code == 400 and "200" in million.json()["error"]["message"]
+    assert worker.http.post("/tokenize", json={"prompt": "word " * 200_000}).json()["count"] > 200_000
+
+
+def test_bodies_past_the_limit(tmp_path):
+    with Worker(tmp_path, "--slots", "1", "--context", "64", "--body-limit", "64KiB") as w:
+        answer = w.complete("x" * 70_000)
+        assert answer.status_code == 413 and answer.json()["error"]["code"] == "payload_too_large"
+        assert w.complete("x", max_tokens=1).status_code == 200
+
+
+def test_wrong_paths_and_methods(worker):
+    for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/health", 405),
+                                 ("GET", f"/v1/models/{ALIAS}", 200), ("GET", "/v1/models/other", 404)):
+        assert worker.http.request(method, path).status_code == status, path
+    assert worker.http.post("/tokenize", json={"prompt": 5}).status_code == 400
+    for tokens in ([49152], [-1], ["a"], 5, [1.5]):
+        assert worker.http.post("/detokenize", json={"tokens": tokens}).status_code == 400
+
+
+# --- life --------------------------------------------------------------------------------------------------------
+
+def test_what_it_says_of_itself(worker):
+    assert worker.http.get("/health").json() == {"status": "ok"}
+    model = worker.http.get("/v1/models").json()["data"][0]
+    assert model["max_model_len"] == 512 and model["meta"]["n_vocab"] == 49152 and model["meta"]["chat"] is True
+    text = worker.http.get("/metrics").text
+    for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "prompt_tokens_total",
+                 "generation_tokens_total", "request_success_total", "time_to_first_token_seconds_count",
+                 "inter_token_latency_seconds_count", "e2e_request_latency_seconds_count"):
+        assert f"\nvllm:{name}" in text
+
+
+def test_api_key_and_unix_socket(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("s3cret\n")
+    key.chmod(0o600)
+    refused = tool("--model", model_file(), "--listen", "0.0.0.0:0", check=False)
+    assert refused.returncode == 2 and b"--api-key-file" in refused.stderr
+    with Worker(tmp_path, "--slots", "1", "--context", "64", "--api-key-file", str(key)) as w:
+        for header, status in ((None, 401), ("Bearer wrong", 401), ("Bearer s3cret", 200), ("bearer s3cret", 200)):
+            headers = {"authorization": header} if header else {}
+            assert w.http.get("/v1/models", headers=headers).status_code == status
+        assert w.http.get("/health").status_code == 200
+    path = tmp_path / "w.sock"
+    with Worker(tmp_path, "--slots", "1", "--context", "64", name="unix") as w:
+        w.stop()
+        w.command[w.command.index("--listen") + 1] = f"unix:{path}"
+        w.start()
+        client = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://w")
+        wait_until(lambda: client.get("/health").status_code == 200, 60, "healthy on its socket")
+        assert client.post("/v1/completions", json={"prompt": "x", "max_tokens": 2}).status_code == 200
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_term_drains_sixteen_streams(tmp_path):
+    w = Worker(tmp_path, "--slots", "8", "--context", "128", "--drain", "5m")
+    with w, concurrent.futures.ThreadPoolExecutor(16) as pool:
+        def run(i):
+            body = {"model": ALIAS, "prompt": "x", "max_tokens": 60, "ignore_eos": True, "stream": True, "seed": i}
+            with w.http.stream("POST", "/v1/completions", json=body) as r:
+                return chunks(r)
+
+        futures = [pool.submit(run, i) for i in range(16)]
+        wait_until(lambda: w.metric("vllm:num_requests_running") + w.metric("vllm:num_requests_waiting") == 16, 60, "16")
+        w.signal(signal.SIGTERM)
+        for future in futures:
+            assert future.result()[-1]["choices"][0]["finish_reason"] == "length"
+        assert w.child.wait(60) == 0
+
+
+def test_memory_returns_after_many_canceled_requests(tmp_path):
+    with Worker(tmp_path, "--slots", "4", "--context", "128") as w:
+        body = json.dumps({"prompt": "hello there", "max_tokens": 100, "stream": True}).encode()
+        request = b"POST /v1/completions HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+        def leave(times):
+            for _ in range(times):
+                s = socket.create_connection(("127.0.0.1", w.port))
+                s.sendall(request)
+                s.close()
+            wait_until(lambda: w.metric("vllm:num_requests_running") + w.metric("vllm:num_requests_waiting") == 0, 120, "idle")
+
+        leave(300)
+        memory, files = w.rss_kb(), w.open_files()
+        leave(1500)
+        wait_until(lambda: w.open_files() <= files + 2, 20, "descriptors are back")
+        assert w.rss_kb() < memory + 24_000  # the KV cache's pages were touched before
+        assert w.complete("x", max_tokens=2).status_code == 200
+
+
+# --- models that cannot be served --------------------------------------------------------------------------------
+
+def failing(path):
+    done = tool("--model", path, "--listen", "127.0.0.1:0", check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stderr.decode(errors="replace")
+
+
+def test_broken_model_files(tmp_path):
+    data = model_file().read_bytes()
+    path = tmp_path / "broken.gguf"
+    cases = [(b"", "bytes, less than a header"), (b"nonsense" * 100, "does not start with GGUF"),
+             (data[:1_000_000], "ends inside"), (data[:50_000_000], "past the end of the file"),
+             (data[:8] + b"\xff" * 16 + data[24:200_000], "key-value pairs")]
+    for content, reason in cases:
+        path.write_bytes(content)
+        assert reason in failing(path)
+    assert "cannot open" in failing(tmp_path / "none.gguf")
+    assert "not a regular file" in failing(tmp_path)
+
+
+def test_unknown_chat_template_is_refused_with_its_text(tmp_path):
+    data = model_file().read_bytes()
+    at = data.index(b"{% for message in messages %}")
+    path = tmp_path / "template.gguf"
+    path.write_bytes(data[:at] + b"{% for messagX in messages %}" + data[at + 29:])
+    text = failing(path)
+    assert "chat template" in text and "messagX" in text and os.path.getsize(path) == len(data)
+    assert gguf.GGUFReader(path).fields["tokenizer.chat_template"].contents().startswith("{% for messagX")
