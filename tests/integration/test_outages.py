@@ -239,10 +239,15 @@ def pair(own_stack):
     return own_stack
 
 
+def threaded(pair, i: int):
+    """HTTP/1.1: httpx's HTTP/2 writes frames twice when several threads share a connection."""
+    return pair.app(pair.gateways[i], http2=False)
+
+
 @pytest.mark.tsan
 def test_two_gateways_refresh_once(pair):
     """50 refreshes of one token at once, on both: one successor."""
-    with pair.app(pair.gateways[0]) as a, pair.app(pair.gateways[1]) as b:
+    with threaded(pair, 0) as a, threaded(pair, 1) as b:
         session = a.sign_up()
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(lambda i: (a, b)[i % 2].refresh(session["refresh_token"]), range(50)))
@@ -296,7 +301,7 @@ def test_two_gateways_follow_a_policy_within_a_second(pair):
 @pytest.mark.tsan
 def test_two_gateways_make_one_account(pair):
     """One code verified on both at once, many times: one account, one session."""
-    with pair.app(pair.gateways[0]) as a, pair.app(pair.gateways[1]) as b:
+    with threaded(pair, 0) as a, threaded(pair, 1) as b:
         phone = mainland_phone()
         assert a.ask_code(phone).status_code == 200
         code = a.outbox.wait_for_code(phone)
@@ -309,7 +314,7 @@ def test_two_gateways_make_one_account(pair):
 
 @pytest.mark.tsan
 def test_wrong_guesses_on_two_gateways_are_counted_together(pair):
-    with pair.app(pair.gateways[0]) as a, pair.app(pair.gateways[1]) as b:
+    with threaded(pair, 0) as a, threaded(pair, 1) as b:
         phone = mainland_phone()
         assert a.ask_code(phone).status_code == 200
         code = a.outbox.wait_for_code(phone)
