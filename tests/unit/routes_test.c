@@ -1,0 +1,83 @@
+/* gateway/routes: exact before prefix, longer prefixes first, methods, conflicts. */
+#include "gateway/routes.h"
+
+#include "tests/unit/unit.h"
+
+static const struct route rows[] = {
+    {.name = "all", .methods = ROUTE_GET, .path = STR_INIT("/"), .is_prefix = true},
+    {.name = "files", .methods = ROUTE_GET | ROUTE_POST, .path = STR_INIT("/files/"), .is_prefix = true},
+    {.name = "deep", .methods = ROUTE_GET, .path = STR_INIT("/files/deep/"), .is_prefix = true},
+    {.name = "one", .methods = ROUTE_POST, .path = STR_INIT("/files/one")},
+};
+
+static const char *found(const struct route_table *t, enum http_method m, const char *path, uint32_t *allowed)
+{
+    const struct route_entry *e = route_find(t, m, str_from(path), allowed);
+    return e != NULL ? e->route.name : "-";
+}
+
+static void test_find(void **state)
+{
+    struct route_table *t = route_table_new();
+    uint32_t allowed = 0;
+    assert_int_equal(route_table_add(t, rows, 4, NULL), 0);
+    route_table_seal(t);
+    assert_string_equal(found(t, HTTP_GET, "/x", &allowed), "all");
+    assert_string_equal(found(t, HTTP_GET, "/files/x", &allowed), "files");
+    assert_string_equal(found(t, HTTP_GET, "/files/deep/x", &allowed), "deep");
+    assert_string_equal(found(t, HTTP_POST, "/files/deep/x", &allowed), "files");
+    assert_string_equal(found(t, HTTP_POST, "/files/one", &allowed), "one");
+    assert_string_equal(found(t, HTTP_HEAD, "/files", &allowed), "all");
+    assert_string_equal(found(t, HTTP_DELETE, "/files/one", &allowed), "-");
+    assert_int_equal(allowed, ROUTE_GET | ROUTE_POST);
+    assert_null(route_at(t, 4));
+    route_table_free(t);
+}
+
+static void test_unknown_path(void **state)
+{
+    struct route_table *t = route_table_new();
+    uint32_t allowed = 7;
+    assert_int_equal(route_table_add(t, &rows[3], 1, NULL), 0);
+    route_table_seal(t);
+    assert_string_equal(found(t, HTTP_POST, "/files/on", &allowed), "-");
+    assert_int_equal(allowed, 0);
+    assert_string_equal(found(t, HTTP_POST, "/files/one/", &allowed), "-");
+    route_table_free(t);
+}
+
+static void test_conflict_names_both(void **state)
+{
+    struct route_table *t = route_table_new();
+    struct route twin = {.name = "twin", .methods = ROUTE_POST, .path = STR_INIT("/files/one")};
+    struct err err = {0};
+    assert_int_equal(route_table_add(t, rows, 4, NULL), 0);
+    assert_int_equal(route_table_add(t, &twin, 1, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "one and twin"));
+    twin.methods = ROUTE_GET; /* another method is no conflict */
+    assert_int_equal(route_table_add(t, &twin, 1, &err), 0);
+    route_table_free(t);
+}
+
+static void test_words(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    assert_true(str_is(route_methods_text(&a, ROUTE_GET | ROUTE_POST), "GET, HEAD, POST"));
+    assert_true(str_is(route_methods_text(&a, 0), ""));
+    arena_clear(&a);
+    assert_int_equal(route_dialect_of(STR("/v1/models")), HTTP_DIALECT_OPENAI);
+    assert_int_equal(route_dialect_of(STR("/auth/v1/otp")), HTTP_DIALECT_GOTRUE);
+    assert_int_equal(route_dialect_of(STR("/v1x")), HTTP_DIALECT_PROBLEM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_unknown_path),
+        cmocka_unit_test(test_conflict_names_both),
+        cmocka_unit_test(test_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
