@@ -122,6 +122,27 @@ def test_json_has_exactly_the_keys_of_statuspage(page, fake):
     check_contract(page)
 
 
+def test_an_independent_client_reads_it(page, fake, monkeypatch):
+    """statuscheck (PyPI), as it is: only the address is ours."""
+    statuspage = pytest.importorskip("statuscheck.services.bases._statuspageio")
+    monkeypatch.setenv("SSL_CERT_FILE", str(page.ca))
+
+    class Ours(statuspage.BaseStatusPageAPI):
+        def _get_base_url(self):
+            return page.url + "/api/v2/"
+
+    page.start().wait_green()
+    page.wait(lambda: page.status_of("m-two") == "operational", 10, "models appear")
+    summary = Ours().get_summary()
+    assert summary.status.is_ok and summary.status.description == "All Systems Operational"
+    assert {c.name for c in summary.components} >= {"Sign-up", "Log-in", "SMS verification", "Chat API", "m-one", "m-two"}
+    assert summary.incidents == []
+    fake.fail.add("m-one")
+    page.wait(page.unresolved, 10, "an incident opens")
+    summary = Ours().get_summary()
+    assert not summary.status.is_ok and len(summary.incidents) == 1 and "m-one" in summary.incidents[0].name
+
+
 def test_unknown_paths_and_methods(page):
     page.start()
     for path in ("/api/v2/nothing.json", "/api/v3/summary.json", "/api/", "/incidents/zzzzzzzzzzzz.json"):

@@ -94,6 +94,7 @@ class StatusPage:
     def __init__(self, folder: Path, target: str, ca: Path, cert: Path, key: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.ca = ca
         self.trust = ssl.create_default_context(cafile=str(ca))
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"https://localhost:{self.port}"
