@@ -316,11 +316,6 @@ def test_sd_notify(bare, tmp_path):
 # --- what is shipped -------------------------------------------------------------------------------
 
 
-def test_the_manual_in_docs_is_what_the_programs_print():
-    assert (ROOT / "docs/configuration.md").read_text() == run(program("tidegate"), "--print-manual").stdout
-    assert (ROOT / "docs/configuration-status.md").read_text() == run(program("tide-status"), "--manual").stdout
-
-
 def test_the_shipped_example_is_good(own_stack):
     """With files of this machine in place of /etc/tidegate."""
     f = own_stack.folder
