@@ -1,0 +1,41 @@
+"""Configuration as an operator meets it, beyond what test_lifecycle tries: secrets, restarts, the shipped example."""
+import pytest
+import yaml
+
+from tide.stack import ROOT, program, run
+
+
+@pytest.fixture
+def bare(own_stack):
+    """A gateway without database, Redis and workers. Not started."""
+    return own_stack, own_stack.settings()
+
+
+def test_a_key_that_others_can_read_is_refused(bare):
+    stack, settings = bare
+    stack.key.chmod(0o644)
+    gateway_conf = stack.folder / "open.yaml"
+    gateway_conf.write_text(yaml.safe_dump(settings))
+    done = run(program("tidegate"), "-c", gateway_conf, "--check", check=False)
+    assert done.returncode == 1 and "key_file" in done.stderr
+
+
+def test_what_needs_a_restart_is_refused_by_a_reload(bare):
+    stack, settings = bare
+    gateway = stack.start_gateway(settings)
+    gateway.settings["process"]["threads"] = 3
+    gateway.write()
+    done = gateway.ctl("reload", check=False)
+    assert done.returncode == 1 and "process.threads" in done.stderr
+
+
+def test_the_shipped_example_is_good(own_stack):
+    """With files of this machine in place of /etc/tidegate."""
+    f = own_stack.folder
+    conf = yaml.safe_load((ROOT / "deploy/tidegate.yaml").read_text())
+    conf["certificates"] = [{"cert_file": str(own_stack.cert), "key_file": str(own_stack.key)}]
+    conf["auth"].update({"key_ring_file": str(f / "keyring.json"), "signing_keys": str(f / "keys")})
+    conf["issuers"][0]["keys"] = str(f / "keys")
+    conf["hooks"]["sms"]["secret_file"] = str(f / "hook.secret")
+    (f / "example.yaml").write_text(yaml.safe_dump(conf))
+    assert "good" in run(program("tidegate"), "-c", f / "example.yaml", "--check").stdout
