@@ -35,6 +35,15 @@ static void run_embed(struct backend *b, const struct graph_op *op, unsigned thr
     }
 }
 
+/* Turns n blocks of 32 values of a buffer to int8, from block `first` of its rows laid end to end. */
+static void quantize_blocks(struct backend *b, enum graph_buffer buffer, size_t first, size_t n)
+{
+    if (n > 0) {
+        b->kernels->quantize(b->buffers[buffer] + 32 * first, (uint32_t)n, b->q + 32 * first,
+                             b->q_scale + first, b->q_sum + first);
+    }
+}
+
 static void run_norm(struct backend *b, const struct cpu_step *step, unsigned thread)
 {
     const struct graph_op *op = step->op;
@@ -44,6 +53,10 @@ static void run_norm(struct backend *b, const struct cpu_step *step, unsigned th
     for (size_t i = from; i < to; i++) {
         b->kernels->rms_norm(row_of(b, op->a, i), step->norm, b->graph->model->sizes.rms_eps,
                              b->graph->widths[op->a], row_of(b, op->dst, i));
+        if (step->quantizes_too) {
+            size_t blocks = b->graph->widths[op->dst] / 32;
+            quantize_blocks(b, op->dst, i * blocks, blocks);
+        }
     }
 }
 
@@ -53,10 +66,7 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
     size_t to;
     size_t blocks = (size_t)rows_of(b, op) * (b->graph->widths[op->a] / 32);
     share(b, thread, blocks, &from, &to);
-    if (to > from) {
-        b->kernels->quantize(b->buffers[op->a] + 32 * from, (uint32_t)(to - from), b->q + 32 * from,
-                             b->q_scale + from, b->q_sum + from);
-    }
+    quantize_blocks(b, op->a, from, to - from);
 }
 
 /* --- matrix products --------------------------------------------------------------------------------- */
@@ -209,19 +219,27 @@ static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread
             .out = row_of(b, op->dst, i / s->heads) + (size_t)head * s->head_dim,
         };
         b->kernels->attend(&job);
+        if (step->quantizes_too) {
+            size_t blocks = s->head_dim / 32;
+            quantize_blocks(b, op->dst, (size_t)i * blocks, blocks);
+        }
     }
 }
 
 /* --- the rest ---------------------------------------------------------------------------------------- */
 
-static void run_swiglu(struct backend *b, const struct graph_op *op, unsigned thread)
+static void run_swiglu(struct backend *b, const struct cpu_step *step, unsigned thread)
 {
+    const struct graph_op *op = step->op;
     uint32_t width = b->graph->widths[op->dst];
     size_t from;
     size_t to;
     share(b, thread, (size_t)b->batch->n * (width / 32), &from, &to);
     b->kernels->swiglu(b->buffers[op->a] + 32 * from, b->buffers[op->b] + 32 * from,
                        (uint32_t)(32 * (to - from)), b->buffers[op->dst] + 32 * from);
+    if (step->quantizes_too) {
+        quantize_blocks(b, op->dst, from, to - from);
+    }
 }
 
 static void run_pick(struct backend *b, const struct graph_op *op, unsigned thread)
@@ -263,7 +281,7 @@ void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread)
         run_attend(b, step, thread);
         break;
     case GRAPH_SWIGLU:
-        run_swiglu(b, op, thread);
+        run_swiglu(b, step, thread);
         break;
     case GRAPH_PICK:
         run_pick(b, op, thread);

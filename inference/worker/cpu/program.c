@@ -45,6 +45,35 @@ static bool needs_quantizing(const struct gguf_tensor *weight, enum graph_buffer
     return weight->type->block_values > 1 && input != ready;
 }
 
+/* A norm, an activation or a head of attention is whole blocks of one thread's work: that thread turns them to
+ * int8 at once, which saves a step and a barrier. */
+static bool can_quantize_too(const struct graph *g, const struct cpu_step *before, enum graph_buffer input)
+{
+    const struct graph_op *op = before->op;
+    bool whole_blocks = op->kind == GRAPH_NORM || op->kind == GRAPH_SWIGLU ||
+                        (op->kind == GRAPH_ATTEND && g->model->sizes.head_dim % 32 == 0);
+    return op->dst == input && whole_blocks && !before->quantizes;
+}
+
+static void add_quantizing(struct cpu_program *p, const struct graph *g, const struct graph_op *op)
+{
+    struct cpu_step *before = &p->steps[p->step_count - 1];
+    if (can_quantize_too(g, before, op->a)) {
+        before->quantizes_too = true;
+    } else {
+        p->steps[p->step_count++] = (struct cpu_step){.op = op, .quantizes = true, .waits = true};
+    }
+}
+
+/* Rotating keys and storing them share the work in the same way: a thread stores what it rotated itself. */
+static bool waits(const struct cpu_program *p, const struct graph_op *op)
+{
+    const struct graph_op *before = p->step_count ? p->steps[p->step_count - 1].op : NULL;
+    bool own_keys =
+        before && op->kind == GRAPH_STORE_KV && before->kind == GRAPH_ROPE && before->dst == op->a;
+    return !op->beside && !own_keys;
+}
+
 static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
 {
     enum graph_buffer ready = GRAPH_NONE; /* whose int8 form is up to date */
@@ -52,11 +81,12 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
         if (is_product(op) && needs_quantizing(op->weight, op->a, ready)) {
-            p->steps[p->step_count++] = (struct cpu_step){.op = op, .quantizes = true, .waits = true};
+            add_quantizing(p, g, op);
             ready = op->a;
         }
+        bool barrier = waits(p, op);
         struct cpu_step *step = &p->steps[p->step_count++];
-        *step = (struct cpu_step){.op = op, .waits = !op->beside};
+        *step = (struct cpu_step){.op = op, .waits = barrier};
         if (op->kind == GRAPH_NORM) {
             step->norm = norm;
             op->weight->type->dequantize(op->weight->data, norm, op->weight->dims[0]);

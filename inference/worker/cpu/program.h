@@ -15,6 +15,7 @@
 struct cpu_step {
     const struct graph_op *op;
     bool quantizes;        /* this step only turns op->a to int8 */
+    bool quantizes_too;    /* each thread also turns what it wrote of op->dst to int8 */
     bool waits;            /* a barrier stands before this step */
     struct packed *matrix; /* of matrix products */
     const float *norm;     /* of norms: the weight as float32 */
