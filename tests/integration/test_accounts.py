@@ -39,20 +39,6 @@ def dump(postgres) -> str:
     return subprocess.run(["pg_dump", "--data-only", "-d", postgres.uri()], check=True, capture_output=True, text=True).stdout
 
 
-@contextlib.contextmanager
-def holding(postgres, sql: str):
-    """A transaction that has run this and stays open."""
-    psql = subprocess.Popen(["psql", "-XAtq", "-d", postgres.uri()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    psql.stdin.write(f"BEGIN; {sql}; SELECT 'held';\n")
-    psql.stdin.flush()
-    while psql.stdout.readline().strip() != "held":
-        pass
-    try:
-        yield
-    finally:
-        psql.communicate("ROLLBACK;\n", timeout=10)
-
-
 @pytest.fixture(scope="module")
 def pair():
     """Two gateways on one database and one Redis."""
@@ -521,7 +507,7 @@ def test_gateway_killed_in_the_middle_of_a_verify(own_stack):
         app.ask_code(phone)
         code = s.outbox.wait_for_code(phone)
         # making the account waits for this lock: the transaction is open, the attempt counted, nothing committed
-        with holding(s.postgres, "SELECT * FROM policy_current FOR UPDATE"), ThreadPoolExecutor(1) as pool:
+        with s.postgres.holding("SELECT * FROM policy_current FOR UPDATE"), ThreadPoolExecutor(1) as pool:
             lost = pool.submit(app.verify, phone, code)
             wait_until(lambda: s.postgres.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1",
                        5, "the verify waits")

@@ -1,4 +1,5 @@
 """PostgreSQL and Redis, private: data in a temporary folder, unix sockets (and a loopback port for Redis)."""
+import contextlib
 import os
 import shutil
 import signal
@@ -45,6 +46,19 @@ class Postgres:
                               capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    @contextlib.contextmanager
+    def holding(self, sql: str):
+        """A transaction that has run this and stays open."""
+        psql = subprocess.Popen(["psql", "-XAtq", "-d", self.uri()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        psql.stdin.write(f"BEGIN; {sql}; SELECT 'held';\n")
+        psql.stdin.flush()
+        while psql.stdout.readline().strip() != "held":
+            pass
+        try:
+            yield
+        finally:
+            psql.communicate("ROLLBACK;\n", timeout=10)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and all its children, as the kernel would when memory is out."""
