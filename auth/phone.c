@@ -178,7 +178,8 @@ int phone_read(struct str text, enum phone_mode mode, struct phone *out, struct 
 void phone_prefix(const struct phone *p, char out[PHONE_E164_MAX + 1])
 {
     int code_digits = snprintf(NULL, 0, "%d", p->country_code);
-    snprintf(out, PHONE_E164_MAX + 1, "%.*s", 1 + code_digits + PHONE_PREFIX_DIGITS, p->e164);
+    int digits = p->country_code == 86 ? PHONE_PREFIX_DIGITS_CN : PHONE_PREFIX_DIGITS;
+    snprintf(out, PHONE_E164_MAX + 1, "%.*s", 1 + code_digits + digits, p->e164);
 }
 
 const char *phone_type_name(enum phone_type t)

@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-enum { PHONE_E164_MAX = 16, PHONE_TEXT_MAX = 64, PHONE_PREFIX_DIGITS = 5 };
+enum { PHONE_E164_MAX = 16, PHONE_TEXT_MAX = 64, PHONE_PREFIX_DIGITS = 5, PHONE_PREFIX_DIGITS_CN = 7 };
 
 enum phone_mode {
     PHONE_MODE_STRICT = 0, /* mainland numbers: the ranges of cn_ranges.c */
@@ -35,7 +35,8 @@ void phone_start(void); /* loads libphonenumber's tables; the first call is slow
 int phone_canonical(struct str text, char e164[PHONE_E164_MAX + 1], struct err *err) TIDE_CHECK;
 int phone_read(struct str text, enum phone_mode mode, struct phone *out, struct err *err) TIDE_CHECK;
 
-/* Country code and the next five digits, "+8613800": what limits per prefix count. */
+/* What limits per prefix count: the country code and the next five digits, for +86 the next seven ("+861380013"): the
+ * block of 10,000 in which mainland numbers are allotted. A launch day fills wider blocks with honest people. */
 void phone_prefix(const struct phone *p, char out[PHONE_E164_MAX + 1]);
 const char *phone_type_name(enum phone_type t); /* "mobile", "fixed_or_mobile", "voip" */
 

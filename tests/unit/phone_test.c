@@ -149,7 +149,7 @@ static void facts_of_a_number(void **state)
     assert_int_equal(p.country_code, 86);
     assert_false(p.is_virtual);
     phone_prefix(&p, prefix);
-    assert_string_equal(prefix, "+8613800");
+    assert_string_equal(prefix, "+861380013");
     assert_int_equal(phone_read(STR("+85251234567"), PHONE_MODE_STRICT, &p, NULL), 0);
     assert_string_equal(p.country, "HK");
     assert_int_equal(p.type, PHONE_TYPE_MOBILE);
