@@ -1,5 +1,6 @@
 """Chat through the gateway, with workers that do what each test says. No database, no Redis: tokens come from an issuer
 of the test's own."""
+import asyncio
 import json
 import socket
 import threading
@@ -414,6 +415,13 @@ def reset_after_first_byte(rig, body):
     return s
 
 
+async def ask_at_once(rig, n, body):
+    """Many streams of one connection."""
+    async with httpx.AsyncClient(base_url=rig.url, headers=rig.headers, http1=False, http2=True, timeout=20) as client:
+        answers = await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for _ in range(n)))
+        return [a.status_code for a in answers]
+
+
 def test_the_same_over_http2(rig):
     client = httpx.Client(base_url=rig.url, headers=rig.headers, http1=False, http2=True, timeout=20)
     body = {"model": "m", "messages": MESSAGES, "stream": True}
@@ -432,8 +440,7 @@ def test_the_same_over_http2(rig):
     wait_until(lambda: gone, 5, "the worker sees the end")
     bare.close()
     rig.set(answer_well)
-    answers = [client.post("/v1/chat/completions", json={**body, "stream": False}) for _ in range(16)]
-    assert [a.status_code for a in answers] == [200] * 16
+    assert asyncio.run(ask_at_once(rig, 16, {**body, "stream": False})) == [200] * 16
     client.close()
     wait_until(rig.is_idle, 5, "all load is given back")
 
