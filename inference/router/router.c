@@ -16,7 +16,8 @@ static struct metric running =
 static struct metric outstanding =
     METRIC_GAUGE_L("tidegate_worker_outstanding_tokens", "Tokens it has still to read or write.", "worker");
 static struct metric requests =
-    METRIC_COUNTER_L("tidegate_worker_requests_total", "Requests it ended.", "worker");
+    METRIC_COUNTER_L("tidegate_worker_requests_total",
+                     "Requests it was given and that have ended, also by their clients.", "worker");
 static struct metric failures =
     METRIC_COUNTER_L("tidegate_worker_failures_total", "Of them, failed.", "worker");
 static struct metric opened =

@@ -60,6 +60,7 @@ static void let_go(struct upstream *u)
 {
     struct worker_origins *o = u->origins;
     uint64_t now = now_ms(u);
+    atomic_fetch_add_explicit(&u->grant.worker->requests, 1, memory_order_relaxed);
     u->op = NULL;
     loop_task_cancel(o->loop, &u->fail);
     worker_grant_end(&u->grant, now);
@@ -94,7 +95,6 @@ static void end(struct upstream *u, int rc, const struct err *err)
     u->is_canceled = true; /* from here on a cancel comes too late */
     u->handler->on_end(u->arg, &e);
     enum breaker_result v = verdict(u, rc);
-    atomic_fetch_add_explicit(&w->requests, 1, memory_order_relaxed);
     if (v == BREAKER_FAIL || v == BREAKER_CONNECT_FAIL) {
         atomic_fetch_add_explicit(&w->failures, 1, memory_order_relaxed);
         log_warn("worker name=%s failed=%s text=\"%s\"", w->name, rc ? err_name(rc) : "answer",
