@@ -46,12 +46,16 @@ end_service() {
 }
 not_running() { ! is_running "$1"; }
 
-must() { # SECONDS NAME COMMAND...
+up_or_gone() { # NAME COMMAND...
+  not_running "$1" || "${@:2}"
+}
+
+must() { # SECONDS NAME COMMAND...: over at once when the service has ended
   local seconds=$1 name=$2
   shift 2
-  wait_for "$seconds" "$name" "$@" && return 0
+  wait_for "$seconds" "$name" up_or_gone "$name" "$@" && is_running "$name" && return 0
   tail -20 "$var/log/$name.log" >&2 || true
-  die "$name did not come up within $seconds s"
+  die "$name did not come up: see var/log/$name.log"
 }
 
 pg_programs() { ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1; }
