@@ -307,7 +307,7 @@ def test_term_drains_sixteen_streams(tmp_path):
 
         futures = [pool.submit(run, i) for i in range(16)]
         wait_until(lambda: w.metric("vllm:num_requests_running") + w.metric("vllm:num_requests_waiting") == 16, 60, "16")
-        w.signal(signal.SIGTERM)
+        os.kill(w.pid, signal.SIGTERM)
         for future in futures:
             assert future.result()[-1]["choices"][0]["finish_reason"] == "length"
         assert w.child.wait(60) == 0
