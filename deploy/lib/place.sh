@@ -1,5 +1,6 @@
 # Where data, sockets and programs live, and as whom the servers run.
-runtime=/run/tidegate-quickstart
+# Sockets are apart for each checkout: two of them may run side by side (ports are picked free).
+runtime=/run/tidegate-quickstart-$(printf '%s' "$root" | cksum | cut -d' ' -f1)
 
 # Data lie in var/; where the servers' user cannot reach that, var/ is a link.
 find_place() {
