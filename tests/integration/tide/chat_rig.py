@@ -1,6 +1,7 @@
 """One gateway over workers that are there already: plain HTTP on loopback, no database, no Redis; tokens come from an
 issuer of its own."""
 import signal
+import time
 
 import httpx
 import yaml
@@ -22,7 +23,7 @@ class ChatRig:
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = folder / "admin.sock"
         self.settings = {
-            "process": {"threads": 2, "state_dir": str(folder), "log_level": "debug"},
+            "process": {"threads": 2, "drain": "20s", "state_dir": str(folder), "log_level": "debug"},
             "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": False, "plaintext": True}],
             "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
             "issuers": [self.issuer.settings()],
@@ -43,9 +44,11 @@ class ChatRig:
 
     def close(self):
         self.http.close()
+        began = time.monotonic()
         code = self.process.stop()
         self.process.assert_no_report()
         assert code == 0, self.process.tail()
+        assert time.monotonic() - began < 10, f"something held up the drain:\n{self.process.tail()}"
 
     def reload(self) -> None:
         """Takes what self.settings says now."""
