@@ -274,7 +274,7 @@ static void use_config(struct gateway_loop *gl, const struct gateway_config *con
 static void on_config(struct loop_msg *m, bool canceled)
 {
     struct config_msg *msg = (struct config_msg *)(void *)m;
-    if (canceled) {
+    if (canceled || msg->gl->server == NULL) {
         config_unref(msg->conf);
     } else {
         use_config(msg->gl, msg->conf);
@@ -307,8 +307,12 @@ static void on_loop_empty(void *arg)
     }
 }
 
+/* A message that comes after close_servers finds no server: there is nothing left to drain. */
 static void drain_loop(struct gateway_loop *gl, void *arg)
 {
+    if (gl->server == NULL) {
+        return;
+    }
     http_server_drain(gl->server, gl->conf->set->process.drain_ms, on_loop_empty, arg);
 }
 
@@ -351,6 +355,7 @@ static void close_servers(struct gateway *g)
     for (unsigned i = 0; i < g->loop_count; i++) {
         if (g->loops[i].server != NULL) {
             http_server_free(g->loops[i].server);
+            g->loops[i].server = NULL;
         }
     }
     control_end(g->control);
