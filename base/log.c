@@ -369,15 +369,16 @@ static void blank_controls(char *p, size_t n)
     }
 }
 
+const char *const log_level_names[] = {"error", "warn", "info", "debug", NULL};
+
 static size_t line_head(char *line, enum log_level level)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
     char time_text[CLOCK_ISO_LEN + 1];
     char thread[16] = "";
     clock_format_iso(clock_wall_ms(), time_text);
     pthread_getname_np(pthread_self(), thread, sizeof(thread));
-    return (size_t)snprintf(line, LINE_MAX_BYTES, "time=%s level=%s thread=%s ", time_text, names[level],
-                            thread);
+    return (size_t)snprintf(line, LINE_MAX_BYTES, "time=%s level=%s thread=%s ", time_text,
+                            log_level_names[level], thread);
 }
 
 static size_t clip(size_t n, int added)

@@ -22,6 +22,23 @@ enum log_level {
     LOG_LEVEL_DEBUG = 3, /* for developers */
 };
 
+extern const char *const log_level_names[]; /* "error" ...; ends with NULL */
+
+/* What a program's configuration says of its log; LOG_CONF_ENTRIES are the rows of its table (base/conf.h). */
+struct log_conf {
+    const char *file; /* NULL: stderr */
+    int level;        /* enum log_level */
+};
+#define LOG_CONF_ENTRIES(type_, field_)                                                                      \
+    {.name = "log_file",                                                                                     \
+     .type = CONF_STRING,                                                                                    \
+     CONF_FIELD(type_, field_.file),                                                                         \
+     .help = "The program's own log. Not given: standard error."},                                           \
+    {                                                                                                        \
+        .name = "log_level", .type = CONF_ENUM, CONF_FIELD(type_, field_.level), .preset = "info",           \
+        .names = log_level_names, .flags = CONF_RELOADABLE, .help = "Least important level that is written." \
+    }
+
 struct log_file;
 
 int log_open(const char *path, enum log_level level, struct err *err) TIDE_CHECK; /* NULL: stderr */

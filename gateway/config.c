@@ -86,17 +86,6 @@ static int load_issuers(struct gateway_config *c, struct err *err)
     return rc;
 }
 
-static bool wants_h2(const struct gateway_settings *set)
-{
-    const struct listener_row *l = set->listeners.items;
-    for (unsigned i = 0; i < set->listeners.n; i++) {
-        if (l[i].tls && !l[i].http2) {
-            return false;
-        }
-    }
-    return true;
-}
-
 enum { TICKET_BYTES = 80, TICKET_KEYS_MAX = 8 };
 
 /* Ticket keys of the ring, the active one first: all gateways resume each other's sessions. */
@@ -118,21 +107,15 @@ static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
 
 static int load_tls(struct gateway_config *c, struct err *err)
 {
-    const struct certificate_row *rows = c->set->certificates.items;
     unsigned n = c->set->certificates.n;
     uint8_t tickets[TICKET_KEYS_MAX * TICKET_BYTES];
     if (n == 0) {
         return 0;
     }
-    struct tls_cert_conf *certs = calloc(n, sizeof *certs);
-    BUG_ON(certs == NULL);
-    for (unsigned i = 0; i < n; i++) {
-        certs[i] = (struct tls_cert_conf){.cert_file = rows[i].cert_file, .key_file = rows[i].key_file};
-    }
     unsigned ticket_count = ticket_keys(c->secrets, tickets);
-    c->tls = tls_set_new(certs, n, tickets, ticket_count, wants_h2(c->set), err);
+    c->tls = tls_set_new(c->set->certificates.items, n, tickets, ticket_count,
+                         http_listeners_want_h2(&c->set->listeners), err);
     secret_cleanse(tickets, sizeof tickets);
-    free(certs);
     return c->tls != NULL ? 0 : err != NULL ? (int)err->code : ERR_INVALID;
 }
 

@@ -15,6 +15,7 @@
 #include "base/conf.h"
 #include "base/http/server.h"
 #include "base/jws.h"
+#include "base/log.h"
 #include "base/pg.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
@@ -25,28 +26,13 @@
 struct route_table;
 
 struct process_conf {
-    uint32_t threads;            /* loops; 0: one a core */
-    uint64_t drain_ms;           /* after SIGTERM: running answers may take this long */
-    uint64_t handle_ms;          /* for handlers without deadlines of their own */
-    uint64_t watchdog_ms;        /* a loop silent for this long is reported dead to the service manager */
-    const char *log_file;        /* NULL: stderr */
-    int log_level;               /* enum log_level */
+    uint32_t threads;     /* loops; 0: one a core */
+    uint64_t drain_ms;    /* after SIGTERM: running answers may take this long */
+    uint64_t handle_ms;   /* for handlers without deadlines of their own */
+    uint64_t watchdog_ms; /* a loop silent for this long is reported dead to the service manager */
+    struct log_conf log;
     const char *access_log_file; /* NULL: none; "-": stdout */
     const char *state_dir;       /* last known policy, revocations */
-};
-
-struct listener_row {
-    const char *name;
-    struct endpoint address;
-    bool tls, plaintext, http2, hsts;
-    uint32_t shards; /* 0: one a loop */
-    uint32_t backlog;
-    uint32_t unix_mode;
-};
-
-struct certificate_row {
-    const char *cert_file;
-    const char *key_file;
 };
 
 struct issuer_row {
@@ -72,15 +58,10 @@ struct admin_conf {
     uint32_t mode;          /* permission bits */
 };
 
-struct metrics_conf {
-    struct endpoint address; /* plain HTTP: /metrics, /livez, /readyz; text[0] == 0: none */
-    bool plaintext;          /* allow an address that is not loopback */
-};
-
 struct gateway_settings {
     struct process_conf process;
-    struct conf_list listeners;    /* of struct listener_row */
-    struct conf_list certificates; /* of struct certificate_row; the first is the default */
+    struct conf_list listeners;    /* of struct http_listener_conf */
+    struct conf_list certificates; /* of struct tls_cert_conf; the first is the default */
     struct http_limits http;
     struct conf_prefixes trusted_proxies;
     struct cors_conf cors;
@@ -94,7 +75,7 @@ struct gateway_settings {
     struct chat_conf chat;
     struct proxy_conf proxy;
     struct admin_conf admin;
-    struct metrics_conf metrics;
+    struct http_listener_conf metrics;
 };
 extern const struct conf_section gateway_conf_section;
 
@@ -116,10 +97,5 @@ struct gateway_config {
 int config_load(const char *path, struct gateway_config **out, struct err *err) TIDE_CHECK;
 const struct gateway_config *config_ref(const struct gateway_config *c);
 void config_unref(const struct gateway_config *c);
-
-static inline const struct listener_row *config_listeners(const struct gateway_config *c)
-{
-    return c->set->listeners.items;
-}
 
 #endif

@@ -2,8 +2,6 @@
 #include "base/log.h"
 #include "gateway/config.h"
 
-static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
-
 static const struct conf_entry process_entries[] = {
     {.name = "threads",
      .type = CONF_INT,
@@ -34,17 +32,7 @@ static const struct conf_entry process_entries[] = {
      .max = 600000,
      .flags = CONF_RELOADABLE,
      .help = "A loop silent for this long is reported: the service manager's watchdog is no longer fed."},
-    {.name = "log_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct process_conf, log_file),
-     .help = "The program's own log. Not given: standard error."},
-    {.name = "log_level",
-     .type = CONF_ENUM,
-     CONF_FIELD(struct process_conf, log_level),
-     .preset = "info",
-     .names = log_levels,
-     .flags = CONF_RELOADABLE,
-     .help = "Least important level that is written."},
+    LOG_CONF_ENTRIES(struct process_conf, log),
     {.name = "access_log",
      .type = CONF_STRING,
      CONF_FIELD(struct process_conf, access_log_file),
@@ -56,88 +44,6 @@ static const struct conf_entry process_entries[] = {
 };
 static const struct conf_section process_section = {
     .entries = process_entries, .count = CONF_COUNT(process_entries), .size = sizeof(struct process_conf)};
-
-static int check_listener(void *section, const char **field, struct err *err)
-{
-    struct listener_row *l = section;
-    if (!l->tls && !l->plaintext && !endpoint_is_local(&l->address)) {
-        *field = "plaintext";
-        return err_set(err, ERR_INVALID, "plain HTTP beyond loopback has to be asked for: plaintext: true");
-    }
-    return 0;
-}
-
-static const struct conf_entry listener_entries[] = {
-    {.name = "name",
-     .type = CONF_STRING,
-     CONF_FIELD(struct listener_row, name),
-     .preset = "public",
-     .help = "For logs and metrics."},
-    {.name = "address",
-     .type = CONF_ENDPOINT,
-     CONF_FIELD(struct listener_row, address),
-     .flags = CONF_REQUIRED,
-     .help = "\"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/x.sock\"."},
-    {.name = "tls",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct listener_row, tls),
-     .preset = "true",
-     .help = "HTTPS. Without it only on loopback and unix sockets, or with `plaintext`."},
-    {.name = "plaintext",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct listener_row, plaintext),
-     .preset = "false",
-     .help = "Plain HTTP on an address that is not loopback is meant."},
-    {.name = "http2",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct listener_row, http2),
-     .preset = "true",
-     .help = "HTTP/2 by ALPN, or by prior knowledge on plain listeners."},
-    {.name = "hsts",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct listener_row, hsts),
-     .preset = "true",
-     .help = "Strict-Transport-Security on TLS answers."},
-    {.name = "shards",
-     .type = CONF_INT,
-     CONF_FIELD(struct listener_row, shards),
-     .preset = "0",
-     .max = 256,
-     .help = "Listening sockets (SO_REUSEPORT). 0: one a loop."},
-    {.name = "backlog",
-     .type = CONF_INT,
-     CONF_FIELD(struct listener_row, backlog),
-     .preset = "4096",
-     .min = 1,
-     .max = 65535,
-     .help = "Connections that wait to be accepted."},
-    {.name = "unix_mode",
-     .type = CONF_OCTAL,
-     CONF_FIELD(struct listener_row, unix_mode),
-     .preset = "0600",
-     .max = 0777,
-     .help = "Permission bits of a unix socket."},
-};
-static const struct conf_section listener_section = {.entries = listener_entries,
-                                                     .count = CONF_COUNT(listener_entries),
-                                                     .size = sizeof(struct listener_row),
-                                                     .check = check_listener};
-
-static const struct conf_entry certificate_entries[] = {
-    {.name = "cert_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct certificate_row, cert_file),
-     .flags = CONF_REQUIRED | CONF_FILE | CONF_RELOADABLE,
-     .help = "PEM chain, the leaf first."},
-    {.name = "key_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct certificate_row, key_file),
-     .flags = CONF_REQUIRED | CONF_SECRET_FILE | CONF_RELOADABLE,
-     .help = "PEM private key, mode 0600."},
-};
-static const struct conf_section certificate_section = {.entries = certificate_entries,
-                                                        .count = CONF_COUNT(certificate_entries),
-                                                        .size = sizeof(struct certificate_row)};
 
 static const struct conf_entry issuer_entries[] = {
     {.name = "issuer",
@@ -233,41 +139,12 @@ static const struct conf_section admin_section = {.entries = admin_entries,
                                                   .size = sizeof(struct admin_conf),
                                                   .check = check_admin};
 
-static int check_metrics(void *section, const char **field, struct err *err)
-{
-    struct metrics_conf *m = section;
-    if (m->address.text[0] != '\0' && !endpoint_is_local(&m->address) && !m->plaintext) {
-        *field = "address";
-        return err_set(err, ERR_INVALID, "metrics beyond loopback have to be asked for: plaintext: true");
-    }
-    return 0;
-}
-
-static const struct conf_entry metrics_entries[] = {
-    {.name = "address",
-     .type = CONF_ENDPOINT,
-     CONF_FIELD(struct metrics_conf, address),
-     .help = "Plain HTTP for Prometheus and orchestrators: /metrics, /livez, /readyz. Not given: none."},
-    {.name = "plaintext",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct metrics_conf, plaintext),
-     .preset = "false",
-     .help = "An address that is not loopback is meant."},
-};
-static const struct conf_section metrics_section = {.entries = metrics_entries,
-                                                    .count = CONF_COUNT(metrics_entries),
-                                                    .size = sizeof(struct metrics_conf),
-                                                    .check = check_metrics};
-
 static int check_root(void *section, const char **field, struct err *err)
 {
     struct gateway_settings *s = section;
-    const struct listener_row *l = s->listeners.items;
-    for (unsigned i = 0; i < s->listeners.n; i++) {
-        if (l[i].tls && s->certificates.n == 0) {
-            *field = "certificates";
-            return err_set(err, ERR_INVALID, "listener %s wants TLS, but there is no certificate", l[i].name);
-        }
+    int rc = http_listeners_check(&s->listeners, &s->certificates, field, err);
+    if (rc != 0) {
+        return rc;
     }
     if (s->auth != NULL && (s->database == NULL || s->apikeys.n == 0)) {
         *field = s->database == NULL ? "database" : "apikeys";
@@ -287,14 +164,14 @@ static const struct conf_entry root_entries[] = {
     {.name = "listeners",
      .type = CONF_LIST,
      ROOT(listeners),
-     .section = &listener_section,
+     .section = &http_listener_conf_section,
      .flags = CONF_REQUIRED,
      .max = 16,
      .help = "Where apps connect."},
     {.name = "certificates",
      .type = CONF_LIST,
      ROOT(certificates),
-     .section = &certificate_section,
+     .section = &tls_cert_conf_section,
      .flags = CONF_RELOADABLE,
      .max = 64,
      .help = "By server name; the first is the default. SIGHUP reads them again."},
@@ -375,7 +252,7 @@ static const struct conf_entry root_entries[] = {
     {.name = "metrics",
      .type = CONF_SECTION,
      ROOT(metrics),
-     .section = &metrics_section,
+     .section = &http_metrics_conf_section,
      .help = "Metrics and health, apart from the public listeners."},
 };
 const struct conf_section gateway_conf_section = {.entries = root_entries,

@@ -46,14 +46,9 @@ static int listen_on(struct control *c, const struct http_listener_conf *conf,
     return http_server_attach(c->server, *out, 0, NULL, &handler, err);
 }
 
-static int listen_metrics(struct control *c, const struct metrics_conf *conf, struct err *err)
+static int listen_metrics(struct control *c, const struct http_listener_conf *conf, struct err *err)
 {
-    struct http_listener_conf lc = {.endpoint = conf->address,
-                                    .plaintext = conf->plaintext,
-                                    .shards = 1,
-                                    .backlog = 64,
-                                    .name = "metrics"};
-    return conf->address.text[0] == '\0' ? 0 : listen_on(c, &lc, on_metrics_request, &c->metrics, err);
+    return conf->endpoint.text[0] == '\0' ? 0 : listen_on(c, conf, on_metrics_request, &c->metrics, err);
 }
 
 static int listen_admin(struct control *c, const struct admin_conf *conf, struct err *err)

@@ -32,21 +32,12 @@ static unsigned thread_count(const struct gateway_config *conf)
 
 static int open_listeners(struct gateway *g, struct err *err)
 {
-    const struct listener_row *rows = g->conf->set->listeners.items;
+    const struct http_listener_conf *rows = g->conf->set->listeners.items;
     unsigned n = g->conf->set->listeners.n;
     g->listeners = calloc(n, sizeof *g->listeners);
     BUG_ON(g->listeners == NULL);
     for (unsigned i = 0; i < n; i++) {
-        struct http_listener_conf conf = {.endpoint = rows[i].address,
-                                          .tls = rows[i].tls,
-                                          .plaintext = rows[i].plaintext,
-                                          .http2 = rows[i].http2,
-                                          .hsts = rows[i].hsts,
-                                          .shards = rows[i].shards,
-                                          .backlog = rows[i].backlog,
-                                          .unix_mode = rows[i].unix_mode,
-                                          .name = rows[i].name};
-        struct http_listener *l = http_listener_open(&conf, g->loop_count, err);
+        struct http_listener *l = http_listener_open(&rows[i], g->loop_count, err);
         if (l == NULL) {
             return err->code;
         }
@@ -77,7 +68,7 @@ static int open_database(struct gateway *g, struct err *err)
 /* The certificates for listener i of a configuration's; NULL for a plain one. */
 static struct tls_set *tls_of(const struct gateway_config *conf, unsigned i)
 {
-    const struct listener_row *rows = conf->set->listeners.items;
+    const struct http_listener_conf *rows = conf->set->listeners.items;
     return rows[i].tls ? conf->tls : NULL;
 }
 
@@ -286,7 +277,7 @@ void gateway_set_config(struct gateway *g, const struct gateway_config *conf)
 {
     const struct gateway_config *old = g->conf;
     g->conf = conf;
-    log_set_level((enum log_level)conf->set->process.log_level);
+    log_set_level((enum log_level)conf->set->process.log.level);
     chat_reload(g, &conf->set->chat);
     for (unsigned i = 0; i < g->loop_count; i++) {
         struct config_msg *msg = malloc(sizeof *msg);

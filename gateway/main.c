@@ -66,7 +66,7 @@ static int serve(const struct gateway_config *conf, const char *path)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN); /* until the control thread takes them: whoever rotates logs does not end us */
     signal(SIGUSR1, SIG_IGN);
-    if (log_open(p->log_file, (enum log_level)p->log_level, &err) != 0) {
+    if (log_open(p->log.file, (enum log_level)p->log.level, &err) != 0) {
         config_unref(conf);
         return fail(&err);
     }

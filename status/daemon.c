@@ -118,25 +118,11 @@ static void on_tick(void *arg)
 
 /* --- opening ----------------------------------------------------------------------------------- */
 
-/* ALPN belongs to the certificates, which all listeners share: one listener without HTTP/2 turns it off. */
-static bool wants_http2(const struct status_settings *s)
-{
-    const struct status_listener_row *rows = s->listeners.items;
-    bool all = true;
-    for (unsigned k = 0; k < s->listeners.n; k++) {
-        all &= !rows[k].tls || rows[k].http2;
-    }
-    return all;
-}
-
 struct tls_set *daemon_load_tls(const struct status_settings *s, struct err *err)
 {
-    struct tls_cert_conf certs[64];
-    const struct status_certificate_row *rows = s->certificates.items;
-    for (unsigned k = 0; k < s->certificates.n; k++) {
-        certs[k] = (struct tls_cert_conf){.cert_file = rows[k].cert_file, .key_file = rows[k].key_file};
-    }
-    return s->certificates.n ? tls_set_new(certs, s->certificates.n, NULL, 0, wants_http2(s), err) : NULL;
+    const struct conf_list *certs = &s->certificates;
+    bool h2 = http_listeners_want_h2(&s->listeners);
+    return certs->n ? tls_set_new(certs->items, certs->n, NULL, 0, h2, err) : NULL;
 }
 
 void daemon_set_watch(struct daemon *d)
@@ -152,17 +138,9 @@ void daemon_set_watch(struct daemon *d)
 
 static int open_listeners(struct daemon *d, struct err *err)
 {
-    const struct status_listener_row *rows = d->settings->listeners.items;
+    const struct http_listener_conf *rows = d->settings->listeners.items;
     for (unsigned k = 0; k < d->settings->listeners.n; k++) {
-        struct http_listener_conf conf = {.endpoint = rows[k].address,
-                                          .tls = rows[k].tls,
-                                          .plaintext = rows[k].plaintext,
-                                          .http2 = rows[k].http2,
-                                          .hsts = rows[k].hsts,
-                                          .backlog = 4096,
-                                          .unix_mode = 0666,
-                                          .name = rows[k].name};
-        struct http_listener *l = http_listener_open(&conf, d->settings->process.threads, err);
+        struct http_listener *l = http_listener_open(&rows[k], d->settings->process.threads, err);
         if (!l) {
             return err->code;
         }
@@ -221,8 +199,9 @@ static int open_webs(struct daemon *d, struct err *err)
     const struct status_settings *s = d->settings;
     board_refresh(&d->board, clock_wall_ms(), clock_mono_ms());
     daemon_publish(d);
-    for (unsigned k = 0; k < s->process.threads; k++) {
-        struct web *w = web_new(k, &s->http, d->listeners, d->listener_count, d->tls, d->site, err);
+    unsigned loops = s->process.threads;
+    for (unsigned k = 0; k < loops; k++) {
+        struct web *w = web_new(k, loops, &s->http, d->listeners, d->listener_count, d->tls, d->site, err);
         if (!w) {
             return err->code;
         }

@@ -74,7 +74,7 @@ static void take_conf(struct daemon *d, struct conf *conf, struct tls_set *tls)
     struct conf *old = d->conf;
     d->conf = conf;
     d->settings = conf_root(conf);
-    log_set_level((enum log_level)d->settings->process.log_level);
+    log_set_level((enum log_level)d->settings->process.log.level);
     checks_set_conf(d->checks, &d->settings->probe);
     daemon_set_watch(d);
     for (unsigned k = 0; k < d->web_count; k++) {
@@ -170,23 +170,16 @@ static void on_metrics_request(struct http_exchange *ex, void *arg)
 
 int daemon_metrics_open(struct daemon *d, struct err *err)
 {
-    const struct status_metrics_conf *m = &d->settings->metrics;
+    const struct http_listener_conf *m = &d->settings->metrics;
     struct metric *all[] = {&build_info, &open_incidents, &indicator, &data_age, &component_status, &reloads};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {
         metric_register(all[k]);
     }
     metric_child_set(metric_child(&build_info, TIDE_VERSION), 1);
-    if (m->address.text[0] == '\0') {
+    if (m->endpoint.text[0] == '\0') {
         return 0;
     }
-    struct http_listener_conf conf = {.endpoint = m->address,
-                                      .plaintext = m->plaintext,
-                                      .http2 = false,
-                                      .shards = 1,
-                                      .backlog = 64,
-                                      .unix_mode = 0600,
-                                      .name = "metrics"};
-    d->metrics_listener = http_listener_open(&conf, 1, err);
+    d->metrics_listener = http_listener_open(m, 1, err);
     if (!d->metrics_listener) {
         return err->code;
     }

@@ -85,7 +85,7 @@ static int run(const char *path, struct conf *conf)
 {
     struct err err = {.code = ERR_OK};
     const struct status_settings *s = conf_root(conf);
-    if (log_open(s->process.log_file, (enum log_level)s->process.log_level, &err) < 0) {
+    if (log_open(s->process.log.file, (enum log_level)s->process.log.level, &err) < 0) {
         fprintf(stderr, "tide-status: %s\n", err.msg);
         conf_unref(conf);
         return 1;

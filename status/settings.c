@@ -1,8 +1,6 @@
 /* The tables of settings.h: names, presets, ranges, help. */
 #include "status/settings.h"
 
-static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
-
 #define DURATION(type_, name_, field_, preset_, min_, max_, help_)                                           \
     {                                                                                                        \
         .name = (name_), .type = CONF_DURATION, CONF_FIELD(type_, field_), .preset = (preset_),              \
@@ -19,17 +17,7 @@ static const struct conf_entry process_entries[] = {
      .help = "Event loops that answer the public."},
     DURATION(struct status_process_conf, "drain", drain_ms, "10s", 0, 3600000,
              "After SIGTERM: how long running answers may take until they are cut."),
-    {.name = "log_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct status_process_conf, log_file),
-     .help = "The program's own log. Not given: standard error."},
-    {.name = "log_level",
-     .type = CONF_ENUM,
-     CONF_FIELD(struct status_process_conf, log_level),
-     .preset = "info",
-     .names = log_levels,
-     .flags = CONF_RELOADABLE,
-     .help = "Least important level that is written."},
+    LOG_CONF_ENTRIES(struct status_process_conf, log),
     {.name = "snapshot",
      .type = CONF_STRING,
      CONF_FIELD(struct status_process_conf, snapshot),
@@ -39,97 +27,6 @@ static const struct conf_entry process_entries[] = {
 static const struct conf_section process_section = {.entries = process_entries,
                                                     .count = CONF_COUNT(process_entries),
                                                     .size = sizeof(struct status_process_conf)};
-
-/* --- listeners --------------------------------------------------------------------------------- */
-
-static int check_listener(void *section, const char **field, struct err *err)
-{
-    struct status_listener_row *l = section;
-    if (!l->tls && !l->plaintext && !endpoint_is_local(&l->address)) {
-        *field = "plaintext";
-        return err_set(err, ERR_INVALID, "plain HTTP beyond loopback has to be asked for: plaintext: true");
-    }
-    return 0;
-}
-
-static const struct conf_entry listener_entries[] = {
-    {.name = "name",
-     .type = CONF_STRING,
-     CONF_FIELD(struct status_listener_row, name),
-     .preset = "public",
-     .help = "For logs and metrics."},
-    {.name = "address",
-     .type = CONF_ENDPOINT,
-     CONF_FIELD(struct status_listener_row, address),
-     .flags = CONF_REQUIRED,
-     .help = "\"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/x.sock\"."},
-    {.name = "tls",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct status_listener_row, tls),
-     .preset = "true",
-     .help = "HTTPS. Without it only on loopback and unix sockets, or with `plaintext`."},
-    {.name = "plaintext",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct status_listener_row, plaintext),
-     .preset = "false",
-     .help = "Plain HTTP on an address that is not loopback is meant."},
-    {.name = "http2",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct status_listener_row, http2),
-     .preset = "true",
-     .help = "HTTP/2 by ALPN, or by prior knowledge on plain listeners."},
-    {.name = "hsts",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct status_listener_row, hsts),
-     .preset = "true",
-     .help = "Strict-Transport-Security on TLS answers."},
-};
-static const struct conf_section listener_section = {.entries = listener_entries,
-                                                     .count = CONF_COUNT(listener_entries),
-                                                     .size = sizeof(struct status_listener_row),
-                                                     .check = check_listener};
-
-static const struct conf_entry certificate_entries[] = {
-    {.name = "cert_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct status_certificate_row, cert_file),
-     .flags = CONF_REQUIRED | CONF_FILE | CONF_RELOADABLE,
-     .help = "PEM chain, the leaf first."},
-    {.name = "key_file",
-     .type = CONF_STRING,
-     CONF_FIELD(struct status_certificate_row, key_file),
-     .flags = CONF_REQUIRED | CONF_SECRET_FILE | CONF_RELOADABLE,
-     .help = "PEM private key, mode 0600."},
-};
-static const struct conf_section certificate_section = {.entries = certificate_entries,
-                                                        .count = CONF_COUNT(certificate_entries),
-                                                        .size = sizeof(struct status_certificate_row)};
-
-static int check_metrics(void *section, const char **field, struct err *err)
-{
-    struct status_metrics_conf *m = section;
-    if (m->address.text[0] != '\0' && !endpoint_is_local(&m->address) && !m->plaintext) {
-        *field = "address";
-        return err_set(err, ERR_INVALID, "metrics beyond loopback have to be asked for: plaintext: true");
-    }
-    return 0;
-}
-
-static const struct conf_entry metrics_entries[] = {
-    {.name = "address",
-     .type = CONF_ENDPOINT,
-     CONF_FIELD(struct status_metrics_conf, address),
-     .help = "Plain HTTP for Prometheus and orchestrators: /metrics, /livez, /readyz. Not given: none."},
-    {.name = "plaintext",
-     .type = CONF_BOOL,
-     CONF_FIELD(struct status_metrics_conf, plaintext),
-     .preset = "false",
-     .help = "An address that is not loopback is meant."},
-};
-static const struct conf_section metrics_section = {.entries = metrics_entries,
-                                                    .count = CONF_COUNT(metrics_entries),
-                                                    .size = sizeof(struct status_metrics_conf),
-                                                    .check = check_metrics};
 
 /* --- the page ---------------------------------------------------------------------------------- */
 
@@ -255,14 +152,7 @@ static const struct conf_section incident_section = {.entries = incident_entries
 static int check_root(void *section, const char **field, struct err *err)
 {
     struct status_settings *s = section;
-    const struct status_listener_row *l = s->listeners.items;
-    for (unsigned i = 0; i < s->listeners.n; i++) {
-        if (l[i].tls && s->certificates.n == 0) {
-            *field = "certificates";
-            return err_set(err, ERR_INVALID, "listener %s wants TLS, but there is no certificate", l[i].name);
-        }
-    }
-    return 0;
+    return http_listeners_check(&s->listeners, &s->certificates, field, err);
 }
 
 #define ROOT(field_) CONF_FIELD(struct status_settings, field_)
@@ -275,14 +165,14 @@ static const struct conf_entry root_entries[] = {
     {.name = "listeners",
      .type = CONF_LIST,
      ROOT(listeners),
-     .section = &listener_section,
+     .section = &http_listener_conf_section,
      .flags = CONF_REQUIRED,
      .max = 8,
      .help = "Where the public connects."},
     {.name = "certificates",
      .type = CONF_LIST,
      ROOT(certificates),
-     .section = &certificate_section,
+     .section = &tls_cert_conf_section,
      .flags = CONF_RELOADABLE,
      .max = 64,
      .help = "By server name; the first is the default. SIGHUP reads them again."},
@@ -295,7 +185,7 @@ static const struct conf_entry root_entries[] = {
     {.name = "metrics",
      .type = CONF_SECTION,
      ROOT(metrics),
-     .section = &metrics_section,
+     .section = &http_metrics_conf_section,
      .help = "Metrics and health, apart from the public listeners."},
     {.name = "page",
      .type = CONF_SECTION,

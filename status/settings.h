@@ -7,30 +7,14 @@
 
 #include "base/conf.h"
 #include "base/http/server.h"
+#include "base/log.h"
 #include "base/pg.h"
 
 struct status_process_conf {
-    uint32_t threads;     /* loops that answer the public */
-    uint64_t drain_ms;    /* after SIGTERM: running answers may take this long */
-    const char *log_file; /* NULL: stderr */
-    int log_level;        /* enum log_level */
+    uint32_t threads;  /* loops that answer the public */
+    uint64_t drain_ms; /* after SIGTERM: running answers may take this long */
+    struct log_conf log;
     const char *snapshot; /* file of the board; NULL: none is kept */
-};
-
-struct status_listener_row {
-    const char *name;
-    struct endpoint address;
-    bool tls, plaintext, http2, hsts;
-};
-
-struct status_certificate_row {
-    const char *cert_file;
-    const char *key_file;
-};
-
-struct status_metrics_conf {
-    struct endpoint address; /* text[0] == 0: none */
-    bool plaintext;
 };
 
 struct status_page_conf {
@@ -69,10 +53,10 @@ struct status_incidents_conf {
 
 struct status_settings {
     struct status_process_conf process;
-    struct conf_list listeners;    /* of struct status_listener_row */
-    struct conf_list certificates; /* of struct status_certificate_row */
+    struct conf_list listeners;    /* of struct http_listener_conf */
+    struct conf_list certificates; /* of struct tls_cert_conf */
     struct http_limits http;
-    struct status_metrics_conf metrics;
+    struct http_listener_conf metrics;
     struct status_page_conf page;
     struct pg_conf *database; /* NULL: none */
     struct status_probe_conf probe;

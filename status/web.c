@@ -34,20 +34,22 @@ static void *web_thread(void *arg)
     return NULL;
 }
 
-static int attach(struct web *w, unsigned index, struct tls_set *tls, struct err *err)
+static int attach(struct web *w, unsigned index, unsigned loops, struct tls_set *tls, struct err *err)
 {
+    int rc = 0;
     for (unsigned k = 0; k < w->count; k++) {
+        struct http_listener *l = w->listeners[k].listener;
         struct tls_set *own = w->listeners[k].tls ? tls : NULL;
-        int rc = http_server_attach(w->server, w->listeners[k].listener, index, own, NULL, err);
-        if (rc < 0) {
-            return rc;
+        for (unsigned s = index; s < http_listener_shards(l) && rc == 0; s += loops) {
+            rc = http_server_attach(w->server, l, s, own, NULL, err);
         }
     }
-    return 0;
+    return rc;
 }
 
-struct web *web_new(unsigned index, const struct http_limits *limits, const struct web_listener *listeners,
-                    unsigned count, struct tls_set *tls, struct site *site, struct err *err)
+struct web *web_new(unsigned index, unsigned loops, const struct http_limits *limits,
+                    const struct web_listener *listeners, unsigned count, struct tls_set *tls,
+                    struct site *site, struct err *err)
 {
     struct web *w = calloc(1, sizeof *w);
     BUG_ON(!w || count > WEB_LISTENERS);
@@ -58,7 +60,7 @@ struct web *web_new(unsigned index, const struct http_limits *limits, const stru
     memcpy(w->listeners, listeners, count * sizeof listeners[0]);
     w->count = count;
     answer_metrics_register();
-    if (attach(w, index, tls, err) < 0 || pthread_create(&w->thread, NULL, web_thread, w) != 0) {
+    if (attach(w, index, loops, tls, err) < 0 || pthread_create(&w->thread, NULL, web_thread, w) != 0) {
         http_server_free(w->server);
         loop_free(w->loop);
         site_unref(w->site);

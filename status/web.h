@@ -19,9 +19,10 @@ struct web_listener {
     bool tls;
 };
 
-/* Starts the thread, on shard `index` of each listener. site: the first one, a reference is taken. */
-struct web *web_new(unsigned index, const struct http_limits *limits, const struct web_listener *listeners,
-                    unsigned count, struct tls_set *tls, struct site *site, struct err *err);
+/* Starts the thread, on its share (index, index + loops, ...) of each listener's shards. site: the first one, a reference is taken. */
+struct web *web_new(unsigned index, unsigned loops, const struct http_limits *limits,
+                    const struct web_listener *listeners, unsigned count, struct tls_set *tls,
+                    struct site *site, struct err *err);
 void web_publish(struct web *w, struct site *site); /* takes a reference */
 void web_set_tls(struct web *w, struct tls_set *tls,
                  const struct http_limits *limits); /* takes a reference */

@@ -16,6 +16,7 @@
 #define TIDE_BASE_HTTP_SERVER_H
 
 #include "base/addr.h"
+#include "base/conf.h"
 #include "base/err.h"
 #include "base/http/exchange.h"
 #include "base/loop.h"
@@ -63,6 +64,15 @@ struct http_listener_conf {
     uint32_t unix_mode; /* permission bits of a unix socket; 0600 */
     const char *name;   /* "public", "metrics", "admin": for logs and metrics */
 };
+/* What daemons embed in their configuration (listen_conf.c). Both fill a struct http_listener_conf; that of the
+ * metrics is always plain, and off (endpoint.text[0] == 0) unless it has an address. */
+extern const struct conf_section http_listener_conf_section;
+extern const struct conf_section http_metrics_conf_section;
+/* For the check of a root section with a list of listeners and one of certificates. */
+int http_listeners_check(const struct conf_list *listeners, const struct conf_list *certificates,
+                         const char **field, struct err *err) TIDE_CHECK;
+/* ALPN belongs to the certificates, which all listeners share: one TLS listener without HTTP/2 turns it off. */
+bool http_listeners_want_h2(const struct conf_list *listeners);
 
 struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
                                          struct err *err);
@@ -78,6 +88,7 @@ struct tls_cert_conf {
     const char *cert_file; /* PEM chain */
     const char *key_file;  /* PEM, refused if others can read it */
 };
+extern const struct conf_section tls_cert_conf_section; /* listen_conf.c */
 struct tls_set *tls_set_new(const struct tls_cert_conf *certs, unsigned count, const uint8_t *ticket_keys,
                             unsigned ticket_key_count, bool http2, struct err *err);
 struct tls_set *tls_set_ref(struct tls_set *s);

@@ -64,9 +64,8 @@ static int set_number(const struct option_row *row, uint64_t v, uint32_t *out, s
 
 static int set_level(const char *text, enum log_level *out, struct err *err)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (unsigned i = 0; i < 4; i++) {
-        if (strcmp(text, names[i]) == 0) {
+    for (unsigned i = 0; log_level_names[i] != NULL; i++) {
+        if (strcmp(text, log_level_names[i]) == 0) {
             *out = (enum log_level)i;
             return 0;
         }

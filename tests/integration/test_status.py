@@ -385,6 +385,20 @@ def test_check_print_config_and_errors(page, tmp_path):
     assert second.returncode == 1, "a second instance on the same port"
 
 
+def test_listeners_have_any_number_of_shards(page, tmp_path):
+    """More sockets than loops, fewer, and a unix socket: each connection is answered, whoever the kernel gives it to."""
+    path = tmp_path / "page.sock"
+    page.settings["process"]["threads"] = 2
+    page.settings["listeners"] = [{"address": f"127.0.0.1:{page.port}", "shards": 5},
+                                  {"name": "front", "address": f"unix:{path}", "tls": False, "unix_mode": "0660"}]
+    page.start()
+    assert all(page.get("/api/v2/status.json").status_code == 200 for _ in range(40))
+    assert path.stat().st_mode & 0o777 == 0o660
+    for _ in range(4):
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=10) as client:
+            assert client.get("http://page/api/v2/status.json").status_code == 200
+
+
 def test_reload_takes_good_and_refuses_bad(page):
     page.start().wait_green()
     text = page.conf.read_text()
