@@ -146,6 +146,16 @@ bool auth_body_read(struct auth_call *call, const struct body_member *members, u
     return true;
 }
 
+bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out)
+{
+    struct err err = {0};
+    if (phone_read(text, call->conf->phone_mode, out, &err) < 0) {
+        refuse_member(call, STR("phone"), err.msg);
+        return false;
+    }
+    return true;
+}
+
 void auth_reply_failed(struct auth_call *call, int rc)
 {
     bool is_away = rc == ERR_UNAVAILABLE || rc == ERR_AGAIN || rc == ERR_TIMEOUT || rc == ERR_CLOSED;

@@ -11,6 +11,7 @@
 #define TIDE_AUTH_CALL_H
 
 #include "auth/auth.h"
+#include "auth/phone.h"
 #include "base/json.h"
 #include "base/pg.h"
 
@@ -43,6 +44,8 @@ struct body_member {
 };
 /* False: refused and answered (bad_json, validation_failed naming the member). */
 bool auth_body_read(struct auth_call *call, const struct body_member *members, unsigned count, void *into);
+/* The member `phone`, made canonical; likewise. */
+bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out);
 
 /* Answers for a job that failed: 503 with Retry-After while the database is away, else 500. */
 void auth_reply_failed(struct auth_call *call, int rc);

@@ -269,7 +269,6 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
         {"code_challenge_method", BODY_IGNORED, 0, 0},
         {"gotrue_meta_security", BODY_IGNORED, 0, 0},
     };
-    struct err err = {0};
     *body = (struct otp_body){.phone = STR(""), .email = STR(""), .channel = STR("sms"), .create_user = true};
     if (!auth_body_read(call, members, sizeof members / sizeof *members, body)) {
         return false;
@@ -282,14 +281,7 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
         http_reply_error(call->ex, "validation_failed", "channel: must be sms");
         return false;
     }
-    if (phone_read(body->phone, call->conf->phone_mode, phone, &err) < 0) {
-        struct problem p = {.code = "validation_failed",
-                            .param = STR("phone"),
-                            .detail = arena_printf(&call->ex->arena, "phone: %s", err.msg)};
-        http_reply_problem(call->ex, &p);
-        return false;
-    }
-    return true;
+    return auth_phone_read(call, body->phone, phone);
 }
 
 void auth_http_otp(struct auth_call *call)

@@ -190,7 +190,6 @@ static bool verify_read(struct auth_call *call, struct verify_body *body, struct
         {"redirect_to", BODY_IGNORED, 0, 0},
         {"gotrue_meta_security", BODY_IGNORED, 0, 0},
     };
-    struct err err = {0};
     *body = (struct verify_body){STR(""), STR(""), STR(""), STR(""), STR("")};
     if (!auth_body_read(call, members, sizeof members / sizeof *members, body)) {
         return false;
@@ -203,11 +202,7 @@ static bool verify_read(struct auth_call *call, struct verify_body *body, struct
         http_reply_error(call->ex, "validation_failed", "type: must be sms");
         return false;
     }
-    if (phone_read(body->phone, call->conf->phone_mode, phone, &err) < 0) {
-        struct problem p = {.code = "validation_failed",
-                            .param = STR("phone"),
-                            .detail = arena_printf(&call->ex->arena, "phone: %s", err.msg)};
-        http_reply_problem(call->ex, &p);
+    if (!auth_phone_read(call, body->phone, phone)) {
         return false;
     }
     if (!otp_is_code(body->token)) {
