@@ -151,6 +151,10 @@ static char *put_asked(char *at, const struct request *r)
         at = put_text(at, STR(",\"user_id\":\""), str_from(r->who->sub));
     }
     at = put(at, ex->version == 20 ? STR(",\"protocol\":\"h2\"") : STR(",\"protocol\":\"http/1.1\""));
+    if (ex->ja4.n > 0) {
+        at = put(put(at, STR(",\"ja4\":\"")), ex->ja4);
+        *at++ = '"';
+    }
     at = put_text(at, STR(",\"method\":\""), ex->method_text);
     at = put_text(at, STR(",\"route\":\""), r->route ? str_from(r->route->name) : STR("none"));
     return put_text(at, STR(",\"path\":\""), ex->path);

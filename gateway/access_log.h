@@ -3,7 +3,7 @@
  *
  * Fields: @timestamp, request_id, client (prefix: IPv4 /24, IPv6 /48), protocol, method, route,
  * path (no query), status, finish, duration_s, first_byte_s, bytes_in, bytes_out, and when known
- * user_id, country, model, worker, prompt_tokens, completion_tokens, problem. Never: query,
+ * user_id, country, ja4 (kind of TLS client), model, worker, prompt_tokens, completion_tokens, problem. Never: query,
  * headers, body, tokens, phone numbers, full addresses.
  * Thread rule: any thread (the file's writer is base/log's). */
 #ifndef TIDE_GATEWAY_ACCESS_LOG_H

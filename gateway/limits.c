@@ -178,6 +178,7 @@ static void subject_fill(struct request *r, const struct limit_set *set, struct 
     s->address = r->client;
     s->tokens = r->ticket ? r->ticket->tokens : 0;
     s->by[LIMIT_BY_DEVICE] = r->device;
+    s->by[LIMIT_BY_JA4] = r->ex->ja4;
     s->by[LIMIT_BY_ROUTE] = str_from(r->route->name);
     if (set->dimensions & (1u << LIMIT_BY_APIKEY)) {
         s->by[LIMIT_BY_APIKEY] = http_field_get(r->ex, "apikey");

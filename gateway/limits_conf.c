@@ -16,9 +16,10 @@ static const struct conf_entry rule_entries[] = {
      .type = CONF_STRING,
      ROW(by),
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
-     .help = "What is counted: address (IPv4 /32, IPv6 /64), device, phone, phone_prefix, account, apikey, "
-             "route; "
-             "several joined with +. A request without a value is not concerned."},
+     .help =
+         "What is counted: address (IPv4 /32, IPv6 /64), device, phone, phone_prefix, account, apikey, "
+         "route, ja4 (kind of TLS client, as it shows itself: apart from rare kinds, millions share one); "
+         "several joined with +. A request without a value is not concerned."},
     {.name = "at",
      .type = CONF_STRING,
      ROW(at),

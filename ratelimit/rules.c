@@ -28,7 +28,7 @@ static struct metric decisions =
     METRIC_COUNTER_L("tidegate_limits_decisions_total", "Limit decisions by rule.", "rule,decision");
 
 static const char *const dimension_names[LIMIT_DIMENSIONS] = {"address", "device", "phone", "phone_prefix",
-                                                              "account", "apikey", "route"};
+                                                              "account", "apikey", "route", "ja4"};
 static const char *const outcome_names[LIMIT_OUTCOMES] = {
     "allowed", "denied", "denied_cached", "shadow_denied", "fallback_allowed", "fallback_denied"};
 
@@ -149,7 +149,8 @@ static int rule_init(struct limit_rule *r, const struct limit_row *row, struct e
     }
     if (!parse_by(row->by, &r->dimensions)) {
         return row_error(row, "by",
-                         "address, device, phone, phone_prefix, account, apikey, route, joined with +", err);
+                         "address, device, phone, phone_prefix, account, apikey, route, ja4, joined with +",
+                         err);
     }
     if (!row->limit || !parse_limit(row, &r->gcra)) {
         return row_error(row, "limit",

@@ -29,7 +29,8 @@ enum limit_dimension {
     LIMIT_BY_ACCOUNT = 4,      /* "account": the verified token's subject */
     LIMIT_BY_APIKEY = 5,       /* "apikey" */
     LIMIT_BY_ROUTE = 6, /* "route": one bucket a route, in composites or alone for all clients together */
-    LIMIT_DIMENSIONS = 7,
+    LIMIT_BY_JA4 = 7,   /* "ja4": kind of TLS client, chosen by the client; in composites or wide */
+    LIMIT_DIMENSIONS = 8,
 };
 const char *limit_dimension_name(enum limit_dimension d);
 

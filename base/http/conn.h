@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/http/exchange_impl.h"
 #include "base/http/h1_parse.h"
+#include "base/http/ja4.h"
 #include "base/http/outq.h"
 #include "base/http/server_impl.h"
 
@@ -71,7 +72,12 @@ struct conn {
     bool deliver_wanted; /* h2: a body was asked for since the last turn */
     bool more_output;    /* h2: frames are left for the next turn */
     SSL *ssl;            /* NULL: plain */
-    uint32_t handshakes; /* TLS handshake messages after the first handshake */
+    struct ja4 ja4;      /* of the first ClientHello */
+    bool hello_seen;
+    uint32_t hello_bytes, hello_records; /* until then */
+    uint32_t key_updates;                /* handshake messages after the handshake */
+    uint32_t key_updates_in_minute;
+    uint64_t key_minute_ms; /* where the minute began */
     uint32_t requests;
     struct event read_ev, write_ev;
     struct loop_task task;

@@ -99,6 +99,7 @@ struct http_exchange {
     int64_t content_length; /* bytes; 0: no body; -1: not announced (chunked, h2 without) */
     uint8_t version;        /* 10, 11 or 20 */
     bool tls;               /* came over TLS */
+    struct str ja4;         /* kind of TLS client (base/http/ja4.h); empty: unknown, or no TLS */
     struct addr peer;       /* the socket's other end (or PROXY header's); all zero on a unix socket */
     uint64_t began_us;      /* monotonic, when the first byte of the head was read */
 

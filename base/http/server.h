@@ -40,11 +40,16 @@ struct http_limits {
     uint32_t fields;          /* per request; 64 */
     uint32_t target_bytes;    /* 4 KiB */
     uint32_t send_high_bytes; /* queued output of one exchange that makes http_send say PAUSE; 64 KiB */
+    uint32_t hello_bytes;     /* ClientHello; 16 KiB */
     /* count */
     uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
     uint32_t connections_per_addr; /* of one IPv4 /32 or IPv6 /64; 256 (not loopback, trusted proxies) */
     uint32_t handshakes_per_loop;  /* in flight; 256 */
     uint32_t handshakes_per_s;     /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */
+    uint32_t hello_records;        /* TLS records that a ClientHello may be cut into; 16 */
+    uint32_t hello_extensions;     /* of a ClientHello; 64 */
+    uint32_t key_updates;          /* KeyUpdate and renegotiation of one connection; 32 */
+    uint32_t key_updates_per_min;  /* 8 */
     uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
     uint32_t h2_streams;              /* announced; 100 */
     uint32_t h2_resets_burst;         /* RST_STREAM caused by the client, then per s a tenth; 100 */

@@ -48,6 +48,13 @@ static const struct conf_entry entries[] = {
     COUNT(handshakes_per_s, "new_connections_per_second", "50", 1, 100000,
           "New connections a second of one IPv4 address or IPv6 /64, with bursts of twice that. Same "
           "exemptions."),
+    BYTES(hello_bytes, "client_hello", "16KiB", 512, 65536, "A TLS ClientHello."),
+    COUNT(hello_records, "client_hello_records", "16", 1, 1000,
+          "TLS records that a ClientHello may be cut into."),
+    COUNT(hello_extensions, "client_hello_extensions", "64", 16, 512, "Extensions of a ClientHello."),
+    COUNT(key_updates, "key_updates", "32", 1, 1000000,
+          "TLS KeyUpdate messages and tries to renegotiate, of one connection. Then it is closed."),
+    COUNT(key_updates_per_min, "key_updates_per_minute", "8", 1, 1000000, "The same, in one minute."),
     COUNT(requests_per_connection, "requests_per_connection", "10000", 1, 1000000000,
           "Then GOAWAY, or connection: close."),
     COUNT(h2_streams, "h2_streams", "100", 1, 1000, "Requests at once on one HTTP/2 connection."),

@@ -331,6 +331,7 @@ static SSL_CTX *context_new(struct tls_set *set, const struct cert *cert)
     SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, set);
+    SSL_CTX_set_client_hello_cb(ctx, tls_on_client_hello, NULL);
     return ctx;
 }
 

@@ -10,7 +10,7 @@
 
 #include "base/http/conn.h"
 
-enum { HANDSHAKES_MAX = 32 }; /* messages after the handshake: KeyUpdate, mostly */
+enum { MINUTE_MS = 60000 };
 
 /* --- the BIO -------------------------------------------------------------------------------------- */
 
@@ -72,15 +72,84 @@ static void make_bio_method(void)
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-/* After the handshake a client may ask for new keys for ever, at our cost. */
+static void refuse(struct conn *c, const char *reason)
+{
+    if (c->state == CONN_HANDSHAKE) {
+        http_count_handshake("refused");
+    }
+    http_count_closed(reason);
+    conn_die(c, HTTP_FINISH_PROTOCOL);
+}
+
+/* The first ClientHello tells what kind of client this is; one after a HelloRetryRequest adds nothing. OpenSSL
+ * reads it after us and refuses what is malformed. */
+static void on_hello(struct conn *c, struct str message)
+{
+    if (c->hello_seen) {
+        return;
+    }
+    c->hello_seen = true;
+    if (message.n > c->server->limits.hello_bytes) {
+        refuse(c, "tls_hello_bytes");
+        return;
+    }
+    int rc = ja4_of_hello(message, &c->ja4);
+    if (rc == ERR_LIMIT || c->ja4.extensions > c->server->limits.hello_extensions) {
+        refuse(c, "tls_hello_lists");
+    }
+}
+
+/* After the handshake a client may ask for new keys, or for another handshake, for ever and at our cost. */
+static void on_later_message(struct conn *c)
+{
+    const struct http_limits *limits = &c->server->limits;
+    uint64_t now = loop_now_ms(c->server->loop);
+    if (now - c->key_minute_ms >= MINUTE_MS) {
+        c->key_minute_ms = now;
+        c->key_updates_in_minute = 0;
+    }
+    if (++c->key_updates > limits->key_updates || ++c->key_updates_in_minute > limits->key_updates_per_min) {
+        refuse(c, "tls_key_updates");
+    }
+}
+
+/* What OpenSSL is about to look at. type 0 with SSL2_VERSION: a ClientHello in the form of SSL 2. */
 static void on_message(int is_written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
     struct conn *c = arg;
-    if (type == SSL3_RT_HANDSHAKE && !is_written && c->state == CONN_OPEN &&
-        ++c->handshakes > HANDSHAKES_MAX) {
-        http_count_closed("tls_key_updates");
-        conn_die(c, HTTP_FINISH_PROTOCOL);
+    if (is_written || c->state == CONN_DEAD) {
+        return;
     }
+    if (type == SSL3_RT_HEADER && !c->hello_seen) {
+        if (++c->hello_records > c->server->limits.hello_records) {
+            refuse(c, "tls_hello_records");
+        }
+    } else if (type == 0 && version == SSL2_VERSION) {
+        refuse(c, "tls_hello_ssl2");
+    } else if (type == SSL3_RT_HANDSHAKE && c->state == CONN_OPEN) {
+        on_later_message(c);
+    } else if (type == SSL3_RT_HANDSHAKE && n > 0 && *(const uint8_t *)p == SSL3_MT_CLIENT_HELLO) {
+        on_hello(c, str_of(p, n));
+    }
+}
+
+/* A hello that on_message has refused ends here, before any key is made for it. */
+int tls_on_client_hello(SSL *ssl, int *alert, void *arg)
+{
+    const struct conn *c = SSL_get_app_data(ssl);
+    *alert = SSL_AD_HANDSHAKE_FAILURE;
+    return c->state == CONN_DEAD ? SSL_CLIENT_HELLO_ERROR : SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* OpenSSL collects a hello of 128 KiB before it shows it to us: so bytes are counted as they come. */
+static bool hello_fits(struct conn *c, size_t n)
+{
+    bool fits = c->hello_seen || c->hello_bytes <= c->server->limits.hello_bytes;
+    c->hello_bytes += (uint32_t)n;
+    if (!fits) {
+        refuse(c, "tls_hello_bytes");
+    }
+    return fits;
 }
 
 int tls_open(struct conn *c)
@@ -95,6 +164,7 @@ int tls_open(struct conn *c)
     BIO_set_data(bio, c);
     SSL_set_bio(c->ssl, bio, bio);
     SSL_set_accept_state(c->ssl);
+    SSL_set_app_data(c->ssl, c);
     SSL_set_msg_callback(c->ssl, on_message);
     SSL_set_msg_callback_arg(c->ssl, c);
     return 0;
@@ -112,6 +182,10 @@ static void fail(struct conn *c, const char *outcome)
 static void handshake(struct conn *c)
 {
     int rc = SSL_do_handshake(c->ssl);
+    if (c->state == CONN_DEAD) { /* by on_message */
+        ERR_clear_error();
+        return;
+    }
     if (rc != 1) {
         if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ) {
             fail(c, "failed");
@@ -154,7 +228,7 @@ void tls_receive(struct conn *c, const char *p, size_t n)
     s->tls_in = p;
     s->tls_in_n = n;
     s->stage_n = 0;
-    if (c->state == CONN_HANDSHAKE) {
+    if (c->state == CONN_HANDSHAKE && hello_fits(c, n)) {
         handshake(c);
     }
     read_all(c);
