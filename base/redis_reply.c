@@ -13,6 +13,7 @@ struct redis_reader {
     redisReader *hiredis;
     uint32_t nodes_used;
     size_t text_used; /* bytes */
+    bool too_long;
     struct node nodes[REDIS_REPLY_NODES];
     char text[REDIS_REPLY_TEXT];
 };
@@ -95,6 +96,7 @@ static void reader_open(struct redis_reader *r)
     r->hiredis->privdata = r;
     r->nodes_used = 0;
     r->text_used = 0;
+    r->too_long = false;
 }
 
 struct redis_reader *redis_reader_new(void)
@@ -121,6 +123,10 @@ void redis_reader_reset(struct redis_reader *r)
 
 int redis_reader_feed(struct redis_reader *r, const char *p, size_t n)
 {
+    if (r->hiredis->len - r->hiredis->pos + n > 2 * REDIS_REPLY_TEXT) {
+        r->too_long = true;
+        return ERR_PROTOCOL;
+    }
     return redisReaderFeed(r->hiredis, p, n) == REDIS_OK ? 0 : ERR_PROTOCOL;
 }
 
@@ -144,5 +150,5 @@ int redis_reader_next(struct redis_reader *r, const struct redis_reply **out)
 
 const char *redis_reader_trouble(const struct redis_reader *r)
 {
-    return r->hiredis->errstr;
+    return r->too_long ? "an answer without end" : r->hiredis->errstr;
 }

@@ -4,13 +4,16 @@
  *     redis_reader_feed(bytes) -> redis_reader_next: 1 and a reply (valid until the next call), 0 more bytes wanted,
  *     ERR_PROTOCOL (the connection is not usable further)
  *
+ * A map of a Cluster sets the sizes; memory is touched only as far as an answer needs it. Bytes that do not become
+ * an answer are kept up to twice the texts' size.
+ *
  * Thread rule: used by one thread at a time. */
 #ifndef TIDE_BASE_REDIS_REPLY_H
 #define TIDE_BASE_REDIS_REPLY_H
 
 #include "base/redis.h"
 
-enum { REDIS_REPLY_NODES = 1024, REDIS_REPLY_TEXT = 64 * 1024 };
+enum { REDIS_REPLY_NODES = 16384, REDIS_REPLY_TEXT = 256 * 1024 };
 
 struct redis_reader;
 struct redis_reader *redis_reader_new(void);

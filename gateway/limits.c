@@ -153,7 +153,7 @@ bool limits_has_redis(const struct gateway_loop *gl)
 bool limits_redis_is_ready(const struct gateway_loop *gl)
 {
     const struct limits_loop *ll = gl->limits;
-    return ll->redis && redis_is_ready(ll->redis) && redis_is_ready(ll->ledger);
+    return ll->redis && redis_is_whole(ll->redis) && redis_is_whole(ll->ledger);
 }
 
 /* --- who is counted ------------------------------------------------------------------------------- */

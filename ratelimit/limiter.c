@@ -140,6 +140,9 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
             continue;
         }
         k->rule = rule;
+        if (l->roles[rule->role] && redis_is_cluster(l->roles[rule->role])) {
+            k->tag = limiter_key_tag(l->shared->conf.hash_key, rule, subject);
+        }
         k->inc_us =
             rule->unit == LIMIT_UNIT_TOKENS ? gcra_inc_us(&rule->gcra, subject->tokens) : rule->inc_us;
         c->count++;
@@ -310,24 +313,36 @@ static void on_answer(void *arg, int rc, const struct redis_reply *reply)
 
 /* --- check ---------------------------------------------------------------------------------------- */
 
-/* Sorts the keys into calls: one when both roles are the same server. */
-static void calls_fill(struct limit_check *c)
+/* The call for the key: in a Cluster each tag has its own, and one role is another's when both are one server. */
+static struct limit_call *call_for(struct limit_check *c, const struct limit_key_state *k)
 {
-    const struct limiter *l = c->limiter;
-    bool one = l->roles[LIMIT_ROLE_LIMITS] == l->roles[LIMIT_ROLE_LEDGER];
+    struct redis *redis = c->limiter->roles[k->rule->role];
+    for (unsigned i = 0; i < c->call_count; i++) {
+        struct limit_call *call = &c->calls[i];
+        if (call->redis == redis && c->keys[call->keys[0]].tag == k->tag) {
+            return call;
+        }
+    }
+    struct limit_call *call = &c->calls[c->call_count++];
+    *call = (struct limit_call){.check = c, .redis = redis};
+    return call;
+}
+
+static void calls_fill(struct limit_check *c, struct arena *arena)
+{
+    c->calls = arena_alloc(arena, c->count * sizeof(*c->calls));
     for (unsigned i = 0; i < c->count; i++) {
-        struct limit_call *call = &c->calls[one ? LIMIT_ROLE_LIMITS : c->keys[i].rule->role];
-        call->check = c;
+        struct limit_call *call = call_for(c, &c->keys[i]);
         call->keys[call->count++] = (uint8_t)i;
     }
 }
 
-static void call_start(struct limit_call *call, struct redis *redis, struct arena *arena)
+static void call_start(struct limit_call *call, struct arena *arena)
 {
     struct limit_check *c = call->check;
-    if (redis && redis_is_ready(redis)) {
+    if (call->redis && redis_is_ready(call->redis)) {
         struct str command = limiter_command_take(call, arena);
-        if (redis_send(redis, &call->op, command, &limit_script_take, on_answer, call) == 0) {
+        if (redis_send(call->redis, &call->op, command, &limit_script_take, on_answer, call) == 0) {
             c->waiting++;
             return;
         }
@@ -344,11 +359,9 @@ bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_
     if (c->count == 0 || denied_cached(c)) {
         return true;
     }
-    calls_fill(c);
-    for (int role = 0; role < LIMIT_ROLES; role++) {
-        if (c->calls[role].count > 0) {
-            call_start(&c->calls[role], l->roles[role], arena);
-        }
+    calls_fill(c, arena);
+    for (unsigned i = 0; i < c->call_count; i++) {
+        call_start(&c->calls[i], arena);
     }
     if (c->waiting > 0) {
         return false;
@@ -369,8 +382,8 @@ bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const stru
 
 void limiter_forget(struct limit_check *c)
 {
-    for (int role = 0; role < LIMIT_ROLES; role++) {
-        redis_cancel(&c->calls[role].op);
+    for (unsigned i = 0; i < c->call_count; i++) {
+        redis_cancel(&c->calls[i].op);
     }
     c->waiting = 0;
 }

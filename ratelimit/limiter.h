@@ -5,11 +5,12 @@
  *                                                            \-> limiter_settle (tokens used)
  *
  *     keys -> deny cache --------------------------------> denied, no Redis
- *          -> one EVALSHA a role (usually one) ----------> allowed / denied (fills the deny cache)
+ *          -> one EVALSHA a role (usually one; in a Redis
+ *             Cluster one a subject, in parallel) -------> allowed / denied (fills the deny cache)
  *          -> Redis away, late or breaker open ----------> each rule's on_error
  *
- * When the ledger is another server than the limits, two scripts run in parallel and a denial by
- * one gives back what the other took: over-denial is possible, over-admission is not.
+ * When the ledger is another server than the limits, or Redis is a Cluster, several scripts run in parallel and a
+ * denial by one gives back what the others took: over-denial is possible, over-admission is not.
  * Time: Redis TIME inside the script; the deny cache and the fallback use the monotonic clock.
  * Ownership: struct limit_check is embedded in the caller's object (usually on the request's arena) and lives
  * until limiter_forget. The rules must outlive it: the caller holds a reference to them (a request: through
@@ -59,6 +60,7 @@ struct limit_subject {
 struct limit_key_state {
     const struct limit_rule *rule;
     struct limit_key key;
+    uint16_t tag; /* limiter_key_tag; 0: Redis is no Cluster */
     int64_t inc_us;
     int64_t distance_us; /* GCRA distance as Redis said */
     int64_t retry_us;    /* > 0: this one denied; -1 never */
@@ -69,10 +71,11 @@ struct limit_key_state {
 struct limit_check;
 typedef void (*limit_cb)(void *arg, struct limit_check *c);
 
-/* One script call: the keys of one role. */
+/* One script call: the keys of one role, in a Cluster also of one tag. */
 struct limit_call {
     struct redis_op op;
     struct limit_check *check;
+    struct redis *redis;        /* NULL: that role is always away */
     uint8_t keys[LIMIT_AT_MAX]; /* indexes of check->keys, enforced ones first */
     unsigned count;
 };
@@ -83,8 +86,9 @@ struct limit_check {
     unsigned count;
     limit_cb cb;
     void *arg;
-    struct limit_call calls[LIMIT_ROLES]; /* scripts on their way */
-    unsigned waiting;                     /* of them without an answer */
+    struct limit_call *calls; /* scripts on their way; on the arena */
+    unsigned call_count;
+    unsigned waiting; /* of them without an answer */
     /* The verdict. */
     bool denied;
     bool closed;   /* denied because Redis is away and a rule says closed */

@@ -2,10 +2,11 @@
 
 #include <stdio.h>
 
+#include "ratelimit/limiter_key.h"
 #include "ratelimit/scripts.h"
 
-/* Bytes of a command: its fixed part, and each key with its arguments (limit_rule.key_head, hash, args). */
-enum { HEAD_MAX = 128, HASH_HEX = 32, NUMBER_MAX = 32 };
+/* Bytes of a command: its fixed part, each key with its length, a number. */
+enum { HEAD_MAX = 128, KEY_MAX = LIMIT_KEY_TEXT + 8, NUMBER_MAX = 32 };
 
 static char *put(char *p, const void *bytes, size_t n)
 {
@@ -40,9 +41,10 @@ static char *put_number(char *p, int64_t v)
 
 static char *put_key(char *p, const struct limit_key_state *k)
 {
-    char hex[HASH_HEX + 1];
-    str_hex_encode((const uint8_t *)&k->key, sizeof(k->key), hex);
-    return PUT(put(put(p, k->rule->key_head, k->rule->key_head_n), hex, HASH_HEX), "\r\n");
+    char text[LIMIT_KEY_TEXT];
+    size_t n = limiter_key_text(k, text);
+    p = PUT(put_digits(PUT(p, "$"), (unsigned)n), "\r\n");
+    return PUT(put(p, text, n), "\r\n");
 }
 
 static char *put_args(char *p, const struct limit_key_state *k)
@@ -62,7 +64,7 @@ struct str limiter_command_take(const struct limit_call *call, struct arena *are
     unsigned enforced = 0;
     for (unsigned i = 0; i < call->count; i++) {
         const struct limit_rule *rule = keys[call->keys[i]].rule;
-        room += rule->key_head_n + HASH_HEX + NUMBER_MAX + rule->args_n;
+        room += KEY_MAX + NUMBER_MAX + rule->args_n;
         enforced += !rule->shadow;
     }
     char *start = arena_alloc(arena, room);
@@ -83,16 +85,14 @@ struct str limiter_command_take(const struct limit_call *call, struct arena *are
 
 void limiter_command_settle(struct redis *redis, const struct limit_key_state *k, int64_t inc_us)
 {
-    char hex[HASH_HEX + 1];
-    char key[LIMIT_NAME_MAX + HASH_HEX + 8];
+    char key[LIMIT_KEY_TEXT];
     char inc[24];
     char cap[24];
-    str_hex_encode((const uint8_t *)&k->key, sizeof(k->key), hex);
-    snprintf(key, sizeof(key), "rl:%s:%s", k->rule->name, hex);
+    size_t key_n = limiter_key_text(k, key);
     snprintf(inc, sizeof(inc), "%lld", (long long)inc_us);
     snprintf(cap, sizeof(cap), "%lld", (long long)k->rule->gcra.cap_us);
-    struct str argv[] = {STR("EVAL"),  limit_script_settle.source, STR("1"), str_from(key), str_from(inc),
-                         str_from(cap)};
+    struct str argv[] = {
+        STR("EVAL"), limit_script_settle.source, STR("1"), str_of(key, key_n), str_from(inc), str_from(cap)};
     int rc = redis_command(redis, NULL, 6, argv, NULL, NULL);
     (void)rc; /* away: the key ends by itself */
 }

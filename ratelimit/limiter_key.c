@@ -1,6 +1,7 @@
 #include "ratelimit/limiter_key.h"
 
 #include <sodium.h>
+#include <stdio.h>
 
 /* What is hashed: the rule's name, then each dimension as [number, length, value]: no two subjects spell the
  * same bytes. Long values go in as their own hash. */
@@ -60,4 +61,39 @@ bool limiter_key_of(const uint8_t hash_key[16], const struct limit_rule *rule,
     memcpy(&out->lo, digest, 8);
     memcpy(&out->hi, digest + 8, 8);
     return true;
+}
+
+uint16_t limiter_key_tag(const uint8_t hash_key[16], const struct limit_rule *rule,
+                         const struct limit_subject *subject)
+{
+    static const enum limit_dimension order[LIMIT_DIMENSIONS] = {
+        LIMIT_BY_ACCOUNT,      LIMIT_BY_PHONE,  LIMIT_BY_DEVICE, LIMIT_BY_ADDRESS,
+        LIMIT_BY_PHONE_PREFIX, LIMIT_BY_APIKEY, LIMIT_BY_ROUTE};
+    unsigned i = 0;
+    while (!(rule->dimensions & (1u << order[i]))) {
+        i++;
+    }
+    struct addr_prefix prefix = addr_mask(&subject->address, 24, 48);
+    struct str value = order[i] == LIMIT_BY_ADDRESS
+                           ? str_of((const char *)prefix.addr.b, sizeof(prefix.addr.b))
+                           : subject->by[order[i]];
+    struct key_text t = {.n = 0};
+    add_value(&t, hash_key, order[i], value);
+    uint64_t hash = 0;
+    crypto_shorthash((uint8_t *)&hash, t.bytes, t.n, hash_key);
+    return (uint16_t)(1 + hash % 65535);
+}
+
+size_t limiter_key_text(const struct limit_key_state *k, char out[LIMIT_KEY_TEXT])
+{
+    const struct limit_rule *rule = k->rule;
+    char hex[2 * sizeof(k->key) + 1];
+    memcpy(out, rule->key_head, rule->key_head_n);
+    size_t n = rule->key_head_n;
+    if (k->tag != 0) {
+        n += (size_t)snprintf(out + n, 8, "{%04x}", k->tag);
+    }
+    str_hex_encode((const uint8_t *)&k->key, sizeof(k->key), hex);
+    memcpy(out + n, hex, 2 * sizeof(k->key));
+    return n + 2 * sizeof(k->key);
 }

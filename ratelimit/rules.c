@@ -112,8 +112,7 @@ static uint8_t resp_number(char *p, size_t room, int64_t v)
 
 static void rule_precompute(struct limit_rule *r, const char *name)
 {
-    size_t key_bytes = strlen("rl:") + strlen(name) + 1 + 32;
-    r->key_head_n = (uint8_t)snprintf(r->key_head, sizeof(r->key_head), "$%zu\r\nrl:%s:", key_bytes, name);
+    r->key_head_n = (uint8_t)snprintf(r->key_head, sizeof(r->key_head), "rl:%s:", name);
     r->inc_us = gcra_inc_us(&r->gcra, 1);
     const int64_t numbers[] = {r->inc_us, r->gcra.tau_us, r->gcra.cap_us};
     for (int i = 0; i < 3; i++) {

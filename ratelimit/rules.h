@@ -8,7 +8,8 @@
  *     rows (text) -> limit_rules_new -> immutable, reference-counted -> limit_rules_at(point)
  *
  * Key in Redis: "rl:<rule>:<32 hex digits>", a keyed SipHash-128 of the rule's name and its
- * dimension values: bounded length, and nothing about a person without the key.
+ * dimension values: bounded length, and nothing about a person without the key. In a Cluster with a hash tag before
+ * the digits (limiter_key.h).
  * Changing a row's numbers keeps its state: what Redis holds is a time, not a count.
  * Errors: ERR_INVALID, naming rule and field (the configuration adds the line).
  * Thread rule: made on one thread, then only read; references are atomic. */
@@ -79,7 +80,7 @@ struct limit_rule {
     enum limit_unit unit;
     struct gcra gcra;
     int64_t inc_us;     /* of one unit */
-    char key_head[64];  /* RESP of a key up to its hash: "$40\r\nrl:name:" */
+    char key_head[48];  /* a key up to its hash: "rl:name:" */
     char args[96];      /* RESP of the script's three arguments for a cost of one unit */
     uint8_t key_head_n; /* bytes of it */
     uint8_t args_n;     /* bytes of it */

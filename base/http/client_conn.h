@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/http/client.h"
 #include "base/http/h1_response.h"
-#include "base/http/resolver.h"
+#include "base/resolver.h"
 
 enum {
     CLIENT_SCRATCH_BYTES = 65536, /* one read; one buffer a thread */

@@ -49,7 +49,7 @@ static struct redis *connect_to(struct rig *rig, const struct redis_server *serv
     struct redis_conf conf = redis_conf_default;
     unsigned n = 0;
     struct redis_script *const *scripts = limiter_scripts(&n);
-    conf.endpoint = redis_server_endpoint(server);
+    conf.address = server->address;
     conf.password_file = server->password_file;
     conf.timeout_ms = 5000; /* a busy machine must not fail the test */
     conf.stall_ms = 20000;

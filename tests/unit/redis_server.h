@@ -13,12 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/addr.h"
 #include "base/secret.h"
 
 struct redis_server {
     char dir[64];
     char socket[96];
+    char address[112]; /* "unix:..." */
     char password_file[96];
     char wrong_file[96]; /* another password */
     pid_t pid;           /* 0: not running */
@@ -68,6 +68,7 @@ static inline void redis_server_open(struct redis_server *s)
     *s = (struct redis_server){.dir = "/tmp/tide-redis-XXXXXX"};
     assert_non_null(mkdtemp(s->dir));
     snprintf(s->socket, sizeof(s->socket), "%s/s", s->dir);
+    snprintf(s->address, sizeof(s->address), "unix:%s", s->socket);
     snprintf(s->password_file, sizeof(s->password_file), "%s/password", s->dir);
     snprintf(s->wrong_file, sizeof(s->wrong_file), "%s/wrong", s->dir);
     assert_int_equal(secret_file_write(s->password_file, STR("hush"), NULL), 0);
@@ -87,15 +88,6 @@ static inline void redis_server_close(struct redis_server *s)
     snprintf(path, sizeof(path), "%s/redis.log", s->dir);
     unlink(path);
     rmdir(s->dir);
-}
-
-static inline struct endpoint redis_server_endpoint(const struct redis_server *s)
-{
-    char text[128];
-    struct endpoint e;
-    snprintf(text, sizeof(text), "unix:%s", s->socket);
-    assert_int_equal(endpoint_parse(str_from(text), &e, NULL), 0);
-    return e;
 }
 
 #endif

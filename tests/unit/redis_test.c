@@ -57,7 +57,7 @@ static void rig_open(struct rig *rig, struct redis_conf conf)
     loop_timer_init(rig->loop, &rig->timer, on_timer, rig);
     redis_script_init(&script);
     static struct redis_script *const scripts[] = {&script};
-    conf.endpoint = redis_server_endpoint(&rig->server);
+    conf.address = rig->server.address;
     conf.password_file = rig->server.password_file;
     rig->redis = redis_new(rig->loop, &conf, "limits", scripts, 1, NULL);
     wait_ready(rig);
@@ -312,7 +312,8 @@ static void a_reply_past_the_limits_drops_the_connection(void **state)
     struct rig rig;
     struct redis_op op;
     rig_open(&rig, patient());
-    struct str argv[] = {STR("EVAL"), STR("local t = {} for i = 1, 2000 do t[i] = i end return t"), STR("0")};
+    struct str argv[] = {STR("EVAL"), STR("local t = {} for i = 1, 20000 do t[i] = i end return t"),
+                         STR("0")};
     assert_int_equal(redis_command(rig.redis, &op, 3, argv, on_answer, &rig), 0);
     wait_answers(&rig, 1);
     assert_int_equal(rig.rc, ERR_CLOSED);
@@ -325,7 +326,7 @@ static void a_wrong_password_is_never_ready(void **state)
     struct rig rig;
     rig_open(&rig, patient());
     struct redis_conf conf = redis_conf_default;
-    conf.endpoint = redis_server_endpoint(&rig.server);
+    conf.address = rig.server.address;
     conf.password_file = rig.server.wrong_file;
     struct redis *other = redis_new(rig.loop, &conf, "ledger", NULL, 0, NULL);
     run_ms(&rig, 300);

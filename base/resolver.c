@@ -1,6 +1,6 @@
 /* evdns gives no /etc/hosts below evdns_getaddrinfo, and evdns_getaddrinfo no TTL: so the plain A and AAAA
  * questions are asked here, and the hosts file is read first (a small local file, at most once per TTL floor). */
-#include "base/http/resolver.h"
+#include "base/resolver.h"
 
 #include <event2/dns.h>
 #include <netinet/in.h>

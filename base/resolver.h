@@ -4,8 +4,8 @@
  *
  * Ownership: the holder frees it; after resolver_free no callback comes.
  * Thread rule: on its loop. */
-#ifndef TIDE_BASE_HTTP_RESOLVER_H
-#define TIDE_BASE_HTTP_RESOLVER_H
+#ifndef TIDE_BASE_RESOLVER_H
+#define TIDE_BASE_RESOLVER_H
 
 #include "base/addr.h"
 #include "base/loop.h"
