@@ -86,8 +86,6 @@ static int load_issuers(struct gateway_config *c, struct err *err)
     return rc;
 }
 
-enum { TICKET_BYTES = 80, TICKET_KEYS_MAX = 8 };
-
 /* Ticket keys of the ring, the active one first: all gateways resume each other's sessions. */
 static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
 {
@@ -95,12 +93,12 @@ static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
     if (ring == NULL) {
         return 0;
     }
-    for (const struct secret_key *k; n < TICKET_KEYS_MAX; n++) {
+    for (const struct secret_key *k; n < TLS_TICKET_KEYS_MAX; n++) {
         k = secret_at(ring, SECRET_TICKET, n);
-        if (k == NULL || k->n != TICKET_BYTES) {
+        if (k == NULL || k->n != TLS_TICKET_KEY_BYTES) {
             break;
         }
-        memcpy(out + (size_t)n * TICKET_BYTES, k->bytes, TICKET_BYTES);
+        memcpy(out + (size_t)n * TLS_TICKET_KEY_BYTES, k->bytes, TLS_TICKET_KEY_BYTES);
     }
     return n;
 }
@@ -108,13 +106,16 @@ static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
 static int load_tls(struct gateway_config *c, struct err *err)
 {
     unsigned n = c->set->certificates.n;
-    uint8_t tickets[TICKET_KEYS_MAX * TICKET_BYTES];
+    uint8_t tickets[TLS_TICKET_KEYS_MAX * TLS_TICKET_KEY_BYTES];
     if (n == 0) {
         return 0;
     }
-    unsigned ticket_count = ticket_keys(c->secrets, tickets);
-    c->tls = tls_set_new(c->set->certificates.items, n, tickets, ticket_count,
-                         http_listeners_want_h2(&c->set->listeners), err);
+    struct tls_set_conf conf = {.certs = c->set->certificates.items,
+                                .cert_count = n,
+                                .ticket_keys = tickets,
+                                .ticket_key_count = ticket_keys(c->secrets, tickets),
+                                .http2 = http_listeners_want_h2(&c->set->listeners)};
+    c->tls = tls_set_new(&conf, err);
     secret_cleanse(tickets, sizeof tickets);
     return c->tls != NULL ? 0 : err != NULL ? (int)err->code : ERR_INVALID;
 }

@@ -173,8 +173,10 @@ static const struct conf_entry root_entries[] = {
      ROOT(certificates),
      .section = &tls_cert_conf_section,
      .flags = CONF_RELOADABLE,
-     .max = 64,
-     .help = "By server name; the first is the default. SIGHUP reads them again."},
+     .max = TLS_CERTS_MAX,
+     .help =
+         "Chosen by server name, exact or wildcard; one name may have an ECDSA and an RSA certificate. The "
+         "first is for all other names. SIGHUP reads them again."},
     {.name = "http",
      .type = CONF_SECTION,
      ROOT(http),

@@ -121,8 +121,9 @@ static void on_tick(void *arg)
 struct tls_set *daemon_load_tls(const struct status_settings *s, struct err *err)
 {
     const struct conf_list *certs = &s->certificates;
-    bool h2 = http_listeners_want_h2(&s->listeners);
-    return certs->n ? tls_set_new(certs->items, certs->n, NULL, 0, h2, err) : NULL;
+    struct tls_set_conf conf = {
+        .certs = certs->items, .cert_count = certs->n, .http2 = http_listeners_want_h2(&s->listeners)};
+    return certs->n ? tls_set_new(&conf, err) : NULL;
 }
 
 void daemon_set_watch(struct daemon *d)

@@ -138,15 +138,9 @@ bool http_peer_uid(const struct http_exchange *ex, uint32_t *uid)
 
 struct str http_peer_name(const struct http_exchange *ex)
 {
-    const struct exchange *x = exchange_of(ex);
-    X509 *cert = x->conn->ssl ? SSL_get0_peer_certificate(x->conn->ssl) : NULL;
-    char text[256];
-    int n = cert ? X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, text, sizeof(text))
-                 : -1;
-    if (n <= 0 || memchr(text, '\0', (size_t)n)) {
-        return STR("");
-    }
-    return arena_dup(&exchange_of(ex)->pub.arena, str_of(text, (size_t)n));
+    const struct conn *c = exchange_of(ex)->conn;
+    const char *name = c->ssl ? tls_client_name(c->ssl) : NULL;
+    return name ? arena_dup(&exchange_of(ex)->pub.arena, str_from(name)) : STR("");
 }
 
 /* --- the body of the request ---------------------------------------------------------------------- */

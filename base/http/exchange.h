@@ -152,7 +152,7 @@ void http_close_after(struct http_exchange *ex); /* h1: no keep-alive after this
 
 /* SO_PEERCRED of a unix socket's client: false on other sockets. */
 bool http_peer_uid(const struct http_exchange *ex, uint32_t *uid);
-/* The client certificate's subject common name on an mTLS listener, empty otherwise. */
+/* On an mTLS listener: the allowed name that the client's certificate carries; empty otherwise. */
 struct str http_peer_name(const struct http_exchange *ex);
 
 #endif

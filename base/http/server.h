@@ -87,15 +87,27 @@ unsigned http_listener_shards(const struct http_listener *l);
 const char *http_listener_name(const struct http_listener *l);
 const struct endpoint *http_listener_endpoint(const struct http_listener *l); /* with the port really bound */
 
-/* One certificate (chain) and key a name; the first is the default. Files are read now, errors name them.
- * TLS 1.2 and 1.3; tickets under ticket_keys (80 bytes each, first is current), none given: random ones. */
+/* TLS 1.2 and 1.3. A server name gets the certificates that are for it, exactly or by wildcard: one with an ECDSA key
+ * for clients that can verify it, one with an RSA key for others, when both are there. All other names get the first
+ * certificate. Files are read now, errors name them. */
+enum { TLS_CERTS_MAX = 10000, TLS_TICKET_KEYS_MAX = 8, TLS_TICKET_KEY_BYTES = 80 };
 struct tls_cert_conf {
     const char *cert_file; /* PEM chain */
     const char *key_file;  /* PEM, refused if others can read it */
 };
 extern const struct conf_section tls_cert_conf_section; /* listen_conf.c */
-struct tls_set *tls_set_new(const struct tls_cert_conf *certs, unsigned count, const uint8_t *ticket_keys,
-                            unsigned ticket_key_count, bool http2, struct err *err);
+struct tls_set_conf {
+    const struct tls_cert_conf *certs; /* the first is the default */
+    unsigned cert_count;
+    const uint8_t *ticket_keys; /* of TLS_TICKET_KEY_BYTES; the first seals, all open */
+    unsigned ticket_key_count;  /* 0: one of this process */
+    bool http2;
+    const char
+        *client_ca_file; /* PEM; NULL: clients show no certificate; else they must, and nothing is resumed */
+    const char *const *client_names; /* that a client's certificate may carry: tls_client.h */
+    unsigned client_name_count;
+};
+struct tls_set *tls_set_new(const struct tls_set_conf *conf, struct err *err);
 struct tls_set *tls_set_ref(struct tls_set *s);
 void tls_set_unref(struct tls_set *s);
 int64_t tls_set_expires_s(const struct tls_set *s); /* earliest notAfter, Unix seconds */

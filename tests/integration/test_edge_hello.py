@@ -4,8 +4,9 @@ import ssl
 import subprocess
 
 import pytest
-from edge_rig import Edge, read_all, split_answer
-from tls_wire import (ALERT, CHANGE_CIPHER, DATA, HANDSHAKE, RawTls13, Relay, extension, first_message, hello, ja4,
+
+from tide.edge import Edge, read_all, split_answer
+from tide.tls_wire import (ALERT, CHANGE_CIPHER, DATA, HANDSHAKE, RawTls13, Relay, extension, first_message, hello, ja4,
                       record)
 
 

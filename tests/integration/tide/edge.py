@@ -34,12 +34,14 @@ def make_certificate(folder):
 class Edge:
     """One running edge_server. Stops by pid; a test fails if it did not end cleanly."""
 
-    def __init__(self, folder, tls=False, listen="127.0.0.1:0", loops=1, **limits):
+    def __init__(self, folder, tls=False, listen="127.0.0.1:0", loops=1, certificates=(), **limits):
         self.cert = None
         args = [str(BUILD / "tests" / "edge_server"), "--listen", listen, "--loops", str(loops)]
         if tls:
             self.cert, key = make_certificate(folder)
-            args += ["--cert", str(self.cert), "--key", str(key)]
+            certificates = [(self.cert, key)]
+        for cert, key in certificates:
+            args += ["--cert", str(cert), "--key", str(key)]
         for name, value in limits.items():
             args += ["--limit", f"{name}={value}"]
         self.stderr = open(folder / "edge.err", "w+")
