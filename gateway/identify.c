@@ -201,7 +201,9 @@ static bool take_token(struct request *r)
         return false;
     }
     if (accounts_is_revoked(r->gl, who)) {
-        refuse_token(r, CHECK_REVOKED, "session_not_found", "the session of this token has ended");
+        /* GoTrue's clients know this as 403; everybody else, OpenAI's among them, signs in again at a 401 */
+        const char *code = r->ex->dialect == HTTP_DIALECT_GOTRUE ? "session_not_found" : "session_expired";
+        refuse_token(r, CHECK_REVOKED, code, "the session of this token has ended");
         return false;
     }
     r->who = who;
