@@ -126,5 +126,8 @@ int pg_migrate(struct pg *pg, const char *folder,
                struct err *err) TIDE_CHECK;
 /* Inside run or after pg_open: the highest version applied, 0 for an empty database. */
 int pg_schema_version(struct pg *pg, unsigned *version) TIDE_CHECK;
+/* Likewise: ERR_CONFLICT when the schema is older than the migrations this program was built with. A newer one is
+ * fine: migrations expand before they contract. */
+int pg_schema_check(struct pg *pg) TIDE_CHECK;
 
 #endif

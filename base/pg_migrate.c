@@ -242,3 +242,14 @@ int pg_schema_version(struct pg *pg, unsigned *version)
     *version = (unsigned)pg_i64(pg, 0, 0);
     return 0;
 }
+
+int pg_schema_check(struct pg *pg)
+{
+    unsigned version;
+    int rc = pg_schema_version(pg, &version);
+    if (rc == 0 && version < TIDE_SCHEMA) {
+        rc = err_set(pg_err(pg), ERR_CONFLICT, "the schema is version %u, %d is wanted: run tidectl migrate",
+                     version, TIDE_SCHEMA);
+    }
+    return rc;
+}

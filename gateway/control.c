@@ -93,6 +93,10 @@ enum { POLL_MS = 400, POLL_DEADLINE_MS = 3000 };
 static int run_poll(struct pg *pg, void *arg)
 {
     struct control_poll *p = arg;
+    int rc = p->is_schema_good ? 0 : pg_schema_check(pg);
+    if (rc < 0) {
+        return rc;
+    }
     int rows =
         pg_query_n(pg, "SELECT policy, bans, revocations, keys, ladder, workers FROM versions", 0, NULL);
     if (rows < 0) {
@@ -123,18 +127,19 @@ static void tell_watchers(struct control *c)
     }
 }
 
-static void note_database(struct control *c, bool up, const struct err *err)
+static void note_database(struct control *c, int rc, const struct err *err)
 {
-    if (atomic_exchange(&c->gateway->pg_is_up, up) != up || !c->poll.any) {
-        if (up) {
+    if (rc != c->poll.last_rc) {
+        if (rc == 0) {
             log_info("database state=up");
         } else {
             log_warn("database state=down error=\"%s\"", err->msg);
         }
     }
-    c->poll.any = true;
-    metric_set(&database_up, up);
-    metric_child_add(metric_child(&polls, up ? "ok" : "failed"), 1);
+    c->poll.last_rc = rc;
+    atomic_store(&c->gateway->pg_is_up, rc == 0);
+    metric_set(&database_up, rc == 0);
+    metric_child_add(metric_child(&polls, rc == 0 ? "ok" : "failed"), 1);
 }
 
 static void poll_now(struct control *c);
@@ -147,8 +152,9 @@ static void on_polled(void *arg, int rc, const struct err *err)
     if (rc == ERR_CANCELED) {
         return;
     }
-    note_database(c, rc == 0, err);
+    note_database(c, rc, err);
     if (rc == 0) {
+        p->is_schema_good = true;
         tell_watchers(c);
     }
     if (p->again) {
@@ -164,9 +170,10 @@ static void poll_now(struct control *c)
     struct control_poll *p = &c->poll;
     p->job = (struct pg_job){.run = run_poll, .done = on_polled, .arg = p, .timeout_ms = POLL_DEADLINE_MS};
     p->is_running = true;
-    if (pg_submit(c->gateway->pg, &p->job) != 0) {
+    int rc = pg_submit(c->gateway->pg, &p->job);
+    if (rc != 0) {
         p->is_running = false;
-        note_database(c, false, &(struct err){.msg = "the queue of jobs is full, or the database is away"});
+        note_database(c, rc, &(struct err){.msg = "the queue of jobs is full, or the database is away"});
         loop_timer_arm(&p->timer, POLL_MS);
     }
 }
@@ -215,6 +222,7 @@ struct control *control_new(struct gateway *g)
     c->gateway = g;
     c->loop = loop_new("control", g->loop_count);
     c->poll.control = c;
+    c->poll.last_rc = 1;
     loop_timer_init(c->loop, &c->poll.timer, on_poll_timer, c);
     control_tick(c, WATCH_PERIOD_MS, watch_loops, c);
     return c;

@@ -30,7 +30,8 @@ struct control_poll {
     struct pg_job job;
     bool is_running;                 /* job belongs to the pool */
     bool again;                      /* asked for meanwhile */
-    bool any;                        /* there was a poll before */
+    int last_rc;                     /* of the poll before; 1: there was none */
+    bool is_schema_good;             /* looked at once; it only grows newer */
     int64_t known[CONTROL_SUBJECTS]; /* what watchers were told last */
     int64_t found[CONTROL_SUBJECTS]; /* written by the job */
 };

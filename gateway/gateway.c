@@ -56,12 +56,34 @@ static int open_access_log(struct gateway *g, struct err *err)
     return g->access_log != NULL ? 0 : (int)err->code;
 }
 
+static int run_check_schema(struct pg *pg, void *unused)
+{
+    return pg_schema_check(pg);
+}
+
+/* A database that cannot be reached now is no reason to stay down: the poll of versions looks again. */
+static int check_schema(const struct pg_conf *conf, struct err *err)
+{
+    struct err why;
+    struct pg *pg = pg_open(conf->uri, conf->connect_ms, &why);
+    int rc = pg != NULL ? pg_transaction(pg, run_check_schema, NULL, conf->job_ms, err) : 0;
+    if (pg != NULL) {
+        pg_close(pg);
+    }
+    return rc == ERR_CONFLICT ? rc : 0;
+}
+
 static int open_database(struct gateway *g, struct err *err)
 {
-    if (g->conf->set->database == NULL) {
+    const struct pg_conf *conf = g->conf->set->database;
+    if (conf == NULL) {
         return 0;
     }
-    g->pg = pg_pool_new(g->conf->set->database, err);
+    int rc = check_schema(conf, err);
+    if (rc != 0) {
+        return rc;
+    }
+    g->pg = pg_pool_new(conf, err);
     return g->pg != NULL ? 0 : (int)err->code;
 }
 

@@ -4,21 +4,9 @@
 
 #include "status/incident_json.h"
 
-enum { LOCK_SPACE = 0x54494445, LOCK_WRITER = 1, TEXT_MAX = 64 * 1024, SCHEMA_WANTED = 6 };
+enum { LOCK_SPACE = 0x54494445, LOCK_WRITER = 1, TEXT_MAX = 64 * 1024 };
 
 /* --- reading ----------------------------------------------------------------------------------- */
-
-/* A newer schema is fine (migrations expand before they contract), an older one is not. */
-static int check_schema(struct pg *pg)
-{
-    unsigned version;
-    int rc = pg_schema_version(pg, &version);
-    if (rc == 0 && version < SCHEMA_WANTED) {
-        rc = err_set(pg_err(pg), ERR_CONFLICT, "the schema is version %u, %d is wanted: run tidectl migrate",
-                     version, SCHEMA_WANTED);
-    }
-    return rc;
-}
 
 /* The lock belongs to the session and survives transactions; asking twice would count twice. */
 static int take_writer_lock(struct pg *pg, bool *is_writer)
@@ -205,7 +193,7 @@ int store_poll_run(struct pg *pg, void *arg)
 {
     struct store_poll *p = arg;
     store_poll_clear(p);
-    int rc = check_schema(pg);
+    int rc = pg_schema_check(pg);
     if (rc == 0) {
         rc = take_writer_lock(pg, &p->is_writer);
     }
