@@ -28,6 +28,7 @@ void addr_format(const struct addr *a, char out[ADDR_TEXT]);
 void addr_from_sockaddr(const struct sockaddr *sa, struct addr *out); /* other families give all zero */
 bool addr_is_v4(const struct addr *a);
 bool addr_is_loopback(const struct addr *a);
+bool addr_is_public(const struct addr *a); /* not private, local, shared or special: addr_public.c */
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* The prefix a limit is kept for: v4_bits of an IPv4 address, v6_bits of an IPv6 one. */
 struct addr_prefix addr_mask(const struct addr *a, unsigned v4_bits, unsigned v6_bits);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/secret.h"
+#include "gateway/hook_target.h"
 #include "gateway/hooks_conf.h"
 #include "gateway/webhook.h"
 
@@ -48,6 +49,7 @@ struct hooks {
     struct loop *control;
     struct hook_conf sms; /* texts are borrowed from the configuration of the start: copied below */
     bool has_sms;
+    struct hook_target target; /* of the hook; its prefixes are owned */
     struct webhook_key key;
     uint64_t in_flight_max;
     CURLM *multi;
@@ -161,6 +163,8 @@ static void send_try(struct hook_send *s)
     set_headers(s);
     curl_easy_setopt(s->easy, CURLOPT_URL, h->sms.url);
     curl_easy_setopt(s->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(s->easy, CURLOPT_OPENSOCKETFUNCTION, hook_target_socket);
+    curl_easy_setopt(s->easy, CURLOPT_OPENSOCKETDATA, &h->target);
     curl_easy_setopt(s->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(s->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(s->easy, CURLOPT_NOSIGNAL, 1L);
@@ -373,8 +377,15 @@ void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
-static void copy_conf(struct hooks *h, const struct hook_conf *sms)
+static void copy_conf(struct hooks *h, const struct hook_conf *sms, const struct conf_prefixes *allowed)
 {
+    size_t bytes = allowed->n * sizeof *allowed->items;
+    struct addr_prefix *prefixes = malloc(bytes + 1);
+    BUG_ON(!prefixes);
+    if (bytes) {
+        memcpy(prefixes, allowed->items, bytes);
+    }
+    h->target = (struct hook_target){sms->is_loopback, prefixes, allowed->n};
     h->sms = *sms;
     h->sms.url = strdup(sms->url);
     h->sms.ca_file = sms->ca_file ? strdup(sms->ca_file) : NULL;
@@ -397,7 +408,7 @@ struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, st
     h->key = key;
     h->in_flight_max = conf->in_flight;
     if (conf->sms) {
-        copy_conf(h, conf->sms);
+        copy_conf(h, conf->sms, &conf->allowed_networks);
     }
     pthread_mutex_init(&h->lock, NULL);
     loop_timer_init(control, &h->curl_timer, on_curl_timer, h);
@@ -431,6 +442,7 @@ void hooks_close(struct hooks *h)
     }
     curl_global_cleanup();
     pthread_mutex_destroy(&h->lock);
+    free((struct addr_prefix *)(uintptr_t)h->target.allowed);
     free((char *)(uintptr_t)h->sms.url);
     free((char *)(uintptr_t)h->sms.ca_file);
     secret_cleanse(&h->key, sizeof h->key);

@@ -4,7 +4,7 @@
  *     hooks_send_code on a loop -> control thread: try, wait, try again -> done(arg, rc) back on that loop, once
  *
  * The webhook id is the message's, the same for each try; the time is each try's own. Redirects are not followed,
- * no proxy of the environment is used, and the answer's body is dropped past 200 KiB.
+ * no proxy of the environment is used, and an answer past 200 KiB ends the try. hook_target.h says to which addresses.
  * Body: {"type":"sms.code","timestamp":...,"data":{to,channel,code,text,lang},"user":{"phone":...},"sms":{"otp":...}}
  * (the last two are what receivers of GoTrue's send-SMS hook read).
  * rc: 0 taken (2xx); ERR_DENIED refused (another 4xx, 3xx); ERR_UNAVAILABLE no answer or 5xx after all tries;

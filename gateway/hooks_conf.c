@@ -1,7 +1,7 @@
 /* Names, defaults and ranges of the section `hooks`. */
 #include "gateway/hooks_conf.h"
 
-#include "base/conf.h"
+#include "gateway/hook_target.h"
 
 static const struct conf_entry hook_entries[] = {
     {.name = "url",
@@ -48,16 +48,9 @@ static const struct conf_entry hook_entries[] = {
 /* A receiver of codes is trusted with them: plain HTTP only within this machine. */
 static int check_hook(void *section, const char **field, struct err *err)
 {
-    static const char *const loopback[] = {"http://127.0.0.1:", "http://127.0.0.1/", "http://[::1]:",
-                                           "http://[::1]/",     "http://localhost:", "http://localhost/"};
-    const struct hook_conf *h = section;
-    struct str url = str_from(h->url);
-    bool is_allowed = str_starts(url, STR("https://"));
-    for (size_t i = 0; i < sizeof loopback / sizeof *loopback; i++) {
-        is_allowed = is_allowed || str_starts(url, str_from(loopback[i]));
-    }
+    struct hook_conf *h = section;
     *field = "url";
-    return is_allowed ? 0 : err_set(err, ERR_INVALID, "must be https, or http to a loopback address");
+    return hook_target_read(h->url, &h->is_loopback, err);
 }
 
 static const struct conf_section hook_section = {.entries = hook_entries,
@@ -78,6 +71,14 @@ static const struct conf_entry hooks_entries[] = {
      .min = 1,
      .max = 10000,
      .help = "Calls under way at once, all hooks together; more are refused."},
+    {.name = "allowed_networks",
+     .type = CONF_PREFIXES,
+     CONF_FIELD(struct hooks_conf, allowed_networks),
+     .max = 64,
+     .help =
+         "Private networks that hooks may connect to, like 10.20.0.0/16; public addresses they may always. A "
+         "hook whose host is 127.0.0.1, [::1] or localhost stays on this machine. Others are denied at each "
+         "connection (metric tidegate_hook_addresses_denied_total)."},
 };
 
 const struct conf_section hooks_conf_section = {

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-struct conf_section;
+#include "base/conf.h"
 
 struct hook_conf {
     const char *url;         /* https, or http to a loopback address */
@@ -15,11 +15,13 @@ struct hook_conf {
     uint64_t timeout_ms;     /* of one try */
     uint64_t tries;          /* 1 and more */
     uint64_t backoff_ms;     /* between tries, doubled each time */
+    bool is_loopback;        /* of url: set by the check */
 };
 
 struct hooks_conf {
-    struct hook_conf *sms; /* NULL: no codes can be sent */
-    uint64_t in_flight;    /* calls at once; more are refused */
+    struct hook_conf *sms;                 /* NULL: no codes can be sent */
+    uint64_t in_flight;                    /* calls at once; more are refused */
+    struct conf_prefixes allowed_networks; /* beyond the public Internet */
 };
 extern const struct conf_section hooks_conf_section;
 

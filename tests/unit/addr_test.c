@@ -73,6 +73,81 @@ static void prefixes(void **state)
     assert_true(has("::/0", "8.8.8.8"));
 }
 
+/* Both sides of each border, and every way to write or wrap 127.0.0.1 that comes out of a resolver. */
+static const char *const local_ones[] = {
+    "0.0.0.0",
+    "0.255.255.255",
+    "10.0.0.0",
+    "10.255.255.255",
+    "100.64.0.0",
+    "100.127.255.255",
+    "127.0.0.1",
+    "127.255.255.255",
+    "169.254.0.0",
+    "169.254.169.254",
+    "172.16.0.0",
+    "172.31.255.255",
+    "192.0.0.8",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.0",
+    "192.168.255.255",
+    "198.18.0.0",
+    "198.19.255.255",
+    "198.51.100.7",
+    "203.0.113.255",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:0:7f00:1",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:1ff:ffff::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "3fff::1",
+    "4000::1",
+    "5f00::1",
+    "fc00::1",
+    "fdff::1",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+    "1fff::1",
+};
+static const char *const public_ones[] = {
+    "1.1.1.1",         "9.255.255.255",   "11.0.0.0",        "100.63.255.255", "100.128.0.0",
+    "126.255.255.255", "128.0.0.0",       "169.253.255.255", "169.255.0.0",    "172.15.255.255",
+    "172.32.0.0",      "192.0.1.0",       "192.167.0.1",     "192.169.0.0",    "198.17.255.255",
+    "198.20.0.0",      "223.255.255.255", "::ffff:8.8.8.8",  "2001:200::1",    "2001:4860:4860::8888",
+    "2003::1",         "2606:4700::1111", "3ffe::1",
+};
+
+static void all_are(const char *const *texts, size_t n, bool is_public)
+{
+    struct addr a;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(addr_parse(str_from(texts[i]), &a));
+        if (addr_is_public(&a) != is_public) {
+            fail_msg("%s is taken for %s", texts[i], is_public ? "local" : "public");
+        }
+    }
+}
+
+static void public_or_not(void **state)
+{
+    all_are(local_ones, sizeof(local_ones) / sizeof(local_ones[0]), false);
+    all_are(public_ones, sizeof(public_ones) / sizeof(public_ones[0]), true);
+}
+
 static void masks_by_family(void **state)
 {
     struct addr a, b;
@@ -126,10 +201,8 @@ static void endpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_address_one_text),
-        cmocka_unit_test(prefixes),
-        cmocka_unit_test(masks_by_family),
-        cmocka_unit_test(endpoints),
+        cmocka_unit_test(one_address_one_text), cmocka_unit_test(prefixes),  cmocka_unit_test(public_or_not),
+        cmocka_unit_test(masks_by_family),      cmocka_unit_test(endpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
