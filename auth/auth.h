@@ -45,6 +45,7 @@ struct auth_config {
     uint64_t otp_tries;             /* 5 a code */
     uint64_t otp_failures;          /* 20 a number in otp_failure_window_ms */
     uint64_t otp_failure_window_ms; /* 24 h */
+    uint64_t refusal_samples;       /* 120 refused sign-ups kept a minute and loop */
     uint64_t job_ms;                /* 5 s for one database job */
 };
 extern const struct conf_section auth_conf_section;
@@ -76,6 +77,12 @@ struct auth_ports {
     void *arg;
 };
 
+/* Which refusals are kept (refusal.h). */
+struct refusal_sampler {
+    uint64_t full_ms; /* monotonic */
+    int64_t unkept;   /* since the last one that was kept */
+};
+
 struct auth_loop {
     struct loop *loop;              /* borrowed */
     const struct auth_ports *ports; /* borrowed */
@@ -84,7 +91,8 @@ struct auth_loop {
     const struct jws_keys *keys;    /* borrowed: signs and publishes */
     struct policy *policy;          /* a reference; NULL until the first is known: sign-up answers 503 */
     struct revoked *revoked;        /* owned: sessions ended while an access token may still live */
-    void *arg;                      /* the gateway's own, for session_ended */
+    struct refusal_sampler refusals;
+    void *arg; /* the gateway's own, for session_ended */
 };
 
 void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,

@@ -129,6 +129,16 @@ static const struct conf_entry auth_conf_entries[] = {
      .max = 172800000,
      .flags = CONF_RELOADABLE,
      .help = "How long wrong guesses are remembered, from the first."},
+    {.name = "refusal_samples",
+     .type = CONF_INT,
+     CONF_FIELD(struct auth_config, refusal_samples),
+     .preset = "120",
+     .min = 0,
+     .max = 6000,
+     .flags = CONF_RELOADABLE,
+     .help = "Refused sign-ups that each loop keeps a minute in signup_refusals, each with how many it "
+             "stands for; "
+             "the others are counted only (metric tidegate_auth_refusals_total)."},
     {.name = "job_timeout",
      .type = CONF_DURATION,
      CONF_FIELD(struct auth_config, job_ms),

@@ -11,6 +11,7 @@
 #include "auth/account.h"
 #include "auth/call.h"
 #include "auth/otp.h"
+#include "auth/refusal.h"
 #include "auth/reply.h"
 #include "base/http/problem.h"
 #include "base/log.h"
@@ -30,8 +31,8 @@ struct otp_body {
 struct otp_ask {
     struct phone phone;
     bool create_user;
-    bool is_denied;     /* the policy lets this number make no account */
-    const char *reason; /* why */
+    bool is_denied;                  /* the policy lets this number make no account */
+    struct policy_decision decision; /* why; its texts are on the arena */
 };
 
 /* Looks whether a denied number has an account. */
@@ -228,18 +229,21 @@ static int run_look_up(struct pg *pg, void *arg)
 static void on_looked_up(struct auth_job *job, int rc)
 {
     struct auth_call *call = job->call;
+    struct subject subject = ((struct otp_look_up *)job)->subject;
     bool is_known = ((struct otp_look_up *)job)->is_known;
     auth_job_free(job);
     if (!call) {
         return;
     }
+    const struct otp_ask *ask = call->state;
     if (rc < 0) {
         auth_reply_failed(call, rc);
     } else if (is_known) {
         otp_check_sms_limit(call);
     } else {
         otp_count("denied");
-        reply_denied(call, call->al->policy, ((struct otp_ask *)call->state)->reason);
+        refusal_sample(call->al, call->conf, &(struct refusal){"otp", &ask->phone, &subject, &ask->decision});
+        reply_denied(call, call->al->policy, ask->decision.reason);
     }
 }
 
@@ -284,10 +288,20 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
     return auth_phone_read(call, body->phone, phone);
 }
 
+static void otp_decide(struct auth_call *call, struct otp_ask *ask)
+{
+    struct policy_decision *d = &ask->decision;
+    policy_decide(call->al->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &ask->phone}, d);
+    ask->is_denied = d->effect == POLICY_EFFECT_DENY;
+    if (ask->is_denied) { /* the loop's policy may be another one when the answer comes */
+        d->rule = arena_cstr(&call->ex->arena, str_from(d->rule));
+        d->reason = arena_cstr(&call->ex->arena, str_from(d->reason));
+    }
+}
+
 void auth_http_otp(struct auth_call *call)
 {
     struct otp_body body;
-    struct policy_decision decision;
     struct otp_ask *ask = ARENA_NEW(&call->ex->arena, struct otp_ask);
     if (!otp_read(call, &body, &ask->phone)) {
         return;
@@ -296,10 +310,8 @@ void auth_http_otp(struct auth_call *call)
         auth_reply_failed(call, ERR_UNAVAILABLE);
         return;
     }
-    policy_decide(call->al->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &ask->phone}, &decision);
     ask->create_user = body.create_user;
-    ask->is_denied = decision.effect == POLICY_EFFECT_DENY;
-    ask->reason = decision.reason ? arena_cstr(&call->ex->arena, str_from(decision.reason)) : NULL;
+    otp_decide(call, ask);
     call->state = ask;
     if (ask->is_denied && ask->create_user) {
         call->al->ports->check_limit(call, "signup_denied", STR(""), STR(""), on_denied_admitted);

@@ -4,6 +4,7 @@
 #include "auth/account.h"
 #include "auth/call.h"
 #include "auth/otp.h"
+#include "auth/refusal.h"
 #include "auth/reply.h"
 #include "auth/session.h"
 #include "base/http/problem.h"
@@ -40,8 +41,8 @@ struct verify_flow {
     unsigned rounds;
     /* results */
     enum verify_outcome outcome;
-    struct policy *policy; /* a reference: the one that decided, when an account was to be made */
-    char reason[48];
+    struct policy *policy;           /* a reference: the one that decided, when an account was to be made */
+    struct policy_decision decision; /* of that one; its texts are borrowed from it */
     int64_t wait_s;
     bool is_new_user;
     struct account account;
@@ -60,21 +61,19 @@ static void verify_clear(struct auth_job *job)
 /* Decides by the policy in force and makes the account; f->outcome VERIFY_DENIED when it may not be. */
 static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *user)
 {
-    struct policy_decision decision;
     policy_unref(f->policy);
     f->policy = NULL;
     int rc = account_policy(pg, f->known, &f->policy);
     if (rc < 0) {
         return rc;
     }
-    policy_decide(f->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &f->phone}, &decision);
-    if (decision.effect == POLICY_EFFECT_DENY) {
+    policy_decide(f->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &f->phone}, &f->decision);
+    if (f->decision.effect == POLICY_EFFECT_DENY) {
         f->outcome = VERIFY_DENIED;
-        snprintf(f->reason, sizeof f->reason, "%s", decision.reason);
         return 0;
     }
     f->is_new_user = true;
-    return account_create(pg, f->job.secrets, &decision, &f->phone, &f->subject, user);
+    return account_create(pg, f->job.secrets, &f->decision, &f->phone, &f->subject, user);
 }
 
 static int verify_open_session(struct pg *pg, struct verify_flow *f, const struct uuid *user)
@@ -138,7 +137,7 @@ static void verify_reply(struct auth_call *call, struct verify_flow *f)
         http_reply_problem(call->ex, &too_many);
         break;
     case VERIFY_DENIED:
-        reply_denied(call, f->policy, f->reason);
+        reply_denied(call, f->policy, f->decision.reason);
         break;
     case VERIFY_BANNED:
         http_reply_error(call->ex, "user_banned", "User is banned");
@@ -164,6 +163,9 @@ static void on_verified(struct auth_job *job, int rc)
         return;
     }
     verify_count(f, rc);
+    if (rc == 0 && f->outcome == VERIFY_DENIED) {
+        refusal_sample(job->al, &f->conf, &(struct refusal){"verify", &f->phone, &f->subject, &f->decision});
+    }
     struct policy *known = job->al->policy;
     if (rc == 0 && f->policy && (!known || policy_version(known) < policy_version(f->policy))) {
         auth_loop_set_policy(job->al, f->policy); /* learned before the poll told */
