@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from conftest import new_folder
+from tide.fixtures import new_stack
 from tide.process import wait_until
 from tide.scripted import ScriptedWorker
 from tide.stack import APIKEY, Gateway, Stack
@@ -55,7 +55,7 @@ class Door:
 
 @pytest.fixture(scope="module")
 def door():
-    with Stack(new_folder()) as stack:
+    with new_stack() as stack:
         d = Door(stack)
         yield d
         d.http.close()
@@ -236,7 +236,7 @@ def read_answer(s) -> tuple[int, bytes]:
 @pytest.fixture(scope="module")
 def hasty():
     """The same with times so short that a test can wait for them."""
-    with Stack(new_folder()) as stack:
+    with new_stack() as stack:
         d = Door(stack, http={"handshake": "500ms", "first_byte": "500ms", "header": "500ms", "body": "700ms", "idle": "1s"})
         yield d
         d.http.close()
@@ -416,7 +416,7 @@ def send_mixture(door, times: int, threads: int = 4) -> None:
 
 def test_memory_and_descriptors_return_over_ten_thousand_repetitions():
     # the sanitizer keeps freed memory to catch its use: here it keeps 1 MiB, so that what grows is ours
-    with Stack(new_folder()) as stack:
+    with new_stack() as stack:
         door = Door(stack, asan="quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_size=2")
         process = door.gateway.process
         send_mixture(door, 2000)  # meanwhile pools, caches and arenas have filled

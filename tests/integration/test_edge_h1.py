@@ -11,27 +11,7 @@ import time
 
 import httpx
 import pytest
-from edge_rig import BUILD, Edge, make_certificate, read_all, split_answer, wait_until
-
-
-@pytest.fixture(scope="module", params=["plain", "tls"])
-def edge(request, tmp_path_factory):
-    e = Edge(tmp_path_factory.mktemp("edge"), tls=request.param == "tls")
-    yield e
-    e.stop()
-
-
-@pytest.fixture
-def limited(tmp_path):
-    made = []
-
-    def make(**limits):
-        made.append(Edge(tmp_path, **limits))
-        return made[-1]
-
-    yield make
-    for e in made:
-        e.stop()
+from tide.edge import BUILD, Edge, make_certificate, read_all, split_answer, wait_until
 
 
 def talk(edge, data):

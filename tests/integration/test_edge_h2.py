@@ -5,31 +5,11 @@ import time
 import h2.events
 import httpx
 import pytest
-from edge_rig import H2, Edge, wait_until
+from tide.edge import H2, Edge, wait_until
 from hyperframe.frame import (ContinuationFrame, DataFrame, ExtensionFrame, HeadersFrame, PingFrame, PriorityFrame,
                               RstStreamFrame, SettingsFrame, WindowUpdateFrame)
 
 CALM = 11  # ENHANCE_YOUR_CALM
-
-
-@pytest.fixture(scope="module", params=["plain", "tls"])
-def edge(request, tmp_path_factory):
-    e = Edge(tmp_path_factory.mktemp("edge"), tls=request.param == "tls")
-    yield e
-    e.stop()
-
-
-@pytest.fixture
-def limited(tmp_path):
-    made = []
-
-    def make(**limits):
-        made.append(Edge(tmp_path, **limits))
-        return made[-1]
-
-    yield make
-    for e in made:
-        e.stop()
 
 
 def expect_calm(client):

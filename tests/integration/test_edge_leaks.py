@@ -7,7 +7,7 @@ import ssl
 import time
 
 import pytest
-from edge_rig import Edge, wait_until
+from tide.edge import Edge, wait_until
 
 REPEATS = 10000
 WARM_UP = 2000

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from edge_rig import Edge, read_all, split_answer, wait_until
+from tide.edge import Edge, read_all, split_answer, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """One gateway's life from outside: start, reload, logs, health, drain, what it tells the service manager."""
 import json
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -14,12 +15,13 @@ import httpx
 import pytest
 import yaml
 
-from conftest import new_folder
-from edge_rig import H2, read_all
 from tide.client import mainland_phone
+from tide.edge import H2, read_all
+from tide.fixtures import new_stack
 from tide.process import can_connect, free_port, wait_until
 from tide.scripted import ScriptedWorker
-from tide.stack import APIKEY, Gateway, Stack, program, run
+from tide.servers import Postgres
+from tide.stack import APIKEY, ROOT, Gateway, Stack, program, run
 from tide.status_page import FakeGateway, StatusPage
 from tide.tokens import Issuer
 
@@ -59,7 +61,7 @@ def place(own_stack):
 @pytest.fixture(scope="module")
 def still():
     """One gateway that no test of this file changes."""
-    with Stack(new_folder()) as stack:
+    with new_stack() as stack:
         p = Place(stack)
         p.start()
         yield p
@@ -405,6 +407,29 @@ def test_health_says_what_depends_on_what(own_stack):
 
 
 # --- the service manager ----------------------------------------------------------------------------------
+
+
+def test_an_older_schema_is_refused(own_stack):
+    """At the start, and when the database comes later; a newer one is fine (test_tidectl)."""
+    s = own_stack
+    s.postgres = Postgres(s.folder / "postgres").start()
+    s.start_redis()
+    newest = sorted((ROOT / "migrations").glob("*.sql"))[-1]
+    older = s.folder / "older"
+    shutil.copytree(ROOT / "migrations", older, ignore=lambda *_: [newest.name])
+    run(program("tidectl"), "migrate", "--database", s.postgres.uri(), "--folder", older)
+    settings = s.settings()
+    gateway = Gateway(s, "gateway", settings)
+    refused = run(program("tidegate"), "-c", gateway.conf, check=False)
+    assert refused.returncode == 1 and "run tidectl migrate" in refused.stderr, refused.stderr
+    s.postgres.kill()
+    s.gateways.append(gateway)
+    gateway.start(ready=False)
+    s.postgres.start()
+    wait_until(lambda: "run tidectl migrate" in gateway.process.log.read_text(), 10, "it says what is missing")
+    assert gateway.get("/readyz").status_code == 503
+    run(program("tidectl"), "migrate", "--database", s.postgres.uri(), "--folder", ROOT / "migrations")
+    wait_until(lambda: gateway.get("/readyz").status_code == 200, 10, "it goes on by itself")
 
 
 def test_the_service_manager_is_told(place):

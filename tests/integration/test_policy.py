@@ -1,45 +1,19 @@
 """The sign-up policy on two gateways: who may come in, who is told what, and that people inside are never touched."""
 import itertools
 import json
-import shutil
 import time
 
 import pytest
 
-from conftest import new_folder
-from tide.client import mainland_phone
+from tide.client import code_of, mainland_phone
 from tide.process import wait_until
-from tide.stack import APIKEY, Stack
+from tide.stack import APIKEY
 
 _foreign = itertools.count(51_230_000 + int(time.time()) % 900 * 10)
 
 
 def hong_kong_phone() -> str:
     return f"+852{next(_foreign)}"
-
-
-@pytest.fixture(scope="module")
-def pair():
-    with Stack(new_folder()) as s:
-        s.start_postgres()
-        s.start_redis()
-        s.start_outbox()
-        s.start_gateway()
-        s.start_gateway()
-        yield s
-    shutil.rmtree(s.folder, ignore_errors=True)
-
-
-@pytest.fixture
-def a(pair):
-    with pair.app(pair.gateways[0]) as app:
-        yield app
-
-
-@pytest.fixture
-def b(pair):
-    with pair.app(pair.gateways[1]) as app:
-        yield app
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +36,10 @@ def signup(gateway, lang: str = "en") -> dict:
     return gateway.get("/auth/v1/settings", headers={"apikey": APIKEY, "accept-language": lang}).json()["signup"]
 
 
-def code_of(answer) -> str:
-    return answer.json()["code"]
-
-
 # --- who is refused, and how ----------------------------------------------------------------------------
 
 
+@pytest.mark.tsan
 def test_acts_on_every_gateway_within_a_second(pair, a, b):
     asked = time.monotonic()
     put(pair, "mainland-phone-only")
@@ -170,6 +141,64 @@ def test_a_code_from_before_the_opening_works_after(pair, a):
     put(pair, "open", wait=False)
     wait_until(lambda: a.ask_code(known).status_code == 200, 2, "the door opens")
     assert a.verify(known, pair.outbox.wait_for_code(known)).json()["is_new_user"] is True
+
+
+# --- what is kept of refusals -----------------------------------------------------------------------------
+
+
+def refusals(gateway, result: str) -> float:
+    return gateway.metric(f'tidegate_auth_refusals_total{{result="{result}"}}')
+
+
+def test_refusals_are_kept_with_what_was_decided_from(pair, a, b):
+    early, late = hong_kong_phone(), hong_kong_phone()
+    assert a.ask_code(early).status_code == 200
+    version = put(pair, "mainland-phone-only")["version"]
+    before = int(pair.postgres.query("SELECT count(*) FROM signup_refusals"))
+    assert a.ask_code(late, data={"note": "nothing of this is kept"}).status_code == 403
+    assert b.verify(early, pair.outbox.wait_for_code(early)).status_code == 403
+    wait_until(lambda: int(pair.postgres.query("SELECT count(*) FROM signup_refusals")) == before + 2, 5, "both are kept")
+    kept = pair.postgres.query("SELECT stage, policy_version, policy_rule, reason, method, phone_country, phone_prefix, phone_type,"
+                               " phone_virtual FROM signup_refusals ORDER BY at DESC LIMIT 2").splitlines()
+    facts = f"{version}|default|signup_region_not_allowed|phone|HK|{late[:9]}|mobile|f"
+    assert kept == [f"verify|{facts}", f"otp|{facts}"]
+    assert late[1:] not in pair.postgres.dump() and early[4:] not in pair.postgres.dump()
+    put(pair, "open")
+    time.sleep(1.05)
+    in_later = "SELECT count(*) FROM signup_refusals JOIN identities USING (subject_hash, subject_key)"
+    so_far = int(pair.postgres.query(in_later))
+    a.sign_up(late)  # the hash is the one that accounts have: who came in later can be told from who did not
+    assert int(pair.postgres.query(in_later)) == so_far + 1
+
+
+def test_the_sample_of_refusals_is_bounded(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    settings = s.settings()
+    settings["process"]["threads"] = 1
+    settings["auth"]["refusal_samples"] = 4
+    gateway = s.start_gateway(settings)
+    s.postgres.query("ALTER SEQUENCE signup_refusals_slot RESTART 99998")
+    put(s, "closed")
+    with s.app(gateway) as app:
+        for _ in range(10):
+            assert app.ask_code(mainland_phone()).status_code == 403
+    wait_until(lambda: refusals(gateway, "stored") == 4, 5, "four are kept")
+    assert refusals(gateway, "counted") == 6
+    assert s.postgres.query("SELECT string_agg(slot::text, ',' ORDER BY at) FROM signup_refusals") == "99998,99999,0,1"
+    s.postgres.query("ALTER SEQUENCE signup_refusals_slot RESTART 99998")
+    s.postgres.query("UPDATE signup_refusals SET at = now() - interval '31 days' WHERE slot = 0")
+    gateway.settings["auth"]["refusal_samples"] = 6000
+    gateway.write()
+    gateway.ctl("reload")
+    with s.app(gateway) as app:
+        assert app.ask_code(mainland_phone()).status_code == 403
+    wait_until(lambda: s.postgres.query("SELECT stands_for FROM signup_refusals WHERE slot = 99998") == "7", 5,
+               "the newest takes the oldest place, and stands for those that were only counted")
+    assert s.postgres.query("SELECT signup_purge_refusals(10), (SELECT count(*) FROM signup_refusals WHERE slot = 0)") == "1|1"
+    assert s.postgres.query("SELECT count(*) FROM signup_refusals") == "3"
 
 
 # --- people inside --------------------------------------------------------------------------------------

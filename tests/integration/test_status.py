@@ -1,7 +1,6 @@
 """The status page by itself: contract, caching, incidents, snapshot. Its gateway is a fake that fails on command."""
 import email.utils
 import gzip
-import json
 import re
 import signal
 import shutil
@@ -12,9 +11,9 @@ import xml.etree.ElementTree as xml
 import httpx
 import pytest
 
-from tide.process import free_port, wait_until
+from tide.process import wait_until
 from tide.stack import run, program
-from tide.status_page import FakeGateway, StatusPage
+from tide.status_page import StatusPage
 
 PAGE = ["id", "name", "url", "time_zone", "updated_at"]
 COMPONENT = ["id", "name", "status", "created_at", "updated_at", "position", "description", "showcase", "start_date", "group_id",
@@ -36,37 +35,6 @@ BODIES = {
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 CODE = re.compile(r"^[a-z0-9]{12}$")
 STATUSES = {"operational", "degraded_performance", "partial_outage", "major_outage", "under_maintenance"}
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory):
-    """A CA and a certificate for localhost."""
-    f = tmp_path_factory.mktemp("tls")
-    ca, cert, key = f / "ca.pem", f / "cert.pem", f / "key.pem"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-        "-keyout", f / "ca.key", "-out", ca, "-subj", "/CN=status test CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", f / "csr",
-        "-subj", "/CN=localhost")
-    (f / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    run("openssl", "x509", "-req", "-in", f / "csr", "-CA", ca, "-CAkey", f / "ca.key", "-days", "2", "-out", cert,
-        "-extfile", f / "ext")
-    key.chmod(0o600)
-    return ca, cert, key
-
-
-@pytest.fixture
-def fake(tls):
-    gateway = FakeGateway(tls[1], tls[2]).start()
-    yield gateway
-    gateway.stop()
-
-
-@pytest.fixture
-def page(tls, fake, tmp_path):
-    p = StatusPage(tmp_path / "status", fake.url, *tls)
-    p.settings["probe"]["metrics_url"] = fake.url + "/metrics"
-    yield p
-    p.stop()
 
 
 # --- the contract ------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from test_status import fake, page, tls  # noqa: F401  fixtures
-
 webdriver = pytest.importorskip("selenium.webdriver")
 pytestmark = pytest.mark.skipif(not shutil.which("chromedriver") or not shutil.which("chromium"),
                                 reason="chromium and chromium-driver are not installed")

@@ -1,11 +1,10 @@
 """The status page over a real installation: its probes, PostgreSQL, and what it says when parts of it die."""
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from tide.fixtures import new_stack
 from tide.stack import APIKEY, MODEL, Stack, program, run
 from tide.status_page import StatusPage
 
@@ -32,8 +31,7 @@ def new_page(stack: Stack, key: Path, name: str = "status") -> StatusPage:
 
 @pytest.fixture(scope="module")
 def installation():
-    folder = Path(tempfile.mkdtemp(prefix="tide-", dir="/tmp"))
-    with Stack(folder) as stack:
+    with new_stack() as stack:
         stack.start_postgres()
         stack.start_redis()
         stack.start_outbox()
@@ -42,7 +40,6 @@ def installation():
         key = add_probe_issuer(stack, settings)
         stack.start_gateway(settings)
         yield stack, key
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,27 +7,9 @@ import subprocess
 
 import pytest
 
-from conftest import new_folder
 from tide.client import mainland_phone
 from tide.process import wait_until
-from tide.scripted import ScriptedWorker
-from tide.stack import APIKEY, ROOT, Stack, program, run
-
-
-@pytest.fixture(scope="module")
-def pair():
-    """Two gateways on one database and one Redis, one scripted worker."""
-    with Stack(new_folder()) as s:
-        s.start_postgres()
-        s.start_redis()
-        s.start_outbox()
-        worker = ScriptedWorker()
-        for _ in range(2):
-            settings = s.settings()
-            settings["chat"]["workers"] = [{"name": "w1", "target": worker.target, "models": ["m"]}]
-            s.start_gateway(settings)
-        yield s
-        worker.stop()
+from tide.stack import APIKEY, ROOT, program, run
 
 
 def ctl(pair, *words, code: int = 0):

@@ -97,6 +97,11 @@ class App:
         return self.http.stream("POST", "/v1/chat/completions", json=body, headers=self.bearer())
 
 
+def code_of(answer: httpx.Response) -> str:
+    """Why it was refused."""
+    return answer.json()["code"]
+
+
 def events(response: httpx.Response) -> list:
     """The data of each event of a stream, parsed; the last is "[DONE]" when the stream ended well."""
     found = []

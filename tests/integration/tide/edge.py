@@ -16,7 +16,7 @@ import h2.connection
 import h2.events
 from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("TIDE_BUILD", ROOT / "build" / "dev"))
 
 

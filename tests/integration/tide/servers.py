@@ -47,6 +47,10 @@ class Postgres:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def dump(self) -> str:
+        """All data as text, to look for what must not be there."""
+        return subprocess.run(["pg_dump", "--data-only", "-d", self.uri()], check=True, capture_output=True, text=True).stdout
+
     @contextlib.contextmanager
     def holding(self, sql: str):
         """A transaction that has run this and stays open."""

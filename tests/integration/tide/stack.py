@@ -17,6 +17,7 @@ import yaml
 
 from .client import App, Outbox
 from .process import Process, can_connect, free_port, wait_until
+from .scripted import ScriptedWorker
 from .servers import Postgres, Redis
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,6 +119,7 @@ class Stack:
         self.outbox_port = free_port()
         self.workers: list[Process] = []
         self.worker_ports: list[int] = []
+        self.scripted: ScriptedWorker | None = None
         self.gateways: list[Gateway] = []
         self.others: list[Process] = []
         self.make_keys()
@@ -146,12 +148,13 @@ class Stack:
         for path in (self.key, f / "ca.key", secret):
             path.chmod(0o600)
 
-    def renew_certificate(self) -> None:
-        """A new key and certificate under the same names."""
+    def renew_certificate(self, *names: str) -> None:
+        """A new key and certificate under the same names, and these."""
         f = self.folder
         run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
             "-out", f / "csr.pem", "-subj", "/CN=localhost")
-        (f / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        also = "".join(f",DNS:{name}" for name in names)
+        (f / "ext").write_text(f"subjectAltName=DNS:localhost,IP:127.0.0.1{also}\nextendedKeyUsage=serverAuth\n")
         run("openssl", "x509", "-req", "-in", f / "csr.pem", "-CA", self.ca, "-CAkey", f / "ca.key", "-days", "30",
             "-out", self.cert, "-extfile", f / "ext")
         self.key.chmod(0o600)
@@ -169,6 +172,8 @@ class Stack:
             "chat": {"workers": [{"name": f"w{i + 1}", "target": f"127.0.0.1:{port}", "models": [MODEL]}
                                  for i, port in enumerate(self.worker_ports)]},
         }
+        if self.scripted:
+            settings["chat"]["workers"].append({"name": "w1", "target": self.scripted.target, "models": self.scripted.models})
         if self.redis:
             settings["limits"]["redis"] = {"address": f"127.0.0.1:{self.redis.port}"}
         if self.postgres:
@@ -215,6 +220,11 @@ class Stack:
                    f"worker {index + 1} is healthy", every=0.2)
         return worker
 
+    def start_scripted(self) -> ScriptedWorker:
+        """A worker for tests of other things: it answers at once, or as they say."""
+        self.scripted = ScriptedWorker(["m", MODEL])
+        return self.scripted
+
     def start_gateway(self, settings: dict | None = None, ready: bool = True) -> Gateway:
         gateway = Gateway(self, f"gateway-{len(self.gateways) + 1}", settings or self.settings())
         self.gateways.append(gateway)
@@ -227,6 +237,16 @@ class Stack:
         for _ in range(workers):
             self.start_worker()
         for _ in range(gateways):
+            self.start_gateway()
+        return self
+
+    def start_pair(self) -> "Stack":
+        """Two gateways on one PostgreSQL and one Redis, over a scripted worker."""
+        self.start_postgres()
+        self.start_redis()
+        self.start_outbox()
+        self.start_scripted()
+        for _ in range(2):
             self.start_gateway()
         return self
 
@@ -258,7 +278,7 @@ class Stack:
                 process.assert_no_report()
             except AssertionError as error:
                 trouble.append(str(error))
-        for part in (self.outbox_process, self.redis, self.postgres):
+        for part in (self.scripted, self.outbox_process, self.redis, self.postgres):
             if part:
                 part.stop()
         assert not check or not trouble, "\n".join(trouble)

@@ -23,3 +23,12 @@ class Issuer:
         now = int(time.time())
         body = {"iss": self.name, "aud": "chat", "sub": user, "iat": now, "exp": now + 3600, **claims}
         return jwt.encode(body, self.key, algorithm="ES256", headers={"kid": "k1"})
+
+
+def aged(token: str, keys: Path, seconds: int) -> str:
+    """The same access token as if it had expired so many seconds ago, signed by the gateway's own key in `keys`."""
+    header, claims = jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
+    expires = int(time.time()) - seconds
+    claims.update({"iat": expires - 3600, "exp": expires})
+    key = (keys / f"{header['kid']}.pem").read_bytes()
+    return jwt.encode(claims, key, algorithm="ES256", headers={k: v for k, v in header.items() if k not in ("alg",)})
