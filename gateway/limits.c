@@ -75,7 +75,9 @@ int limits_open(struct gateway *g, struct err *err)
     struct limiter_conf conf = {.local_entries = set->fallback_entries,
                                 .deny_entries = set->deny_entries,
                                 .deny_max_ms = set->deny_ms,
-                                .heartbeat_ms = set->heartbeat_ms};
+                                .heartbeat_ms = set->heartbeat_ms,
+                                .lease_entries = set->lease_entries,
+                                .newcomer_entries = set->newcomer_entries};
     int rc = derive_key(g->conf, conf.hash_key, err);
     if (rc != 0) {
         return rc;
@@ -180,6 +182,7 @@ static void subject_fill(struct request *r, const struct limit_set *set, struct 
     s->by[LIMIT_BY_DEVICE] = r->device;
     s->by[LIMIT_BY_JA4] = r->ex->ja4;
     s->by[LIMIT_BY_ROUTE] = str_from(r->route->name);
+    s->by[LIMIT_BY_MODEL] = str_from(r->model);
     if (set->dimensions & (1u << LIMIT_BY_APIKEY)) {
         s->by[LIMIT_BY_APIKEY] = http_field_get(r->ex, "apikey");
     }
@@ -324,8 +327,7 @@ void limits_settle(struct request *r)
 static void write_rule(struct json_writer *w, const struct limit_rule *rule)
 {
     static const char *const on_errors[] = {"local", "open", "closed"};
-    static const char *const outcomes[LIMIT_OUTCOMES] = {
-        "allowed", "denied", "denied_cached", "shadow_denied", "fallback_allowed", "fallback_denied"};
+    static const char *const units[] = {"requests", "tokens", "concurrent"};
     char by[96] = "";
     for (int d = 0; d < LIMIT_DIMENSIONS; d++) {
         if (rule->dimensions & (1u << d)) {
@@ -340,12 +342,15 @@ static void write_rule(struct json_writer *w, const struct limit_rule *rule)
     json_i64_at(w, "limit", (int64_t)rule->gcra.limit);
     json_i64_at(w, "period_ms", (int64_t)(rule->gcra.period_us / 1000));
     json_i64_at(w, "burst", (int64_t)rule->gcra.burst);
-    json_str_at(w, "unit", rule->unit == LIMIT_UNIT_TOKENS ? STR("tokens") : STR("requests"));
+    json_str_at(w, "unit", str_from(units[rule->unit]));
     json_str_at(w, "role", rule->role == LIMIT_ROLE_LEDGER ? STR("ledger") : STR("limits"));
     json_str_at(w, "on_error", str_from(on_errors[rule->on_error]));
     json_bool_at(w, "shadow", rule->shadow);
+    json_bool_at(w, "lease", rule->leases);
+    json_bool_at(w, "newcomers", rule->newcomers);
     for (int i = 0; i < LIMIT_OUTCOMES; i++) {
-        json_i64_at(w, outcomes[i], (int64_t)metric_child_value(rule->outcomes[i]));
+        json_i64_at(w, limit_outcome_name((enum limit_outcome)i),
+                    (int64_t)metric_child_value(rule->outcomes[i]));
     }
     json_close(w, '}');
 }

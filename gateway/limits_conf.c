@@ -17,8 +17,8 @@ static const struct conf_entry rule_entries[] = {
      ROW(by),
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
      .help =
-         "What is counted: address (IPv4 /32, IPv6 /64), device, phone, phone_prefix, account, apikey, "
-         "route, ja4 (kind of TLS client, as it shows itself: apart from rare kinds, millions share one); "
+         "What is counted: address (see prefixes), device, phone, phone_prefix, account, apikey, route, "
+         "ja4 (kind of TLS client, as it shows itself: apart from rare kinds, millions share one), model; "
          "several joined with +. A request without a value is not concerned."},
     {.name = "at",
      .type = CONF_STRING,
@@ -30,7 +30,7 @@ static const struct conf_entry rule_entries[] = {
      .type = CONF_STRING,
      ROW(limit),
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
-     .help = "Units a period: 50/1s, 5/1h, 7000000/1m."},
+     .help = "Units a period: 50/1s, 5/1h, 7000000/1m. Of unit concurrent: a count."},
     {.name = "burst",
      .type = CONF_STRING,
      ROW(burst),
@@ -53,12 +53,41 @@ static const struct conf_entry rule_entries[] = {
      ROW(unit),
      .preset = "requests",
      .flags = CONF_RELOADABLE,
-     .help = "requests, or tokens: reserved as estimated, settled when they are known."},
+     .help =
+         "requests; tokens: reserved as estimated, settled when they are known; concurrent: requests that "
+         "run at once, free again when they end, and within 9 s when their gateway is killed."},
     {.name = "address",
      .type = CONF_STRING,
      ROW(address),
      .flags = CONF_RELOADABLE,
      .help = "4 or 6: the row is for that family only."},
+    {.name = "prefixes",
+     .type = CONF_STRING,
+     ROW(prefixes),
+     .flags = CONF_RELOADABLE,
+     .help =
+         "Rules by address: what counts as one source, like \"32 24x16 64 56x4 48x16\". 24 to 32 bits are "
+         "IPv4, 48 to 128 IPv6; xM gives that prefix M times the limit and burst, as a rule NAME_BITS. "
+         "Not given: 32 64."},
+    {.name = "lease",
+     .type = CONF_STRING,
+     ROW(lease),
+     .preset = "auto",
+     .flags = CONF_RELOADABLE,
+     .help =
+         "auto: a key asked for 20 times a second is served from units taken in advance, without asking "
+         "Redis each time; in a window W at most burst + rate * (W + 1 s) pass. off: never. Rules of tokens, "
+         "of what runs at once and of the ledger are never leased."},
+    {.name = "newcomers",
+     .type = CONF_STRING,
+     ROW(newcomers),
+     .preset = "auto",
+     .flags = CONF_RELOADABLE,
+     .help = "auto: the first two requests of an address or a device are counted in this process, so that a "
+             "flood of "
+             "invented ones does not fill Redis; rules with a burst of 8 or more that are neither closed nor "
+             "of the ledger. exact: "
+             "never."},
     {.name = "shadow",
      .type = CONF_BOOL,
      ROW(shadow),
@@ -134,6 +163,20 @@ static const struct conf_entry entries[] = {
      .min = 1024,
      .max = 67108864,
      .help = "Keys that are known to be refused, 26 bytes each."},
+    {.name = "lease_entries",
+     .type = CONF_INT,
+     FIELD(lease_entries),
+     .preset = "65536",
+     .min = 1024,
+     .max = 16777216,
+     .help = "Keys watched for being busy (lease: auto), 64 bytes each."},
+    {.name = "newcomer_entries",
+     .type = CONF_INT,
+     FIELD(newcomer_entries),
+     .preset = "1048576",
+     .min = 1024,
+     .max = 67108864,
+     .help = "New addresses and devices that are remembered (newcomers: auto), 16 bytes each."},
     {.name = "deny_max",
      .type = CONF_DURATION,
      FIELD(deny_ms),

@@ -17,6 +17,8 @@ struct limits_conf {
     const char *key_file;      /* NULL: from the key ring of accounts */
     uint32_t fallback_entries;
     uint32_t deny_entries;
+    uint32_t lease_entries;
+    uint32_t newcomer_entries;
     uint32_t deny_ms;
     uint32_t heartbeat_ms;
 };

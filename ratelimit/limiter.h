@@ -5,6 +5,7 @@
  *                                                            \-> limiter_settle (tokens used)
  *
  *     keys -> deny cache --------------------------------> denied, no Redis
+ *          -> a lease, or a new source (newcomers.h) ----> these keys are decided, no Redis for them
  *          -> one EVALSHA a role (usually one; in a Redis
  *             Cluster one a subject, in parallel) -------> allowed / denied (fills the deny cache)
  *          -> Redis away, late or breaker open ----------> each rule's on_error
@@ -30,11 +31,13 @@ struct limiter;
 struct limiter_shared;
 
 struct limiter_conf {
-    uint32_t local_entries; /* of the fallback table; 262144 */
-    uint32_t deny_entries;  /* of the deny cache; 262144 */
-    uint32_t deny_max_ms;   /* longest stay in the deny cache; 1000 */
-    uint32_t heartbeat_ms;  /* how often a gateway says that it lives, a third of its life; 3000 */
-    uint8_t hash_key[16];   /* the same on all gateways; a secret */
+    uint32_t local_entries;    /* of the fallback table; 262144 */
+    uint32_t deny_entries;     /* of the deny cache; 262144 */
+    uint32_t deny_max_ms;      /* longest stay in the deny cache; 1000 */
+    uint32_t heartbeat_ms;     /* how often a gateway says that it lives, a third of its life; 3000 */
+    uint32_t lease_entries;    /* keys watched for being busy; 65536 */
+    uint32_t newcomer_entries; /* of the table of new sources; 1048576 */
+    uint8_t hash_key[16];      /* the same on all gateways; a secret */
 };
 extern const struct limiter_conf limiter_conf_default;
 
@@ -57,15 +60,27 @@ struct limit_subject {
     uint64_t tokens;                 /* estimate for rules that count tokens; 0: such rules do not apply */
 };
 
+/* Where a key's request is charged. */
+enum limit_charge {
+    LIMIT_CHARGE_NONE = 0,
+    LIMIT_CHARGE_REDIS = 1,
+    LIMIT_CHARGE_FALLBACK = 2, /* in the table of this process, while Redis is away */
+    LIMIT_CHARGE_LEASE = 3,    /* a unit of a lease: Redis debited it before */
+    LIMIT_CHARGE_NEWCOMER = 4, /* held in this process until the source comes a third time */
+    LIMIT_CHARGE_RUNNING = 5,  /* a place among what runs at once; until the check ends */
+};
+
 struct limit_key_state {
     const struct limit_rule *rule;
     struct limit_key key;
     uint16_t tag; /* limiter_key_tag; 0: Redis is no Cluster */
     int64_t inc_us;
-    int64_t distance_us; /* GCRA distance as Redis said */
+    int64_t distance_us; /* GCRA distance as Redis said; of what runs at once: how many with this one */
     int64_t retry_us;    /* > 0: this one denied; -1 never */
-    bool taken;          /* charged in Redis */
-    bool taken_local;    /* charged in the fallback table */
+    enum limit_charge charge;
+    bool noted;          /* LIMIT_CHARGE_RUNNING: Redis counts it */
+    uint8_t held;        /* units of newcomers that inc_us pays for besides */
+    uint64_t lease_want; /* units asked for in advance */
 };
 
 struct limit_check;
@@ -78,12 +93,15 @@ struct limit_call {
     struct redis *redis;        /* NULL: that role is always away */
     uint8_t keys[LIMIT_AT_MAX]; /* indexes of check->keys, enforced ones first */
     unsigned count;
+    bool reserves; /* the longer script: something is leased, or counts what runs at once */
 };
 
 struct limit_check {
     struct limiter *limiter; /* NULL when not in use */
     struct limit_key_state keys[LIMIT_AT_MAX];
     unsigned count;
+    struct addr address; /* of the subject, for the list of offenders */
+    int64_t began_us;    /* monotonic */
     limit_cb cb;
     void *arg;
     struct limit_call *calls; /* scripts on their way; on the arena */
@@ -109,10 +127,14 @@ bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_
  * when false, c may be left as it was. */
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                             const struct limit_subject *subject);
-/* Ends the check in whatever state: cb is not called any more, what was taken stays taken. Callable twice. */
+/* Ends the check in whatever state: cb is not called any more, what was taken stays taken, but for places of what
+ * runs at once: those are free again. Callable twice. */
 void limiter_forget(struct limit_check *c);
 /* After the work: rules that count tokens are corrected from the estimate to what was used. */
 void limiter_settle(struct limit_check *c, uint64_t used_tokens);
 void limiter_give_back(struct limit_check *c); /* all that it took: the work was not done */
+
+/* Who was refused most, lately (offenders.h). Any thread. */
+struct offenders *limiter_offenders(struct limiter_shared *s);
 
 #endif

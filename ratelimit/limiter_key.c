@@ -35,9 +35,8 @@ bool limiter_key_of(const uint8_t hash_key[16], const struct limit_rule *rule,
                     const struct limit_subject *subject, struct limit_key *out)
 {
     struct key_text t = {.n = 0};
-    size_t name_n = strlen(rule->name);
-    memcpy(t.bytes, rule->name, name_n);
-    t.n = name_n;
+    memcpy(t.bytes, rule->name, rule->name_n);
+    t.n = rule->name_n;
     for (unsigned d = 0; d < LIMIT_DIMENSIONS; d++) {
         if (!(rule->dimensions & (1u << d))) {
             continue;
@@ -49,7 +48,7 @@ bool limiter_key_of(const uint8_t hash_key[16], const struct limit_rule *rule,
             if (!address_is_set(&subject->address) || (rule->family != 0 && (rule->family == 4) != v4)) {
                 return false;
             }
-            prefix = addr_mask(&subject->address, 32, 64);
+            prefix = addr_mask(&subject->address, rule->bits4, rule->bits6);
             value = str_of((const char *)prefix.addr.b, sizeof(prefix.addr.b));
         } else if (value.n == 0) {
             return false;
@@ -67,8 +66,8 @@ uint16_t limiter_key_tag(const uint8_t hash_key[16], const struct limit_rule *ru
                          const struct limit_subject *subject)
 {
     static const enum limit_dimension order[LIMIT_DIMENSIONS] = {
-        LIMIT_BY_ACCOUNT,      LIMIT_BY_PHONE,  LIMIT_BY_DEVICE, LIMIT_BY_ADDRESS,
-        LIMIT_BY_PHONE_PREFIX, LIMIT_BY_APIKEY, LIMIT_BY_ROUTE};
+        LIMIT_BY_ACCOUNT, LIMIT_BY_PHONE, LIMIT_BY_DEVICE, LIMIT_BY_ADDRESS, LIMIT_BY_PHONE_PREFIX,
+        LIMIT_BY_APIKEY,  LIMIT_BY_JA4,   LIMIT_BY_MODEL,  LIMIT_BY_ROUTE};
     unsigned i = 0;
     while (!(rule->dimensions & (1u << order[i]))) {
         i++;

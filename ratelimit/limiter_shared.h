@@ -1,16 +1,69 @@
-/* The half of the limiter that all loops share. Part of ratelimit/limiter; nothing else includes this.
- * Thread rule: any thread. */
+/* Inside of the limiter: its two halves, and what its files do for one another. Only limiter*.c includes this.
+ *
+ *     limiter.c         life, keys, check, answers, verdict
+ *     limiter_local.c   what is decided without Redis: deny cache, leases, newcomers, fallback
+ *     limiter_after.c   settle, give back, forget
+ *     limiter_beat.c    the process's heartbeat, renewal of what runs here
+ *     limiter_command.c, limiter_reserve.c   the commands
+ * Thread rule: struct limiter_shared any thread; struct limiter its loop. */
 #ifndef TIDE_RATELIMIT_LIMITER_SHARED_H
 #define TIDE_RATELIMIT_LIMITER_SHARED_H
 
+#include "base/clock.h"
+#include "ratelimit/concurrency.h"
+#include "ratelimit/lease.h"
 #include "ratelimit/limiter.h"
+#include "ratelimit/newcomers.h"
+#include "ratelimit/offenders.h"
 
 struct limiter_shared {
     struct limiter_conf conf;
     struct local_table *fallback; /* GCRA states while Redis is away */
     struct local_table *denied;   /* keys that Redis denied a moment ago */
-    atomic_uint gateways;         /* as the last heartbeat said */
+    struct lease_table *leases;
+    struct newcomers *newcomers;
+    struct offenders *offenders;
+    atomic_uint gateways; /* as the last heartbeat said */
+    atomic_uint loops;    /* limiters of this process */
     char instance[33];
 };
+
+struct limiter {
+    struct loop *loop;
+    struct limiter_shared *shared;
+    struct redis *roles[LIMIT_ROLES];
+    struct loop_timer beat_timer;
+    struct redis_op beat;
+    struct concurrency *running;   /* what runs on this loop */
+    struct loop_timer renew_timer; /* of running */
+    char field[48];                /* ours in the hashes of what runs: instance and loop */
+};
+
+static inline int64_t limiter_now_us(void)
+{
+    return (int64_t)clock_mono_us();
+}
+
+static inline void limiter_count(const struct limit_key_state *k, enum limit_outcome outcome)
+{
+    metric_child_add(k->rule->outcomes[outcome], 1);
+}
+
+static inline bool limiter_key_is_denied(const struct limit_key_state *k)
+{
+    return k->retry_us != 0 && !k->rule->shadow;
+}
+
+/* limiter_local.c */
+bool limiter_denied_cached(struct limit_check *c); /* true: keys' retry_us are filled */
+void limiter_take_here(
+    struct limit_check *c); /* charges what needs no Redis, and says what to ask Redis for */
+void limiter_fall_back(struct limit_call *call); /* Redis is away */
+void limiter_note_denial(struct limit_check *c, const struct limit_key_state *k);
+/* limiter_after.c */
+void limiter_key_give_back(struct limit_check *c, struct limit_key_state *k);
+/* limiter_beat.c */
+void limiter_beat_open(struct limiter *l, bool beats);
+void limiter_beat_close(struct limiter *l);
 
 #endif

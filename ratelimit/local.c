@@ -1,13 +1,12 @@
 #include "ratelimit/local.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/err.h"
+#include "ratelimit/striped.h"
 
-enum { WAYS = 5, STRIPES = 256, LEAST_BUCKETS = 256 };
+enum { WAYS = 5 };
 
 struct entry {
     uint64_t tag;     /* the key's hi, never 0 while in use */
@@ -21,15 +20,11 @@ struct bucket {
 };
 _Static_assert(sizeof(struct bucket) == 128, "two cache lines");
 
-struct stripe {
-    pthread_mutex_t lock;
-} __attribute__((aligned(64)));
-
 struct local_table {
     struct bucket *buckets;
     uint64_t mask;                 /* buckets - 1 */
     _Atomic int64_t last_block_us; /* end of the latest block: past it there is nothing to look up */
-    struct stripe stripes[STRIPES];
+    struct striped locks;
 };
 
 static size_t table_bytes(const struct local_table *t)
@@ -39,40 +34,28 @@ static size_t table_bytes(const struct local_table *t)
 
 struct local_table *local_table_new(uint32_t entries)
 {
-    uint64_t buckets = LEAST_BUCKETS;
-    while (buckets * WAYS < entries) {
-        buckets *= 2;
-    }
     struct local_table *t = aligned_alloc(64, sizeof(*t));
     BUG_ON(!t);
-    t->mask = buckets - 1;
+    t->mask = striped_buckets(entries, WAYS) - 1;
     atomic_init(&t->last_block_us, 0);
-    /* Whole zero pages that cost nothing before they are used. */
-    t->buckets = mmap(NULL, table_bytes(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    BUG_ON(t->buckets == MAP_FAILED);
-    for (int i = 0; i < STRIPES; i++) {
-        pthread_mutex_init(&t->stripes[i].lock, NULL);
-    }
+    t->buckets = striped_pages_new(table_bytes(t));
+    striped_init(&t->locks);
     return t;
 }
 
 void local_table_free(struct local_table *t)
 {
-    if (!t) {
-        return;
+    if (t) {
+        striped_clear(&t->locks);
+        striped_pages_free(t->buckets, table_bytes(t));
+        free(t);
     }
-    for (int i = 0; i < STRIPES; i++) {
-        pthread_mutex_destroy(&t->stripes[i].lock);
-    }
-    munmap(t->buckets, table_bytes(t));
-    free(t);
 }
 
 static struct bucket *bucket_lock(struct local_table *t, struct limit_key key, pthread_mutex_t **lock)
 {
     uint64_t i = key.lo & t->mask;
-    *lock = &t->stripes[i % STRIPES].lock;
-    pthread_mutex_lock(*lock);
+    *lock = striped_lock(&t->locks, i);
     return &t->buckets[i];
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ratelimit/prefixes.h"
+
 /* Rules of one point's name: as a route (with the rows at "*") and as an event (without). */
 struct point {
     char name[LIMIT_NAME_MAX + 1];
@@ -11,7 +13,8 @@ struct point {
     struct limit_set event;
 };
 
-enum { POINTS_MAX = 64 };
+enum { POINTS_MAX = 64, CONCURRENT_MAX = 1000000, NEWCOMER_BURST_MIN = 8 };
+static const uint64_t UNITS_MAX = 1000000000000ull; /* as gcra.c; keeps the factors' products in range */
 
 struct limit_rules {
     atomic_uint refs;
@@ -27,10 +30,16 @@ struct limit_rules {
 static struct metric decisions =
     METRIC_COUNTER_L("tidegate_limits_decisions_total", "Limit decisions by rule.", "rule,decision");
 
-static const char *const dimension_names[LIMIT_DIMENSIONS] = {"address", "device", "phone", "phone_prefix",
-                                                              "account", "apikey", "route", "ja4"};
+static const char *const dimension_names[LIMIT_DIMENSIONS] = {
+    "address", "device", "phone", "phone_prefix", "account", "apikey", "route", "ja4", "model"};
 static const char *const outcome_names[LIMIT_OUTCOMES] = {
-    "allowed", "denied", "denied_cached", "shadow_denied", "fallback_allowed", "fallback_denied"};
+    "allowed",          "denied",          "denied_cached", "shadow_denied",
+    "fallback_allowed", "fallback_denied", "leased",        "newcomer"};
+
+const char *limit_outcome_name(enum limit_outcome o)
+{
+    return o < LIMIT_OUTCOMES ? outcome_names[o] : "?";
+}
 
 const char *limit_dimension_name(enum limit_dimension d)
 {
@@ -64,7 +73,7 @@ static int word_index(const char *text, const char *const *names, int count, int
     return -1;
 }
 
-static bool parse_by(const char *by, uint8_t *dimensions)
+static bool parse_by(const char *by, uint16_t *dimensions)
 {
     struct str rest = str_from(by);
     struct str word;
@@ -77,18 +86,29 @@ static bool parse_by(const char *by, uint8_t *dimensions)
         if (found < 0 || (*dimensions & (1u << found))) {
             return false;
         }
-        *dimensions = (uint8_t)(*dimensions | (1u << found));
+        *dimensions = (uint16_t)(*dimensions | (1u << found));
     }
     return *dimensions != 0;
 }
 
-static bool parse_limit(const struct limit_row *row, struct gcra *g)
+/* "4": no period. */
+static bool parse_concurrent(const struct limit_row *row, uint64_t factor, struct gcra *g)
+{
+    uint64_t limit = 0;
+    return !row->burst && str_u64(str_from(row->limit), &limit) && limit <= CONCURRENT_MAX &&
+           gcra_init(g, limit * factor, 1, limit * factor, 0);
+}
+
+static bool parse_limit(const struct limit_row *row, enum limit_unit unit, uint64_t factor, struct gcra *g)
 {
     struct str rest = str_from(row->limit);
     struct str count;
     uint64_t limit = 0;
     uint64_t period_ms = 0;
     uint64_t burst = 0;
+    if (unit == LIMIT_UNIT_CONCURRENT) {
+        return parse_concurrent(row, factor, g);
+    }
     if (!str_cut(&rest, '/', &count) || !str_u64(count, &limit) || !str_duration_ms(rest, &period_ms)) {
         return false;
     }
@@ -96,9 +116,10 @@ static bool parse_limit(const struct limit_row *row, struct gcra *g)
     if (row->burst && !str_u64(str_from(row->burst), &burst)) {
         return false;
     }
-    bool tokens = row->unit && strcmp(row->unit, "tokens") == 0;
-    uint64_t debt = tokens ? burst : 0; /* a settled answer may cost more than was estimated */
-    return period_ms <= UINT64_MAX / 1000 && gcra_init(g, limit, period_ms * 1000, burst, debt);
+    bool in_range = limit <= UNITS_MAX && burst <= UNITS_MAX && period_ms <= UINT64_MAX / 1000;
+    uint64_t debt =
+        unit == LIMIT_UNIT_TOKENS ? burst * factor : 0; /* an answer may cost more than estimated */
+    return in_range && gcra_init(g, limit * factor, period_ms * 1000, burst * factor, debt);
 }
 
 /* --- what a rule needs at each request, made once -------------------------------------------------- */
@@ -112,7 +133,8 @@ static uint8_t resp_number(char *p, size_t room, int64_t v)
 
 static void rule_precompute(struct limit_rule *r, const char *name)
 {
-    r->key_head_n = (uint8_t)snprintf(r->key_head, sizeof(r->key_head), "rl:%s:", name);
+    const char *kind = r->unit == LIMIT_UNIT_CONCURRENT ? "rc" : "rl"; /* another type in Redis */
+    r->key_head_n = (uint8_t)snprintf(r->key_head, sizeof(r->key_head), "%s:%s:", kind, name);
     r->inc_us = gcra_inc_us(&r->gcra, 1);
     const int64_t numbers[] = {r->inc_us, r->gcra.tau_us, r->gcra.cap_us};
     for (int i = 0; i < 3; i++) {
@@ -120,8 +142,12 @@ static void rule_precompute(struct limit_rule *r, const char *name)
         r->args_inc_n = i == 0 ? r->args_n : r->args_inc_n;
     }
     uint64_t window_s = (r->gcra.period_us + 999999) / 1000000;
-    r->policy_n = (uint8_t)snprintf(r->policy, sizeof(r->policy), "\"%s\";q=%llu;w=%llu", name,
-                                    (unsigned long long)r->gcra.limit, (unsigned long long)window_s);
+    unsigned long long q = r->gcra.limit;
+    r->policy_n = (uint8_t)(r->unit == LIMIT_UNIT_CONCURRENT
+                                ? snprintf(r->policy, sizeof(r->policy),
+                                           "\"%s\";q=%llu;qu=\"concurrent-requests\"", name, q)
+                                : snprintf(r->policy, sizeof(r->policy), "\"%s\";q=%llu;w=%llu", name, q,
+                                           (unsigned long long)window_s));
     for (int i = 0; i < LIMIT_OUTCOMES; i++) {
         char labels[64];
         snprintf(labels, sizeof(labels), "%s,%s", name, outcome_names[i]);
@@ -134,48 +160,94 @@ static int row_error(const struct limit_row *row, const char *field, const char 
     return err_set(err, ERR_INVALID, "rule \"%.32s\": %s: %s", row->name ? row->name : "", field, wanted);
 }
 
-static int rule_init(struct limit_rule *r, const struct limit_row *row, struct err *err)
+/* The words of a row. */
+struct words {
+    int on_error, role, unit, lease, newcomers;
+};
+
+static int words_read(const struct limit_row *row, struct words *w, struct err *err)
 {
     static const char *const on_errors[] = {"local", "open", "closed"};
     static const char *const roles[] = {"limits", "ledger"};
-    static const char *const units[] = {"requests", "tokens"};
-    int on_error = word_index(row->on_error, on_errors, 3, LIMIT_ON_ERROR_LOCAL);
-    int role = word_index(row->role, roles, 2, LIMIT_ROLE_LIMITS);
-    int unit = word_index(row->unit, units, 2, LIMIT_UNIT_REQUESTS);
-    *r = (struct limit_rule){.shadow = row->shadow};
+    static const char *const units[] = {"requests", "tokens", "concurrent"};
+    static const char *const leases[] = {"off", "auto"};
+    static const char *const newcomers[] = {"exact", "auto"};
+    w->on_error = word_index(row->on_error, on_errors, 3, LIMIT_ON_ERROR_LOCAL);
+    w->role = word_index(row->role, roles, 2, LIMIT_ROLE_LIMITS);
+    w->unit = word_index(row->unit, units, 3, LIMIT_UNIT_REQUESTS);
+    w->lease = word_index(row->lease, leases, 2, 1);
+    w->newcomers = word_index(row->newcomers, newcomers, 2, 1);
+    return w->on_error < 0    ? row_error(row, "on_error", "local, open or closed", err)
+           : w->role < 0      ? row_error(row, "role", "limits or ledger", err)
+           : w->unit < 0      ? row_error(row, "unit", "requests, tokens or concurrent", err)
+           : w->lease < 0     ? row_error(row, "lease", "auto or off", err)
+           : w->newcomers < 0 ? row_error(row, "newcomers", "auto or exact", err)
+                              : 0;
+}
+
+static int address_check(const struct limit_row *row, const struct limit_rule *r, struct err *err)
+{
+    bool by_address = r->dimensions & (1u << LIMIT_BY_ADDRESS);
+    if (row->address && strcmp(row->address, "4") != 0 && strcmp(row->address, "6") != 0) {
+        return row_error(row, "address", "4 or 6", err);
+    }
+    if (row->address && !by_address) {
+        return row_error(row, "address", "only for rules by address", err);
+    }
+    return row->prefixes && !by_address ? row_error(row, "prefixes", "only for rules by address", err) : 0;
+}
+
+/* Anyone can invent sources of these dimensions; of the others each is known to be somebody. */
+static bool is_sprayable(uint16_t dimensions)
+{
+    const uint16_t invented = (1u << LIMIT_BY_ADDRESS) | (1u << LIMIT_BY_DEVICE) | (1u << LIMIT_BY_JA4);
+    return (dimensions & invented) != 0 && (dimensions & ~(invented | (1u << LIMIT_BY_ROUTE))) == 0;
+}
+
+/* The rule of a row for one of its prefixes; p->factor is 1 for the row itself. */
+static int rule_init(struct limit_rule *r, const struct limit_row *row, const struct limit_prefix *p,
+                     struct err *err)
+{
+    struct words w;
+    *r =
+        (struct limit_rule){.shadow = row->shadow, .family = p->family, .bits4 = p->bits4, .bits6 = p->bits6};
     if (!name_is_good(str_from(row->name))) {
         return row_error(row, "name", "1 to 32 of a-z 0-9 _", err);
     }
     if (!parse_by(row->by, &r->dimensions)) {
-        return row_error(row, "by",
-                         "address, device, phone, phone_prefix, account, apikey, route, ja4, joined with +",
+        return row_error(
+            row, "by",
+            "address, device, phone, phone_prefix, account, apikey, route, ja4, model, joined with +", err);
+    }
+    int rc = words_read(row, &w, err);
+    if (rc == 0) {
+        rc = address_check(row, r, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (!row->limit || !parse_limit(row, (enum limit_unit)w.unit, p->factor, &r->gcra)) {
+        return row_error(row, "limit",
+                         w.unit == LIMIT_UNIT_CONCURRENT
+                             ? "unit concurrent: a count like 4, and no burst"
+                             : "a count and a period like 50/1s, a burst of at least 1, 400 days at most",
                          err);
     }
-    if (!row->limit || !parse_limit(row, &r->gcra)) {
-        return row_error(row, "limit",
-                         "a count and a period like 50/1s, a burst of at least 1, 400 days at most", err);
+    char name[LIMIT_NAME_MAX + sizeof(p->suffix)];
+    size_t n = (size_t)snprintf(name, sizeof(name), "%s%s", row->name, p->suffix);
+    if (n > LIMIT_NAME_MAX) {
+        return row_error(row, "name", "too long for the names of its prefixes (name_48)", err);
     }
-    if (on_error < 0) {
-        return row_error(row, "on_error", "local, open or closed", err);
-    }
-    if (role < 0) {
-        return row_error(row, "role", "limits or ledger", err);
-    }
-    if (unit < 0) {
-        return row_error(row, "unit", "requests or tokens", err);
-    }
-    if (row->address && strcmp(row->address, "4") != 0 && strcmp(row->address, "6") != 0) {
-        return row_error(row, "address", "4 or 6", err);
-    }
-    if (row->address && !(r->dimensions & (1u << LIMIT_BY_ADDRESS))) {
-        return row_error(row, "address", "only for rules by address", err);
-    }
-    snprintf(r->name, sizeof(r->name), "%s", row->name);
-    r->on_error = (enum limit_on_error)on_error;
-    r->role = (enum limit_role)role;
-    r->unit = (enum limit_unit)unit;
-    r->family = row->address ? (uint8_t)(row->address[0] - '0') : 0;
-    rule_precompute(r, row->name);
+    memcpy(r->name, name, n + 1);
+    r->name_n = (uint8_t)n;
+    r->on_error = (enum limit_on_error)w.on_error;
+    r->role = (enum limit_role)w.role;
+    r->unit = (enum limit_unit)w.unit;
+    bool counts_requests = r->unit == LIMIT_UNIT_REQUESTS && r->role == LIMIT_ROLE_LIMITS;
+    r->leases = w.lease == 1 && counts_requests;
+    r->newcomers = w.newcomers == 1 && counts_requests && is_sprayable(r->dimensions) &&
+                   r->on_error != LIMIT_ON_ERROR_CLOSED && r->gcra.burst >= NEWCOMER_BURST_MIN;
+    rule_precompute(r, name);
     return 0;
 }
 
@@ -272,23 +344,41 @@ static int sets_fill(struct limit_rules *all, struct err *err)
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-static int rules_add(struct limit_rules *all, const struct limit_row *row, struct err *err)
+static int rules_add_one(struct limit_rules *all, const struct limit_row *row, const struct limit_prefix *p,
+                         struct err *err)
 {
     if (all->count == LIMIT_RULES_MAX) {
         return err_set(err, ERR_LIMIT, "limits: more than %d rules", LIMIT_RULES_MAX);
     }
-    int rc = rule_init(&all->rules[all->count], row, err);
+    int rc = rule_init(&all->rules[all->count], row, p, err);
     if (rc != 0) {
         return rc;
     }
     for (unsigned i = 0; i < all->count; i++) {
-        if (strcmp(all->rules[i].name, row->name) == 0) {
+        if (strcmp(all->rules[i].name, all->rules[all->count].name) == 0) {
             return row_error(row, "name", "used twice", err);
         }
     }
-    struct str at = row->at ? str_from(row->at) : STR("*");
-    all->at[all->count++] = at;
-    return points_add(all, row, at, err);
+    all->at[all->count++] = row->at ? str_from(row->at) : STR("*");
+    return 0;
+}
+
+static int rules_add(struct limit_rules *all, const struct limit_row *row, struct err *err)
+{
+    struct limit_prefix prefixes[LIMIT_PREFIXES_MAX];
+    unsigned n = limit_prefixes_parse(row->prefixes, row->address, prefixes);
+    if (n == 0) {
+        return row_error(
+            row, "prefixes",
+            "bits and factors like \"32 24x16 64 56x4 48x16\", one prefix a family without factor, "
+            "only of the row's family",
+            err);
+    }
+    int rc = 0;
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        rc = rules_add_one(all, row, &prefixes[i], err);
+    }
+    return rc == 0 ? points_add(all, row, row->at ? str_from(row->at) : STR("*"), err) : rc;
 }
 
 struct limit_rules *limit_rules_new(const struct limit_row *rows, unsigned count, struct err *err)

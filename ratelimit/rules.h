@@ -7,9 +7,9 @@
  *
  *     rows (text) -> limit_rules_new -> immutable, reference-counted -> limit_rules_at(point)
  *
- * Key in Redis: "rl:<rule>:<32 hex digits>", a keyed SipHash-128 of the rule's name and its
- * dimension values: bounded length, and nothing about a person without the key. In a Cluster with a hash tag before
- * the digits (limiter_key.h).
+ * Key in Redis: "rl:<rule>:<32 hex digits>" ("rc:" of what runs at once), a keyed SipHash-128 of the rule's name and
+ * its dimension values: bounded length, and nothing about a person without the key. In a Cluster with a hash tag
+ * before the digits (limiter_key.h).
  * Changing a row's numbers keeps its state: what Redis holds is a time, not a count.
  * Errors: ERR_INVALID, naming rule and field (the configuration adds the line).
  * Thread rule: made on one thread, then only read; references are atomic. */
@@ -31,7 +31,8 @@ enum limit_dimension {
     LIMIT_BY_APIKEY = 5,       /* "apikey" */
     LIMIT_BY_ROUTE = 6, /* "route": one bucket a route, in composites or alone for all clients together */
     LIMIT_BY_JA4 = 7,   /* "ja4": kind of TLS client, chosen by the client; in composites or wide */
-    LIMIT_DIMENSIONS = 8,
+    LIMIT_BY_MODEL = 8, /* "model": that a chat names */
+    LIMIT_DIMENSIONS = 9,
 };
 const char *limit_dimension_name(enum limit_dimension d);
 
@@ -42,20 +43,31 @@ enum limit_on_error {
 };
 
 enum limit_role { LIMIT_ROLE_LIMITS = 0, LIMIT_ROLE_LEDGER = 1, LIMIT_ROLES = 2 };
-enum limit_unit { LIMIT_UNIT_REQUESTS = 0, LIMIT_UNIT_TOKENS = 1 };
+enum limit_unit {
+    LIMIT_UNIT_REQUESTS = 0,
+    LIMIT_UNIT_TOKENS = 1,     /* reserved as estimated, settled after */
+    LIMIT_UNIT_CONCURRENT = 2, /* running at once: given back when the request ends (concurrency.h) */
+};
 
 /* One row as written. Texts are borrowed until limit_rules_new returns; NULL takes the default. */
 struct limit_row {
     const char *name;     /* [a-z0-9_]{1,32}, unique */
     const char *by;       /* dimensions joined with '+': "address", "address+route" */
     const char *at;       /* points separated by spaces or commas; NULL = "*" */
-    const char *limit;    /* "50/1s", "5/1h", "7000000/1m" */
+    const char *limit;    /* "50/1s", "5/1h", "7000000/1m"; unit concurrent: "4" */
     const char *burst;    /* units; NULL = limit's number */
     const char *on_error; /* local (default) | open | closed */
     const char *role;     /* limits (default) | ledger */
-    const char *unit;     /* requests (default) | tokens: reserved as estimated, settled after */
+    const char *unit;     /* requests (default) | tokens: reserved as estimated, settled after | concurrent */
     const char *address;  /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
-    bool shadow;          /* counted and reported, never enforced */
+    /* Only rows by address: what counts as one source, "32 24x16 64 56x4 48x16": 24 to 32 bits are IPv4, 48
+     * to 128 IPv6; xM: that prefix may have M times the limit and burst. NULL = "32 64". Prefixes with a factor are rules
+     * of their own, name_24. */
+    const char *prefixes;
+    const char *lease; /* auto (default) | off: units taken in advance for busy keys (lease.h) */
+    const char
+        *newcomers; /* auto (default) | exact: the first requests of a source count here (newcomers.h) */
+    bool shadow;    /* counted and reported, never enforced */
 };
 
 enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 16 };
@@ -67,14 +79,22 @@ enum limit_outcome {
     LIMIT_SHADOW_DENIED = 3,    /* would have been */
     LIMIT_FALLBACK_ALLOWED = 4, /* Redis away: let pass (local or open) */
     LIMIT_FALLBACK_DENIED = 5,  /* Redis away: refused (local or closed) */
-    LIMIT_OUTCOMES = 6,
+    LIMIT_LEASED = 6,           /* allowed by a lease */
+    LIMIT_NEWCOMER = 7,         /* allowed as one of the first requests of its source */
+    LIMIT_OUTCOMES = 8,
 };
+const char *limit_outcome_name(enum limit_outcome o);
 
 struct limit_rule {
     char name[LIMIT_NAME_MAX + 1];
-    uint8_t dimensions; /* bits 1 << enum limit_dimension */
-    uint8_t family;     /* 0 both, 4, 6 */
+    uint8_t name_n;      /* bytes of it */
+    uint16_t dimensions; /* bits 1 << enum limit_dimension */
+    uint8_t family;      /* 0 both, 4, 6 */
+    uint8_t bits4;       /* prefix that counts as one IPv4 source */
+    uint8_t bits6;       /* likewise, IPv6 */
     bool shadow;
+    bool leases;    /* busy keys may be leased */
+    bool newcomers; /* the first requests of a source count in this process */
     enum limit_on_error on_error;
     enum limit_role role;
     enum limit_unit unit;
@@ -94,7 +114,7 @@ struct limit_rule {
 struct limit_set {
     const struct limit_rule *rules[LIMIT_AT_MAX];
     unsigned count;
-    uint8_t dimensions; /* of all of them */
+    uint16_t dimensions; /* of all of them */
 };
 
 struct limit_rules;

@@ -9,6 +9,10 @@
  * Answer: 1 or 0 (allowed), then each key's distance in us. Allowed: every key that itself allows is charged.
  * Denied: nothing is written. */
 extern struct redis_script limit_script_take;
+/* As take, for calls with a key that is leased or counts what runs at once (rules.h: unit concurrent). */
+extern struct redis_script limit_script_reserve;
+/* KEYS: one hash. ARGV: our field, its life in ms, "-" or how many run here. Answer: how many are noted. */
+extern struct redis_script limit_script_hold;
 /* KEYS as above. ARGV: inc, cap of each key; inc may be negative (refund). Always done. Answer: 1. */
 extern struct redis_script limit_script_settle;
 /* KEYS: the hash of gateways. ARGV: this gateway's name, its life in ms. Answer: how many live. */

@@ -144,7 +144,7 @@ static struct limit_subject subject(const char *address, const char *device, con
 }
 
 static const struct limit_row rows[] = {
-    {.name = "wide", .by = "address", .limit = "100/1s", .burst = "40"},
+    {.name = "wide", .by = "address", .limit = "100/1s", .burst = "40", .newcomers = "exact"},
     {.name = "narrow", .by = "device", .at = "x", .limit = "1/1h", .burst = "3"},
     {.name = "shade", .by = "address", .at = "x", .limit = "1/1h", .burst = "1", .shadow = true},
     {.name = "sms", .by = "device", .at = "sms", .limit = "5/1h", .on_error = "closed", .role = "ledger"},
@@ -339,7 +339,7 @@ static void each_rule_has_its_way_without_redis(void **state)
 static void two_servers_refund_each_other(void **state)
 {
     static const struct limit_row two[] = {
-        {.name = "l", .by = "device", .at = "z", .limit = "10/1h"},
+        {.name = "l", .by = "device", .at = "z", .limit = "10/1h", .newcomers = "exact"},
         {.name = "m", .by = "device", .at = "z", .limit = "2/1h", .role = "ledger"},
     };
     struct rig rig;

@@ -38,12 +38,20 @@ static void refused(const char *text, const char *part)
     }
 }
 
+static unsigned shipped_count(void)
+{
+    struct limit_rules *r = limit_rules_new(limit_rows_default, limit_rows_default_count, NULL);
+    unsigned n = limit_rules_count(r);
+    limit_rules_unref(r);
+    return n;
+}
+
 static void nothing_written_is_what_is_shipped(void **state)
 {
     struct err err = {0};
     struct limit_rules *r = rules_of("{}", &err);
     assert_non_null(r);
-    assert_int_equal(limit_rules_count(r), limit_rows_default_count);
+    assert_int_equal(limit_rules_count(r), shipped_count());
     limit_rules_unref(r);
 }
 
@@ -55,7 +63,7 @@ static void rows_are_added_and_replace(void **state)
                                      "  - {name: mine, by: account+route, at: chat, limit: 9/1m, burst: 3}\n",
                                      &err);
     assert_non_null(r);
-    assert_int_equal(limit_rules_count(r), limit_rows_default_count + 1);
+    assert_int_equal(limit_rules_count(r), shipped_count() - 2 + 1); /* "address" had two wider prefixes */
     unsigned seen = 0;
     for (unsigned i = 0; i < limit_rules_count(r); i++) {
         const struct limit_rule *rule = limit_rules_get(r, i);
@@ -77,6 +85,11 @@ static void errors_name_what_is_wrong(void **state)
     refused("rules: [{name: a, by: address, limit: 7/1s}, {name: a, by: device, limit: 7/1s}]", "used twice");
     refused("rules: [{name: a, by: address}]", "limit");
     refused("rules: [{name: a, by: address, limit: 7/1s, brust: 5}]", "brust");
+    refused("rules: [{name: a, by: address, limit: 7/1s, prefixes: \"64 64x\"}]", "prefixes");
+    refused("rules: [{name: a, by: account, limit: 7/1s, prefixes: \"64\"}]", "only for rules by address");
+    refused("rules: [{name: a, by: account, limit: 7/1s, lease: on}]", "lease: auto or off");
+    refused("rules: [{name: a, by: device, limit: 7/1s, newcomers: x}]", "newcomers: auto or exact");
+    refused("rules: [{name: a, by: account, limit: 7/1s, unit: concurrent}]", "unit concurrent: a count");
     refused("redis: {timeout: 20ms}", "redis.address");
     refused("redis: {address: \"unix:/x\", timeout: 2h}", "redis.timeout");
 }

@@ -114,6 +114,76 @@ static void too_many_rules_at_one_point(void **state)
     assert_int_equal(err.code, ERR_LIMIT);
 }
 
+static const struct limit_rule *rule_named(const struct limit_rules *r, const char *name)
+{
+    for (unsigned i = 0; i < limit_rules_count(r); i++) {
+        if (strcmp(limit_rules_get(r, i)->name, name) == 0) {
+            return limit_rules_get(r, i);
+        }
+    }
+    return NULL;
+}
+
+static void prefixes_become_rules(void **state)
+{
+    static const struct limit_row row = {
+        .name = "a", .by = "address", .limit = "10/1s", .burst = "20", .prefixes = "32 24x16, 64 56x4 48x16"};
+    struct err err = {0};
+    struct limit_rules *r = limit_rules_new(&row, 1, &err);
+    assert_non_null(r);
+    assert_int_equal(limit_rules_count(r), 4);
+    const struct limit_rule *base = rule_named(r, "a");
+    assert_int_equal(base->family, 0);
+    assert_int_equal(base->bits4, 32);
+    assert_int_equal(base->bits6, 64);
+    static const struct {
+        const char *name;
+        int family, bits, factor;
+    } wider[] = {{"a_24", 4, 24, 16}, {"a_56", 6, 56, 4}, {"a_48", 6, 48, 16}};
+    for (int i = 0; i < 3; i++) {
+        const struct limit_rule *w = rule_named(r, wider[i].name);
+        assert_non_null(w);
+        assert_int_equal(w->family, wider[i].family);
+        assert_int_equal(w->family == 4 ? w->bits4 : w->bits6, wider[i].bits);
+        assert_int_equal(w->gcra.limit, 10 * wider[i].factor);
+        assert_int_equal(w->gcra.burst, 20 * wider[i].factor);
+    }
+    assert_int_equal(limit_rules_at(r, STR("any"))->count, 4);
+    limit_rules_unref(r);
+    static const char *const bad[] = {
+        "", "x", "0", "129", "23", "47", "64 60", "64 56x1", "64x4", "24x16x2", "64 56x99999999", "32 31 64"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct limit_row b = row;
+        b.prefixes = bad[i];
+        assert_null(limit_rules_new(&b, 1, &err));
+        assert_non_null(strstr(err.msg, "prefixes"));
+    }
+}
+
+static void leases_and_newcomers_only_where_they_may(void **state)
+{
+    static const struct limit_row rows[] = {
+        {.name = "a", .by = "address", .limit = "10/1s"},
+        {.name = "b", .by = "account", .limit = "10/1s"},
+        {.name = "c", .by = "address", .limit = "7/1s"},
+        {.name = "d", .by = "address", .limit = "10/1s", .role = "ledger"},
+        {.name = "e", .by = "account", .limit = "10/1s", .unit = "tokens"},
+        {.name = "f", .by = "address+route", .limit = "10/1s", .lease = "off", .newcomers = "exact"},
+        {.name = "g", .by = "device+account", .limit = "10/1s"},
+        {.name = "h", .by = "account+model", .limit = "4", .unit = "concurrent"},
+        {.name = "i", .by = "address", .limit = "10/1s", .on_error = "closed"},
+    };
+    static const bool leases[] = {1, 1, 1, 0, 0, 0, 1, 0, 1}, newcomers[] = {1, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct limit_rules *r = limit_rules_new(rows, 9, NULL);
+    assert_non_null(r);
+    for (unsigned i = 0; i < 9; i++) {
+        assert_int_equal(limit_rules_get(r, i)->leases, leases[i]);
+        assert_int_equal(limit_rules_get(r, i)->newcomers, newcomers[i]);
+    }
+    assert_string_equal(limit_rules_get(r, 7)->policy, "\"h\";q=4;qu=\"concurrent-requests\"");
+    limit_rules_unref(r);
+}
+
 static void shipped_rules_compile(void **state)
 {
     struct err err = {0};
@@ -126,7 +196,7 @@ static void shipped_rules_compile(void **state)
         assert_int_equal(otp->rules[i]->role, LIMIT_ROLE_LEDGER);
     }
     const struct limit_set *chat = limit_rules_at(r, STR("chat"));
-    assert_int_equal(chat->count, 2);
+    assert_int_equal(chat->count, 5); /* address, address_56, address_48, chat_account, chat_running */
     for (unsigned i = 0; i < chat->count; i++) {
         assert_int_equal(chat->rules[i]->on_error, LIMIT_ON_ERROR_LOCAL);
     }
@@ -136,8 +206,12 @@ static void shipped_rules_compile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_name_rule_and_field), cmocka_unit_test(names_are_unique),
-        cmocka_unit_test(points_choose_rules),        cmocka_unit_test(too_many_rules_at_one_point),
+        cmocka_unit_test(errors_name_rule_and_field),
+        cmocka_unit_test(names_are_unique),
+        cmocka_unit_test(prefixes_become_rules),
+        cmocka_unit_test(leases_and_newcomers_only_where_they_may),
+        cmocka_unit_test(points_choose_rules),
+        cmocka_unit_test(too_many_rules_at_one_point),
         cmocka_unit_test(shipped_rules_compile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,63 @@
+/* What a limiter says without being asked: that its process lives, and what runs on its loop. */
+#include <stdio.h>
+
+#include "ratelimit/limiter_reserve.h"
+#include "ratelimit/limiter_shared.h"
+#include "ratelimit/scripts.h"
+
+#define GATEWAYS_KEY "rl:gateways"
+enum { CONNECT_MS = 50, AWAY_MS = 250, GATEWAYS_MAX = 10000 };
+
+static void on_beat_answer(void *arg, int rc, const struct redis_reply *reply)
+{
+    struct limiter *l = arg;
+    if (rc == 0 && reply->type == REDIS_TYPE_INTEGER && reply->integer >= 1) {
+        unsigned n = reply->integer < GATEWAYS_MAX ? (unsigned)reply->integer : GATEWAYS_MAX;
+        atomic_store_explicit(&l->shared->gateways, n, memory_order_relaxed);
+    }
+}
+
+static void on_beat_due(void *arg)
+{
+    struct limiter *l = arg;
+    char life[16];
+    snprintf(life, sizeof(life), "%u", l->shared->conf.heartbeat_ms * 3);
+    struct str argv[] = {STR("EVAL"),       limit_script_beat.source,      STR("1"),
+                         STR(GATEWAYS_KEY), str_from(l->shared->instance), str_from(life)};
+    redis_cancel(&l->beat);
+    int rc = l->roles[LIMIT_ROLE_LIMITS]
+                 ? redis_command(l->roles[LIMIT_ROLE_LIMITS], &l->beat, 6, argv, on_beat_answer, l)
+                 : ERR_UNAVAILABLE;
+    /* Away: look again soon, so that the shares are right shortly after its return. */
+    loop_timer_arm(&l->beat_timer, rc == 0 ? l->shared->conf.heartbeat_ms : AWAY_MS);
+}
+
+static void renew(void *arg, const struct concurrency_key *k)
+{
+    struct limiter *l = arg;
+    limiter_send_running(l, k->role, str_of(k->text, k->text_n), (int64_t)k->count);
+}
+
+static void on_renew_due(void *arg)
+{
+    struct limiter *l = arg;
+    concurrency_each(l->running, renew, l);
+    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS);
+}
+
+void limiter_beat_open(struct limiter *l, bool beats)
+{
+    loop_timer_init(l->loop, &l->beat_timer, on_beat_due, l);
+    loop_timer_init(l->loop, &l->renew_timer, on_renew_due, l);
+    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS);
+    if (beats) {
+        loop_timer_arm(&l->beat_timer, CONNECT_MS);
+    }
+}
+
+void limiter_beat_close(struct limiter *l)
+{
+    redis_cancel(&l->beat);
+    loop_timer_disarm(&l->beat_timer);
+    loop_timer_disarm(&l->renew_timer);
+}
