@@ -220,6 +220,11 @@ static void on_drain(struct http_exchange *ex)
 
 /* --- the client's body -------------------------------------------------------------------------------- */
 
+static void refuse_body(struct request *r)
+{
+    http_reply_error(r->ex, "payload_too_large", "the body may have %zu bytes", r->route->max_body_bytes);
+}
+
 static void on_chunk(struct http_exchange *ex, struct str data, bool last)
 {
     struct request *r = ex->user;
@@ -234,8 +239,7 @@ static void on_chunk(struct http_exchange *ex, struct str data, bool last)
         http_op_cancel(op);
         http_close_after(ex);
         if (ex->status == 0) {
-            http_reply_error(ex, "payload_too_large", "the body may have %zu bytes",
-                             r->route->max_body_bytes);
+            refuse_body(r);
         } else {
             http_abort(ex);
         }
@@ -281,6 +285,10 @@ static void proxy_handle(struct request *r)
     struct proxy_group *g = find_group(r->gl->proxy, row);
     if (!g) {
         http_reply_error(ex, "service_unavailable", "the upstream is no longer configured");
+        return;
+    }
+    if (ex->content_length > 0 && (uint64_t)ex->content_length > r->route->max_body_bytes) {
+        refuse_body(r);
         return;
     }
     struct proxy_call *c = ARENA_NEW(&ex->arena, struct proxy_call);

@@ -6,6 +6,7 @@
 
 #include "base/http/conn.h"
 #include "base/http/peers.h"
+#include "base/http/proxy_protocol.h"
 #include "base/log.h"
 
 enum { ACCEPTS_PER_TURN = 64, FD_RESERVE = 256, EVICT_LOOK = 64, HANDSHAKE_PATIENCE_MS = 500 };
@@ -74,18 +75,11 @@ static bool has_handshake_room(struct http_server *s)
     return true;
 }
 
-static const char *refusal(struct attachment *at, const struct addr *peer, struct peer_slot **slot)
+/* Per address; NULL: taken, and counted in *slot. */
+static const char *peer_refusal(struct http_server *s, const struct addr *peer, struct peer_slot **slot)
 {
-    struct http_server *s = at->server;
     const struct http_limits *limits = &s->limits;
-    if (atomic_load_explicit(&process_connections, memory_order_relaxed) >= s->most_connections &&
-        !evict_idle(s)) {
-        return "connections";
-    }
-    if (at->ssl_ctx && !has_handshake_room(s)) {
-        return "handshakes";
-    }
-    if (at->listener->endpoint.sa.ss_family == AF_UNIX || server_is_exempt(s, peer)) {
+    if (server_is_exempt(s, peer)) {
         return NULL;
     }
     switch (peer_admit(peer, limits->connections_per_addr, limits->handshakes_per_s, loop_now_ms(s->loop),
@@ -97,6 +91,36 @@ static const char *refusal(struct attachment *at, const struct addr *peer, struc
     default:
         return NULL;
     }
+}
+
+static bool is_proxy(const struct http_listener *l, const struct addr *peer)
+{
+    for (unsigned i = 0; i < l->proxy_count; i++) {
+        if (addr_prefix_has(&l->proxies[i], peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *refusal(struct attachment *at, const struct addr *peer, struct peer_slot **slot)
+{
+    struct http_server *s = at->server;
+    const struct http_listener *l = at->listener;
+    if (atomic_load_explicit(&process_connections, memory_order_relaxed) >= s->most_connections &&
+        !evict_idle(s)) {
+        return "connections";
+    }
+    if ((at->ssl_ctx || l->proxy_protocol) && !has_handshake_room(s)) {
+        return "handshakes";
+    }
+    if (l->endpoint.sa.ss_family == AF_UNIX) {
+        return NULL;
+    }
+    if (l->proxy_protocol) { /* whom the header names is counted when it has come */
+        return is_proxy(l, peer) ? NULL : "not_a_proxy";
+    }
+    return peer_refusal(s, peer, slot);
 }
 
 static void take(struct attachment *at, int fd, const struct sockaddr *sa)
@@ -135,6 +159,58 @@ static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
         }
     }
 }
+
+/* --- PROXY headers -------------------------------------------------------------------------------- */
+
+void accept_no_proxy_header(struct conn *c, const char *why)
+{
+    http_count_closed(why);
+    c->reset_on_close = true;
+    conn_die(c, HTTP_FINISH_PROTOCOL);
+}
+
+/* Whom the header names is counted as if it had connected itself. */
+static bool admit_named(struct conn *c, const struct proxy_header *header)
+{
+    struct peer_slot *slot = NULL;
+    if (!header->has_peer) {
+        return true;
+    }
+    c->peer = header->peer;
+    const char *why = peer_refusal(c->server, &c->peer, &slot);
+    if (!why) {
+        c->peer_slot = slot;
+        return true;
+    }
+    http_count_refused(why);
+    c->reset_on_close = true;
+    conn_die(c, HTTP_FINISH_ABORTED);
+    return false;
+}
+
+void accept_proxy_header(struct conn *c, struct str data)
+{
+    struct proxy_header header;
+    buf_add_str(&c->in, data);
+    int n = proxy_header_parse(buf_str(&c->in), &header);
+    if (n < 0) {
+        accept_no_proxy_header(c, "proxy_header");
+    }
+    if (n <= 0 || !admit_named(c, &header)) {
+        return;
+    }
+    struct buf came = c->in;
+    buf_init(&c->in, CONN_IN_MAX);
+    conn_list_remove(&c->server->handshaking, c);
+    c->accepted_ms = loop_now_ms(c->server->loop);
+    conn_begin(c);
+    if (came.n > (size_t)n) {
+        conn_take_raw(c, str_skip(buf_str(&came), (size_t)n));
+    }
+    buf_clear(&came);
+}
+
+/* --- listening ------------------------------------------------------------------------------------ */
 
 void accept_start(struct attachment *at)
 {

@@ -30,8 +30,25 @@ static void conn_open(struct conn *c)
     c->state = CONN_OPEN;
     c->open_ms = c->idle_since_ms = loop_now_ms(c->server->loop);
     conn_list_add(&c->server->open, c);
+    conn_need_by(c, c->open_ms + c->server->limits.first_byte_ms);
+    conn_need_by(c, c->accepted_ms + c->server->limits.max_age_ms);
     if (c->server->draining) {
         conn_go_away(c);
+    }
+}
+
+void conn_begin(struct conn *c)
+{
+    struct http_server *s = c->server;
+    if (!c->at->ssl_ctx) {
+        conn_open(c);
+        return;
+    }
+    c->state = CONN_HANDSHAKE;
+    conn_list_add(&s->handshaking, c);
+    conn_need_by(c, c->accepted_ms + s->limits.handshake_ms);
+    if (tls_open(c) != 0) {
+        conn_die(c, HTTP_FINISH_ABORTED);
     }
 }
 
@@ -52,15 +69,12 @@ void conn_new(struct attachment *at, int fd, const struct addr *peer, struct pee
     http_count_connection(1);
     s->connections++;
     watch(c, true);
-    if (!at->ssl_ctx) {
-        conn_open(c);
-        conn_need_by(c, c->open_ms + s->limits.first_byte_ms);
-        return;
-    }
-    conn_list_add(&s->handshaking, c);
-    conn_need_by(c, c->accepted_ms + s->limits.handshake_ms);
-    if (tls_open(c) != 0) {
-        conn_die(c, HTTP_FINISH_ABORTED);
+    if (at->listener->proxy_protocol) {
+        c->state = CONN_PROXY;
+        conn_list_add(&s->handshaking, c);
+        conn_need_by(c, c->accepted_ms + s->limits.proxy_header_ms);
+    } else {
+        conn_begin(c);
     }
 }
 
@@ -68,7 +82,6 @@ void conn_handshake_done(struct conn *c)
 {
     conn_list_remove(&c->server->handshaking, c);
     conn_open(c);
-    conn_need_by(c, c->open_ms + c->server->limits.first_byte_ms);
 }
 
 void conn_die(struct conn *c, enum http_finish why)
@@ -76,7 +89,7 @@ void conn_die(struct conn *c, enum http_finish why)
     if (c->state == CONN_DEAD) {
         return;
     }
-    conn_list_remove(c->state == CONN_HANDSHAKE ? &c->server->handshaking : &c->server->open, c);
+    conn_list_remove(c->state <= CONN_HANDSHAKE ? &c->server->handshaking : &c->server->open, c);
     conn_list_add(&c->server->dead, c);
     c->state = CONN_DEAD;
     c->death = why;
@@ -213,7 +226,11 @@ static void conn_on_timer(void *arg)
     uint64_t now = loop_now_ms(s->loop);
     uint64_t next = UINT64_MAX;
     c->timer_at_ms = 0;
-    if (c->state == CONN_HANDSHAKE) {
+    if (c->state == CONN_PROXY) {
+        if (conn_due(c->accepted_ms + s->limits.proxy_header_ms, now, &next)) {
+            accept_no_proxy_header(c, "proxy_header_timeout");
+        }
+    } else if (c->state == CONN_HANDSHAKE) {
         if (conn_due(c->accepted_ms + s->limits.handshake_ms, now, &next)) {
             http_count_handshake("timeout");
             conn_die(c, HTTP_FINISH_TIMEOUT);
@@ -281,6 +298,15 @@ void conn_feed(struct conn *c, struct str data)
     }
 }
 
+void conn_take_raw(struct conn *c, struct str data)
+{
+    if (c->ssl) {
+        tls_receive(c, data.p, data.n);
+    } else {
+        conn_feed(c, data);
+    }
+}
+
 static void on_end(struct conn *c)
 {
     c->at_eof = true;
@@ -317,10 +343,10 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
         on_end(c);
     } else if (c->state == CONN_LINGER) {
         linger_take(c, (size_t)n);
-    } else if (c->ssl) {
-        tls_receive(c, s->raw, (size_t)n);
+    } else if (c->state == CONN_PROXY) {
+        accept_proxy_header(c, str_of(s->raw, (size_t)n));
     } else {
-        conn_feed(c, str_of(s->raw, (size_t)n));
+        conn_take_raw(c, str_of(s->raw, (size_t)n));
     }
     conn_schedule(c);
 }
@@ -508,6 +534,9 @@ static void settle_tls_memory(struct conn *c)
 
 static void conn_step(struct conn *c)
 {
+    if (c->state == CONN_PROXY) {
+        return;
+    }
     if (!c->is_h2 && (c->in.n > 0 || c->exchanges)) {
         conn_feed(c, STR(""));
     }

@@ -1,6 +1,6 @@
 /* One accepted connection, inside the server: socket, TLS, buffers, deadlines. Not the protocol: h1.c and h2.c.
  *
- *     HANDSHAKE (TLS only) -> OPEN -> [LINGER] -> DEAD
+ *     [PROXY header] -> HANDSHAKE (TLS only) -> OPEN -> [LINGER] -> DEAD
  *
  *     readable: one recv -> (tls_receive) -> conn_feed -> h1_input | h2_input -> handler
  *     turn end: protocol output -> out -> one SSL_write or writev per block -> one send -> exchanges end
@@ -35,7 +35,7 @@ enum {
     CONN_QUIET_MS = 2000, /* without traffic: TLS buffers are given back */
 };
 
-enum conn_state { CONN_HANDSHAKE = 0, CONN_OPEN = 1, CONN_LINGER = 2, CONN_DEAD = 3 };
+enum conn_state { CONN_PROXY = 0, CONN_HANDSHAKE = 1, CONN_OPEN = 2, CONN_LINGER = 3, CONN_DEAD = 4 };
 
 struct h2;
 
@@ -83,14 +83,15 @@ struct conn {
     struct loop_task task;
     struct loop_timer timer;
     uint64_t timer_at_ms; /* 0: not armed */
-    uint64_t accepted_ms, open_ms, stalled_since_ms, linger_until_ms;
+    uint64_t accepted_ms; /* a PROXY header before it does not count */
+    uint64_t open_ms, stalled_since_ms, linger_until_ms;
     uint64_t idle_since_ms; /* the last exchange ended, or the connection opened */
     uint64_t touched_ms;    /* the last turn in which anything happened */
     uint64_t lingered_bytes;
     struct outq out; /* plaintext */
     char *pending;   /* ciphertext that the socket did not take (TLS only) */
     size_t pending_at, pending_n;
-    struct buf in; /* plaintext that the protocol has not digested */
+    struct buf in; /* plaintext that the protocol has not digested; a PROXY header that is not whole */
     struct exchange *exchanges;
     struct h1 h1;
     struct h2 *h2;
@@ -99,6 +100,8 @@ struct conn {
 };
 
 void conn_new(struct attachment *at, int fd, const struct addr *peer, struct peer_slot *slot);
+void conn_begin(struct conn *c);                     /* the peer is known */
+void conn_take_raw(struct conn *c, struct str data); /* bytes as recv brought them */
 void conn_schedule(struct conn *c);                  /* conn_on_turn_end will run */
 void conn_die(struct conn *c, enum http_finish why); /* freed at the turn's end */
 void conn_close_when_sent(struct conn *c);           /* after the output left, politely */

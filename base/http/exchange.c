@@ -186,8 +186,8 @@ static void ask_body(struct exchange *x, enum exchange_body mode)
     }
     exchange_body_hold(x, false);
     if (!x->body_whole) {
-        if (x->stream_id == 0 && !is_past_limit(x)) {
-            h1_want_body(x);
+        if (!is_past_limit(x)) {
+            (x->stream_id != 0 ? h2_want_body : h1_want_body)(x);
         }
         conn_need_by(x->conn, exchange_body_deadline(x));
     }

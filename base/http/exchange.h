@@ -90,7 +90,7 @@ struct http_exchange {
     /* What was asked. Fixed once on_request is called. */
     enum http_method method;
     struct str method_text;          /* for HTTP_OTHER and logs */
-    struct str target;               /* as received: path and query */
+    struct str target;               /* as received: path and query, nothing decoded */
     struct str path;                 /* of target, before '?', as received (not decoded) */
     struct str query;                /* of target, after '?', empty when none */
     struct str authority;            /* host[:port] of Host or :authority */

@@ -46,6 +46,7 @@ struct exchange {
     size_t head_bytes;    /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
     uint32_t head_fields, max_fields;
     bool head_too_large;
+    bool has_priority; /* h2: the client said how urgent it is */
     struct exchange *done_next;
 };
 
@@ -74,6 +75,7 @@ void h1_want_body(struct exchange *x);
 /* h2.c */
 void h2_start(struct exchange *x, const struct http_field *fields, unsigned field_count,
               int64_t content_length);
+void h2_want_body(struct exchange *x);
 void h2_wake(struct exchange *x); /* there is more to send, or the end */
 void h2_consume(struct exchange *x, size_t n);
 void h2_reset(struct exchange *x, enum http_finish why);

@@ -73,6 +73,10 @@ static void begin_request(struct conn *c, struct str text)
     x->pub.field_count = head.field_count;
     x->pub.version = head.minor == 0 ? 10 : 11;
     begin_body(c, x, &head);
+    if (head.upgrade_websocket) { /* and closes: what follows may be frames already */
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "not_implemented", "WebSocket is not offered");
+        return;
+    }
     if (head.close || c->going_away || c->requests >= limits->requests_per_connection) {
         c->h1.close_after = true;
         c->h1.client_closes = head.close;

@@ -103,7 +103,7 @@ static bool is_token_byte(uint8_t c)
 
 static bool is_target_byte(uint8_t c)
 {
-    return c > 0x20 && c < 0x7f && c != '#';
+    return c > 0x20 && c < 0x7f && c != '#' && c != '\\';
 }
 
 bool http_target_is_valid(struct str target)
@@ -114,6 +114,43 @@ bool http_target_is_valid(struct str target)
         }
     }
     return target.n > 0;
+}
+
+/* One byte of a path, decoded; *at is behind it. -1: a broken escape. */
+static int path_byte(struct str path, size_t *at)
+{
+    uint8_t byte = (uint8_t)path.p[*at];
+    if (byte != '%') {
+        *at += 1;
+        return byte;
+    }
+    if (path.n - *at < 3 || str_hex_decode(str_of(path.p + *at + 1, 2), &byte, 1) != 1) {
+        return -1;
+    }
+    *at += 3;
+    return byte;
+}
+
+bool http_path_is_plain(struct str path)
+{
+    size_t length = 0; /* of the segment, decoded */
+    size_t dots = 0;
+    for (size_t at = 0; at < path.n;) {
+        int byte = path_byte(path, &at);
+        if (byte < 0x20 || byte == 0x7f) {
+            return false;
+        }
+        bool ends = byte == '/' || byte == '\\' || byte == ';'; /* some servers cut parameters off */
+        if (ends && dots > 0 && dots == length) {
+            return false;
+        }
+        length = ends ? 0 : length + 1;
+        dots = ends ? 0 : dots + (byte == '.');
+        if (length > 2) {
+            dots = 0; /* no dot segment any more */
+        }
+    }
+    return dots == 0 || dots != length;
 }
 
 static int parse_version(const char *p, size_t n, size_t *at, struct h1_head *head, struct h1_refusal *why)
@@ -149,7 +186,7 @@ static int parse_request_line(const char *p, size_t n, size_t *at, struct h1_hea
 }
 
 struct seen {
-    bool host, length, transfer, expect;
+    bool host, length, transfer, upgrade, websocket;
 };
 
 static int take_length(struct str v, struct h1_head *head, struct seen *seen, struct h1_refusal *why)
@@ -158,7 +195,7 @@ static int take_length(struct str v, struct h1_head *head, struct seen *seen, st
     if (seen->length) {
         return refuse(why, "bad_request", "more than one content-length");
     }
-    if (!str_u64(v, &length) || length > (uint64_t)LENGTH_MAX) {
+    if (!str_u64(v, &length) || length > (uint64_t)LENGTH_MAX || (v.n > 1 && v.p[0] == '0')) {
         return refuse(why, "bad_request", "malformed content-length");
     }
     seen->length = true;
@@ -207,14 +244,21 @@ static int take_host(struct str v, struct h1_head *head, struct seen *seen, stru
     return 0;
 }
 
-static void take_connection(struct str v, struct h1_head *head)
+static bool list_has(struct str v, struct str word)
 {
     struct str item;
     while (str_cut(&v, ',', &item)) {
-        if (str_eq_nocase(str_trim(item), STR("close"))) {
-            head->close = true;
+        if (str_eq_nocase(str_trim(item), word)) {
+            return true;
         }
     }
+    return false;
+}
+
+static void take_connection(struct str v, struct h1_head *head, struct seen *seen)
+{
+    head->close = head->close || list_has(v, STR("close"));
+    seen->upgrade = seen->upgrade || list_has(v, STR("upgrade"));
 }
 
 static int take_expect(struct str v, struct h1_head *head, struct h1_refusal *why)
@@ -235,9 +279,13 @@ static int take_field(const struct http_field *f, struct h1_head *head, struct s
         return str_eq(f->name, STR("host")) ? take_host(f->value, head, seen, why) : 0;
     case 6:
         return str_eq(f->name, STR("expect")) ? take_expect(f->value, head, why) : 0;
+    case 7:
+        seen->websocket =
+            seen->websocket || (str_eq(f->name, STR("upgrade")) && list_has(f->value, STR("websocket")));
+        return 0;
     case 10:
         if (str_eq(f->name, STR("connection"))) {
-            take_connection(f->value, head);
+            take_connection(f->value, head, seen);
         }
         return 0;
     case 14:
@@ -326,19 +374,16 @@ static int parse_absolute(struct h1_head *head, struct h1_refusal *why)
     if (!str_eq_nocase(str_of(rest.p, n), head->host)) {
         return refuse(why, "bad_request", "the request target names another host");
     }
-    if (slash) {
-        split_target(head, str_skip(rest, n));
-    } else {
-        head->path = STR("/");
-        head->query = STR("");
-    }
+    head->target = slash ? str_skip(rest, n) : STR("/");
+    split_target(head, head->target);
     return 0;
 }
 
-static int check_target(struct h1_head *head, struct h1_refusal *why)
+/* Origin form, or "*", or an absolute one. */
+static int take_target(struct h1_head *head, struct h1_refusal *why)
 {
     if (str_is(head->method_text, "CONNECT")) {
-        return refuse(why, "method_not_allowed", "CONNECT is not offered");
+        return refuse(why, "not_implemented", "CONNECT is not offered");
     }
     if (head->target.p[0] == '/') {
         split_target(head, head->target);
@@ -355,6 +400,14 @@ static int check_target(struct h1_head *head, struct h1_refusal *why)
     return parse_absolute(head, why);
 }
 
+static int check_target(struct h1_head *head, struct h1_refusal *why)
+{
+    if (take_target(head, why) != 0) {
+        return ERR_PROTOCOL;
+    }
+    return http_path_is_plain(head->path) ? 0 : refuse(why, "bad_request", HTTP_PATH_IS_ODD);
+}
+
 int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal *why)
 {
     struct seen seen = {0};
@@ -362,7 +415,7 @@ int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal 
     head->field_count = 0;
     head->content_length = 0;
     head->host = STR("");
-    head->expect_continue = false;
+    head->expect_continue = head->upgrade_websocket = false;
     if (parse_request_line(p, n, &at, head, why) != 0 || parse_fields(p, n, &at, head, &seen, why) != 0) {
         return ERR_PROTOCOL;
     }
@@ -375,6 +428,7 @@ int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal 
     if (seen.transfer) {
         head->content_length = -1;
     }
+    head->upgrade_websocket = seen.upgrade && seen.websocket && head->minor == 1 && head->method == HTTP_GET;
     return check_target(head, why);
 }
 
@@ -400,14 +454,51 @@ static bool size_byte(struct h1_chunked *d, uint8_t c)
     return d->digits > 0 && (c == ';' || c == '\r');
 }
 
+/* Where a name, a token or a quoted value may end: the next extension, or the line. */
+static bool ext_end(struct h1_chunked *d, uint8_t c)
+{
+    d->state = c == ';' ? H1_CHUNK_EXT : H1_CHUNK_SIZE_LF;
+    return c == ';' || c == '\r';
+}
+
+static bool ext_quoted(struct h1_chunked *d, uint8_t c)
+{
+    if (d->state == H1_CHUNK_EXT_ESCAPED) {
+        d->state = H1_CHUNK_EXT_QUOTED;
+    } else if (c == '"') {
+        d->state = H1_CHUNK_EXT_DONE;
+    } else if (c == '\\') {
+        d->state = H1_CHUNK_EXT_ESCAPED;
+    }
+    return is_value_byte(c);
+}
+
+/* RFC 9112 7.1.1, with optional space only behind the semicolon. */
 static bool ext_byte(struct h1_chunked *d, uint8_t c)
 {
-    if (c == '\r') {
-        d->state = H1_CHUNK_SIZE_LF;
-        return true;
+    if (++d->ext_bytes > CHUNK_EXT_MAX || ++d->dropped > DROPPED_MAX) {
+        return false;
     }
-    d->dropped++;
-    return is_value_byte(c) && ++d->ext_bytes <= CHUNK_EXT_MAX && d->dropped <= DROPPED_MAX;
+    switch (d->state) {
+    case H1_CHUNK_EXT:
+        d->state = token_lower[c] ? H1_CHUNK_EXT_NAME : H1_CHUNK_EXT;
+        return token_lower[c] || c == ' ' || c == '\t';
+    case H1_CHUNK_EXT_NAME:
+        if (c == '=') {
+            d->state = H1_CHUNK_EXT_VALUE;
+            return true;
+        }
+        return token_lower[c] || ext_end(d, c);
+    case H1_CHUNK_EXT_VALUE:
+        d->state = c == '"' ? H1_CHUNK_EXT_QUOTED : H1_CHUNK_EXT_TOKEN;
+        return c == '"' || token_lower[c];
+    case H1_CHUNK_EXT_TOKEN:
+        return token_lower[c] || ext_end(d, c);
+    case H1_CHUNK_EXT_DONE:
+        return ext_end(d, c);
+    default:
+        return ext_quoted(d, c);
+    }
 }
 
 static void size_done(struct h1_chunked *d)
@@ -455,6 +546,12 @@ static bool chunk_byte(struct h1_chunked *d, uint8_t c)
     case H1_CHUNK_SIZE:
         return size_byte(d, c);
     case H1_CHUNK_EXT:
+    case H1_CHUNK_EXT_NAME:
+    case H1_CHUNK_EXT_VALUE:
+    case H1_CHUNK_EXT_TOKEN:
+    case H1_CHUNK_EXT_QUOTED:
+    case H1_CHUNK_EXT_ESCAPED:
+    case H1_CHUNK_EXT_DONE:
         return ext_byte(d, c);
     case H1_CHUNK_SIZE_LF:
         size_done(d);

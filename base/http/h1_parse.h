@@ -3,7 +3,8 @@
  * One pass, nothing tolerated that two servers could read differently (RFC 9112 and the smuggling families):
  * bare CR or LF, NUL, obs-fold, space before the colon, names that are not tokens, a second or odd
  * Content-Length, Content-Length beside Transfer-Encoding, any Transfer-Encoding but one "chunked",
- * Transfer-Encoding in HTTP/1.0, a missing, double or odd Host, an absolute target that is not the Host.
+ * Transfer-Encoding in HTTP/1.0, a missing, double or odd Host, an absolute target that is not the Host, lengths
+ * with leading zeros, chunk extensions off their grammar, and paths that do not mean what they say.
  * Errors: a refusal names a problem code (problem.h) and says in one sentence what was wrong; the connection
  * is not usable after one.
  * Ownership: h1_request_parse lowers the names in place; all texts of the head are borrowed from its input.
@@ -26,12 +27,13 @@ struct h1_head {
     unsigned field_count;
     enum http_method method;
     struct str method_text;
-    struct str target, path, query;
-    struct str host;        /* value of Host; empty in HTTP/1.0 without one */
-    int64_t content_length; /* bytes; 0 none, -1 chunked */
-    uint8_t minor;          /* HTTP/1.minor: 0 or 1 */
-    bool close;             /* the client asked for it, or speaks HTTP/1.0 */
+    struct str target, path, query; /* target in origin form: without the host of an absolute one */
+    struct str host;                /* value of Host; empty in HTTP/1.0 without one */
+    int64_t content_length;         /* bytes; 0 none, -1 chunked */
+    uint8_t minor;                  /* HTTP/1.minor: 0 or 1 */
+    bool close;                     /* the client asked for it, or speaks HTTP/1.0 */
     bool expect_continue;
+    bool upgrade_websocket; /* a whole opening handshake of RFC 6455, but for its key */
 };
 
 /* Length of the head with its empty line, 0 when it is not complete yet, ERR_PROTOCOL for a bare LF. *scanned
@@ -41,12 +43,16 @@ int64_t h1_request_end(const char *p, size_t n, size_t *scanned);
 int h1_request_parse(char *p, size_t n, struct h1_head *head, struct h1_refusal *why) TIDE_CHECK;
 /* The same for HTTP/2, where nghttp2 is less strict. */
 enum http_method http_method_of(struct str text);
-bool http_target_is_valid(struct str target); /* visible ASCII without '#'; not empty */
-bool http_host_is_valid(struct str host);     /* host[:port], nothing else; not empty */
+bool http_target_is_valid(struct str target); /* visible ASCII without '#' and '\\'; not empty */
+/* Nothing in it that another server might read as another path: no dot segments and no control bytes, also not
+ * when percent-encoded, and every percent sign followed by two hex digits. */
+bool http_path_is_plain(struct str path);
+#define HTTP_PATH_IS_ODD "the path has dot segments, control characters or broken escapes"
+bool http_host_is_valid(struct str host); /* host[:port], nothing else; not empty */
 
 enum h1_chunk_state {
     H1_CHUNK_SIZE = 0,
-    H1_CHUNK_EXT = 1,
+    H1_CHUNK_EXT = 1, /* behind a semicolon */
     H1_CHUNK_SIZE_LF = 2,
     H1_CHUNK_DATA = 3,
     H1_CHUNK_DATA_CR = 4,
@@ -57,6 +63,12 @@ enum h1_chunk_state {
     H1_CHUNK_TRAILER_LF = 9,
     H1_CHUNK_END_LF = 10,
     H1_CHUNK_END = 11,
+    H1_CHUNK_EXT_NAME = 12,
+    H1_CHUNK_EXT_VALUE = 13, /* behind the equals sign */
+    H1_CHUNK_EXT_TOKEN = 14,
+    H1_CHUNK_EXT_QUOTED = 15,
+    H1_CHUNK_EXT_ESCAPED = 16,
+    H1_CHUNK_EXT_DONE = 17, /* behind the closing quote */
 };
 
 struct h1_chunked {

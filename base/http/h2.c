@@ -1,7 +1,11 @@
 #include "base/http/h2.h"
 
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "base/http/problem.h"
 
@@ -31,6 +35,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct conn *c = arg;
     struct h2 *h = c->h2;
+    h->useless--;
     h->head_began_ms = loop_now_ms(c->server->loop);
     conn_need_by(c, h->head_began_ms + c->server->limits.header_ms);
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
@@ -118,16 +123,21 @@ static bool check_head(struct exchange *x)
 {
     struct http_exchange *ex = &x->pub;
     const struct http_field *host = http_field_find(ex, "host");
+    const struct http_field *expect = http_field_find(ex, "expect");
     if (x->head_too_large) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "header_fields_too_large",
                       "too many or too long header fields");
     } else if (ex->target.n > x->conn->server->limits.target_bytes) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "uri_too_long", "the request target is too long");
     } else if (str_is(ex->method_text, "CONNECT")) {
-        exchange_fail(x, HTTP_FINISH_PROTOCOL, "method_not_allowed", "CONNECT is not offered");
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "not_implemented", "CONNECT is not offered");
     } else if (!http_target_is_valid(ex->target) ||
                (ex->target.p[0] != '/' && !(ex->method == HTTP_OPTIONS && str_is(ex->target, "*")))) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "malformed request target");
+    } else if (!http_path_is_plain(ex->path)) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", HTTP_PATH_IS_ODD);
+    } else if (expect && !str_eq_nocase(expect->value, STR("100-continue"))) {
+        exchange_fail(x, HTTP_FINISH_PROTOCOL, "expectation_failed", "only 100-continue can be expected");
     } else if (host && ex->authority.n && !str_eq_nocase(host->value, ex->authority)) {
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "bad_request", "host and :authority differ");
     } else {
@@ -160,10 +170,22 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     return h2_count_frame_in(c->h2, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+static int note_priority(struct conn *c, const nghttp2_ext_priority_update *update)
+{
+    struct exchange *x = h2_exchange(c->h2, update->stream_id);
+    if (x) {
+        x->has_priority = true;
+    }
+    return update->stream_id != 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE; /* RFC 9218 7.1: a connection error */
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
     bool end_stream = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (frame->hd.type == NGHTTP2_PRIORITY_UPDATE) {
+        return note_priority(c, frame->ext.payload);
+    }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
         return 0;
     }
@@ -275,18 +297,6 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-/* Only frames that somebody unpacks are announced to on_begin_frame: so that unknown ones are counted, too. */
-static int on_unknown_frame(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *arg)
-{
-    return NGHTTP2_ERR_CANCEL;
-}
-
-static int on_unknown_bytes(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *p, size_t n,
-                            void *arg)
-{
-    return 0;
-}
-
 static void setup(void)
 {
     BUG_ON(nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&options) != 0);
@@ -298,11 +308,7 @@ static void setup(void)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
-    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unknown_frame);
-    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_unknown_bytes);
-    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++) {
-        nghttp2_option_set_user_recv_extension_type(options, (uint8_t)type);
-    }
+    nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
 }
@@ -320,7 +326,8 @@ int h2_open(struct conn *c)
     BUG_ON(!h);
     h->conn = c;
     h->free_control = 20;
-    h->control.at_ms = h->resets.at_ms = loop_now_ms(c->server->loop);
+    h->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;
+    h->control.at_ms = h->resets.at_ms = h->heard_ms = loop_now_ms(c->server->loop);
     c->h2 = h;
     c->is_h2 = true;
     nghttp2_mem memory = h2_memory(h);
@@ -329,6 +336,9 @@ int h2_open(struct conn *c)
                                 sizeof(settings) / sizeof(settings[0])) != 0 ||
         nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) != 0) {
         return ERR_NOMEM;
+    }
+    if (limits->h2_ping_ms > 0) {
+        conn_need_by(c, h->heard_ms + limits->h2_ping_ms);
     }
     conn_schedule(c);
     return 0;
@@ -357,7 +367,13 @@ void h2_input(struct conn *c, struct str data)
     if (h->doomed || data.n == 0) {
         return;
     }
+    h->heard_ms = loop_now_ms(c->server->loop);
+    h->pinged_ms = 0;
+    h2_count_input(h, data);
     ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data.p, data.n);
+    if (n >= 0 && !h2_count_useless(h)) {
+        n = NGHTTP2_ERR_FLOODED;
+    }
     if (n < 0 && !h->doomed) {
         http_count_closed("h2_protocol");
         nghttp2_session_terminate_session(h->session, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM
@@ -392,6 +408,42 @@ static void check_exchange(struct exchange *x, uint64_t now, uint64_t *next)
     }
 }
 
+/* Bytes of ours are on their way and some arrived of late: a slow line, on which a PING waits its turn. */
+static bool is_line_busy(const struct conn *c)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof(info);
+    int queued = 0;
+    return ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0 &&
+           getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 &&
+           info.tcpi_last_ack_recv < c->server->limits.h2_ping_ack_ms;
+}
+
+/* Keeps the state of NATs on the way alive, and finds out that a phone is gone, whose kernel says nothing more. */
+static void check_ping(struct conn *c, uint64_t now, uint64_t *next)
+{
+    const struct http_limits *limits = &c->server->limits;
+    struct h2 *h = c->h2;
+    if (h->pinged_ms != 0 && now >= h->pinged_ms + limits->h2_ping_ack_ms) {
+        if (conn_is_flushed(c) && !is_line_busy(c)) {
+            http_count_closed("h2_ping");
+            c->reset_on_close = true;
+            conn_die(c, HTTP_FINISH_CLIENT_GONE);
+            return;
+        }
+        h->pinged_ms = now;
+    } else if (h->pinged_ms == 0 && limits->h2_ping_ms != 0 &&
+               conn_due(h->heard_ms + limits->h2_ping_ms, now, next)) {
+        nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
+        http_count_ping();
+        h->pinged_ms = now;
+        conn_schedule(c);
+    }
+    if (h->pinged_ms != 0) {
+        conn_due(h->pinged_ms + limits->h2_ping_ack_ms, now, next);
+    }
+}
+
 void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms)
 {
     const struct http_limits *limits = &c->server->limits;
@@ -415,8 +467,9 @@ void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms)
         nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
         conn_schedule(c);
     }
+    check_ping(c, now_ms, next_ms);
     check_unread(c, now_ms, next_ms);
-    for (struct exchange *x = c->exchanges; x; x = x->next) {
+    for (struct exchange *x = c->exchanges; x && c->state == CONN_OPEN; x = x->next) {
         check_exchange(x, now_ms, next_ms);
     }
 }

@@ -4,7 +4,8 @@
 #include "base/http/h2.h"
 
 enum {
-    FRAME_BLOCK_BYTES = 9 + 1 + 16384, /* frame head, pad length, payload */
+    FRAME_HEAD_BYTES = 9,
+    FRAME_BLOCK_BYTES = FRAME_HEAD_BYTES + 1 + 16384, /* head, pad length, payload */
 };
 
 /* --- counting ------------------------------------------------------------------------------------- */
@@ -60,6 +61,7 @@ static bool count_useful(struct h2 *h)
 
 bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
 {
+    h->useless -= hd->type != NGHTTP2_HEADERS; /* those when they begin a request or its trailer */
     switch (hd->type) {
     case NGHTTP2_DATA:
         return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) || count_control(h, 10);
@@ -68,13 +70,46 @@ bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
         return true;
     case NGHTTP2_RST_STREAM:
         return count_reset(h);
-    case NGHTTP2_WINDOW_UPDATE:
     case NGHTTP2_PRIORITY:
-    case H2_PRIORITY_UPDATE:
+        return hd->stream_id != 0 && count_useful(h); /* nghttp2 looks at none of them */
+    case NGHTTP2_WINDOW_UPDATE:
+    case NGHTTP2_PRIORITY_UPDATE:
         return count_useful(h);
-    default: /* PING, SETTINGS, CONTINUATION, GOAWAY and what nobody knows */
+    default: /* PING, SETTINGS, CONTINUATION, GOAWAY */
         return count_control(h, 1);
     }
+}
+
+void h2_count_input(struct h2 *h, struct str data)
+{
+    struct h2_scan *s = &h->scan;
+    while (data.n > 0) {
+        if (s->skip > 0) {
+            size_t n = data.n < s->skip ? data.n : s->skip;
+            data = str_skip(data, n);
+            s->skip -= (uint32_t)n;
+            continue;
+        }
+        if (s->head < 3) {
+            s->length = s->length << 8 | (uint8_t)data.p[0];
+        }
+        data = str_skip(data, 1);
+        if (++s->head == FRAME_HEAD_BYTES) {
+            h->useless++;
+            *s = (struct h2_scan){.skip = s->length};
+        }
+    }
+}
+
+/* A frame whose meaning shows only with its payload may be charged too early: the next one is free then. */
+bool h2_count_useless(struct h2 *h)
+{
+    if (h->useless <= h->useless_charged) {
+        return true;
+    }
+    uint32_t more = (uint32_t)(h->useless - h->useless_charged);
+    h->useless_charged = h->useless;
+    return count_control(h, more);
 }
 
 /* A reset that the peer made us send counts like its own; those that we wanted say NO_ERROR or CANCEL. */

@@ -43,6 +43,25 @@ static ssize_t on_data_read(nghttp2_session *session, int32_t stream_id, uint8_t
     return (ssize_t)n;
 }
 
+static bool is_event_stream(const struct http_field *fields, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (fields[i].name.n == 12 && str_eq(fields[i].name, STR("content-type"))) {
+            return str_starts(fields[i].value, STR("text/event-stream"));
+        }
+    }
+    return false;
+}
+
+/* RFC 9218 8: who says nothing would wait for its tokens until a file that was asked for before is whole. */
+static void prefer_events(struct exchange *x, const struct http_field *fields, unsigned n)
+{
+    static const nghttp2_extpri sooner = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY - 1, .inc = 1};
+    if (!x->has_priority && is_event_stream(fields, n) && !http_field_find(&x->pub, "priority")) {
+        nghttp2_session_change_extpri_stream_priority(x->conn->h2->session, x->stream_id, &sooner, 0);
+    }
+}
+
 void h2_start(struct exchange *x, const struct http_field *fields, unsigned field_count,
               int64_t content_length)
 {
@@ -74,6 +93,16 @@ void h2_start(struct exchange *x, const struct http_field *fields, unsigned fiel
     const nghttp2_data_provider data = {.read_callback = on_data_read};
     if (nghttp2_submit_response(c->h2->session, x->stream_id, nv, n, x->bodyless ? NULL : &data) != 0) {
         h2_reset(x, HTTP_FINISH_ABORTED);
+        return;
+    }
+    prefer_events(x, fields, field_count);
+}
+
+void h2_want_body(struct exchange *x)
+{
+    nghttp2_nv status = pair(STR(":status"), STR("100"), NGHTTP2_NV_FLAG_NONE);
+    if (!x->head_sent && x->pub.received_bytes == 0 && http_field_find(&x->pub, "expect")) {
+        nghttp2_submit_headers(x->conn->h2->session, NGHTTP2_FLAG_NONE, x->stream_id, NULL, &status, 1, NULL);
     }
 }
 

@@ -11,6 +11,14 @@ static int check_listener(void *section, const char **field, struct err *err)
         *field = "plaintext";
         return err_set(err, ERR_INVALID, "plain HTTP beyond loopback has to be asked for: plaintext: true");
     }
+    bool is_unix = l->endpoint.sa.ss_family == AF_UNIX;
+    *field = "proxy_protocol_from";
+    if (l->proxy_protocol && !is_unix && l->proxies.n == 0) {
+        return err_set(err, ERR_INVALID, "who may send PROXY headers has to be said");
+    }
+    if (!l->proxy_protocol && l->proxies.n > 0) {
+        return err_set(err, ERR_INVALID, "means nothing without proxy_protocol: true");
+    }
     return 0;
 }
 
@@ -45,6 +53,17 @@ static const struct conf_entry listener_entries[] = {
      CONF_FIELD(struct http_listener_conf, hsts),
      .preset = "true",
      .help = "Strict-Transport-Security on TLS answers."},
+    {.name = "proxy_protocol",
+     .type = CONF_BOOL,
+     CONF_FIELD(struct http_listener_conf, proxy_protocol),
+     .preset = "false",
+     .help = "Every connection begins with a PROXY header (version 1 or 2) and is its source's. Without one "
+             "it is closed."},
+    {.name = "proxy_protocol_from",
+     .type = CONF_PREFIXES,
+     CONF_FIELD(struct http_listener_conf, proxies),
+     .help = "Balancers that may connect to a listener with `proxy_protocol`; others are closed at once. A "
+             "unix socket needs none."},
     {.name = "shards",
      .type = CONF_INT,
      CONF_FIELD(struct http_listener_conf, shards),

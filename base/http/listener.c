@@ -131,6 +131,17 @@ static int open_all(struct http_listener *l, const struct http_listener_conf *co
     return 0;
 }
 
+static void copy_proxies(struct http_listener *l, const struct http_listener_conf *conf)
+{
+    l->proxy_protocol = conf->proxy_protocol;
+    l->proxy_count = conf->proxies.n;
+    if (conf->proxies.n > 0) {
+        l->proxies = malloc(conf->proxies.n * sizeof(*l->proxies));
+        BUG_ON(!l->proxies);
+        memcpy(l->proxies, conf->proxies.items, conf->proxies.n * sizeof(*l->proxies));
+    }
+}
+
 struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
                                          struct err *err)
 {
@@ -147,6 +158,7 @@ struct http_listener *http_listener_open(const struct http_listener_conf *conf, 
     l->tls = conf->tls;
     l->http2 = conf->http2;
     l->hsts = conf->hsts;
+    copy_proxies(l, conf);
     l->lock_fd = -1;
     l->shards = is_unix ? 1 : conf->shards ? conf->shards : loops;
     l->shards = l->shards == 0 ? 1 : l->shards > SHARDS_MAX ? SHARDS_MAX : l->shards;
@@ -179,6 +191,7 @@ void http_listener_close(struct http_listener *l)
         close(l->lock_fd);
     }
     free(l->fds);
+    free(l->proxies);
     free(l);
 }
 

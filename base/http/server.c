@@ -9,12 +9,15 @@
 enum { DATE_FRESH_MS = 500 };
 
 const struct http_limits http_limits_default = {
+    .proxy_header_ms = 3000,
     .handshake_ms = 5000,
     .first_byte_ms = 5000,
     .header_ms = 10000,
     .body_ms = 30000,
     .send_stall_ms = 30000,
     .idle_ms = 60000,
+    .h2_ping_ms = 30000,
+    .h2_ping_ack_ms = 10000,
     .max_age_ms = 3600000,
     .body_min_rate = 1024,
     .h1_head_bytes = 16384,

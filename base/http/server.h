@@ -26,13 +26,16 @@ struct tls_set;
 
 struct http_limits {
     /* time, all in milliseconds */
-    uint64_t handshake_ms;  /* accept to the end of the TLS handshake; 5 s */
-    uint64_t first_byte_ms; /* connection ready to first byte of a request; 5 s */
-    uint64_t header_ms;     /* first byte to the end of the head, in all; 10 s */
-    uint64_t body_ms;       /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
-    uint64_t send_stall_ms; /* output waiting without progress; 30 s */
-    uint64_t idle_ms;       /* keep-alive without a request; 60 s */
-    uint64_t max_age_ms;    /* of a connection: GOAWAY or close after the running answer; 1 h */
+    uint64_t proxy_header_ms; /* accept to the end of a PROXY header; 3 s */
+    uint64_t handshake_ms;    /* from then to the end of the TLS handshake; 5 s */
+    uint64_t first_byte_ms;   /* connection ready to first byte of a request; 5 s */
+    uint64_t header_ms;       /* first byte to the end of the head, in all; 10 s */
+    uint64_t body_ms;         /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
+    uint64_t send_stall_ms;   /* output waiting without progress; 30 s */
+    uint64_t idle_ms;         /* keep-alive without a request; 60 s */
+    uint64_t h2_ping_ms;      /* silence of an HTTP/2 client after which it is asked by PING; 0 never; 30 s */
+    uint64_t h2_ping_ack_ms;  /* then to anything from it; 10 s */
+    uint64_t max_age_ms;      /* of a connection: GOAWAY or close after the running answer; 1 h */
     /* size */
     uint64_t body_min_rate;   /* bytes a second after 5 s of grace; 1024 */
     uint32_t h1_head_bytes;   /* request line and fields; 16 KiB */
@@ -60,14 +63,16 @@ extern const struct conf_section http_limits_conf_section; /* names, ranges, hel
 
 struct http_listener_conf {
     struct endpoint endpoint;
-    bool tls;           /* false: plain HTTP, only on loopback or unix unless `plaintext` */
-    bool plaintext;     /* the operator says that plain HTTP on this address is meant */
-    bool http2;         /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
-    bool hsts;          /* strict-transport-security on TLS answers; true by default */
-    uint32_t shards;    /* sockets; 0 = as many as loops */
-    uint32_t backlog;   /* 4096 */
-    uint32_t unix_mode; /* permission bits of a unix socket; 0600 */
-    const char *name;   /* "public", "metrics", "admin": for logs and metrics */
+    bool tls;                     /* false: plain HTTP, only on loopback or unix unless `plaintext` */
+    bool plaintext;               /* the operator says that plain HTTP on this address is meant */
+    bool http2;                   /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
+    bool hsts;                    /* strict-transport-security on TLS answers; true by default */
+    uint32_t shards;              /* sockets; 0 = as many as loops */
+    uint32_t backlog;             /* 4096 */
+    uint32_t unix_mode;           /* permission bits of a unix socket; 0600 */
+    const char *name;             /* "public", "metrics", "admin": for logs and metrics */
+    bool proxy_protocol;          /* every connection begins with a PROXY header, */
+    struct conf_prefixes proxies; /* and comes from one of these, or by a unix socket */
 };
 /* What daemons embed in their configuration (listen_conf.c). Both fill a struct http_listener_conf; that of the
  * metrics is always plain, and off (endpoint.text[0] == 0) unless it has an address. */

@@ -19,6 +19,8 @@
     }
 
 static const struct conf_entry entries[] = {
+    MS(proxy_header_ms, "proxy_header", "3s", 100, 60000,
+       "From accept to the end of the PROXY header, on listeners with proxy_protocol."),
     MS(handshake_ms, "handshake", "5s", 100, 60000, "From accept to the end of the TLS handshake."),
     MS(first_byte_ms, "first_byte", "5s", 100, 300000,
        "From the connection being ready to the first byte of its first request."),
@@ -29,6 +31,12 @@ static const struct conf_entry entries[] = {
     MS(send_stall_ms, "send_stall", "30s", 100, 3600000,
        "Output waits and the client takes none of it: the connection, or the HTTP/2 stream, is reset."),
     MS(idle_ms, "idle", "60s", 1000, 3600000, "A connection without a request is closed."),
+    MS(h2_ping_ms, "h2_ping", "30s", 0, 3600000,
+       "An HTTP/2 client that is silent for this long is asked by PING, which also keeps NATs on the way "
+       "awake. "
+       "0: never."),
+    MS(h2_ping_ack_ms, "h2_ping_ack", "10s", 100, 600000,
+       "A client from which nothing follows the PING is gone: its requests are cancelled."),
     MS(max_age_ms, "max_age", "1h", 1000, 604800000,
        "A connection of this age takes no more requests: GOAWAY, or connection: close."),
     BYTES(body_min_rate, "body_min_rate", "1024", 0, 1 << 30,

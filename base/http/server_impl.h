@@ -18,7 +18,9 @@ struct peer_slot;
 struct http_listener {
     struct endpoint endpoint;
     char name[32];
-    bool tls, http2, hsts;
+    bool tls, http2, hsts, proxy_protocol;
+    struct addr_prefix *proxies; /* who may send a PROXY header */
+    unsigned proxy_count;
     int *fds; /* one a shard */
     unsigned shards;
     int lock_fd; /* abstract unix socket; -1 on port 0 before it is known */
@@ -81,6 +83,8 @@ void accept_start(struct attachment *at);
 void accept_stop(struct attachment *at);
 void accept_refuse(struct attachment *at); /* for good: nobody waits in the backlog of a server that ends */
 void accept_connection_gone(void);
+void accept_proxy_header(struct conn *c, struct str data); /* of a connection that has to begin with one */
+void accept_no_proxy_header(struct conn *c, const char *why);
 unsigned accept_connections_limit(const struct http_limits *limits); /* of the process */
 
 /* tls.c: an SSL_CTX of this loop for the set. */
@@ -94,6 +98,7 @@ void http_count_closed(const char *reason);  /* a limit or bad input closed one 
 void http_count_request(uint8_t version);
 void http_count_connection(int change);
 void http_count_handshake(const char *outcome);
+void http_count_ping(void);
 void http_register_metrics(void);
 
 #endif

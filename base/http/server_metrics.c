@@ -15,6 +15,8 @@ static struct metric requests_h1 =
     METRIC_COUNTER("tidegate_http1_requests_total", "Requests that arrived by HTTP/1.");
 static struct metric requests_h2 =
     METRIC_COUNTER("tidegate_http2_requests_total", "Requests that arrived by HTTP/2.");
+static struct metric pings =
+    METRIC_COUNTER("tidegate_http2_pings_total", "PING frames sent to clients that were silent.");
 
 void http_register_metrics(void)
 {
@@ -25,6 +27,7 @@ void http_register_metrics(void)
     metric_register(&handshakes);
     metric_register(&requests_h1);
     metric_register(&requests_h2);
+    metric_register(&pings);
 }
 
 void http_count_refused(const char *reason)
@@ -48,6 +51,11 @@ void http_count_connection(int change)
     if (change > 0) {
         metric_add(&accepted, change);
     }
+}
+
+void http_count_ping(void)
+{
+    metric_add(&pings, 1);
 }
 
 void http_count_request(uint8_t version)

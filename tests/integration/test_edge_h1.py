@@ -110,7 +110,7 @@ def test_a_cut_answer_is_seen_as_cut(edge):
     (b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\n\r\n", 400),
     (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
-    (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", 417),
     (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     (b"GET /" + b"a" * 20000, 414),

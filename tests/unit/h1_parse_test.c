@@ -71,6 +71,8 @@ static const struct {
     {"minus CL", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -4\r\n\r\n"), "bad_request"},
     {"hex CL", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x4\r\n\r\n"), "bad_request"},
     {"empty CL", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"), "bad_request"},
+    {"CL with leading zero", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n"), "bad_request"},
+    {"CL 00", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 00\r\n\r\n"), "bad_request"},
     {"CL with space inside", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4 4\r\n\r\n"),
      "bad_request"},
     {"CL past 2^53", HEAD("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9007199254740993\r\n\r\n"),
@@ -127,9 +129,12 @@ static const struct {
     {"absolute of another scheme", HEAD("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"relative target", HEAD("GET x HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"fragment", HEAD("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
+    {"backslash", HEAD("GET /a\\b HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
+    {"dot segment", HEAD("GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
+    {"absolute with dot segment", HEAD("GET http://a/.. HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"high byte in target", HEAD("GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"asterisk with GET", HEAD("GET * HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
-    {"CONNECT", HEAD("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"), "method_not_allowed"},
+    {"CONNECT", HEAD("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"), "not_implemented"},
     {"two spaces", HEAD("GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"tab for space", HEAD("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"), "bad_request"},
     {"space after version", HEAD("GET / HTTP/1.1 \r\nHost: a\r\n\r\n"), "bad_request"},
@@ -149,6 +154,52 @@ static const struct {
          "GET /0123456789012345678901234567890123456789012345678901234567890123 HTTP/1.1\r\nHost: a\r\n\r\n"),
      "uri_too_long"},
 };
+
+/* Paths that one server may read as another's. */
+static void plain_paths(void **state)
+{
+    static const char *const plain[] = {"/",        "/a/b",  "/a.b/..c/c..",   "/...",
+                                        "/.a",      "//a//", "/a%20b",         "/%41",
+                                        "/a;v=1/b", "*",     "/.well-known/x", "/%e4%b8%ad"};
+    static const char *const odd[] = {"/.",        "/..",     "/a/./b",      "/a/../b", "/%2e",
+                                      "/%2E%2e/a", "/a/.%2e", "/a%2f..%2fb", "/a%5c..", "/..;/a",
+                                      "/a;/../b",  "/%00",    "/a%0d%0aX:",  "/%7f",    "/%",
+                                      "/%4",       "/%zz"};
+    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+        if (!http_path_is_plain(str_from(plain[i]))) {
+            fail_msg("%s is refused", plain[i]);
+        }
+    }
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        if (http_path_is_plain(str_from(odd[i]))) {
+            fail_msg("%s is taken", odd[i]);
+        }
+    }
+}
+
+static void websocket_handshakes(void **state)
+{
+    static const struct {
+        const char *head;
+        size_t n;
+        bool is_one;
+    } cases[] = {
+        {HEAD("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), true},
+        {HEAD("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, upgrade\r\nUpgrade: h2c, "
+              "WebSocket\r\n\r\n"),
+         true},
+        {HEAD("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"), false},
+        {HEAD("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"), false},
+        {HEAD("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), false},
+        {HEAD("GET / HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), false},
+    };
+    struct h1_head head;
+    struct h1_refusal why;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(parse(cases[i].head, cases[i].n, &head, &why), 0);
+        assert_int_equal(head.upgrade_websocket, cases[i].is_one);
+    }
+}
 
 static void good_heads(void **state)
 {
@@ -189,7 +240,7 @@ static void parts_of_a_head(void **state)
     assert_int_equal(head.method, HTTP_POST);
     assert_true(str_is(head.path, "/p/q"));
     assert_true(str_is(head.query, "x=1&y"));
-    assert_true(str_is(head.target, "http://A.b:1/p/q?x=1&y"));
+    assert_true(str_is(head.target, "/p/q?x=1&y"));
     assert_true(str_is(head.host, "a.B:1"));
     assert_int_equal(head.field_count, 4);
     assert_true(str_is(head.fields[1].name, "x-thing"));
@@ -238,7 +289,8 @@ static void good_chunks(void **state)
 {
     static const char body[] = "5\r\nhello\r\n1;a=b\r\n \r\n0a ;x"
                                "\r\n0123456789\r\n0\r\nX-T: y\r\n\r\nNEXT";
-    static const char plain[] = "5\r\nhello\r\n1;a=b\r\n \r\n0A\r\n0123456789\r\n000\r\nX-T: y\r\n\r\nNEXT";
+    static const char plain[] =
+        "5\r\nhello\r\n1;a=b;c; d=\"x;\\\"y\"\r\n \r\n0A\r\n0123456789\r\n000\r\nX-T: y\r\n\r\nNEXT";
     char out[64];
     size_t n;
     size_t used;
@@ -260,6 +312,14 @@ static const struct {
     {"plus", HEAD("+5\r\nhello\r\n")},
     {"minus", HEAD("-5\r\nhello\r\n")},
     {"leading space", HEAD(" 5\r\nhello\r\n")},
+    {"semicolon alone", HEAD("5;\r\nhello\r\n")},
+    {"semicolon and space", HEAD("5; \r\nhello\r\n")},
+    {"two semicolons", HEAD("5;;a\r\nhello\r\n")},
+    {"extension that is no token", HEAD("5;[a]\r\nhello\r\n")},
+    {"extension without value", HEAD("5;a=\r\nhello\r\n")},
+    {"extension with a space", HEAD("5;a b\r\nhello\r\n")},
+    {"extension with an open quote", HEAD("5;a=\"b\r\nhello\r\n")},
+    {"text behind a quote", HEAD("5;a=\"b\"c\r\nhello\r\n")},
     {"trailing space", HEAD("5 \r\nhello\r\n")},
     {"no size", HEAD("\r\nhello\r\n")},
     {"extension without size", HEAD(";a\r\n")},
@@ -314,9 +374,11 @@ static void endless_trailer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_heads),      cmocka_unit_test(bad_heads),   cmocka_unit_test(parts_of_a_head),
-        cmocka_unit_test(heads_in_pieces), cmocka_unit_test(good_chunks), cmocka_unit_test(bad_chunks),
-        cmocka_unit_test(endless_trailer),
+        cmocka_unit_test(good_heads),           cmocka_unit_test(bad_heads),
+        cmocka_unit_test(parts_of_a_head),      cmocka_unit_test(heads_in_pieces),
+        cmocka_unit_test(good_chunks),          cmocka_unit_test(bad_chunks),
+        cmocka_unit_test(endless_trailer),      cmocka_unit_test(plain_paths),
+        cmocka_unit_test(websocket_handshakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

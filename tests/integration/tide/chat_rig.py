@@ -14,7 +14,8 @@ MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
 
 
 class ChatRig:
-    def __init__(self, folder, targets: list[str], slots: int = 64, model: str = "m", proxy: dict | None = None, **chat):
+    def __init__(self, folder, targets: list[str], slots: int = 64, model: str = "m", proxy: dict | None = None,
+                 http: dict | None = None, **chat):
         self.folder = folder
         self.targets = targets
         self.model = model
@@ -31,7 +32,7 @@ class ChatRig:
             "chat": {"workers": [{"name": f"w{i + 1}", "target": target, "slots": slots}
                                  for i, target in enumerate(targets)],
                      "aliases": [{"name": "tide-chat", "model": model}], "probe": "400ms", "connect": "500ms", **chat},
-            "proxy": proxy or {},
+            "proxy": proxy or {}, "http": http or {},
             "admin": {"socket": f"unix:{self.socket}"},
         }
         self.conf = folder / "tidegate.yaml"
