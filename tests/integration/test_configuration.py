@@ -29,6 +29,20 @@ def test_what_needs_a_restart_is_refused_by_a_reload(bare):
     assert done.returncode == 1 and "process.threads" in done.stderr
 
 
+@pytest.mark.parametrize("listener, words", [
+    ({"proxy_protocol": True}, "proxy_protocol_from: who may send"),
+    ({"proxy_protocol_from": ["10.0.0.0/8"]}, "proxy_protocol_from: means nothing"),
+    ({"proxy_protocol": True, "proxy_protocol_from": ["10.0.0.0/33"]}, "proxy_protocol_from"),
+])
+def test_who_may_send_proxy_headers_has_to_be_said(bare, listener, words):
+    stack, settings = bare
+    settings["listeners"][0].update(listener)
+    conf = stack.folder / "proxies.yaml"
+    conf.write_text(yaml.safe_dump(settings))
+    done = run(program("tidegate"), "-c", conf, "--check", check=False)
+    assert done.returncode == 1 and words in done.stderr
+
+
 def test_the_shipped_example_is_good(own_stack):
     """With files of this machine in place of /etc/tidegate."""
     f = own_stack.folder

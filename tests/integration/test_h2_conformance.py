@@ -6,7 +6,7 @@ import time
 
 import hpack
 import pytest
-from edge_rig import Edge
+from tide.edge import Edge
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 PRIORITY_UPDATE = 0x10

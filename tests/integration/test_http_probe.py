@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_rig import read_all, split_answer
+from tide.edge import read_all, split_answer
 from tide.chat_rig import ChatRig
 
 HOST = b"Host: localhost\r\n"

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from edge_rig import Edge, read_all, split_answer, wait_until
+from tide.edge import Edge, read_all, split_answer, wait_until
 from tide.process import free_port
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
