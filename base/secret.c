@@ -97,7 +97,9 @@ static const char *read_member(struct arena *a, const struct json_slice *m, stru
     }
     if (str_is(m->key, "state")) {
         k->is_active = str_is(text, "active");
-        return k->is_active || str_is(text, "retired") ? NULL : "is neither active nor retired";
+        k->is_next = str_is(text, "next");
+        return k->is_active || k->is_next || str_is(text, "retired") ? NULL
+                                                                     : "is none of active, next, retired";
     }
     if (str_is(m->key, "secret")) {
         ptrdiff_t n = base64_decode(text, k->bytes, sizeof(k->bytes));

@@ -2,7 +2,8 @@
  *
  * The ring is a JSON file, {"keys":[{"id":"1","use":"lookup","state":"active","secret":"<base64>"}]}, mode
  * 0600 (refused when group or others may read it). Each use has exactly one active key; retired ones still
- * open, verify and look up. All gateways have the same file.
+ * open, verify and look up, and so does one that is `next`: so gateways may change keys one by one. All gateways have
+ * the same file.
  *
  * Sealed bytes (what goes into the database):  version 1 | length of id | id | 12 nonce | ciphertext | 16 tag
  * The head and `context` are authenticated: a value moved to another row or column does not open.
@@ -31,6 +32,7 @@ struct secret_key {
     char id[SECRET_ID_MAX + 1]; /* 1 to 15 of a-z A-Z 0-9 - _ */
     enum secret_use use;
     bool is_active;
+    bool is_next; /* will be active: other gateways may use it already */
     uint8_t bytes[SECRET_KEY_MAX];
     size_t n; /* bytes of the key: 32 to 96 */
 };
@@ -38,6 +40,9 @@ struct secret_key {
 struct secret_ring;
 int secret_ring_load(const char *path, struct secret_ring **out, struct err *err) TIDE_CHECK;
 int secret_ring_generate(const char *path, struct err *err) TIDE_CHECK; /* refuses to replace a file */
+/* Replaces the file: the next ticket key becomes active, the active one retired, a new one next, older ones go. A ring
+ * without a next one only gets it. *active: the id of the key that now seals. */
+int secret_ring_rotate_tickets(const char *path, char active[SECRET_ID_MAX + 1], struct err *err) TIDE_CHECK;
 struct secret_ring *secret_ring_ref(struct secret_ring *r);
 void secret_ring_unref(struct secret_ring *r);
 const char *secret_use_name(enum secret_use use);
@@ -66,5 +71,7 @@ void secret_cleanse(void *p, size_t n);
 int secret_file_check(const char *path, struct err *err) TIDE_CHECK;
 int secret_file_read(const char *path, struct buf *out, struct err *err) TIDE_CHECK;
 int secret_file_write(const char *path, struct str content, struct err *err) TIDE_CHECK; /* new, 0600 */
+/* In one step, by a file beside it; owner and group stay. */
+int secret_file_replace(const char *path, struct str content, struct err *err) TIDE_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,4 +94,25 @@ int secret_file_write(const char *path, struct str content, struct err *err)
         return err_set(err, ERR_IO, "cannot write %s: %s", path, strerror(why));
     }
     return 0;
+}
+
+int secret_file_replace(const char *path, struct str content, struct err *err)
+{
+    char beside[4096];
+    struct stat old;
+    if (stat(path, &old) != 0) {
+        return err_set(err, ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    }
+    if ((size_t)snprintf(beside, sizeof(beside), "%s.new", path) >= sizeof(beside)) {
+        return err_set(err, ERR_LIMIT, "%s: the path is too long", path);
+    }
+    int rc = secret_file_write(beside, content, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (chown(beside, old.st_uid, old.st_gid) != 0 || rename(beside, path) != 0) {
+        rc = err_set(err, ERR_IO, "cannot replace %s: %s", path, strerror(errno));
+        unlink(beside);
+    }
+    return rc;
 }

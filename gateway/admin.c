@@ -1,8 +1,6 @@
 /* Dispatch, body, actor and jobs of the admin API; the verbs are in admin_accounts.c and admin_state.c. */
 #include "gateway/admin.h"
 
-#include <pwd.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -13,22 +11,23 @@ struct admin_route {
     struct str path; /* with '*' for one NAME */
     bool has_body;
     void (*handle)(struct admin_call *c);
+    enum admin_level level;
 };
 
 static const struct admin_route routes[] = {
-    {HTTP_GET, STR_INIT("/admin/v1/workers"), false, admin_workers},
-    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), true, admin_worker_drain},
-    {HTTP_GET, STR_INIT("/admin/v1/limits"), false, admin_limits},
-    {HTTP_GET, STR_INIT("/admin/v1/users"), false, admin_users},
-    {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), true, admin_sessions_revoke},
-    {HTTP_GET, STR_INIT("/admin/v1/policy"), false, admin_policy_get},
-    {HTTP_PUT, STR_INIT("/admin/v1/policy"), true, admin_policy_set},
-    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), false, admin_policy_history},
-    {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), true, admin_policy_rollback},
-    {HTTP_GET, STR_INIT("/admin/v1/incidents"), false, admin_incidents},
-    {HTTP_GET, STR_INIT("/admin/v1/audit"), false, admin_audit},
-    {HTTP_GET, STR_INIT("/admin/v1/check"), false, admin_check},
-    {HTTP_POST, STR_INIT("/admin/v1/reload"), true, admin_reload},
+    {HTTP_GET, STR_INIT("/admin/v1/workers"), false, admin_workers, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), true, admin_worker_drain, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/limits"), false, admin_limits, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/users"), false, admin_users, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), true, admin_sessions_revoke, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/policy"), false, admin_policy_get, ADMIN_LEVEL_READ},
+    {HTTP_PUT, STR_INIT("/admin/v1/policy"), true, admin_policy_set, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), false, admin_policy_history, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), true, admin_policy_rollback, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/incidents"), false, admin_incidents, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/audit"), false, admin_audit, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/check"), false, admin_check, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/reload"), true, admin_reload, ADMIN_LEVEL_ADMIN},
 };
 
 /* --- answers ------------------------------------------------------------------------------------- */
@@ -189,20 +188,6 @@ static const struct admin_route *find(struct http_exchange *ex, struct str *name
     return NULL;
 }
 
-static void name_actor(struct admin_call *c)
-{
-    uint32_t uid = 0;
-    struct passwd pw;
-    struct passwd *found = NULL;
-    char text[1024];
-    if (!http_peer_uid(c->ex, &uid)) {
-        snprintf(c->actor, sizeof c->actor, "unknown");
-        return;
-    }
-    bool named = getpwuid_r(uid, &pw, text, sizeof text, &found) == 0 && found != NULL;
-    snprintf(c->actor, sizeof c->actor, "unix:%u(%s)", uid, named ? found->pw_name : "?");
-}
-
 struct pending {
     struct admin_call call;
     const struct admin_route *route;
@@ -238,7 +223,14 @@ void admin_on_request(struct http_exchange *ex, void *control)
                          "the admin API has no such verb");
         return;
     }
-    name_actor(&p->call);
+    enum admin_level level = admin_identify(&p->call);
+    if (level < p->route->level) {
+        log_warn("admin actor=%s state=refused level=%s method=" STR_FMT " path=" STR_FMT, p->call.actor,
+                 admin_level_name(level), STR_ARG(ex->method_text), STR_ARG(ex->path));
+        http_reply_error(ex, "forbidden", "this wants level %s; %s has %s", admin_level_name(p->route->level),
+                         p->call.actor, admin_level_name(level));
+        return;
+    }
     ex->user = p;
     ex->on_finish = on_finish;
     log_info("admin actor=%s method=" STR_FMT " path=" STR_FMT, p->call.actor, STR_ARG(ex->method_text),

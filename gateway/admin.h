@@ -1,4 +1,5 @@
-/* The admin API: JSON over HTTP on a unix socket. tidectl is its client; people may use curl --unix-socket.
+/* The admin API: JSON over HTTP on unix sockets, and in TLS for clients with certificates. tidectl is its client;
+ * people may use curl --unix-socket.
  *
  *     GET  /admin/v1/workers               POST /admin/v1/workers/NAME/drain {"drain":true}
  *     GET  /admin/v1/limits                GET  /admin/v1/users?phone=&user=&limit=
@@ -7,8 +8,8 @@
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
  *     GET  /admin/v1/check                 POST /admin/v1/reload
  *
- * Who may connect is the socket's file mode; who did it is the peer's user (SO_PEERCRED), written into the audit
- * log. Errors are problem+json; unknown members of a body are refused, naming the member.
+ * Who may connect is the socket's file mode, or the list of names in certificates; what they may do is the level of
+ * the socket or of the name. Who did it is the peer's user (SO_PEERCRED) or that name, written into the audit log. Errors are problem+json; unknown members of a body are refused, naming the member.
  * Thread rule: the control thread; database work by jobs. */
 #ifndef TIDE_GATEWAY_ADMIN_H
 #define TIDE_GATEWAY_ADMIN_H

@@ -8,6 +8,7 @@
 
 #include "base/http/problem.h"
 #include "base/json.h"
+#include "gateway/admin_conf.h"
 #include "gateway/control_inner.h"
 
 struct admin_job;
@@ -19,7 +20,7 @@ struct admin_call {
     struct control *control;
     struct str name;             /* the NAME in the path, or empty */
     struct json_doc body;        /* of a request with a body: an object */
-    char actor[ADMIN_ACTOR_MAX]; /* "unix:0(root)" */
+    char actor[ADMIN_ACTOR_MAX]; /* "unix:0(root)", "cert:ops.example.com" */
     struct admin_job *job;       /* running, or NULL */
 };
 
@@ -40,6 +41,9 @@ struct admin_work {
 };
 void admin_submit(struct admin_call *c, const struct admin_work *work);
 void admin_refuse(struct admin_call *c, int rc, const struct err *err); /* a job's error as a problem */
+
+/* admin_access.c: fills c->actor. */
+enum admin_level admin_identify(struct admin_call *c);
 
 /* admin_accounts.c */
 void admin_policy_get(struct admin_call *c);

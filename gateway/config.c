@@ -21,9 +21,8 @@ static void config_free(struct gateway_config *c)
 {
     route_table_free(c->routes);
     limit_rules_unref(c->limits);
-    if (c->tls != NULL) {
-        tls_set_unref(c->tls);
-    }
+    tls_set_unref(c->tls);
+    tls_set_unref(c->admin_tls);
     clear_issuers(c);
     if (c->secrets != NULL) {
         secret_ring_unref(c->secrets);
@@ -105,19 +104,23 @@ static unsigned ticket_keys(const struct secret_ring *ring, uint8_t *out)
 
 static int load_tls(struct gateway_config *c, struct err *err)
 {
-    unsigned n = c->set->certificates.n;
     uint8_t tickets[TLS_TICKET_KEYS_MAX * TLS_TICKET_KEY_BYTES];
-    if (n == 0) {
-        return 0;
+    struct secret_ring *own = NULL;
+    const char *path = c->set->ticket_ring_file;
+    int rc = path != NULL ? secret_ring_load(path, &own, err) : 0;
+    if (rc != 0 || c->set->certificates.n == 0) {
+        secret_ring_unref(own);
+        return rc;
     }
     struct tls_set_conf conf = {.certs = c->set->certificates.items,
-                                .cert_count = n,
+                                .cert_count = c->set->certificates.n,
                                 .ticket_keys = tickets,
-                                .ticket_key_count = ticket_keys(c->secrets, tickets),
+                                .ticket_key_count = ticket_keys(own != NULL ? own : c->secrets, tickets),
                                 .http2 = http_listeners_want_h2(&c->set->listeners)};
     c->tls = tls_set_new(&conf, err);
     secret_cleanse(tickets, sizeof tickets);
-    return c->tls != NULL ? 0 : err != NULL ? (int)err->code : ERR_INVALID;
+    secret_ring_unref(own);
+    return c->tls != NULL ? 0 : ERR_INVALID;
 }
 
 static int build(struct gateway_config *c, struct err *err)
@@ -131,6 +134,9 @@ static int build(struct gateway_config *c, struct err *err)
     }
     if (rc == 0) {
         rc = load_tls(c, err);
+    }
+    if (rc == 0) {
+        rc = admin_conf_load_tls(&c->set->admin, &c->admin_tls, err);
     }
     if (rc == 0) {
         rc = route_rows_build(c, err);

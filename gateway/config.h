@@ -17,6 +17,7 @@
 #include "base/jws.h"
 #include "base/log.h"
 #include "base/pg.h"
+#include "gateway/admin_conf.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
 #include "gateway/hooks_conf.h"
@@ -53,15 +54,11 @@ struct cors_conf {
     struct conf_strings origins; /* exact: "https://app.example.com"; none: CORS is off */
 };
 
-struct admin_conf {
-    struct endpoint socket; /* unix; text[0] == 0: no admin API */
-    uint32_t mode;          /* permission bits */
-};
-
 struct gateway_settings {
     struct process_conf process;
     struct conf_list listeners;    /* of struct http_listener_conf */
     struct conf_list certificates; /* of struct tls_cert_conf; the first is the default */
+    const char *ticket_ring_file;  /* NULL: the ring of accounts */
     struct http_limits http;
     struct conf_prefixes trusted_proxies;
     struct cors_conf cors;
@@ -88,6 +85,7 @@ struct gateway_config {
     struct route_table *routes;          /* owned */
     struct limit_rules *limits;          /* owned; of set->limits */
     struct tls_set *tls;                 /* owned; NULL: no certificate */
+    struct tls_set *admin_tls;           /* owned; NULL: the admin API is not on TCP */
     struct jws_issuer *issuers;          /* owned; [0] is our own when has_own_issuer */
     struct jws_verifier verifier;        /* over issuers */
     bool has_own_issuer;                 /* accounts are on */

@@ -112,33 +112,6 @@ static const struct conf_entry cors_entries[] = {
 static const struct conf_section cors_section = {
     .entries = cors_entries, .count = CONF_COUNT(cors_entries), .size = sizeof(struct cors_conf)};
 
-static int check_admin(void *section, const char **field, struct err *err)
-{
-    struct admin_conf *a = section;
-    if (a->socket.text[0] != '\0' && a->socket.sa.ss_family != AF_UNIX) {
-        *field = "socket";
-        return err_set(err, ERR_INVALID, "the admin API listens on a unix socket only: unix:/path");
-    }
-    return 0;
-}
-
-static const struct conf_entry admin_entries[] = {
-    {.name = "socket",
-     .type = CONF_ENDPOINT,
-     CONF_FIELD(struct admin_conf, socket),
-     .help = "\"unix:/run/tidegate/admin.sock\". Who may open it may do everything tidectl does."},
-    {.name = "mode",
-     .type = CONF_OCTAL,
-     CONF_FIELD(struct admin_conf, mode),
-     .preset = "0600",
-     .max = 0777,
-     .help = "Permission bits of the socket."},
-};
-static const struct conf_section admin_section = {.entries = admin_entries,
-                                                  .count = CONF_COUNT(admin_entries),
-                                                  .size = sizeof(struct admin_conf),
-                                                  .check = check_admin};
-
 static int check_root(void *section, const char **field, struct err *err)
 {
     struct gateway_settings *s = section;
@@ -177,6 +150,13 @@ static const struct conf_entry root_entries[] = {
      .help =
          "Chosen by server name, exact or wildcard; one name may have an ECDSA and an RSA certificate. The "
          "first is for all other names. SIGHUP reads them again."},
+    {.name = "ticket_ring_file",
+     .type = CONF_STRING,
+     ROOT(ticket_ring_file),
+     .flags = CONF_SECRET_FILE | CONF_RELOADABLE,
+     .help = "A key ring whose `ticket` keys let clients resume TLS sessions, the same on all gateways. Not "
+             "given: "
+             "the ring of accounts; without accounts a key of this process."},
     {.name = "http",
      .type = CONF_SECTION,
      ROOT(http),
@@ -249,8 +229,8 @@ static const struct conf_entry root_entries[] = {
     {.name = "admin",
      .type = CONF_SECTION,
      ROOT(admin),
-     .section = &admin_section,
-     .help = "The socket that tidectl uses."},
+     .section = &admin_conf_section,
+     .help = "Where operators and tidectl come in."},
     {.name = "metrics",
      .type = CONF_SECTION,
      ROOT(metrics),

@@ -1,4 +1,4 @@
-/* The listeners of the control thread: metrics and health in plain HTTP, the admin API on a unix socket. */
+/* The listeners of the control thread: metrics and health in plain HTTP, the admin API on unix sockets and in TLS. */
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/admin.h"
@@ -35,7 +35,7 @@ static void on_metrics_request(struct http_exchange *ex, void *arg)
     }
 }
 
-static int listen_on(struct control *c, const struct http_listener_conf *conf,
+static int listen_on(struct control *c, const struct http_listener_conf *conf, struct tls_set *tls,
                      void (*fn)(struct http_exchange *, void *), struct http_listener **out, struct err *err)
 {
     struct http_handler handler = {.on_request = fn, .arg = c};
@@ -43,19 +43,48 @@ static int listen_on(struct control *c, const struct http_listener_conf *conf,
     if (*out == NULL) {
         return err->code;
     }
-    return http_server_attach(c->server, *out, 0, NULL, &handler, err);
+    return http_server_attach(c->server, *out, 0, tls, &handler, err);
 }
 
 static int listen_metrics(struct control *c, const struct http_listener_conf *conf, struct err *err)
 {
-    return conf->endpoint.text[0] == '\0' ? 0 : listen_on(c, conf, on_metrics_request, &c->metrics, err);
+    return conf->endpoint.text[0] == '\0' ? 0
+                                          : listen_on(c, conf, NULL, on_metrics_request, &c->metrics, err);
 }
 
 static int listen_admin(struct control *c, const struct admin_conf *conf, struct err *err)
 {
-    struct http_listener_conf lc = {
-        .endpoint = conf->socket, .shards = 1, .backlog = 64, .unix_mode = conf->mode, .name = "admin"};
-    return conf->socket.text[0] == '\0' ? 0 : listen_on(c, &lc, admin_on_request, &c->admin, err);
+    const struct {
+        const struct endpoint *endpoint;
+        const char *name;
+        uint32_t mode;
+        struct tls_set *tls;
+        struct http_listener **out;
+    } rows[] = {
+        {&conf->socket, "admin", conf->mode, NULL, &c->admin},
+        {&conf->read_socket, "admin_read", conf->read_mode, NULL, &c->admin_read},
+        {&conf->address, "admin_tls", 0, c->gateway->conf->admin_tls, &c->admin_tls},
+    };
+    int rc = 0;
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0] && rc == 0; i++) {
+        struct http_listener_conf lc = {.endpoint = *rows[i].endpoint,
+                                        .tls = rows[i].tls != NULL,
+                                        .shards = 1,
+                                        .backlog = 64,
+                                        .unix_mode = rows[i].mode,
+                                        .name = rows[i].name};
+        if (rows[i].endpoint->text[0] != '\0') {
+            rc = listen_on(c, &lc, rows[i].tls, admin_on_request, rows[i].out, err);
+        }
+    }
+    return rc;
+}
+
+void control_http_reload(struct control *c)
+{
+    if (c->admin_tls != NULL) {
+        http_server_set_tls(c->server, c->admin_tls, c->gateway->conf->admin_tls);
+    }
 }
 
 int control_listen(struct control *c, struct err *err)
@@ -75,12 +104,11 @@ void control_http_close(struct control *c)
         http_server_free(c->server);
         c->server = NULL;
     }
-    if (c->metrics != NULL) {
-        http_listener_close(c->metrics);
-        c->metrics = NULL;
-    }
-    if (c->admin != NULL) {
-        http_listener_close(c->admin);
-        c->admin = NULL;
+    struct http_listener **const all[] = {&c->metrics, &c->admin, &c->admin_read, &c->admin_tls};
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (*all[i] != NULL) {
+            http_listener_close(*all[i]);
+            *all[i] = NULL;
+        }
     }
 }

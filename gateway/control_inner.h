@@ -46,12 +46,13 @@ struct control {
     struct control_poll poll;
     struct event *signals[CONTROL_SIGNALS];
     struct http_server *server; /* of metrics and admin; NULL: neither is configured */
-    struct http_listener *metrics, *admin;
+    struct http_listener *metrics, *admin, *admin_read, *admin_tls; /* NULL: not configured */
 };
 
 void control_signals_open(struct control *c);
 void control_signals_close(struct control *c);
 void control_http_close(struct control *c);
+void control_http_reload(struct control *c); /* certificates of the admin API */
 
 /* SIGHUP and tidectl reload. On error the old configuration goes on and err says which line. */
 int control_reload(struct control *c, struct err *err) TIDE_CHECK;

@@ -40,6 +40,7 @@ int control_reload(struct control *c, struct err *err)
     int rc = load_checked(c, &conf, err);
     if (rc == 0) {
         gateway_set_config(c->gateway, conf);
+        control_http_reload(c);
         log_info("reload result=ok serial=%llu", (unsigned long long)conf->serial);
     } else {
         log_error("reload result=refused, the old configuration goes on: %s", err->msg);

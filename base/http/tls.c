@@ -149,10 +149,12 @@ static const struct tls_set *set_of(const SSL *ssl)
     return SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 }
 
+/* Clients of TLS 1.3 use a ticket once (RFC 8446 C.4): who resumes is given another one, which OpenSSL does for 2. */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int seal)
 {
-    return tls_tickets_on_ticket(&set_of(ssl)->tickets, name, iv, cipher, mac, seal);
+    int rc = tls_tickets_on_ticket(&set_of(ssl)->tickets, name, iv, cipher, mac, seal);
+    return rc == 1 && !seal && SSL_version(ssl) >= TLS1_3_VERSION ? 2 : rc;
 }
 
 /* The name was understood, whatever certificate it gets. */

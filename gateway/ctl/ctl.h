@@ -25,6 +25,8 @@ enum { CTL_WORDS_MAX = 16 };
 
 struct ctl {
     const char *socket;               /* path of the admin socket */
+    const char *server;               /* --server: https://HOST:PORT instead of the socket */
+    const char *cert, *key, *ca;      /* --cert, --key, --ca: PEM files for it */
     bool json;                        /* -o json */
     const char *reason;               /* --reason */
     const char *file;                 /* -f: a policy document */
@@ -39,7 +41,14 @@ struct ctl {
     int word_count;
 };
 
-/* One request and its answer, over the unix socket; prints why when it fails. */
+/* channel.c: an open way to the gateway; prints why when it fails. read: 0 at the end, negative on error. */
+struct ctl_channel;
+int ctl_channel_open(const struct ctl *c, struct ctl_channel **out); /* CTL_OK, or the code to exit with */
+void ctl_channel_close(struct ctl_channel *ch);
+bool ctl_channel_write(struct ctl_channel *ch, struct str text);
+ssize_t ctl_channel_read(struct ctl_channel *ch, char *room, size_t n);
+
+/* One request and its answer; prints why when it fails. */
 struct ctl_answer {
     unsigned status; /* HTTP */
     struct buf body;
@@ -76,6 +85,7 @@ int ctl_reload(const struct ctl *c);
 /* verbs_local.c */
 int ctl_migrate(const struct ctl *c);
 int ctl_keyring_generate(const struct ctl *c);
+int ctl_keyring_rotate(const struct ctl *c);
 int ctl_keys_generate(const struct ctl *c);
 
 #endif

@@ -25,10 +25,15 @@ static const char usage[] =
     "  get workers | limits | users | incidents | audit\n"
     "  drain worker NAME                          revoke user ID\n"
     "  reload                                     migrate\n"
-    "  keyring generate FILE                      keys generate FOLDER\n"
+    "  keyring generate FILE | rotate FILE        keys generate FOLDER\n"
     "\n"
     "Options:\n"
     "      --socket PATH      admin socket (default $TIDEGATE_ADMIN_SOCKET, else /run/tidegate/admin.sock)\n"
+    "      --server URL       https://HOST:PORT of a gateway instead of the socket (default "
+    "$TIDEGATE_ADMIN_URL)\n"
+    "      --cert, --key FILE the certificate that you show there ($TIDEGATE_ADMIN_CERT, "
+    "$TIDEGATE_ADMIN_KEY)\n"
+    "      --ca FILE          who signed the gateway's ($TIDEGATE_ADMIN_CA, else those of this machine)\n"
     "  -o, --output FORM      table or json\n"
     "      --reason TEXT      why; wanted by everything that changes accounts or policy\n"
     "      --if-version N     policy: only when N is in force now, else exit 6\n"
@@ -74,6 +79,7 @@ static const struct verb {
     {"drain", "worker", ctl_drain_worker, 1},
     {"revoke", "user", ctl_revoke_user, 1},
     {"keyring", "generate", ctl_keyring_generate, 1},
+    {"keyring", "rotate", ctl_keyring_rotate, 1},
     {"keys", "generate", ctl_keys_generate, 1},
 };
 
@@ -98,6 +104,10 @@ static int run(struct ctl *c)
 
 enum {
     OPT_SOCKET = 256,
+    OPT_SERVER,
+    OPT_CERT,
+    OPT_KEY,
+    OPT_CA,
     OPT_REASON,
     OPT_IF_VERSION,
     OPT_PHONE,
@@ -112,6 +122,10 @@ enum {
 
 static const struct option options[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
+    {"server", required_argument, NULL, OPT_SERVER},
+    {"cert", required_argument, NULL, OPT_CERT},
+    {"key", required_argument, NULL, OPT_KEY},
+    {"ca", required_argument, NULL, OPT_CA},
     {"output", required_argument, NULL, 'o'},
     {"reason", required_argument, NULL, OPT_REASON},
     {"if-version", required_argument, NULL, OPT_IF_VERSION},
@@ -144,6 +158,19 @@ static int take_option(struct ctl *c, int o)
     switch (o) {
     case OPT_SOCKET:
         c->socket = optarg;
+        c->server = NULL; /* the environment may have named one */
+        return CTL_OK;
+    case OPT_SERVER:
+        c->server = optarg;
+        return CTL_OK;
+    case OPT_CERT:
+        c->cert = optarg;
+        return CTL_OK;
+    case OPT_KEY:
+        c->key = optarg;
+        return CTL_OK;
+    case OPT_CA:
+        c->ca = optarg;
         return CTL_OK;
     case 'o':
         c->json = strcmp(optarg, "json") == 0;
@@ -186,6 +213,10 @@ int main(int argc, char **argv)
 {
     const char *socket = getenv("TIDEGATE_ADMIN_SOCKET");
     struct ctl c = {.socket = socket != NULL ? socket : "/run/tidegate/admin.sock",
+                    .server = getenv("TIDEGATE_ADMIN_URL"),
+                    .cert = getenv("TIDEGATE_ADMIN_CERT"),
+                    .key = getenv("TIDEGATE_ADMIN_KEY"),
+                    .ca = getenv("TIDEGATE_ADMIN_CA"),
                     .folder = "/usr/share/tidegate/migrations"};
     for (int o = 0; (o = getopt_long(argc, argv, "o:f:h", options, NULL)) != -1;) {
         if (o == 'h') {

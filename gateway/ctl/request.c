@@ -1,61 +1,15 @@
-/* A blocking HTTP/1.1 exchange over a unix socket: one request, connection: close, the whole answer. */
-#include <errno.h>
+/* A blocking HTTP/1.1 exchange: one request, connection: close, the whole answer. */
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "gateway/ctl/ctl.h"
 
-enum { ANSWER_MAX = 64 << 20, TIMEOUT_S = 30 };
+enum { ANSWER_MAX = 64 << 20, PIECE = 65536 };
 
-static int open_socket(const struct ctl *c, int *out)
-{
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = TIMEOUT_S};
-    size_t n = strlen(c->socket);
-    if (n >= sizeof to.sun_path) {
-        return ctl_usage("--socket: the path is longer than a socket's can be");
-    }
-    memcpy(to.sun_path, c->socket, n + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
-        int why = errno;
-        fprintf(stderr, "tidectl: %s: %s\n", c->socket, strerror(why));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return why == EACCES || why == EPERM ? CTL_DENIED : CTL_UNREACHABLE;
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    *out = fd;
-    return CTL_OK;
-}
-
-static bool write_all(int fd, struct str text)
-{
-    while (text.n > 0) {
-        ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        text = str_skip(text, (size_t)n);
-    }
-    return true;
-}
-
-static bool read_all(int fd, struct buf *to)
+static bool read_all(struct ctl_channel *ch, struct buf *to)
 {
     for (;;) {
-        char *room = buf_reserve(to, 65536);
-        ssize_t n = room != NULL ? read(fd, room, 65536) : -1;
-        if (n < 0 && room != NULL && errno == EINTR) {
-            continue;
-        }
+        char *room = buf_reserve(to, PIECE);
+        ssize_t n = room != NULL ? ctl_channel_read(ch, room, PIECE) : -1;
         if (n <= 0) {
             return n == 0;
         }
@@ -131,11 +85,11 @@ static int exit_of(unsigned status)
     }
 }
 
-static int exchange(int fd, const struct buf *request, struct ctl_answer *out)
+static int exchange(struct ctl_channel *ch, const struct buf *request, struct ctl_answer *out)
 {
     struct buf raw;
     buf_init(&raw, ANSWER_MAX);
-    bool ok = write_all(fd, buf_str(request)) && read_all(fd, &raw) && parse(buf_str(&raw), out);
+    bool ok = ctl_channel_write(ch, buf_str(request)) && read_all(ch, &raw) && parse(buf_str(&raw), out);
     buf_clear(&raw);
     if (!ok) {
         fprintf(stderr, "tidectl: the gateway gave no whole answer\n");
@@ -152,9 +106,9 @@ int ctl_request(const struct ctl *c, const char *method, const char *target, con
                 struct ctl_answer *out)
 {
     struct buf request;
-    int fd = -1;
+    struct ctl_channel *ch = NULL;
     buf_init(&out->body, ANSWER_MAX);
-    int code = open_socket(c, &fd);
+    int code = ctl_channel_open(c, &ch);
     if (code != CTL_OK) {
         return code;
     }
@@ -167,8 +121,8 @@ int ctl_request(const struct ctl *c, const char *method, const char *target, con
     if (body != NULL) {
         buf_add_str(&request, buf_str(body));
     }
-    code = exchange(fd, &request, out);
-    close(fd);
+    code = exchange(ch, &request, out);
+    ctl_channel_close(ch);
     buf_clear(&request);
     return code;
 }

@@ -59,6 +59,21 @@ int ctl_keyring_generate(const struct ctl *c)
     return CTL_OK;
 }
 
+int ctl_keyring_rotate(const struct ctl *c)
+{
+    struct err err = {0};
+    char active[SECRET_ID_MAX + 1];
+    if (c->word_count != 1) {
+        return ctl_usage("keyring rotate FILE");
+    }
+    if (secret_ring_rotate_tickets(c->words[0], active, &err) != 0) {
+        return fail(&err);
+    }
+    printf("keyring/%s ticket keys rotated, %s seals; give the file to every gateway and reload it\n",
+           c->words[0], active);
+    return CTL_OK;
+}
+
 int ctl_keys_generate(const struct ctl *c)
 {
     struct err err = {0};

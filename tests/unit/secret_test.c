@@ -37,6 +37,53 @@ static void a_generated_ring_has_all_uses(void **state)
     assert_int_equal(secret_ring_generate(temp_path("ring"), &err), ERR_CONFLICT);
 }
 
+/* Ticket keys of the ring in the file, as "id state" in the order in which they are tried. */
+static void expect_tickets(const char *const *wanted, uint8_t secrets[][80])
+{
+    static const char *const states[] = {"retired", "active", "next"};
+    struct secret_ring *r;
+    struct err err;
+    const struct secret_key *k;
+    unsigned n = 0;
+    assert_int_equal(secret_ring_load(temp_path("ring"), &r, &err), 0);
+    for (; (k = secret_at(r, SECRET_TICKET, n)); n++) {
+        char text[64];
+        snprintf(text, sizeof(text), "%s %s", k->id, states[k->is_active ? 1 : k->is_next ? 2 : 0]);
+        assert_non_null(wanted[n]);
+        assert_string_equal(text, wanted[n]);
+        memcpy(secrets[n], k->bytes, 80);
+    }
+    assert_null(wanted[n]);
+    assert_memory_equal(secret_active(r, SECRET_LOOKUP)->bytes, secret_active(ring, SECRET_LOOKUP)->bytes,
+                        32);
+    secret_ring_unref(r);
+}
+
+static void ticket_keys_rotate(void **state)
+{
+    char active[SECRET_ID_MAX + 1];
+    uint8_t first[3][80], second[3][80], third[3][80];
+    struct stat st;
+    struct err err;
+    assert_int_equal(secret_ring_rotate_tickets(temp_path("ring"), active, &err), 0);
+    assert_string_equal(active, "1");
+    expect_tickets((const char *const[]){"1 active", "2 next", NULL}, first);
+    assert_int_equal(secret_ring_rotate_tickets(temp_path("ring"), active, &err), 0);
+    assert_string_equal(active, "2");
+    expect_tickets((const char *const[]){"2 active", "1 retired", "3 next", NULL}, second);
+    assert_int_equal(secret_ring_rotate_tickets(temp_path("ring"), active, &err), 0);
+    expect_tickets((const char *const[]){"3 active", "2 retired", "4 next", NULL}, third);
+    assert_memory_equal(first[0], second[1], 80);
+    assert_memory_equal(first[1], second[0], 80);
+    assert_memory_equal(second[2], third[0], 80);
+    assert_int_equal(stat(temp_path("ring"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(temp_path("ring.new"), &st), -1);
+    temp_write("ring.new", "left over", 0600);
+    assert_int_equal(secret_ring_rotate_tickets(temp_path("ring"), active, &err), ERR_CONFLICT);
+    expect_tickets((const char *const[]){"3 active", "2 retired", "4 next", NULL}, third);
+}
+
 static void a_ring_for_others_to_read_is_refused(void **state)
 {
     struct secret_ring *r;
@@ -171,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_generated_ring_has_all_uses),
+        cmocka_unit_test(ticket_keys_rotate),
         cmocka_unit_test(a_ring_for_others_to_read_is_refused),
         cmocka_unit_test(bad_rings_name_the_field),
         cmocka_unit_test(retired_keys_come_after_the_active_one),

@@ -67,7 +67,7 @@ class Gateway:
         self.socket = self.folder / "admin.sock"
         self.access_log = self.folder / "access.log"
         self.conf = self.folder / "tidegate.yaml"
-        settings["admin"] = {"socket": f"unix:{self.socket}"}
+        settings["admin"] = {"socket": f"unix:{self.socket}", **settings.get("admin", {})}
         settings["process"].update({"access_log": str(self.access_log), "state_dir": str(self.folder / "state")})
         self.settings = settings
         self.write()
