@@ -71,6 +71,7 @@ static int open_group(struct proxy_group *g, struct loop *loop, const struct pro
     BUG_ON(!g->servers);
     for (unsigned i = 0; i < conf->targets.n; i++) {
         struct http_origin_conf oc = {.target = str_from(conf->targets.items[i]),
+                                      .protocol = conf->protocol,
                                       .max_idle = conf->max_idle,
                                       .max_connections = conf->max_connections,
                                       .idle_ms = conf->keep_ms};

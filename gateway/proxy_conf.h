@@ -5,12 +5,14 @@
 #define TIDE_GATEWAY_PROXY_CONF_H
 
 #include "base/conf.h"
+#include "base/http/client.h"
 #include "gateway/request.h"
 
 struct proxy_upstream_conf {
     const char *name; /* "api" */
     struct conf_strings
-        targets;              /* host:port or unix:/path; the one with the fewest running requests is taken */
+        targets; /* host:port or unix:/path; the one with the fewest running requests is taken */
+    enum http_origin_protocol protocol;
     uint32_t max_idle;        /* kept connections of one loop and target */
     uint32_t max_connections; /* of one loop and target */
     uint64_t connect_ms;

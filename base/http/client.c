@@ -1,12 +1,11 @@
-/* Origins and operations: the side of the client that callers see. client_conn.c owns the sockets,
- * client_read.c understands what comes back. */
+/* Origins and operations: the side of the client that callers see. client_dial.c makes connections; client_conn.c and
+ * client_read.c speak HTTP/1.1 on them, client_h2.c and client_h2_conn.c HTTP/2. */
 #include "base/http/client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/http/client_conn.h"
-#include "base/metrics.h"
+#include "base/http/client_h2.h"
 
 enum {
     OP_HEAD_BYTES = 65536,
@@ -15,6 +14,7 @@ enum {
     DEFAULT_IDLE_MS = 30000,
     DEFAULT_CONNECT_MS = 5000,
     DEFAULT_ANSWER_MS = 60000,
+    DEFAULT_PING_MS = 10000,
 };
 /* Sanitizers see a use after the end only when nothing is recycled. */
 #ifdef TIDE_DEBUG
@@ -25,24 +25,21 @@ enum { OP_CACHE = 256 };
 
 static struct metric reused =
     METRIC_COUNTER("tidegate_client_reused_total", "Upstream requests sent on a kept connection.");
+struct metric http_client_replays =
+    METRIC_COUNTER("tidegate_client_replays_total",
+                   "Requests sent again because a connection had been closed or its peer did not take them.");
 static struct metric refused = METRIC_COUNTER(
     "tidegate_client_refused_total", "Upstream requests refused because max_connections was reached.");
 
 /* --- origins ------------------------------------------------------------------------------------------ */
 
+const char *const http_origin_protocol_names[] = {"h1", "h2", NULL};
+
 static void on_resolved(void *arg)
 {
     struct http_origin *o = arg;
     http_origin_pin(o);
-    bool found = resolver_count(o->resolver) > 0;
-    struct client_conn *c = o->conns;
-    while (c) {
-        struct client_conn *next = c->next;
-        if (c->state == CLIENT_CONN_RESOLVING) {
-            client_conn_addresses_ready(c, found);
-        }
-        c = next;
-    }
+    client_dial_resolved(o);
     http_origin_unpin_and_maybe_free(o);
 }
 
@@ -59,6 +56,8 @@ struct http_origin *http_origin_new(struct loop *loop, const struct http_origin_
     o->max_idle = conf->max_idle ? conf->max_idle : DEFAULT_MAX_IDLE;
     o->max_connections = conf->max_connections ? conf->max_connections : DEFAULT_MAX_CONNECTIONS;
     o->idle_ms = conf->idle_ms ? conf->idle_ms : DEFAULT_IDLE_MS;
+    o->ping_ms = conf->ping_ms ? conf->ping_ms : DEFAULT_PING_MS;
+    o->protocol = conf->protocol;
     if (endpoint_parse(conf->target, &o->endpoint, NULL) != 0) {
         o->is_named = true;
         o->resolver = resolver_new(loop, conf->target, on_resolved, o, err);
@@ -104,6 +103,9 @@ void http_origin_free(struct http_origin *o)
         BUG_ON(o->conns->op);
         client_conn_close(o->conns);
     }
+    while (o->h2_conns) {
+        client_h2_close(o->h2_conns);
+    }
     o->freed = true;
     http_origin_unpin_and_maybe_free(o);
 }
@@ -132,14 +134,17 @@ static struct http_op *take_op(struct http_origin *o)
         buf_init(&out, CLIENT_SEND_MAX_BYTES);
     }
     *op = (struct http_op){.origin = o, .out = out, .task = {.fn = on_op_task, .arg = op}};
+    client_h2_op_init(op);
     o->ops++;
     return op;
 }
 
-static void give_op(struct http_op *op)
+void http_op_give_back(struct http_op *op)
 {
     struct http_origin *o = op->origin;
     loop_task_cancel(o->loop, &op->task);
+    loop_timer_disarm(&op->timer);
+    buf_clear(&op->held);
     op->conn = NULL;
     o->ops--;
     if (o->free_op_count + 1 <= OP_CACHE && op->out.cap <= 8192) {
@@ -159,7 +164,7 @@ void http_op_end(struct http_op *op, int rc, const struct err *err)
     op->conn = NULL;
     op->ending = true;
     op->handler->on_end(op, rc, err);
-    give_op(op);
+    http_op_give_back(op);
     http_origin_unpin_and_maybe_free(o);
 }
 
@@ -173,37 +178,53 @@ void http_op_fail_later(struct http_op *op, int rc, const struct err *err)
 static void on_op_task(void *arg)
 {
     struct http_op *op = arg;
-    if (op->conn) {
-        client_conn_resume(op->conn);
-    } else {
+    if (op->fail_rc != 0) {
         struct err err = op->fail;
         http_op_end(op, op->fail_rc, &err);
+    } else if (op->conn) {
+        client_conn_resume(op->conn);
+    } else {
+        client_h2_resume(op);
     }
+}
+
+static struct str host_of(const struct http_op *op, const struct http_client_request *req)
+{
+    bool is_unix = strncmp(op->origin->target, "unix:", 5) == 0;
+    return req->host.n ? req->host : str_from(is_unix ? "localhost" : op->origin->target);
+}
+
+/* Bytes of the body to announce; -1: none are. */
+static int64_t announced(const struct http_client_request *req)
+{
+    bool is_plain =
+        str_is(req->method, "GET") || str_is(req->method, "HEAD") || str_is(req->method, "DELETE");
+    if (req->streaming) {
+        return req->content_length;
+    }
+    return req->body.n > 0 || !is_plain ? (int64_t)req->body.n : -1;
 }
 
 static void write_head(struct http_op *op, const struct http_client_request *req)
 {
     struct buf *b = &op->out;
-    struct http_origin *o = op->origin;
-    bool is_unix = strncmp(o->target, "unix:", 5) == 0;
     (void)buf_add_str(b, req->method);
     (void)buf_add_char(b, ' ');
     (void)buf_add_str(b, req->target);
     (void)buf_add_cstr(b, " HTTP/1.1\r\nhost: ");
-    (void)buf_add_str(b, req->host.n ? req->host : str_from(is_unix ? "localhost" : o->target));
+    (void)buf_add_str(b, host_of(op, req));
     for (unsigned i = 0; i < req->field_count; i++) {
         (void)buf_add_cstr(b, "\r\n");
         (void)buf_add_str(b, req->fields[i].name);
         (void)buf_add_cstr(b, ": ");
         (void)buf_add_str(b, req->fields[i].value);
     }
-    bool is_plain =
-        str_is(req->method, "GET") || str_is(req->method, "HEAD") || str_is(req->method, "DELETE");
-    if (req->streaming && req->content_length < 0) {
+    int64_t length = announced(req);
+    if (req->streaming && length < 0) {
         (void)buf_add_cstr(b, "\r\ntransfer-encoding: chunked");
-    } else if (req->streaming || req->body.n > 0 || !is_plain) {
+    } else if (length >= 0) {
         (void)buf_add_cstr(b, "\r\ncontent-length: ");
-        (void)buf_add_u64(b, req->streaming ? (uint64_t)req->content_length : req->body.n);
+        (void)buf_add_u64(b, (uint64_t)length);
     }
     (void)buf_add_cstr(b, "\r\n\r\n");
 }
@@ -235,6 +256,26 @@ static void refuse(struct http_op *op, enum err_code code, const char *why)
     http_op_fail_later(op, code, &err);
 }
 
+void http_op_refuse(struct http_op *op)
+{
+    metric_add(&refused, 1);
+    refuse(op, ERR_UNAVAILABLE, "all connections are in use");
+}
+
+/* On a connection that waits, or a new one. */
+static void send_h1(struct http_op *op)
+{
+    struct http_origin *o = op->origin;
+    if (o->idle) {
+        metric_add(&reused, 1);
+        client_conn_take(o->idle, op);
+    } else if (o->conn_count < o->max_connections) {
+        client_conn_open(o, op);
+    } else {
+        http_op_refuse(op);
+    }
+}
+
 struct http_op *http_send_request(struct http_origin *o, const struct http_client_request *req,
                                   const struct http_client_handler *handler, void *arg)
 {
@@ -250,7 +291,12 @@ struct http_op *http_send_request(struct http_origin *o, const struct http_clien
     op->connect_ms = req->connect_ms ? req->connect_ms : DEFAULT_CONNECT_MS;
     op->head_ms = req->head_ms ? req->head_ms : DEFAULT_ANSWER_MS;
     op->idle_ms = req->idle_ms ? req->idle_ms : DEFAULT_ANSWER_MS;
-    write_head(op, req);
+    bool is_h2 = o->protocol == HTTP_ORIGIN_H2;
+    if (is_h2) {
+        client_h2_write_head(op, req, host_of(op, req), announced(req));
+    } else {
+        write_head(op, req);
+    }
     if (op->out.n > OP_HEAD_BYTES || !is_writable_text(req)) {
         refuse(op, ERR_INVALID, "the request's head is malformed or too long");
         return op;
@@ -259,14 +305,10 @@ struct http_op *http_send_request(struct http_origin *o, const struct http_clien
         op->body = STR("");
         (void)http_op_send_body(op, req->body.p, req->body.n);
     }
-    if (o->idle) {
+    if (!is_h2) {
+        send_h1(op);
+    } else if (client_h2_send(op)) {
         metric_add(&reused, 1);
-        client_conn_take(o->idle, op);
-    } else if (o->conn_count >= o->max_connections) {
-        metric_add(&refused, 1);
-        refuse(op, ERR_UNAVAILABLE, "all connections are in use");
-    } else {
-        client_conn_open(o, op);
     }
     return op;
 }
@@ -286,6 +328,16 @@ static size_t queued(const struct http_op *op)
     return op->out.n - op->out_sent;
 }
 
+/* There is more of the body, or its end. */
+static void wake(struct http_op *op)
+{
+    if (op->conn) {
+        client_conn_want_flush(op->conn);
+    } else if (op->h2) {
+        client_h2_wake(op);
+    }
+}
+
 enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
 {
     if (op->ending || op->body_ended || op->fail_rc != 0) {
@@ -294,7 +346,9 @@ enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
     if (n == 0) {
         return HTTP_FLOW_GO;
     }
-    if (op->stream_left < 0) {
+    if (op->stream_left < 0 && op->origin->protocol == HTTP_ORIGIN_H2) {
+        (void)buf_add(&op->out, p, n);
+    } else if (op->stream_left < 0) {
         (void)buf_addf(&op->out, "%zx\r\n", n);
         (void)buf_add(&op->out, p, n);
         (void)buf_add_cstr(&op->out, "\r\n");
@@ -304,11 +358,24 @@ enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
         (void)buf_add(&op->out, p, n);
     }
     BUG_ON(op->out.overflowed); /* the caller ignored PAUSE */
-    if (op->conn) {
-        client_conn_want_flush(op->conn);
-    }
+    wake(op);
     op->send_paused = queued(op) > CLIENT_SEND_HIGH_BYTES;
     return op->send_paused ? HTTP_FLOW_PAUSE : HTTP_FLOW_GO;
+}
+
+bool http_op_drain(struct http_op *op)
+{
+    if (op->streaming && queued(op) == 0) {
+        buf_truncate(&op->out);
+        op->out_sent = 0;
+    }
+    if (!op->send_paused || queued(op) >= CLIENT_SEND_HIGH_BYTES / 4) {
+        return false;
+    }
+    buf_consume(&op->out, op->out_sent); /* else a source that is always late would grow it for ever */
+    op->out_sent = 0;
+    op->send_paused = false;
+    return true;
 }
 
 void http_op_end_body(struct http_op *op)
@@ -317,18 +384,16 @@ void http_op_end_body(struct http_op *op)
         return;
     }
     BUG_ON(op->stream_left > 0);
-    if (op->stream_left < 0) {
+    if (op->stream_left < 0 && op->origin->protocol == HTTP_ORIGIN_H1) {
         (void)buf_add_cstr(&op->out, "0\r\n\r\n");
     }
     op->body_ended = true;
-    if (op->conn) {
-        client_conn_want_flush(op->conn);
-    }
+    wake(op);
 }
 
 void http_op_resume(struct http_op *op)
 {
-    if (op->paused && op->conn) {
+    if (op->paused && (op->conn || op->h2 || op->answer_whole)) {
         op->paused = false;
         loop_at_turn_end(op->origin->loop, &op->task);
     }
@@ -346,6 +411,10 @@ void http_op_cancel(struct http_op *op)
         c->op = NULL;
         client_conn_close(c);
     }
-    give_op(op);
+    client_h2_leave(op);
+    op->canceled = op->running;
+    if (!op->running) {
+        http_op_give_back(op);
+    }
     http_origin_unpin_and_maybe_free(o);
 }

@@ -2,22 +2,10 @@
 #include "base/http/client_conn.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include "base/metrics.h"
-
-static struct metric connects =
-    METRIC_COUNTER("tidegate_client_connects_total", "Upstream connections opened or tried.");
-static struct metric connect_failures =
-    METRIC_COUNTER("tidegate_client_connect_failures_total", "Upstream connections that could not be made.");
-static struct metric replays = METRIC_COUNTER(
-    "tidegate_client_replays_total", "Requests sent again because a kept connection had been closed.");
 
 static void on_flush(void *arg);
 static void on_timer(void *arg);
@@ -30,7 +18,7 @@ static struct client_conn *new_conn(struct http_origin *o, struct http_op *op)
     struct client_conn *c = calloc(1, sizeof *c);
     BUG_ON(!c);
     c->origin = o;
-    c->fd = -1;
+    c->fd = c->dial.fd = -1;
     c->op = op;
     op->conn = c;
     c->flush = (struct loop_task){.fn = on_flush, .arg = c};
@@ -93,6 +81,7 @@ void client_conn_close(struct client_conn *c)
     if (c->state == CLIENT_CONN_IDLE) {
         leave_pool(c);
     }
+    client_dial_stop(&c->dial);
     close_socket(c);
     loop_task_cancel(o->loop, &c->flush);
     loop_timer_disarm(&c->timer);
@@ -118,13 +107,6 @@ void client_conn_fail(struct client_conn *c, int rc, const struct err *err)
     }
 }
 
-static void fail_errno(struct client_conn *c, int rc, const char *what, int error)
-{
-    struct err err;
-    (void)err_set(&err, rc, "%s: %s: %s", c->origin->target, what, strerror(error));
-    client_conn_fail(c, rc, &err);
-}
-
 /* --- deadlines ---------------------------------------------------------------------------------------- */
 
 void client_conn_deadline(struct client_conn *c, uint64_t after_ms, const char *what)
@@ -141,105 +123,45 @@ static void on_timer(void *arg)
 {
     struct client_conn *c = arg;
     struct err err;
-    bool no_connection = c->state == CLIENT_CONN_RESOLVING || c->state == CLIENT_CONN_CONNECTING;
-    int rc = no_connection ? ERR_UNAVAILABLE : ERR_TIMEOUT;
+    int rc = c->state == CLIENT_CONN_CONNECTING ? ERR_UNAVAILABLE : ERR_TIMEOUT;
     (void)err_set(&err, rc, "%s: timed out: %s", c->origin->target, c->deadline_what);
     client_conn_fail(c, rc, &err);
 }
 
 /* --- connecting --------------------------------------------------------------------------------------- */
 
-static int open_socket(struct client_conn *c, const struct endpoint *e)
+static void on_dialed(void *arg, int fd, int error)
 {
+    struct client_conn *c = arg;
+    if (fd < 0) {
+        struct err err;
+        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", c->origin->target, client_dial_error(error));
+        client_conn_fail(c, ERR_UNAVAILABLE, &err);
+        return;
+    }
     struct event_base *base = loop_event_base(c->origin->loop);
-    c->fd = socket(e->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (c->fd < 0) {
-        return errno;
-    }
-    event_assign(&c->rd, base, c->fd, EV_READ | EV_PERSIST, client_conn_on_readable, c);
-    event_assign(&c->wr, base, c->fd, EV_WRITE, on_writable, c);
-    if (e->sa.ss_family != AF_UNIX) {
-        int on = 1;
-        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
-    metric_add(&connects, 1);
-    if (connect(c->fd, (const struct sockaddr *)&e->sa, e->sa_len) != 0 && errno != EINPROGRESS) {
-        return errno;
-    }
-    event_add(&c->wr, NULL);
-    return 0;
-}
-
-/* Tries the addresses that are left. 0, or the errno of the last. */
-static int connect_next(struct client_conn *c)
-{
-    struct http_origin *o = c->origin;
-    int error = EADDRNOTAVAIL;
-    c->state = CLIENT_CONN_CONNECTING;
-    while (c->addr_left > 0) {
-        c->addr_left--;
-        error = open_socket(c, o->is_named ? resolver_next(o->resolver) : &o->endpoint);
-        if (error == 0) {
-            return 0;
-        }
-        metric_add(&connect_failures, 1);
-        close_socket(c);
-    }
-    return error;
+    c->fd = fd;
+    event_assign(&c->rd, base, fd, EV_READ | EV_PERSIST, client_conn_on_readable, c);
+    event_assign(&c->wr, base, fd, EV_WRITE, on_writable, c);
+    c->state = CLIENT_CONN_BUSY;
+    event_add(&c->rd, NULL);
+    client_conn_deadline(c, 0, NULL);
+    client_conn_want_flush(c);
 }
 
 void client_conn_open(struct http_origin *o, struct http_op *op)
 {
     struct client_conn *c = new_conn(o, op);
     client_conn_deadline(c, op->connect_ms, "connect");
-    if (o->is_named) {
-        resolver_refresh(o->resolver);
-        c->addr_left = resolver_count(o->resolver);
-        if (c->addr_left == 0) {
-            c->state = CLIENT_CONN_RESOLVING;
-            return;
-        }
-    } else {
-        c->addr_left = 1;
-    }
-    int error = connect_next(c);
+    int error = client_dial_start(&c->dial, o, on_dialed, c);
     if (error != 0) {
         struct err err;
-        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", o->target, strerror(error));
+        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", o->target, client_dial_error(error));
         op->conn = NULL;
         c->op = NULL;
         client_conn_close(c);
         http_op_fail_later(op, ERR_UNAVAILABLE, &err);
     }
-}
-
-void client_conn_addresses_ready(struct client_conn *c, bool found)
-{
-    c->addr_left = resolver_count(c->origin->resolver);
-    int error = found ? connect_next(c) : EHOSTUNREACH;
-    if (error != 0) {
-        fail_errno(c, ERR_UNAVAILABLE, found ? "connect" : "no address for the name", error);
-    }
-}
-
-static void on_connected(struct client_conn *c)
-{
-    int error = 0;
-    socklen_t n = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-    if (error != 0) {
-        metric_add(&connect_failures, 1);
-        close_socket(c);
-        error = c->addr_left > 0 ? connect_next(c) : error;
-        if (error != 0) {
-            fail_errno(c, ERR_UNAVAILABLE, "connect", error);
-        }
-        return;
-    }
-    c->state = CLIENT_CONN_BUSY;
-    event_add(&c->rd, NULL);
-    client_conn_deadline(c, 0, NULL);
-    client_conn_want_flush(c);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------ */
@@ -282,17 +204,10 @@ static bool all_sent(const struct http_op *op)
 static void tell_writable(struct client_conn *c)
 {
     struct http_op *op = c->op;
-    if (op->out_sent == op->out.n && op->streaming) {
-        buf_truncate(&op->out);
-        op->out_sent = 0;
-    }
-    if (op->send_paused && op->out.n - op->out_sent < CLIENT_SEND_HIGH_BYTES / 4) {
-        op->send_paused = false;
-        if (op->handler->on_writable) {
-            c->pins++;
-            op->handler->on_writable(op);
-            client_conn_unpin_and_maybe_free(c);
-        }
+    if (http_op_drain(op) && op->handler->on_writable) {
+        c->pins++;
+        op->handler->on_writable(op);
+        client_conn_unpin_and_maybe_free(c);
     }
 }
 
@@ -318,14 +233,7 @@ static void on_flush(void *arg)
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
-    struct client_conn *c = arg;
-    (void)fd;
-    (void)what;
-    if (c->state == CLIENT_CONN_CONNECTING) {
-        on_connected(c);
-    } else {
-        on_flush(c);
-    }
+    on_flush(arg);
 }
 
 /* --- pool --------------------------------------------------------------------------------------------- */
@@ -379,7 +287,7 @@ bool client_conn_replay(struct client_conn *c)
     if (c->has_answer || !op->reused || op->replayed || op->once || op->streaming) {
         return false;
     }
-    metric_add(&replays, 1);
+    metric_add(&http_client_replays, 1);
     op->replayed = true;
     op->reused = false;
     op->out_sent = 0;

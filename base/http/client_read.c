@@ -6,7 +6,7 @@
 
 #include "base/http/client_conn.h"
 
-static __thread char scratch[CLIENT_SCRATCH_BYTES];
+__thread char client_scratch[CLIENT_SCRATCH_BYTES];
 
 static bool is_gone(const struct client_conn *c, const struct http_op *op)
 {
@@ -159,7 +159,7 @@ void client_conn_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct client_conn *c = arg;
     (void)what;
-    ssize_t n = recv(fd, scratch, sizeof scratch, 0);
+    ssize_t n = recv(fd, client_scratch, sizeof client_scratch, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
@@ -171,7 +171,7 @@ void client_conn_on_readable(evutil_socket_t fd, short what, void *arg)
     } else if (c->state == CLIENT_CONN_IDLE) {
         client_conn_close(c); /* nobody asked: not to be trusted with the next request */
     } else {
-        on_bytes(c, scratch, (size_t)n);
+        on_bytes(c, client_scratch, (size_t)n);
     }
     client_conn_unpin_and_maybe_free(c);
     http_origin_unpin_and_maybe_free(o);

@@ -330,7 +330,7 @@ int h2_open(struct conn *c)
     h->control.at_ms = h->resets.at_ms = h->heard_ms = loop_now_ms(c->server->loop);
     c->h2 = h;
     c->is_h2 = true;
-    nghttp2_mem memory = h2_memory(h);
+    nghttp2_mem memory = h2_mem_of(&h->memory);
     if (nghttp2_session_server_new3(&h->session, callbacks, c, options, &memory) != 0 ||
         nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
                                 sizeof(settings) / sizeof(settings[0])) != 0 ||

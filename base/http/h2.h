@@ -1,4 +1,5 @@
-/* HTTP/2 on a connection: nghttp2 between bytes and exchanges. Only the files h2*.c include it.
+/* HTTP/2 on a connection: nghttp2 between bytes and exchanges. Only the files h2*.c (and client_h2*.c, the other
+ * side) include it.
  *
  *     HEADERS -> exchange_new -> fields on its arena -> END_HEADERS -> on_request
  *     DATA -> exchange_body_data; the window opens only by http_consume (no automatic update)
@@ -10,13 +11,12 @@
  * Whose DATA goes first is nghttp2's work too: by the priority field and PRIORITY_UPDATE of RFC 9218; a client that
  * says neither gets its event streams before its files.
  * A client that was silent for long is asked by PING; one that does not answer is gone.
- * Memory: sessions of a loop share one 16 kB frame block (h2_limits.c); what mem_send returns is copied at once. */
+ * Memory: sessions share one 16 kB frame block (h2_mem.h); what mem_send returns is copied at once. */
 #ifndef TIDE_BASE_HTTP_H2_H
 #define TIDE_BASE_HTTP_H2_H
 
-#include <nghttp2/nghttp2.h>
-
 #include "base/http/conn.h"
+#include "base/http/h2_mem.h"
 
 enum {
     H2_OUT_HIGH = 65536,
@@ -47,6 +47,7 @@ struct h2_unread {
 
 struct h2 {
     nghttp2_session *session;
+    struct h2_mem memory;
     struct conn *conn;
     struct exchange *done; /* verdict known, on_finish to come; linked by done_next */
     struct h2_bucket resets, control;
@@ -60,9 +61,8 @@ struct h2 {
     uint32_t free_control;   /* frames that opened windows or set priorities and cost nothing */
     struct h2_unread unread[H2_UNREAD_MAX];
     uint32_t unread_count;
-    bool has_frame_block; /* the loop's shared block is this session's */
-    bool drain_wanted;    /* some paused exchange may go on */
-    bool doomed;          /* no more input is looked at */
+    bool drain_wanted; /* some paused exchange may go on */
+    bool doomed;       /* no more input is looked at */
 };
 
 void h2_done(struct exchange *x, enum http_finish verdict);
@@ -71,7 +71,6 @@ void h2_drop_data(struct h2 *h, int32_t stream_id, size_t n);  /* nobody reads t
 struct exchange *h2_exchange(struct h2 *h, int32_t stream_id); /* NULL: none, or ended */
 
 /* h2_limits.c */
-nghttp2_mem h2_memory(struct h2 *h);
 bool h2_charge(struct h2 *h, struct h2_bucket *b, uint32_t burst, uint32_t tokens); /* false: exceeded */
 bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd);
 void h2_count_input(struct h2 *h, struct str data); /* before nghttp2 sees it */

@@ -1,12 +1,7 @@
-/* What HTTP/2 peers may do beyond requests, and the memory of a session. */
-#include <stdlib.h>
-
+/* What HTTP/2 peers may do beyond requests. */
 #include "base/http/h2.h"
 
-enum {
-    FRAME_HEAD_BYTES = 9,
-    FRAME_BLOCK_BYTES = FRAME_HEAD_BYTES + 1 + 16384, /* head, pad length, payload */
-};
+enum { FRAME_HEAD_BYTES = 9 };
 
 /* --- counting ------------------------------------------------------------------------------------- */
 
@@ -133,67 +128,4 @@ bool h2_count_header(struct exchange *x, size_t name_n, size_t value_n)
         x->head_too_large = true;
     }
     return x->head_bytes <= 8 * (size_t)limits->h2_head_bytes;
-}
-
-/* --- memory --------------------------------------------------------------------------------------- */
-
-/* Every session allocates a frame buffer of just this size and uses it only between two calls of mem_send that
- * follow each other: so one a loop is enough. A second one in the same session (a header block past 16 kB) is
- * an ordinary allocation. */
-static void *take_block(struct h2 *h)
-{
-    struct http_server *s = h->conn->server;
-    if (!s->frame_block) {
-        s->frame_block = malloc(FRAME_BLOCK_BYTES);
-    }
-    h->has_frame_block = s->frame_block != NULL;
-    return s->frame_block;
-}
-
-static void *h2_malloc(size_t size, void *arg)
-{
-    struct h2 *h = arg;
-    return size == FRAME_BLOCK_BYTES && !h->has_frame_block ? take_block(h) : malloc(size);
-}
-
-static bool is_block(const struct h2 *h, const void *p)
-{
-    return h->has_frame_block && p == h->conn->server->frame_block;
-}
-
-static void h2_free_bytes(void *p, void *arg)
-{
-    struct h2 *h = arg;
-    if (p && is_block(h, p)) {
-        h->has_frame_block = false;
-    } else {
-        free(p);
-    }
-}
-
-static void *h2_calloc(size_t n, size_t size, void *arg)
-{
-    return calloc(n, size);
-}
-
-static void *h2_realloc(void *p, size_t size, void *arg)
-{
-    struct h2 *h = arg;
-    if (!p) {
-        return h2_malloc(size, arg);
-    }
-    if (!is_block(h, p)) {
-        return realloc(p, size);
-    }
-    void *own = malloc(size);
-    if (own) {
-        memcpy(own, p, size < FRAME_BLOCK_BYTES ? size : FRAME_BLOCK_BYTES);
-        h->has_frame_block = false;
-    }
-    return own;
-}
-
-nghttp2_mem h2_memory(struct h2 *h)
-{
-    return (nghttp2_mem){h, h2_malloc, h2_free_bytes, h2_calloc, h2_realloc};
 }

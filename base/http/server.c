@@ -261,7 +261,6 @@ void http_server_free(struct http_server *s)
     free(s->raw);
     free(s->plain);
     free(s->stage);
-    free(s->frame_block);
     free(s->exempt);
     if (s->reserve_fd >= 0) {
         close(s->reserve_fd);

@@ -60,8 +60,7 @@ struct http_server {
     size_t stage_n;
     const char *tls_in; /* raw bytes that OpenSSL has not asked for yet */
     size_t tls_in_n;
-    void *frame_block; /* nghttp2's 16 KiB frame buffer, shared by all sessions (h2_mem.c) */
-    int reserve_fd;    /* given up when descriptors run out, to accept and refuse */
+    int reserve_fd; /* given up when descriptors run out, to accept and refuse */
     uint64_t date_at_ms;
     char date[30]; /* IMF-fixdate */
     bool draining;

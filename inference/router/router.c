@@ -50,7 +50,8 @@ static struct member *new_member(struct router *r, const struct worker_conf *con
         buf_clear(&key);
         return NULL;
     }
-    struct http_origin_conf oc = {.target = str_from(conf->target), .max_idle = 1, .max_connections = 4};
+    struct http_origin_conf oc = {
+        .target = str_from(conf->target), .protocol = conf->protocol, .max_idle = 1, .max_connections = 4};
     struct http_origin *origin = http_origin_new(r->control, &oc, err);
     if (origin) {
         struct member *m = calloc(1, sizeof *m);
@@ -176,8 +177,9 @@ struct worker_table *router_table(struct router *r)
 static bool is_same(const struct member *m, const struct worker_conf *c)
 {
     const struct worker *w = m->worker;
-    if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->weight != c->weight ||
-        w->slots != c->slots || m->models_given != (c->models.n > 0) || c->api_key_file || m->key_file) {
+    if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->protocol != c->protocol ||
+        w->weight != c->weight || w->slots != c->slots || m->models_given != (c->models.n > 0) ||
+        c->api_key_file || m->key_file) {
         return false; /* a key file may have other content: such a worker is made anew */
     }
     for (unsigned i = 0; m->models_given && i < c->models.n; i++) {

@@ -23,6 +23,7 @@ struct worker *worker_new(const struct worker_conf *conf, struct str api_key, ui
     if (api_key.n > 0) {
         snprintf(w->authorization, sizeof w->authorization, "Bearer " STR_FMT, STR_ARG(api_key));
     }
+    w->protocol = conf->protocol;
     w->weight = conf->weight ? conf->weight : 100;
     w->slots = conf->slots;
     w->id = id;

@@ -5,7 +5,7 @@
  *     any --operator--> DRAINING (gets nothing new) --operator--> back
  *
  * Ownership: reference-counted; tables and grants hold references.
- * Thread rule: name, target, key, weight and slots are fixed at birth; all else is relaxed atomics, read and
+ * Thread rule: name, target, protocol, key, weight and slots are fixed at birth; all else is relaxed atomics, read and
  * written by every loop. The hot ones share one cache line. */
 #ifndef TIDE_ROUTER_WORKER_H
 #define TIDE_ROUTER_WORKER_H
@@ -42,6 +42,7 @@ struct worker {
     char name[WORKER_NAME];
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
+    enum http_origin_protocol protocol;
     uint32_t weight, slots;
     uint32_t id; /* small, unique in the router: index of loops' origins */
     atomic_uint refs;

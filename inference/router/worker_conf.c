@@ -16,8 +16,17 @@ static const struct conf_entry entries[] = {
      .min = 3,
      .max = WORKER_TARGET - 1,
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
-     .help = "Where it listens: host:port (names are looked up again as they age) or unix:/path. HTTP/1.1 "
-             "without TLS."},
+     .help =
+         "Where it listens: host:port (names are looked up again as they age) or unix:/path. Without TLS."},
+    {.name = "protocol",
+     .type = CONF_ENUM,
+     CONF_FIELD(struct worker_conf, protocol),
+     .preset = "h1",
+     .names = http_origin_protocol_names,
+     .flags = CONF_RELOADABLE,
+     .help =
+         "h2: HTTP/2 without TLS and without asking (prior knowledge), many answers on one connection: for "
+         "tide-worker, at a third less work an event. h1 for all others."},
     {.name = "models",
      .type = CONF_STRINGS,
      CONF_FIELD(struct worker_conf, models),

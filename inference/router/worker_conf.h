@@ -5,10 +5,12 @@
 #define TIDE_ROUTER_WORKER_CONF_H
 
 #include "base/conf.h"
+#include "base/http/client.h"
 
 struct worker_conf {
-    const char *name;           /* unique; "w1" */
-    const char *target;         /* host:port or unix:/path */
+    const char *name;   /* unique; "w1" */
+    const char *target; /* host:port or unix:/path */
+    enum http_origin_protocol protocol;
     struct conf_strings models; /* what it serves; none: asked at /v1/models */
     const char *api_key_file;   /* its own key, or NULL */
     uint32_t weight;            /* share of the load; 100 */
