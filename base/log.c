@@ -326,6 +326,12 @@ uint64_t log_dropped_lines(void)
     return atomic_load_explicit(&dropped_lines, memory_order_relaxed);
 }
 
+int log_descriptor(void)
+{
+    struct log_file *f = atomic_load_explicit(&program_log, memory_order_acquire);
+    return f ? f->fd : STDERR_FILENO;
+}
+
 void log_flush_at_abort(void)
 {
     if (pthread_mutex_trylock(&logs.files_lock) != 0) {

@@ -50,6 +50,7 @@ struct log_file *log_file_open(const char *path, struct err *err); /* NULL on er
 void log_file_line(struct log_file *f, struct str line);           /* adds "\n" */
 void log_file_close(struct log_file *f);
 uint64_t log_dropped_lines(void);
+int log_descriptor(void);      /* of the program's log; for crashes only: it may change at any time */
 void log_flush_at_abort(void); /* best effort, for err_bug only: writes what is gathered, waits for no lock */
 
 /* Per call site: how many lines this second, how many were kept back. */

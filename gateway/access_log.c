@@ -160,12 +160,39 @@ static char *put_asked(char *at, const struct request *r)
     return put_text(at, STR(",\"path\":\""), ex->path);
 }
 
-static char *put_answer(char *at, const struct request *r, enum http_finish finish)
+static char *put_phases(char *at, const uint32_t *us)
+{
+    static const struct str keys[] = {STR_INIT(",\"parse_s\":"), STR_INIT(",\"auth_s\":"),
+                                      STR_INIT(",\"body_s\":"), STR_INIT(",\"limit_s\":"),
+                                      STR_INIT(",\"queue_s\":")};
+    for (unsigned p = REQUEST_PHASE_PARSE; p <= REQUEST_PHASE_QUEUE; p++) {
+        if (us[p] > 0) {
+            at = put_seconds(at, keys[p], us[p]);
+        }
+    }
+    return at;
+}
+
+static char *put_trace(char *at, const struct request *r)
+{
+    if (r->trace.parent[0]) {
+        at = put(put(at, STR(",\"trace_id\":\"")), str_of(r->trace.id, TRACE_ID_TEXT));
+        at = put(put(at, STR("\",\"parent_id\":\"")), str_of(r->trace.parent, TRACE_PARENT_TEXT));
+        *at++ = '"';
+    }
+    if (r->refused_by) {
+        at = put(put(at, STR(",\"limit_rule\":\"")), str_from(r->refused_by));
+        *at++ = '"';
+    }
+    return at;
+}
+
+static char *put_answer(char *at, const struct request *r, enum http_finish finish, const uint32_t *us)
 {
     const struct http_exchange *ex = r->ex;
     at = put_number(at, STR(",\"status\":"), ex->status);
     at = put(put(at, STR(",\"finish\":\"")), str_from(http_finish_name(finish)));
-    at = put_seconds(at, STR("\",\"duration_s\":"), clock_mono_us() - ex->began_us);
+    at = put_seconds(at, STR("\",\"duration_s\":"), us[REQUEST_PHASE_LAST_BYTE]);
     if (ex->first_byte_us > ex->began_us) {
         at = put_seconds(at, STR(",\"first_byte_s\":"), ex->first_byte_us - ex->began_us);
     }
@@ -195,13 +222,15 @@ static char *put_chat(char *at, const struct request *r)
     return at;
 }
 
-void access_log_write(struct access_log *l, const struct request *r, enum http_finish finish)
+void access_log_write(struct access_log *l, const struct request *r, enum http_finish finish,
+                      const uint32_t *phases)
 {
     if (!l) {
         return;
     }
     char line[LINE_BYTES];
-    char *end = put_chat(put_answer(put_asked(line, r), r, finish), r);
+    char *end = put_answer(put_asked(line, r), r, finish, phases);
+    end = put_chat(put_phases(put_trace(end, r), phases), r);
     *end++ = '}';
     log_file_line(l->file, str_of(line, (size_t)(end - line)));
 }

@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 #include "gateway/admin_inner.h"
+#include "gateway/inspect.h"
+#include "gateway/upgrade.h"
 
 struct admin_route {
     enum http_method method;
@@ -26,8 +28,13 @@ static const struct admin_route routes[] = {
     {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), true, admin_policy_rollback, ADMIN_LEVEL_WRITE},
     {HTTP_GET, STR_INIT("/admin/v1/incidents"), false, admin_incidents, ADMIN_LEVEL_READ},
     {HTTP_GET, STR_INIT("/admin/v1/audit"), false, admin_audit, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests"), false, admin_requests, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), false, admin_requests_ended, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/*"), false, admin_request_trace, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), true, admin_request_kill, ADMIN_LEVEL_WRITE},
     {HTTP_GET, STR_INIT("/admin/v1/check"), false, admin_check, ADMIN_LEVEL_READ},
     {HTTP_POST, STR_INIT("/admin/v1/reload"), true, admin_reload, ADMIN_LEVEL_ADMIN},
+    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), true, admin_upgrade, ADMIN_LEVEL_ADMIN},
 };
 
 /* --- answers ------------------------------------------------------------------------------------- */
@@ -105,6 +112,10 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     if (c->job != NULL) {
         c->job->call = NULL;
     }
+    if (c->inspection != NULL) {
+        inspect_forget(c->inspection);
+    }
+    upgrade_forget(c->control->upgrade, c);
 }
 
 /* --- the body ------------------------------------------------------------------------------------ */

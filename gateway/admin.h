@@ -6,7 +6,10 @@
  *     GET  /admin/v1/policy?version=       PUT  /admin/v1/policy {"preset"|"document", "reason", "if_version"}
  *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
+ *     GET  /admin/v1/requests?limit=       GET  /admin/v1/requests/ended?limit=
+ *     GET  /admin/v1/requests/ID           POST /admin/v1/requests/ID/kill
  *     GET  /admin/v1/check                 POST /admin/v1/reload
+ *     POST /admin/v1/upgrade               (answered when the new process serves, or has failed)
  *
  * Who may connect is the socket's file mode, or the list of names in certificates; what they may do is the level of
  * the socket or of the name. Who did it is the peer's user (SO_PEERCRED) or that name, written into the audit log. Errors are problem+json; unknown members of a body are refused, naming the member.

@@ -21,9 +21,10 @@ static void name_user(struct admin_call *c)
 
 enum admin_level admin_identify(struct admin_call *c)
 {
-    if (c->ex->listener != c->control->admin_tls) {
+    if (c->ex->listener != c->control->listeners[CONTROL_ADMIN_TLS]) {
         name_user(c);
-        return c->ex->listener == c->control->admin_read ? ADMIN_LEVEL_READ : ADMIN_LEVEL_ADMIN;
+        return c->ex->listener == c->control->listeners[CONTROL_ADMIN_READ] ? ADMIN_LEVEL_READ
+                                                                            : ADMIN_LEVEL_ADMIN;
     }
     struct str name = http_peer_name(c->ex);
     snprintf(c->actor, sizeof c->actor, "cert:" STR_FMT, STR_ARG(name));

@@ -1,5 +1,6 @@
 /* Verbs of the admin API about this process and its surroundings: workers, limits, incidents, check, reload. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "gateway/admin_inner.h"
@@ -7,6 +8,7 @@
 #include "gateway/config.h"
 #include "gateway/health.h"
 #include "gateway/limits.h"
+#include "gateway/upgrade.h"
 
 void admin_workers(struct admin_call *c)
 {
@@ -90,6 +92,7 @@ void admin_check(struct admin_call *c)
     json_bool_at(&w, "ready", ready);
     json_bool_at(&w, "well", well);
     json_str_at(&w, "version", STR(TIDE_VERSION));
+    json_i64_at(&w, "pid", (int64_t)getpid());
     json_i64_at(&w, "uptime_s", (int64_t)((clock_mono_ms() - g->started_ms) / 1000));
     json_i64_at(&w, "config_serial", (int64_t)g->conf->serial);
     json_close(&w, '}');
@@ -112,4 +115,32 @@ void admin_reload(struct admin_call *c)
     buf_addf(&text, "{\"config_serial\":%llu}", (unsigned long long)c->control->gateway->conf->serial);
     admin_reply(c, &text);
     buf_clear(&text);
+}
+
+static void on_upgraded(void *arg, int pid, const char *why)
+{
+    struct admin_call *c = arg;
+    if (pid == 0) {
+        http_reply_error(c->ex, "internal_error", "%s", why);
+        return;
+    }
+    struct buf text;
+    buf_init(&text, 256);
+    buf_addf(&text, "{\"pid\":%d}", pid);
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
+void admin_upgrade(struct admin_call *c)
+{
+    struct err err = {0};
+    if (!admin_knows_members(c, NULL, 0)) {
+        return;
+    }
+    int rc = upgrade_start(c->control->upgrade, &err);
+    if (rc != 0) {
+        admin_refuse(c, rc == ERR_CONFLICT ? rc : ERR_INTERNAL, &err);
+        return;
+    }
+    upgrade_wait(c->control->upgrade, on_upgraded, c);
 }

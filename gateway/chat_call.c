@@ -214,23 +214,19 @@ static const struct upstream_handler upstream_handler = {
 
 /* --- to a worker -------------------------------------------------------------------------------------- */
 
-static unsigned own_fields(const struct chat_call *c, struct http_field out[4])
+static unsigned own_fields(const struct chat_call *c, struct http_field out[5])
 {
-    struct str trace = http_field_get(c->r->ex, "traceparent");
     unsigned n = 0;
     out[n++] = (struct http_field){STR("content-type"), STR("application/json")};
     out[n++] = (struct http_field){STR("accept"),
                                    c->body.is_stream ? STR("text/event-stream") : STR("application/json")};
     out[n++] = (struct http_field){STR("x-request-id"), str_from(c->r->ex->id)};
-    if (trace.n == 55) {
-        out[n++] = (struct http_field){STR("traceparent"), trace};
-    }
-    return n;
+    return n + trace_context_fields(c->r->ex, &c->r->trace, out + n);
 }
 
 static void attempt(struct chat_call *c, struct worker_grant grant)
 {
-    struct http_field fields[4];
+    struct http_field fields[5];
     struct upstream_request req = {.target = c->kind == CHAT_KIND_CHAT ? STR("/v1/chat/completions")
                                                                        : STR("/v1/completions"),
                                    .body = c->body.upstream,
@@ -266,7 +262,9 @@ static void on_grant(void *arg, struct worker_grant grant)
 {
     struct chat_call *c = arg;
     c->waiter = NULL;
-    metric_observe_us(&queue_wait, (loop_now_ms(c->r->gl->loop) - c->queued_ms) * 1000);
+    uint64_t waited_ms = loop_now_ms(c->r->gl->loop) - c->queued_ms;
+    metric_observe_us(&queue_wait, waited_ms * 1000);
+    c->r->queue_us += (uint32_t)(waited_ms * 1000);
     loop_timer_disarm(&c->queue_timer);
     attempt(c, grant);
 }

@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 #include "base/pg.h"
 #include "gateway/config.h"
+#include "gateway/upgrade.h"
 #include "base/sd_notify.h"
 
 static struct metric polls =
@@ -81,7 +82,7 @@ static void watch_loops(void *arg)
         return;
     }
     gateway_each_loop(c->gateway, answer_beat, NULL);
-    if (sd_watchdog_ms() > 0) {
+    if (sd_watchdog_ms() > 0 && !atomic_load(&c->gateway->retired)) {
         sd_notify_state("WATCHDOG=1");
     }
 }
@@ -225,6 +226,7 @@ struct control *control_new(struct gateway *g)
     c->poll.last_rc = 1;
     loop_timer_init(c->loop, &c->poll.timer, on_poll_timer, c);
     control_tick(c, WATCH_PERIOD_MS, watch_loops, c);
+    c->upgrade = upgrade_new(c);
     return c;
 }
 
@@ -241,11 +243,14 @@ void control_begin(struct control *c)
     if (c->gateway->pg != NULL) {
         loop_timer_arm(&c->poll.timer, 0);
     }
+    upgrade_begin(c->upgrade);
 }
 
 void control_end(struct control *c)
 {
     control_signals_close(c);
+    upgrade_free(c->upgrade);
+    c->upgrade = NULL;
     control_http_close(c);
     loop_timer_disarm(&c->poll.timer);
     for (struct control_tick *t = c->ticks; t != NULL; t = t->next) {

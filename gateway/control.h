@@ -31,8 +31,9 @@ void control_free(struct control *c);
 struct loop *control_loop(struct control *c);
 /* Metrics and admin listeners, as the configuration says. After all parts are open. */
 int control_listen(struct control *c, struct err *err) TIDE_CHECK;
-void control_begin(struct control *c); /* signals, polls, ticks; then its loop may run */
-void control_end(struct control *c);   /* closes listeners; after its loop has ended */
+void control_begin(struct control *c);  /* signals, polls, ticks; then its loop may run */
+void control_retire(struct control *c); /* its listeners are another process's now */
+void control_end(struct control *c);    /* closes listeners; after its loop has ended */
 
 void control_watch(struct control *c, enum control_subject subject,
                    void (*on_moved)(void *arg, int64_t version), void *arg);

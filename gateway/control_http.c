@@ -39,7 +39,10 @@ static int listen_on(struct control *c, const struct http_listener_conf *conf, s
                      void (*fn)(struct http_exchange *, void *), struct http_listener **out, struct err *err)
 {
     struct http_handler handler = {.on_request = fn, .arg = c};
-    *out = http_listener_open(conf, 1, err);
+    struct http_listener_conf lc = *conf;
+    lc.handover = c->gateway->start.handover;
+    lc.waits = lc.handover != NULL;
+    *out = http_listener_open(&lc, 1, err);
     if (*out == NULL) {
         return err->code;
     }
@@ -48,8 +51,9 @@ static int listen_on(struct control *c, const struct http_listener_conf *conf, s
 
 static int listen_metrics(struct control *c, const struct http_listener_conf *conf, struct err *err)
 {
-    return conf->endpoint.text[0] == '\0' ? 0
-                                          : listen_on(c, conf, NULL, on_metrics_request, &c->metrics, err);
+    return conf->endpoint.text[0] == '\0'
+               ? 0
+               : listen_on(c, conf, NULL, on_metrics_request, &c->listeners[CONTROL_METRICS], err);
 }
 
 static int listen_admin(struct control *c, const struct admin_conf *conf, struct err *err)
@@ -61,9 +65,9 @@ static int listen_admin(struct control *c, const struct admin_conf *conf, struct
         struct tls_set *tls;
         struct http_listener **out;
     } rows[] = {
-        {&conf->socket, "admin", conf->mode, NULL, &c->admin},
-        {&conf->read_socket, "admin_read", conf->read_mode, NULL, &c->admin_read},
-        {&conf->address, "admin_tls", 0, c->gateway->conf->admin_tls, &c->admin_tls},
+        {&conf->socket, "admin", conf->mode, NULL, &c->listeners[CONTROL_ADMIN]},
+        {&conf->read_socket, "admin_read", conf->read_mode, NULL, &c->listeners[CONTROL_ADMIN_READ]},
+        {&conf->address, "admin_tls", 0, c->gateway->conf->admin_tls, &c->listeners[CONTROL_ADMIN_TLS]},
     };
     int rc = 0;
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0] && rc == 0; i++) {
@@ -82,8 +86,8 @@ static int listen_admin(struct control *c, const struct admin_conf *conf, struct
 
 void control_http_reload(struct control *c)
 {
-    if (c->admin_tls != NULL) {
-        http_server_set_tls(c->server, c->admin_tls, c->gateway->conf->admin_tls);
+    if (c->listeners[CONTROL_ADMIN_TLS] != NULL) {
+        http_server_set_tls(c->server, c->listeners[CONTROL_ADMIN_TLS], c->gateway->conf->admin_tls);
     }
 }
 
@@ -94,8 +98,33 @@ int control_listen(struct control *c, struct err *err)
     metric_child_set(metric_child(&build_info, TIDE_VERSION), 1);
     metric_set(&start_time, (double)clock_wall_s());
     c->server = http_server_new(c->loop, &set->http, &none);
+    if (c->gateway->start.handover != NULL) {
+        http_server_wait(c->server);
+    }
     int rc = listen_metrics(c, &set->metrics, err);
     return rc == 0 ? listen_admin(c, &set->admin, err) : rc;
+}
+
+int control_http_begin(struct control *c, struct err *err)
+{
+    for (unsigned i = 0; i < CONTROL_LISTENERS; i++) {
+        if (c->listeners[i] != NULL && http_listener_begin(c->listeners[i], err) != 0) {
+            return err->code;
+        }
+    }
+    http_server_begin(c->server);
+    return 0;
+}
+
+/* What is being answered ends by itself, or with the loops. */
+void control_retire(struct control *c)
+{
+    for (unsigned i = 0; i < CONTROL_LISTENERS; i++) {
+        if (c->listeners[i] != NULL) {
+            http_listener_leave(c->listeners[i]);
+        }
+    }
+    http_server_retire(c->server, c->gateway->conf->set->process.retire_ms, NULL, NULL);
 }
 
 void control_http_close(struct control *c)
@@ -104,11 +133,10 @@ void control_http_close(struct control *c)
         http_server_free(c->server);
         c->server = NULL;
     }
-    struct http_listener **const all[] = {&c->metrics, &c->admin, &c->admin_read, &c->admin_tls};
-    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (*all[i] != NULL) {
-            http_listener_close(*all[i]);
-            *all[i] = NULL;
+    for (unsigned i = 0; i < CONTROL_LISTENERS; i++) {
+        if (c->listeners[i] != NULL) {
+            http_listener_close(c->listeners[i]);
+            c->listeners[i] = NULL;
         }
     }
 }

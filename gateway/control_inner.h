@@ -36,7 +36,17 @@ struct control_poll {
     int64_t found[CONTROL_SUBJECTS]; /* written by the job */
 };
 
-enum { CONTROL_SIGNALS = 4 };
+enum { CONTROL_SIGNALS = 5 };
+
+struct upgrade;
+
+enum control_listener {
+    CONTROL_METRICS = 0,
+    CONTROL_ADMIN = 1,
+    CONTROL_ADMIN_READ = 2,
+    CONTROL_ADMIN_TLS = 3,
+    CONTROL_LISTENERS = 4,
+};
 
 struct control {
     struct gateway *gateway;
@@ -46,11 +56,13 @@ struct control {
     struct control_poll poll;
     struct event *signals[CONTROL_SIGNALS];
     struct http_server *server; /* of metrics and admin; NULL: neither is configured */
-    struct http_listener *metrics, *admin, *admin_read, *admin_tls; /* NULL: not configured */
+    struct http_listener *listeners[CONTROL_LISTENERS]; /* NULL: not configured */
+    struct upgrade *upgrade;                            /* upgrade.h */
 };
 
 void control_signals_open(struct control *c);
 void control_signals_close(struct control *c);
+int control_http_begin(struct control *c, struct err *err) TIDE_CHECK; /* of handed-over sockets */
 void control_http_close(struct control *c);
 void control_http_reload(struct control *c); /* certificates of the admin API */
 

@@ -1,4 +1,4 @@
-/* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens logs. */
+/* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens logs, SIGUSR2 upgrades. */
 #include <signal.h>
 #include <stdio.h>
 
@@ -7,6 +7,7 @@
 #include "base/metrics.h"
 #include "gateway/config.h"
 #include "gateway/control_inner.h"
+#include "gateway/upgrade.h"
 #include "base/sd_notify.h"
 
 static struct metric reloads =
@@ -22,13 +23,14 @@ static void notify_reloading(void)
 static int load_checked(struct control *c, struct gateway_config **out, struct err *err)
 {
     char setting[128];
-    int rc = config_load(c->gateway->conf_path, out, err);
+    int rc = config_load(c->gateway->start.conf_path, out, err);
     if (rc != 0) {
         return rc;
     }
     if (conf_needs_restart(c->gateway->conf->file, (*out)->file, setting, sizeof setting)) {
         config_unref(*out);
-        return err_set(err, ERR_CONFLICT, "%s: %s changes only by a restart", c->gateway->conf_path, setting);
+        return err_set(err, ERR_CONFLICT, "%s: %s changes only by a restart or an upgrade",
+                       c->gateway->start.conf_path, setting);
     }
     return 0;
 }
@@ -36,6 +38,9 @@ static int load_checked(struct control *c, struct gateway_config **out, struct e
 int control_reload(struct control *c, struct err *err)
 {
     struct gateway_config *conf = NULL;
+    if (atomic_load(&c->gateway->retired)) {
+        return err_set(err, ERR_CONFLICT, "another process serves now: this one only ends what it has begun");
+    }
     notify_reloading();
     int rc = load_checked(c, &conf, err);
     if (rc == 0) {
@@ -68,13 +73,25 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
     log_info("logs reopened");
 }
 
+static void on_upgrade(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *c = arg;
+    struct err err = {0};
+    if (upgrade_start(c->upgrade, &err) != 0) {
+        log_error("upgrade result=refused: %s", err.msg);
+    }
+}
+
 void control_signals_open(struct control *c)
 {
     static const struct {
         int number;
         event_callback_fn fn;
-    } rows[CONTROL_SIGNALS] = {
-        {SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_hangup}, {SIGUSR1, on_reopen}};
+    } rows[CONTROL_SIGNALS] = {{SIGTERM, on_stop},
+                               {SIGINT, on_stop},
+                               {SIGHUP, on_hangup},
+                               {SIGUSR1, on_reopen},
+                               {SIGUSR2, on_upgrade}};
     struct event_base *base = loop_event_base(c->loop);
     for (unsigned i = 0; i < CONTROL_SIGNALS; i++) {
         c->signals[i] = evsignal_new(base, rows[i].number, rows[i].fn, c);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
@@ -18,7 +19,10 @@
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/proxy.h"
+#include "gateway/request.h"
 #include "gateway/routes.h"
+#include "gateway/trace.h"
+#include "base/http/handover.h"
 #include "base/sd_notify.h"
 
 /* --- opening ------------------------------------------------------------------------------------- */
@@ -37,7 +41,10 @@ static int open_listeners(struct gateway *g, struct err *err)
     g->listeners = calloc(n, sizeof *g->listeners);
     BUG_ON(g->listeners == NULL);
     for (unsigned i = 0; i < n; i++) {
-        struct http_listener *l = http_listener_open(&rows[i], g->loop_count, err);
+        struct http_listener_conf conf = rows[i];
+        conf.handover = g->start.handover;
+        conf.waits = conf.handover != NULL;
+        struct http_listener *l = http_listener_open(&conf, g->loop_count, err);
         if (l == NULL) {
             return err->code;
         }
@@ -134,6 +141,9 @@ static int open_loop(struct gateway_loop *gl, struct err *err)
     }
     gl->server = http_server_new(gl->loop, &gl->conf->set->http, &handler);
     set_http(gl);
+    if (gl->gateway->start.handover != NULL) {
+        http_server_wait(gl->server);
+    }
     for (unsigned i = 0; i < gl->gateway->listener_count && rc == 0; i++) {
         rc = attach(gl, i, err);
     }
@@ -151,6 +161,7 @@ static void new_loops(struct gateway *g)
         g->loops[i].loop = loop_new(name, i);
         g->loops[i].conf = config_ref(g->conf);
         g->loops[i].routes = g->conf->routes;
+        g->loops[i].trace = trace_ring_new(g->conf->set->process.trace_requests);
     }
 }
 
@@ -184,12 +195,13 @@ static int open_all(struct gateway *g, struct err *err)
     return rc == 0 ? control_listen(g->control, err) : rc;
 }
 
-struct gateway *gateway_open(const struct gateway_config *conf, const char *conf_path, struct err *err)
+struct gateway *gateway_open(const struct gateway_config *conf, const struct gateway_start *start,
+                             struct err *err)
 {
     struct gateway *g = calloc(1, sizeof *g);
     BUG_ON(g == NULL);
     g->conf = conf;
-    g->conf_path = conf_path;
+    g->start = *start;
     g->loop_count = thread_count(conf);
     g->started_ms = clock_mono_ms();
     g->has_accounts = conf->set->auth != NULL;
@@ -209,7 +221,11 @@ struct gateway *gateway_open(const struct gateway_config *conf, const char *conf
 static void *loop_thread(void *arg)
 {
     struct gateway_loop *gl = arg;
+    crash_thread_begin();
+    crash_note(request_crash_note, gl);
     loop_run(gl->loop);
+    crash_note(NULL, NULL);
+    crash_thread_end();
     return NULL;
 }
 
@@ -221,8 +237,7 @@ int gateway_run(struct gateway *g)
         BUG_ON(pthread_create(&threads[i], NULL, loop_thread, &g->loops[i]) != 0);
     }
     control_begin(g->control);
-    sd_notify_state("READY=1\nSTATUS=serving");
-    log_info("serving loops=%u version=%s", g->loop_count, TIDE_VERSION);
+    log_info("running loops=%u version=%s", g->loop_count, TIDE_VERSION);
     loop_run(control_loop(g->control));
     for (unsigned i = 0; i < g->loop_count; i++) {
         loop_stop(g->loops[i].loop);
@@ -314,19 +329,27 @@ void gateway_set_config(struct gateway *g, const struct gateway_config *conf)
 
 static void on_loop_empty(void *arg)
 {
-    struct gateway *g = arg;
-    if (atomic_fetch_sub(&g->loops_left, 1) == 1) {
+    struct gateway_loop *gl = arg;
+    struct gateway *g = gl->gateway;
+    if (!gl->is_empty && atomic_fetch_sub(&g->loops_left, 1) == 1) {
         loop_stop(control_loop(g->control));
     }
+    gl->is_empty = true; /* asked to retire and then to drain, it may say so twice */
 }
 
 /* A message that comes after close_servers finds no server: there is nothing left to drain. */
 static void drain_loop(struct gateway_loop *gl, void *arg)
 {
-    if (gl->server == NULL) {
-        return;
+    if (gl->server != NULL) {
+        http_server_drain(gl->server, gl->conf->set->process.drain_ms, on_loop_empty, gl);
     }
-    http_server_drain(gl->server, gl->conf->set->process.drain_ms, on_loop_empty, arg);
+}
+
+static void retire_loop(struct gateway_loop *gl, void *arg)
+{
+    if (gl->server != NULL) {
+        http_server_retire(gl->server, gl->conf->set->process.retire_ms, on_loop_empty, gl);
+    }
 }
 
 void gateway_drain(struct gateway *g)
@@ -337,9 +360,41 @@ void gateway_drain(struct gateway *g)
         return;
     }
     log_info("draining deadline_ms=%llu", (unsigned long long)g->conf->set->process.drain_ms);
-    sd_notify_state("STOPPING=1\nSTATUS=draining");
+    if (!atomic_load(&g->retired)) {
+        sd_notify_state("STOPPING=1\nSTATUS=draining");
+        atomic_store(&g->loops_left, g->loop_count);
+    }
+    gateway_each_loop(g, drain_loop, NULL);
+}
+
+void gateway_retire(struct gateway *g)
+{
+    log_info("retired deadline_ms=%llu", (unsigned long long)g->conf->set->process.retire_ms);
+    atomic_store(&g->retired, true);
     atomic_store(&g->loops_left, g->loop_count);
-    gateway_each_loop(g, drain_loop, g);
+    for (unsigned i = 0; i < g->listener_count; i++) {
+        http_listener_leave(g->listeners[i]);
+    }
+    control_retire(g->control);
+    gateway_each_loop(g, retire_loop, NULL);
+}
+
+static void begin_loop(struct gateway_loop *gl, void *arg)
+{
+    if (gl->server != NULL) {
+        http_server_begin(gl->server);
+    }
+}
+
+int gateway_begin(struct gateway *g, struct err *err)
+{
+    for (unsigned i = 0; i < g->listener_count; i++) {
+        if (http_listener_begin(g->listeners[i], err) != 0) {
+            return err->code;
+        }
+    }
+    gateway_each_loop(g, begin_loop, NULL);
+    return 0;
 }
 
 static void stop_again(void *arg)
@@ -394,12 +449,14 @@ void gateway_free(struct gateway *g)
     accounts_close(g);
     limits_close(g);
     for (unsigned i = 0; i < g->loop_count; i++) {
+        trace_ring_free(g->loops[i].trace);
         loop_free(g->loops[i].loop);
         config_unref(g->loops[i].conf);
     }
     free(g->loops);
     control_free(g->control);
     access_log_close(g->access_log);
+    http_handover_free(g->start.handover);
     config_unref(g->conf);
     free(g);
 }

@@ -36,6 +36,7 @@ struct chat;
 struct chat_loop;
 struct control;
 struct gateway_config;
+struct http_handover;
 struct http_listener;
 struct http_server;
 struct identify_loop;
@@ -47,6 +48,7 @@ struct request;
 struct route_table;
 struct tls_set;
 struct token_cache;
+struct trace_ring;
 
 struct gateway_loop {
     struct gateway *gateway;           /* borrowed */
@@ -59,15 +61,27 @@ struct gateway_loop {
     struct accounts_loop *accounts;    /* accounts.h: policy snapshot, ports of auth/ */
     struct chat_loop *chat;            /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;          /* proxy.h: origins of the upstream groups */
+    struct trace_ring *trace;          /* the last requests (trace.h); NULL: none are kept */
     unsigned requests;                 /* running on this loop now */
     struct request *running;           /* these, newest first */
     atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
+    bool is_empty;                     /* draining, and its last connection is gone */
+};
+
+/* How the process was started. */
+struct gateway_start {
+    const char *conf_path; /* borrowed: of the command line; a reload reads it again */
+    char **argv;           /* borrowed: an upgrade starts the same command */
+    struct http_handover
+        *handover;    /* sockets of the process that this one replaces (upgrade.h); NULL: none */
+    int told_fd;      /* where that process hears of us, or -1 */
+    bool waits_ready; /* take over only when /readyz says so */
 };
 
 struct gateway {
     const struct gateway_config *conf; /* control thread only; loops have their own */
-    const char *conf_path;             /* borrowed: of the command line */
-    struct gateway_loop *loops;        /* loop_count of them */
+    struct gateway_start start;
+    struct gateway_loop *loops; /* loop_count of them */
     unsigned loop_count;
     struct pg_pool *pg;               /* database threads (base/pg.h); NULL when no database is configured */
     struct control *control;          /* control.h: its loop runs timers, polls and admin requests */
@@ -83,10 +97,12 @@ struct gateway {
     atomic_bool pg_is_up;           /* as the last poll of the control thread found it */
     atomic_uint loops_left;         /* to become empty while draining */
     atomic_bool draining;           /* SIGTERM came */
+    atomic_bool retired;            /* another process serves our sockets now */
 };
 
-/* conf_path is read again by a reload. Takes the reference to conf, also when it fails. */
-struct gateway *gateway_open(const struct gateway_config *conf, const char *conf_path, struct err *err);
+/* Takes the reference to conf, also when it fails. */
+struct gateway *gateway_open(const struct gateway_config *conf, const struct gateway_start *start,
+                             struct err *err);
 int gateway_run(struct gateway *g); /* until drained; 0 or 1 for exit */
 void gateway_free(struct gateway *g);
 
@@ -98,5 +114,9 @@ void gateway_each_loop(struct gateway *g, void (*fn)(struct gateway_loop *gl, vo
 void gateway_set_config(struct gateway *g, const struct gateway_config *conf);
 /* The control thread: no new connections, running answers end; then gateway_run returns. Again: at once. */
 void gateway_drain(struct gateway *g);
+/* The control thread: connections are accepted from now on, when gateway_open had handed-over sockets. */
+int gateway_begin(struct gateway *g, struct err *err) TIDE_CHECK;
+/* The control thread: another process has begun with our sockets; what runs here ends, then gateway_run returns. */
+void gateway_retire(struct gateway *g);
 
 #endif

@@ -78,6 +78,16 @@ void health_write(const struct gateway *g, struct json_writer *w, bool *ready)
     }
 }
 
+bool health_is_ready(const struct gateway *g)
+{
+    for (unsigned i = 0; i < CHECKS; i++) {
+        if (checks[i].fails_ready && !checks[i].is_well(g)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static const struct http_field text_fields[] = {
     {STR_INIT("content-type"), STR_INIT("text/plain; charset=utf-8")},
     {STR_INIT("cache-control"), STR_INIT("no-store")},

@@ -20,6 +20,7 @@ extern const unsigned health_route_count;
 struct gateway;
 /* For listeners without the pipeline (metrics): true when the path was one of ours and is answered. */
 bool health_answer(struct http_exchange *ex, const struct gateway *g);
+bool health_is_ready(const struct gateway *g); /* what /readyz says */
 /* The checks as members of an open JSON object; *ready is the verdict. */
 void health_write(const struct gateway *g, struct json_writer *w, bool *ready);
 

@@ -62,6 +62,7 @@ static void reply_too_many(struct request *r, const struct limit_check *c, const
 
 void limits_reply_denied(struct request *r, const struct limit_check *c, bool is_sms)
 {
+    r->refused_by = c->binding ? c->binding->name : NULL;
     if (c->closed) {
         http_reply_problem(r->ex, &(struct problem){.code = "service_unavailable",
                                                     .detail = STR("limits cannot be counted at the moment"),

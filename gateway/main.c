@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "gateway/config.h"
 #include "gateway/gateway.h"
+#include "gateway/upgrade.h"
 
 static const char usage[] =
     "Examples:\n"
@@ -23,7 +25,7 @@ static const char usage[] =
     "  -h, --help          this text\n"
     "\n"
     "Signals: TERM or INT drains and ends, HUP reads configuration and certificates again,\n"
-    "USR1 opens the log files anew.\n"
+    "USR1 opens the log files anew, USR2 starts the program again and hands the sockets over to it.\n"
     "Exit: 0 ended as asked, 1 could not start, 2 wrong options.\n";
 
 enum mode { MODE_RUN = 0, MODE_CHECK = 1, MODE_PRINT_CONFIG = 2, MODE_PRINT_MANUAL = 3 };
@@ -59,20 +61,28 @@ static int fail(const struct err *err)
     return 1;
 }
 
-static int serve(const struct gateway_config *conf, const char *path)
+/* Until the control thread takes signals: whoever rotates logs does not end us. */
+static void ignore_signals(void)
 {
-    struct err err = {0};
-    const struct process_conf *p = &conf->set->process;
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN); /* until the control thread takes them: whoever rotates logs does not end us */
-    signal(SIGUSR1, SIG_IGN);
-    if (log_open(p->log.file, (enum log_level)p->log.level, &err) != 0) {
-        config_unref(conf);
-        return fail(&err);
+    static const int numbers[] = {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2};
+    for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        signal(numbers[i], SIG_IGN);
     }
-    struct gateway *g = gateway_open(conf, path, &err);
+}
+
+static int serve(const struct gateway_config *conf, const struct gateway_start *start, struct err *err)
+{
+    const struct process_conf *p = &conf->set->process;
+    ignore_signals();
+    crash_install("tidegate");
+    crash_thread_begin();
+    if (log_open(p->log.file, (enum log_level)p->log.level, err) != 0) {
+        config_unref(conf);
+        return (int)err->code;
+    }
+    struct gateway *g = gateway_open(conf, start, err);
     if (g == NULL) {
-        return fail(&err);
+        return (int)err->code;
     }
     int rc = gateway_run(g);
     gateway_free(g);
@@ -80,7 +90,25 @@ static int serve(const struct gateway_config *conf, const char *path)
     return rc;
 }
 
-static int run(enum mode mode, const char *path)
+static int run(struct gateway_start *start)
+{
+    struct gateway_config *conf = NULL;
+    struct err err = {0};
+    int rc = upgrade_inherit(start, &err);
+    if (rc == 0) {
+        rc = config_load(start->conf_path, &conf, &err);
+    }
+    if (rc == 0) {
+        rc = serve(conf, start, &err);
+    }
+    if (rc >= 0) {
+        return rc;
+    }
+    upgrade_tell_failure(start, err.msg);
+    return fail(&err);
+}
+
+static int print(enum mode mode, const char *path)
 {
     struct gateway_config *conf = NULL;
     struct err err = {0};
@@ -89,9 +117,6 @@ static int run(enum mode mode, const char *path)
     }
     if (config_load(path, &conf, &err) != 0) {
         return fail(&err);
-    }
-    if (mode == MODE_RUN) {
-        return serve(conf, path);
     }
     int rc = mode == MODE_PRINT_CONFIG ? print_config(conf) : 0;
     config_unref(conf);
@@ -144,5 +169,6 @@ int main(int argc, char **argv)
                 argv[optind]);
         return 2;
     }
-    return run(mode, path);
+    struct gateway_start start = {.conf_path = path, .argv = argv, .told_fd = -1};
+    return mode == MODE_RUN ? run(&start) : print(mode, path);
 }

@@ -2,7 +2,7 @@
 
 #include "base/jws.h"
 
-enum { OWN_FIELDS = 4 };
+enum { OWN_FIELDS = 6 };
 
 static bool starts(struct str s, const char *prefix, size_t n)
 {
@@ -29,7 +29,8 @@ bool proxy_is_dropped_field(struct str name, bool cookies)
     case 'p':
         return starts(name, "proxy-", 6);
     case 't':
-        return str_is(name, "te") || str_is(name, "trailer") || str_is(name, "transfer-encoding");
+        return str_is(name, "te") || str_is(name, "trailer") || str_is(name, "transfer-encoding") ||
+               str_is(name, "traceparent") || str_is(name, "tracestate");
     case 'u':
         return str_is(name, "upgrade");
     case 'x':
@@ -73,6 +74,7 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
     }
     out[k++] = (struct http_field){STR("x-forwarded-proto"), ex->tls ? STR("https") : STR("http")};
     out[k++] = (struct http_field){STR("x-request-id"), str_from(ex->id)};
+    k += trace_context_fields(ex, &r->trace, out + k);
     if (r->who) {
         out[k++] = (struct http_field){STR("x-tide-user"), str_from(r->who->sub)};
     }

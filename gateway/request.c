@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/jws.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
@@ -18,6 +19,7 @@
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/routes.h"
+#include "gateway/trace.h"
 
 static const char *const state_names[] = {
     [REQUEST_BEGUN] = "begun",       [REQUEST_IDENTIFYING] = "identifying", [REQUEST_READING_BODY] = "body",
@@ -36,6 +38,10 @@ void request_set_state(struct request *r, enum request_state state)
 {
     BUG_ON(state <= r->state);
     r->state = state;
+    if (state != REQUEST_FINISHED) {
+        uint64_t since = clock_mono_us() - r->ex->began_us;
+        r->entered_us[state] = since > 0 ? (uint32_t)since : 1;
+    }
 }
 
 struct request_ref *request_ref_new(struct request *r)
@@ -151,12 +157,12 @@ static void finish(struct request *r, enum http_finish reason)
     }
 }
 
-static void count(const struct request *r)
+static void count(const struct request *r, uint32_t us)
 {
     const struct route_entry *e = (const struct route_entry *)r->route; /* route is its first member */
     unsigned code_class = r->ex->status / 100;
     metric_child_add(e->by_code[code_class < ROUTE_CODE_CLASSES ? code_class : 0], 1);
-    metric_child_observe_us(e->duration, clock_mono_us() - r->ex->began_us);
+    metric_child_observe_us(e->duration, us);
 }
 
 static void link_running(struct request *r)
@@ -190,14 +196,36 @@ void request_cut_session(struct gateway_loop *gl, const struct uuid *session)
     }
 }
 
+void request_crash_note(int fd, void *arg)
+{
+    enum { NOTED_MAX = 1000 }; /* the list may be what is broken */
+    const struct gateway_loop *gl = arg;
+    unsigned n = 0;
+    crash_put(fd, STR("crash requests in flight="));
+    crash_put_number(fd, gl->requests);
+    crash_put(fd, STR("\n"));
+    for (const struct request *r = gl->running; r != NULL && n < NOTED_MAX; r = r->next, n++) {
+        crash_put(fd, STR("crash request id="));
+        crash_put(fd, str_of(r->ex->id, ID_REQUEST_TEXT));
+        crash_put(fd, STR(" route="));
+        crash_put(fd, str_from(r->route != NULL ? r->route->name : "none"));
+        crash_put(fd, STR(" state="));
+        crash_put(fd, str_from(request_state_name(r->state)));
+        crash_put(fd, STR("\n"));
+    }
+}
+
 static void on_finish(struct http_exchange *ex, enum http_finish reason)
 {
     struct request *r = ex->user;
+    uint32_t phases[REQUEST_PHASES];
     finish(r, reason);
+    trace_phases(r, clock_mono_us(), phases);
     if (r->route != NULL) {
-        count(r);
+        count(r, phases[REQUEST_PHASE_LAST_BYTE]);
     }
-    access_log_write(r->gl->gateway->access_log, r, reason);
+    trace_finished(r->gl->trace, r, reason, phases);
+    access_log_write(r->gl->gateway->access_log, r, reason, phases);
     unlink_running(r);
     config_unref(r->conf);
 }
@@ -213,6 +241,8 @@ static struct request *request_new(struct http_exchange *ex, struct gateway_loop
     r->body = STR("");
     r->token = STR("");
     r->device = STR("");
+    r->entered_us[REQUEST_BEGUN] = (uint32_t)(clock_mono_us() - ex->began_us);
+    trace_context_of(ex, &r->trace);
     ex->user = r;
     ex->on_finish = on_finish;
     link_running(r);

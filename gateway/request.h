@@ -24,6 +24,7 @@
 
 #include "base/http/exchange.h"
 #include "base/http/problem.h"
+#include "gateway/trace_context.h"
 
 struct gateway_loop;
 struct gateway_config;
@@ -40,6 +41,18 @@ enum request_state {
     REQUEST_LIMITING = 3,
     REQUEST_HANDLING = 4,
     REQUEST_FINISHED = 5,
+};
+
+/* What its time is told by (trace.h). */
+enum request_phase {
+    REQUEST_PHASE_PARSE = 0,
+    REQUEST_PHASE_AUTH = 1,
+    REQUEST_PHASE_BODY = 2,
+    REQUEST_PHASE_LIMIT = 3,
+    REQUEST_PHASE_QUEUE = 4,
+    REQUEST_PHASE_FIRST_BYTE = 5,
+    REQUEST_PHASE_LAST_BYTE = 6,
+    REQUEST_PHASES = 7,
 };
 
 enum route_auth {
@@ -87,14 +100,18 @@ struct request {
     const struct jws_claims *who; /* verified; NULL: no user. Borrowed from the arena */
     struct str body;              /* ROUTE_BODY_BUFFER: whole */
     struct limit_ticket *ticket;  /* what was reserved (gateway/limits.h); NULL: nothing */
-    void (*cancel)(struct request *r); /* see above; NULL: nothing to drop */
-    void *handler;                     /* the handler's own state, on the arena */
-    struct request_ref *ref;           /* made by request_ref_new; NULL: nobody holds one */
-    struct loop_timer deadline;        /* armed while a handler without own deadlines works */
-    const char *model;                 /* for the access log and metrics; NULL when none */
-    const char *worker;                /* likewise */
-    int64_t prompt_tokens;             /* for settling and the access log; -1 unknown */
-    int64_t completion_tokens;         /* likewise */
+    void (*cancel)(struct request *r);     /* see above; NULL: nothing to drop */
+    void *handler;                         /* the handler's own state, on the arena */
+    struct request_ref *ref;               /* made by request_ref_new; NULL: nobody holds one */
+    struct loop_timer deadline;            /* armed while a handler without own deadlines works */
+    uint32_t entered_us[REQUEST_FINISHED]; /* when each state was, since the first byte; 0: not */
+    uint32_t queue_us;                     /* waited for a worker */
+    struct trace_context trace;
+    const char *refused_by;    /* the rule of limits that did; NULL: none */
+    const char *model;         /* for the access log and metrics; NULL when none */
+    const char *worker;        /* likewise */
+    int64_t prompt_tokens;     /* for settling and the access log; -1 unknown */
+    int64_t completion_tokens; /* likewise */
 };
 
 /* Lets other threads and later events find out whether a request still lives. Reference-counted by its two
@@ -110,6 +127,7 @@ extern const struct http_handler
     request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
 /* A session has ended: what runs for it here is cut, but for the account's own requests (its logout among them). */
 void request_cut_session(struct gateway_loop *gl, const struct uuid *session);
+void request_crash_note(int fd, void *gl); /* the requests in flight on this loop (base/crash.h) */
 void request_set_state(struct request *r, enum request_state state);
 const char *request_state_name(enum request_state state);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "status/daemon.h"
 
@@ -91,6 +92,8 @@ static int run(const char *path, struct conf *conf)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    crash_install("tide-status");
+    crash_thread_begin();
     struct daemon *d = daemon_new(path, conf, &err);
     if (!d) {
         log_error("tide-status does not start: %s", err.msg);

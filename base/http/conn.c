@@ -155,10 +155,10 @@ void conn_go_away(struct conn *c)
     c->going_away = true;
     if (c->is_h2) {
         h2_go_away(c);
-    } else if (conn_is_idle(c)) {
-        conn_close_when_sent(c);
-    } else {
+    } else if (!conn_is_idle(c)) {
         c->h1.close_after = true;
+    } else if (!c->server->retired) {
+        conn_close_when_sent(c);
     }
     conn_schedule(c);
 }

@@ -1,4 +1,5 @@
-/* Listening sockets: one per shard (SO_REUSEPORT), behind a lock that refuses a second instance. */
+/* Listening sockets: one per shard (SO_REUSEPORT), behind a lock that refuses a second instance. Made here, or
+ * taken over from the process that this one replaces (handover.h). */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/http/handover.h"
 #include "base/http/server_impl.h"
 #include "base/log.h"
 
@@ -102,27 +104,39 @@ static int open_shard(const struct http_listener *l, const struct http_listener_
         remove_stale(e);
     }
     if (set_options(fd, e) != 0 || bind(fd, (const struct sockaddr *)&e->sa, e->sa_len) != 0 ||
-        (is_unix && chmod(unix_path(e), (mode_t)(conf->unix_mode ? conf->unix_mode : 0600)) != 0) ||
-        listen(fd, conf->backlog ? (int)conf->backlog : 4096) != 0) {
+        (is_unix && chmod(unix_path(e), (mode_t)(conf->unix_mode ? conf->unix_mode : 0600)) != 0)) {
         int code = errno;
         close(fd);
-        return err_set(err, ERR_IO, "%s: cannot listen: %s", e->text, strerror(code));
+        return err_set(err, ERR_IO, "%s: cannot bind: %s", e->text, strerror(code));
     }
     return fd;
 }
 
-static int open_all(struct http_listener *l, const struct http_listener_conf *conf, struct err *err)
+int http_listener_begin(struct http_listener *l, struct err *err)
 {
-    if (has_port(&l->endpoint) && (l->lock_fd = take_lock(l->endpoint.text, err)) < 0) {
-        return l->lock_fd;
-    }
     for (unsigned i = 0; i < l->shards; i++) {
-        l->fds[i] = open_shard(l, conf, err);
-        if (l->fds[i] < 0) {
-            return l->fds[i];
+        if (listen(l->fds[i], l->backlog) != 0) {
+            return err_set(err, ERR_IO, "%s: cannot listen: %s", l->endpoint.text, strerror(errno));
         }
+    }
+    l->is_left = false;
+    return 0;
+}
+
+/* Shards up to `wanted`: all of them, or those that the process before had not. */
+static int open_shards(struct http_listener *l, const struct http_listener_conf *conf, unsigned wanted,
+                       struct err *err)
+{
+    l->fds = reallocarray(l->fds, l->shards > wanted ? l->shards : wanted, sizeof(*l->fds));
+    BUG_ON(!l->fds);
+    while (l->shards < wanted) {
+        int fd = open_shard(l, conf, err);
+        if (fd < 0) {
+            return fd;
+        }
+        l->fds[l->shards++] = fd;
         if (!has_port(&l->endpoint)) {
-            learn_port(&l->endpoint, l->fds[i]);
+            learn_port(&l->endpoint, fd);
             if ((l->lock_fd = take_lock(l->endpoint.text, err)) < 0) {
                 return l->lock_fd;
             }
@@ -142,10 +156,33 @@ static void copy_proxies(struct http_listener *l, const struct http_listener_con
     }
 }
 
+static int open_all(struct http_listener *l, const struct http_listener_conf *conf, unsigned wanted,
+                    struct err *err)
+{
+    if (conf->handover && http_handover_take(conf->handover, l)) {
+        l->is_left = true; /* until begin: the process before this one serves */
+        if (!has_port(&l->endpoint)) {
+            learn_port(&l->endpoint, l->fds[0]);
+        }
+    } else if (has_port(&l->endpoint) && (l->lock_fd = take_lock(l->endpoint.text, err)) < 0) {
+        return l->lock_fd;
+    }
+    int rc = open_shards(l, conf, wanted, err);
+    return rc == 0 && !conf->waits ? http_listener_begin(l, err) : rc;
+}
+
+static unsigned wanted_shards(const struct http_listener_conf *conf, unsigned loops)
+{
+    unsigned n = conf->shards ? conf->shards : loops;
+    if (conf->endpoint.sa.ss_family == AF_UNIX || n == 0) {
+        return 1;
+    }
+    return n < SHARDS_MAX ? n : SHARDS_MAX;
+}
+
 struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
                                          struct err *err)
 {
-    bool is_unix = conf->endpoint.sa.ss_family == AF_UNIX;
     if (!conf->tls && !conf->plaintext && !endpoint_is_local(&conf->endpoint)) {
         err_set(err, ERR_DENIED, "%s: plain HTTP only on loopback or a unix socket, or with plaintext: true",
                 conf->endpoint.text);
@@ -155,17 +192,14 @@ struct http_listener *http_listener_open(const struct http_listener_conf *conf, 
     BUG_ON(!l);
     snprintf(l->name, sizeof(l->name), "%s", conf->name ? conf->name : "http");
     l->endpoint = conf->endpoint;
+    memcpy(l->asked, conf->endpoint.text, sizeof(l->asked));
+    l->backlog = conf->backlog ? (int)conf->backlog : 4096;
     l->tls = conf->tls;
     l->http2 = conf->http2;
     l->hsts = conf->hsts;
     copy_proxies(l, conf);
     l->lock_fd = -1;
-    l->shards = is_unix ? 1 : conf->shards ? conf->shards : loops;
-    l->shards = l->shards == 0 ? 1 : l->shards > SHARDS_MAX ? SHARDS_MAX : l->shards;
-    l->fds = malloc(l->shards * sizeof(*l->fds));
-    BUG_ON(!l->fds);
-    memset(l->fds, 0xff, l->shards * sizeof(*l->fds));
-    if (open_all(l, conf, err) != 0) {
+    if (open_all(l, conf, wanted_shards(conf, loops), err) != 0) {
         http_listener_close(l);
         return NULL;
     }
@@ -179,13 +213,11 @@ void http_listener_close(struct http_listener *l)
     if (!l) {
         return;
     }
-    if (l->endpoint.sa.ss_family == AF_UNIX && l->fds[0] >= 0) {
+    if (l->endpoint.sa.ss_family == AF_UNIX && l->shards > 0 && !l->is_left) {
         unlink(unix_path(&l->endpoint));
     }
     for (unsigned i = 0; i < l->shards; i++) {
-        if (l->fds[i] >= 0) {
-            close(l->fds[i]);
-        }
+        close(l->fds[i]);
     }
     if (l->lock_fd >= 0) {
         close(l->lock_fd);
@@ -193,6 +225,11 @@ void http_listener_close(struct http_listener *l)
     free(l->fds);
     free(l->proxies);
     free(l);
+}
+
+void http_listener_leave(struct http_listener *l)
+{
+    l->is_left = true;
 }
 
 unsigned http_listener_shards(const struct http_listener *l)

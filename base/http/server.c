@@ -145,8 +145,23 @@ int http_server_attach(struct http_server *s, struct http_listener *l, unsigned 
     at->ssl_ctx = ctx;
     at->next = s->attachments;
     s->attachments = at;
-    accept_start(at);
+    if (!s->waits) {
+        accept_start(at);
+    }
     return 0;
+}
+
+void http_server_wait(struct http_server *s)
+{
+    s->waits = true;
+}
+
+void http_server_begin(struct http_server *s)
+{
+    s->waits = false;
+    for (struct attachment *at = s->attachments; at; at = at->next) {
+        accept_start(at);
+    }
 }
 
 void http_server_set_tls(struct http_server *s, struct http_listener *l, struct tls_set *tls)
@@ -217,14 +232,11 @@ static void on_drain_deadline(void *arg)
     cut_list(&s->open);
 }
 
-void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg)
+static void begin_end(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg)
 {
     s->draining = true;
     s->on_empty = on_empty;
     s->on_empty_arg = arg;
-    for (struct attachment *at = s->attachments; at; at = at->next) {
-        accept_refuse(at);
-    }
     struct conn *next;
     for (struct conn *c = s->open.first; c; c = next) {
         next = c->next;
@@ -234,6 +246,29 @@ void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_em
     if (s->connections == 0) {
         loop_at_turn_end(s->loop, &s->empty_task);
     }
+}
+
+void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg)
+{
+    for (struct attachment *at = s->attachments; at; at = at->next) {
+        accept_refuse(at);
+    }
+    if (s->retired) { /* the client that may be asking now is no longer waited for */
+        s->retired = false;
+        for (struct conn *c = s->open.first; c; c = c->next) {
+            c->going_away = c->going_away && c->is_h2;
+        }
+    }
+    begin_end(s, deadline_ms, on_empty, arg);
+}
+
+void http_server_retire(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg)
+{
+    for (struct attachment *at = s->attachments; at; at = at->next) {
+        accept_stop(at);
+    }
+    s->retired = true;
+    begin_end(s, deadline_ms, on_empty, arg);
 }
 
 void http_server_free(struct http_server *s)

@@ -21,6 +21,7 @@
 #include "base/http/exchange.h"
 #include "base/loop.h"
 
+struct http_handover;
 struct http_server;
 struct tls_set;
 
@@ -63,16 +64,18 @@ extern const struct conf_section http_limits_conf_section; /* names, ranges, hel
 
 struct http_listener_conf {
     struct endpoint endpoint;
-    bool tls;                     /* false: plain HTTP, only on loopback or unix unless `plaintext` */
-    bool plaintext;               /* the operator says that plain HTTP on this address is meant */
-    bool http2;                   /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
-    bool hsts;                    /* strict-transport-security on TLS answers; true by default */
-    uint32_t shards;              /* sockets; 0 = as many as loops */
-    uint32_t backlog;             /* 4096 */
-    uint32_t unix_mode;           /* permission bits of a unix socket; 0600 */
-    const char *name;             /* "public", "metrics", "admin": for logs and metrics */
-    bool proxy_protocol;          /* every connection begins with a PROXY header, */
-    struct conf_prefixes proxies; /* and comes from one of these, or by a unix socket */
+    bool tls;                       /* false: plain HTTP, only on loopback or unix unless `plaintext` */
+    bool plaintext;                 /* the operator says that plain HTTP on this address is meant */
+    bool http2;                     /* ALPN h2 (TLS) or prior knowledge (plain); true by default */
+    bool hsts;                      /* strict-transport-security on TLS answers; true by default */
+    uint32_t shards;                /* sockets; 0 = as many as loops */
+    uint32_t backlog;               /* 4096 */
+    uint32_t unix_mode;             /* permission bits of a unix socket; 0600 */
+    const char *name;               /* "public", "metrics", "admin": for logs and metrics */
+    bool proxy_protocol;            /* every connection begins with a PROXY header, */
+    struct conf_prefixes proxies;   /* and comes from one of these, or by a unix socket */
+    struct http_handover *handover; /* sockets of the process before this one; NULL: none */
+    bool waits;                     /* bound, but listens only after http_listener_begin */
 };
 /* What daemons embed in their configuration (listen_conf.c). Both fill a struct http_listener_conf; that of the
  * metrics is always plain, and off (endpoint.text[0] == 0) unless it has an address. */
@@ -86,6 +89,9 @@ bool http_listeners_want_h2(const struct conf_list *listeners);
 
 struct http_listener *http_listener_open(const struct http_listener_conf *conf, unsigned loops,
                                          struct err *err);
+int http_listener_begin(struct http_listener *l, struct err *err) TIDE_CHECK;
+/* Another process goes on with these sockets: closing leaves a unix socket's file alone. */
+void http_listener_leave(struct http_listener *l);
 /* After all loops detached; removes a unix socket's file. */
 void http_listener_close(struct http_listener *l);
 unsigned http_listener_shards(const struct http_listener *l);
@@ -128,9 +134,16 @@ void http_server_set_tls(struct http_server *s, struct http_listener *l,
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
 void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);
+/* For a process that is not yet to serve: from before the first attach until http_server_begin nothing is accepted. */
+void http_server_wait(struct http_server *s);
+void http_server_begin(struct http_server *s);
 /* Stops accepting (from then on connecting is refused), tells clients (GOAWAY, connection: close), closes what is idle, lets running answers end;
  * after deadline_ms cuts what is left (HTTP_FINISH_DRAINED). on_empty is called once, when nothing is left. */
 void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg);
+/* As drain, but another process serves the same sockets: new connections go there, so they are neither refused nor
+ * lost; an idle HTTP/1 connection may ask once more (connection: close) before its idle time is over, since its
+ * client may be asking at this moment. */
+void http_server_retire(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg);
 void http_server_free(struct http_server *s); /* cuts what is left */
 unsigned http_server_connections(const struct http_server *s);
 

@@ -17,10 +17,13 @@ struct peer_slot;
 
 struct http_listener {
     struct endpoint endpoint;
+    char asked[sizeof(((struct endpoint *)0)->text)]; /* as configured: the port may be 0 there */
     char name[32];
     bool tls, http2, hsts, proxy_protocol;
     struct addr_prefix *proxies; /* who may send a PROXY header */
     unsigned proxy_count;
+    bool is_left; /* another process has it now: the file of a unix socket is that one's */
+    int backlog;
     int *fds; /* one a shard */
     unsigned shards;
     int lock_fd; /* abstract unix socket; -1 on port 0 before it is known */
@@ -63,8 +66,9 @@ struct http_server {
     int reserve_fd; /* given up when descriptors run out, to accept and refuse */
     uint64_t date_at_ms;
     char date[30]; /* IMF-fixdate */
-    bool draining;
-    uint64_t drain_until_ms;
+    bool waits;    /* attached listeners are not accepted from yet */
+    bool draining; /* no new connections; those that are there end */
+    bool retired;  /* draining, while another process serves the same sockets */
     struct loop_timer drain_timer;
     struct loop_task empty_task;
     void (*on_empty)(void *arg);

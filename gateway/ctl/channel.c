@@ -12,16 +12,16 @@
 #include "base/secret.h"
 #include "gateway/ctl/ctl.h"
 
-enum { TIMEOUT_S = 30, HOST_MAX = 255 };
+enum { HOST_MAX = 255 };
 
 struct ctl_channel {
     int fd;
     SSL *ssl; /* NULL: a unix socket */
 };
 
-static void set_timeouts(int fd)
+static void set_timeouts(const struct ctl *c, int fd)
 {
-    struct timeval limit = {.tv_sec = TIMEOUT_S};
+    struct timeval limit = {.tv_sec = c->timeout_s};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
@@ -43,7 +43,7 @@ static int open_unix(const struct ctl *c, int *out)
         }
         return why == EACCES || why == EPERM ? CTL_DENIED : CTL_UNREACHABLE;
     }
-    set_timeouts(fd);
+    set_timeouts(c, fd);
     *out = fd;
     return CTL_OK;
 }
@@ -76,7 +76,7 @@ static bool split(const char *server, char host[HOST_MAX + 1], const char **port
     return true;
 }
 
-static int connect_tcp(const char *host, const char *port, int *out)
+static int connect_tcp(const struct ctl *c, const char *host, const char *port, int *out)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL;
@@ -85,7 +85,7 @@ static int connect_tcp(const char *host, const char *port, int *out)
     for (struct addrinfo *a = rc == 0 ? all : NULL; a != NULL && fd < 0; a = a->ai_next) {
         fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0) {
-            set_timeouts(fd);
+            set_timeouts(c, fd);
         }
         if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) != 0) {
             rc = errno;
@@ -170,7 +170,7 @@ static int open_tls(const struct ctl *c, struct ctl_channel *ch)
     if (c->cert == NULL || c->key == NULL) {
         return ctl_usage("--server wants --cert and --key: the certificate that you show");
     }
-    int code = connect_tcp(host, port, &ch->fd);
+    int code = connect_tcp(c, host, port, &ch->fd);
     return code == CTL_OK ? shake_hands(c, host, ch) : code;
 }
 

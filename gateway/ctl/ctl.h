@@ -27,6 +27,7 @@ struct ctl {
     const char *socket;               /* path of the admin socket */
     const char *server;               /* --server: https://HOST:PORT instead of the socket */
     const char *cert, *key, *ca;      /* --cert, --key, --ca: PEM files for it */
+    unsigned timeout_s;               /* of an exchange with it */
     bool json;                        /* -o json */
     const char *reason;               /* --reason */
     const char *file;                 /* -f: a policy document */
@@ -66,6 +67,9 @@ struct ctl_column {
 int ctl_print(const struct ctl *c, const struct ctl_answer *a, const char *list,
               const struct ctl_column *columns);
 
+/* Puts text into a path or query, percent-encoded but for letters, digits and "-._~". */
+void ctl_add_encoded(struct buf *b, const char *text);
+
 int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* CTL_USAGE */
 
 /* verbs_admin.c */
@@ -82,6 +86,12 @@ int ctl_drain_worker(const struct ctl *c);
 int ctl_revoke_user(const struct ctl *c);
 int ctl_check(const struct ctl *c);
 int ctl_reload(const struct ctl *c);
+int ctl_upgrade(const struct ctl *c);
+/* verbs_requests.c */
+int ctl_show_requests(const struct ctl *c);
+int ctl_trace_sample(const struct ctl *c);
+int ctl_trace(const struct ctl *c);
+int ctl_kill(const struct ctl *c);
 /* verbs_local.c */
 int ctl_migrate(const struct ctl *c);
 int ctl_keyring_generate(const struct ctl *c);

@@ -18,13 +18,21 @@ static const char usage[] =
     "  tidectl get users --phone +8613800138000                       numbers are shown masked\n"
     "  tidectl drain worker w1                                        no new chats there; --undo takes it "
     "back\n"
+    "  tidectl trace 5f0c1d...                                        what became of a request, and where "
+    "its time "
+    "went\n"
+    "  tidectl upgrade                                                start the installed program, lose no "
+    "connection\n"
     "  tidectl migrate --database postgresql:///tidegate              apply the numbered SQL files\n"
     "\n"
     "Verbs:\n"
     "  check                                      policy get [VERSION] | set | history | rollback\n"
+    "  show requests                              trace ID | trace sample\n"
+    "  kill ID                                    ends a running request\n"
     "  get workers | limits | users | incidents | audit\n"
     "  drain worker NAME                          revoke user ID\n"
-    "  reload                                     migrate\n"
+    "  reload                                     upgrade\n"
+    "  migrate\n"
     "  keyring generate FILE | rotate FILE        keys generate FOLDER\n"
     "\n"
     "Options:\n"
@@ -66,7 +74,12 @@ static const struct verb {
 } verbs[] = {
     {"check", NULL, ctl_check, 0},
     {"reload", NULL, ctl_reload, 0},
+    {"upgrade", NULL, ctl_upgrade, 0},
     {"migrate", NULL, ctl_migrate, 0},
+    {"show", "requests", ctl_show_requests, 0},
+    {"trace", "sample", ctl_trace_sample, 0},
+    {"trace", NULL, ctl_trace, 1},
+    {"kill", NULL, ctl_kill, 1},
     {"policy", "get", ctl_policy_get, 1},
     {"policy", "set", ctl_policy_set, 1},
     {"policy", "history", ctl_policy_history, 0},
@@ -217,6 +230,7 @@ int main(int argc, char **argv)
                     .cert = getenv("TIDEGATE_ADMIN_CERT"),
                     .key = getenv("TIDEGATE_ADMIN_KEY"),
                     .ca = getenv("TIDEGATE_ADMIN_CA"),
+                    .timeout_s = 30,
                     .folder = "/usr/share/tidegate/migrations"};
     for (int o = 0; (o = getopt_long(argc, argv, "o:f:h", options, NULL)) != -1;) {
         if (o == 'h') {

@@ -31,8 +31,7 @@ static int change(const struct ctl *c, const char *method, const char *target, c
     return code;
 }
 
-/* Percent-encodes all but letters, digits and "-._~". */
-static void add_encoded(struct buf *b, const char *text)
+void ctl_add_encoded(struct buf *b, const char *text)
 {
     for (; *text != '\0'; text++) {
         unsigned char ch = (unsigned char)*text;
@@ -50,7 +49,7 @@ static void add_query(struct buf *b, const char *name, const char *value)
 {
     if (value != NULL) {
         buf_addf(b, "%c%s=", memchr(b->p, '?', b->n) != NULL ? '&' : '?', name);
-        add_encoded(b, value);
+        ctl_add_encoded(b, value);
     }
 }
 
@@ -275,7 +274,7 @@ int ctl_drain_worker(const struct ctl *c)
     buf_init(&target, TARGET_MAX);
     buf_init(&body, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/workers/");
-    add_encoded(&target, c->words[0]);
+    ctl_add_encoded(&target, c->words[0]);
     buf_add_cstr(&target, "/drain");
     buf_addf(&body, "{\"drain\":%s}", c->undo ? "false" : "true");
     snprintf(done, sizeof done, "worker/%.200s %s", c->words[0], c->undo ? "undrained" : "draining");
@@ -295,7 +294,7 @@ int ctl_revoke_user(const struct ctl *c)
     buf_init(&target, TARGET_MAX);
     buf_init(&body, DOCUMENT_MAX);
     buf_add_cstr(&target, "/admin/v1/users/");
-    add_encoded(&target, c->words[0]);
+    ctl_add_encoded(&target, c->words[0]);
     buf_add_cstr(&target, "/revoke");
     struct json_writer w = {.out = &body};
     json_open(&w, '{');
@@ -313,6 +312,19 @@ int ctl_reload(const struct ctl *c)
     buf_init(&body, 16);
     buf_add_cstr(&body, "{}");
     int code = change(c, "POST", "/admin/v1/reload", &body, "configuration reloaded");
+    buf_clear(&body);
+    return code;
+}
+
+/* Answered when the new process serves: as long as process.upgrade may be. */
+int ctl_upgrade(const struct ctl *c)
+{
+    struct ctl patient = *c;
+    struct buf body;
+    patient.timeout_s = 3600;
+    buf_init(&body, 16);
+    buf_add_cstr(&body, "{}");
+    int code = change(&patient, "POST", "/admin/v1/upgrade", &body, "the new process serves");
     buf_clear(&body);
     return code;
 }

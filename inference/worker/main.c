@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
 #include "inference/worker/diagnose.h"
 #include "inference/worker/front.h"
 #include "inference/worker/worker_metrics.h"
@@ -113,6 +114,8 @@ static int serve(const struct options *o)
 {
     struct worker w = {.options = o, .loop = loop_new("worker", 0)};
     struct err err = {0};
+    crash_install("tide-worker");
+    crash_thread_begin();
     int rc = start(&w, &err);
     if (rc) {
         w.exit_code = report(rc, &err);

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
+#include "gateway/trace.h"
 
 static const struct http_field secret_fields[] = {
     {STR_INIT("authorization"), STR_INIT("Bearer TOPSECRET")},
@@ -17,11 +18,13 @@ static const struct http_field secret_fields[] = {
 
 static void written(const struct request *r, char *line, size_t room)
 {
+    uint32_t phases[REQUEST_PHASES];
+    trace_phases(r, clock_mono_us(), phases);
     char path[] = "/tmp/tide-access-XXXXXX";
     int fd = mkstemp(path);
     struct access_log *l = access_log_open(path, NULL);
     assert_non_null(l);
-    access_log_write(l, r, HTTP_FINISH_CLIENT_GONE);
+    access_log_write(l, r, HTTP_FINISH_CLIENT_GONE, phases);
     access_log_close(l);
     ssize_t n = read(fd, line, room - 1);
     assert_true(n > 0);
@@ -63,7 +66,16 @@ static void one_line_without_secrets(void **state)
                         .worker = "w",
                         .prompt_tokens = 7,
                         .completion_tokens = -1,
-                        .country = "CN"};
+                        .country = "CN",
+                        .state = REQUEST_HANDLING,
+                        .entered_us = {[REQUEST_BEGUN] = 20,
+                                       [REQUEST_IDENTIFYING] = 30,
+                                       [REQUEST_LIMITING] = 130,
+                                       [REQUEST_HANDLING] = 1130},
+                        .queue_us = 5000,
+                        .refused_by = "address"};
+    assert_true(
+        trace_context_parse(STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), &r.trace));
     assert_true(addr_parse(STR("203.0.113.77"), &r.client));
     char line[4096];
     written(&r, line, sizeof(line));
@@ -86,6 +98,14 @@ static void one_line_without_secrets(void **state)
     assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble >= 1.5);
     assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble < 60);
     assert_int_equal(cJSON_GetObjectItem(j, "first_byte_s")->valuedouble * 1000, 250);
+    assert_int_equal(cJSON_GetObjectItem(j, "parse_s")->valuedouble * 1e6 + 0.5, 20);
+    assert_int_equal(cJSON_GetObjectItem(j, "auth_s")->valuedouble * 1e6 + 0.5, 100);
+    assert_int_equal(cJSON_GetObjectItem(j, "limit_s")->valuedouble * 1e6 + 0.5, 1000);
+    assert_int_equal(cJSON_GetObjectItem(j, "queue_s")->valuedouble * 1e6 + 0.5, 5000);
+    assert_null(cJSON_GetObjectItem(j, "body_s")); /* it had none */
+    assert_string_equal(text_at(j, "trace_id"), "0af7651916cd43dd8448eb211c80319c");
+    assert_string_equal(text_at(j, "parent_id"), "b7ad6b7169203331");
+    assert_string_equal(text_at(j, "limit_rule"), "address");
     cJSON_Delete(j);
 }
 

@@ -1,13 +1,14 @@
 """One child process: started with a log file, ended by its pid, its log searched for sanitizer reports."""
+import ctypes
 import os
 import re
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 import socket
 import subprocess
 import time
 from pathlib import Path
 
-REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|BUG: ")
+REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|BUG: |^crash signal=", re.MULTILINE)
 
 
 def free_port() -> int:
@@ -34,6 +35,43 @@ def wait_until(check, seconds: float, what: str, every: float = 0.05):
 def can_connect(port: int) -> bool:
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
+
+
+class Adopted:
+    """What subprocess.Popen is to a child, for the process that a child of ours started in its own place."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Once its parent has ended it is our child, and we learn how it ended."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            except ChildProcessError:
+                self.returncode = None if Path(f"/proc/{self.pid}").exists() else 0
+        return self.returncode
+
+    def wait(self, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), seconds)
+            time.sleep(0.02)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """PR_SET_CHILD_SUBREAPER: processes whose parents have ended become children of this one."""
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 
 
 class Process:
@@ -100,3 +138,7 @@ class Process:
 
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def tasks(self) -> list[Path]:
+        """Its threads: each folder has `comm`, the thread's name."""
+        return list(Path(f"/proc/{self.pid}/task").iterdir())

@@ -6,6 +6,7 @@
 """
 import base64
 import copy
+import json
 import os
 import signal
 import ssl
@@ -16,7 +17,7 @@ import httpx
 import yaml
 
 from .client import App, Outbox
-from .process import Process, can_connect, free_port, wait_until
+from .process import Adopted, Process, adopt_orphans, can_connect, free_port, wait_until
 from .scripted import ScriptedWorker
 from .servers import Postgres, Redis
 
@@ -71,6 +72,7 @@ class Gateway:
         settings["process"].update({"access_log": str(self.access_log), "state_dir": str(self.folder / "state")})
         self.settings = settings
         self.write()
+        self.replaced = []
         self.process = Process(name, [program("tidegate"), "-c", self.conf], self.folder, env=SANITIZERS)
 
     def write(self) -> None:
@@ -90,6 +92,14 @@ class Gateway:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.process.tail()}") from None
         assert self.process.is_alive(), f"{self.name} ended:\n{self.process.tail(80)}"
+
+    def upgrade(self):
+        """Starts the program anew in its place; the process that was replaced, which ends by itself."""
+        adopt_orphans()
+        before = self.process.child
+        self.process.child = Adopted(json.loads(self.ctl("upgrade", "-o", "json").stdout)["pid"])
+        self.replaced.append(before)
+        return before
 
     def get(self, path: str, **options) -> httpx.Response:
         return httpx.get(self.url + path, verify=self.stack.trust, timeout=10, **options)
@@ -267,8 +277,9 @@ class Stack:
     # --- ending -----------------------------------------------------------------------------------
 
     def stop(self, check: bool = True) -> None:
+        trouble = [f"{g.name}, replaced, ended with {code}:\n{g.process.tail()}"
+                   for g in self.gateways for child in g.replaced if (code := ended(child))]
         ours = [g.process for g in self.gateways] + self.others + self.workers
-        trouble = []
         for process in ours:
             try:
                 was_alive = process.is_alive()
@@ -282,6 +293,17 @@ class Stack:
             if part:
                 part.stop()
         assert not check or not trouble, "\n".join(trouble)
+
+
+def ended(child) -> int:
+    """Exit status of a gateway that was replaced; it is asked to end if it has not yet."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    try:
+        return child.wait(30)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait(10)
 
 
 # Rules of the same names as shipped ones, wide enough that tests of other things never meet them.

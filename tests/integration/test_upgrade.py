@@ -1,0 +1,304 @@
+"""One program in the place of another: nothing is lost while it happens, and one that cannot take over changes nothing."""
+import http.client
+import json
+import signal
+import socket
+import ssl
+import threading
+import time
+from types import SimpleNamespace
+
+import h2.events
+import httpx
+import pytest
+
+from tide.edge import H2
+from tide.place import Place
+from tide.process import Adopted, adopt_orphans, free_port, wait_until
+from tide.stack import Gateway, program
+
+EVENTS = 100
+
+
+@pytest.fixture
+def place(own_stack):
+    p = Place(own_stack)
+    yield p
+    p.worker.stop()
+
+
+def speak_slowly(exchange) -> None:
+    """max_tokens words, one every 50 ms."""
+    exchange.start_stream()
+    exchange.delta(role="assistant", content="")
+    for n in range(exchange.json["max_tokens"]):
+        time.sleep(0.05)
+        exchange.delta(content=f" {n}")
+    exchange.delta(finish="stop")
+    exchange.end_stream()
+
+
+class Listener(threading.Thread):
+    """Reads one stream to its end and notes the words that came. HTTP/2 by a client of ours: httpx gives a stream up when
+    GOAWAY comes, though it allows the stream to end."""
+
+    def __init__(self, place, gateway, http2: bool, words: int = EVENTS):
+        super().__init__(daemon=True)
+        self.place, self.gateway, self.wanted = place, gateway, words
+        self.read = self.read_http2 if http2 else self.read_http1
+        self.words, self.done, self.trouble = [], False, None
+        self.began = threading.Event()
+
+    def run(self):
+        body = {"model": "m", "stream": True, "max_tokens": self.wanted, "messages": [{"role": "user", "content": "Hi."}]}
+        try:
+            self.read(body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the stream was not whole
+            self.trouble = repr(error)
+
+    def read_http1(self, body: dict) -> None:
+        with httpx.Client(base_url=self.gateway.url, verify=self.place.stack.trust, timeout=30) as http, \
+                http.stream("POST", "/v1/chat/completions", json=body, headers=self.place.bearer) as answer:
+            assert answer.status_code == 200
+            for line in answer.iter_lines():
+                self.take(line)
+
+    def read_http2(self, body: dict) -> None:
+        client = connect_http2(self.gateway)
+        fields = [*self.place.bearer.items(), ("content-type", "application/json")]
+        stream = client.request("/v1/chat/completions", "POST", fields, json.dumps(body).encode())
+        client.wait_for(h2.events.DataReceived, stream, 30)
+        self.began.set()
+        client.wait_for(h2.events.StreamEnded, stream, 60)
+        for line in client.body(stream).decode().splitlines():
+            self.take(line)
+        client.close()
+
+    def take(self, line: str) -> None:
+        if line == "data: [DONE]":
+            self.done = True
+        elif line.startswith("data:"):
+            text = json.loads(line[5:])["choices"][0]["delta"].get("content")
+            if text:
+                self.words.append(int(text))
+                self.began.set()
+
+    def assert_whole(self) -> None:
+        self.join(60)
+        assert (self.trouble, self.done) == (None, True) and self.words == list(range(self.wanted)), (
+            self.trouble, self.done, self.words)
+
+
+def connect_http2(gateway) -> H2:
+    def connect(alpn: str) -> ssl.SSLSocket:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols([alpn])
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=20))
+    return H2(SimpleNamespace(connect=connect))
+
+
+class Asker(threading.Thread):
+    """Asks without a pause until end(). A request is sent once: whatever goes wrong with it is kept."""
+
+    def __init__(self, gateway, trust):
+        super().__init__(daemon=True)
+        self.gateway, self.trust = gateway, trust
+        self.answers, self.wrong, self.connections = 0, [], 1
+        self.ended = threading.Event()
+
+    def run(self):
+        self.open()
+        while not self.ended.wait(0.005):
+            try:
+                self.ask()
+                self.answers += 1
+            except Exception as error:  # noqa: BLE001 - all that a client may meet
+                self.wrong.append(repr(error))
+                self.open()
+
+    def end(self):
+        self.ended.set()
+        self.join()
+        assert self.answers > 20 and self.wrong == [], (self.answers, self.wrong[:3])
+
+
+class KeepAlive(Asker):
+    """HTTP/1.1: another connection only after `connection: close`."""
+
+    def open(self):
+        self.http = http.client.HTTPSConnection("localhost", int(self.gateway.port), context=self.trust, timeout=20)
+
+    def ask(self):
+        self.http.request("GET", "/livez")
+        answer = self.http.getresponse()
+        self.connections += answer.getheader("connection") == "close"
+        assert answer.read() == b"ok\n"
+
+
+class Multiplexed(Asker):
+    """HTTP/2: another connection only after GOAWAY."""
+
+    def open(self):
+        self.http = connect_http2(self.gateway)
+
+    def ask(self):
+        if self.http.goaway_code() is not None:
+            self.http.close()
+            self.connections += 1
+            self.open()
+        assert self.http.body(self.http.request("/livez")) == b"ok\n"
+
+
+class Fresh(Asker):
+    """A new connection for every request."""
+
+    def open(self):
+        pass
+
+    def ask(self):
+        assert self.gateway.get("/livez").text == "ok\n"
+
+
+def pid_of(gateway) -> int:
+    return json.loads(gateway.ctl("check", "-o", "json").stdout)["pid"]
+
+
+@pytest.mark.tsan
+def test_three_upgrades_under_load_lose_nothing(place):
+    place.worker.behave = speak_slowly
+    g = place.start()
+    callers = [kind(g, place.stack.trust) for kind in (KeepAlive, KeepAlive, Multiplexed, Fresh)]
+    streams = []
+    for caller in callers:
+        caller.start()
+    for n in range(3):
+        new = [Listener(place, g, http2) for http2 in (False, True)]
+        streams += new
+        for stream in new:
+            stream.start()
+            assert stream.began.wait(20), stream.trouble
+        g.upgrade()
+        assert pid_of(g) == g.process.pid
+        answers = [caller.answers for caller in callers]
+        wait_until(lambda: all(c.answers > before + 5 or c.wrong for c, before in zip(callers, answers)), 30, "they go on")
+    for stream in streams:
+        stream.assert_whole()
+    for caller in callers:
+        caller.end()
+    assert {c.connections for c in callers[:3]} == {4}  # asked to leave once an upgrade, not more
+    for before in g.replaced:
+        assert before.wait(90) == 0  # what it had has ended, and it left by itself
+    assert g.get("/livez").status_code == 200
+
+
+def test_what_only_a_start_reads_changes(place):
+    g = place.start()
+    listener = {"name": "second", "address": f"127.0.0.1:{free_port()}", "tls": False}
+    g.settings["process"]["threads"] = 3
+    g.settings["listeners"].append(listener)
+    g.write()
+    assert "restart or an upgrade" in g.ctl("reload", check=False).stderr
+    g.upgrade()
+    assert httpx.get(f"http://{listener['address']}/livez").status_code == 200
+    assert len([t for t in g.process.tasks() if (t / "comm").read_text().startswith("loop-")]) == 3
+    for _ in range(20):  # connections reach every loop: the third has a socket as well
+        assert g.get("/livez").status_code == 200
+    second = Gateway(place.stack, "second", {**place.settings(), "listeners": g.settings["listeners"][:1]})
+    second.process.start()
+    assert second.process.child.wait(60) == 1 and "another instance" in second.process.tail()  # the lock moved along
+    del g.settings["listeners"][1]
+    g.write()
+    g.upgrade()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{listener['address']}/livez")
+    assert g.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("program_text,why", [
+    ("exit 3", "ended before it was ready"), ("sleep 60", "not ready within process.upgrade")])
+def test_a_program_that_does_not_start_changes_nothing(place, program_text, why):
+    """The command is a link, as an installed program's may be, and the link is changed."""
+    settings = place.settings()
+    settings["process"]["upgrade"] = "1500ms"
+    g = Gateway(place.stack, "gateway-1", settings)
+    place.stack.gateways.append(g)
+    link = place.stack.folder / "tidegate"
+    link.symlink_to(program("tidegate"))
+    g.process.command[0] = str(link)
+    g.start()
+    pid, caller = g.process.pid, KeepAlive(g, place.stack.trust)
+    caller.start()
+    script = place.stack.folder / "script"
+    script.write_text(f"#!/bin/sh\n{program_text}\n")
+    script.chmod(0o755)
+    link.unlink()
+    link.symlink_to(script)
+    refused = g.ctl("upgrade", check=False)
+    assert refused.returncode == 1 and why in refused.stderr
+    assert pid_of(g) == pid and g.process.is_alive()
+    assert g.metric('tidegate_upgrades_total{result="failed"}') == 1
+    link.unlink()
+    link.symlink_to(program("tidegate"))
+    g.settings["process"]["upgrade"] = "60s"
+    g.write()
+    g.ctl("reload")
+    g.upgrade()  # and after that a good one does
+    assert pid_of(g) == g.process.pid != pid
+    caller.end()
+
+
+def test_a_bad_configuration_changes_nothing(place):
+    g = place.start(chat={"probe": "200ms"})
+    good = g.conf.read_text()
+    g.conf.write_text(good + "bogus: 1\n")
+    refused = g.ctl("upgrade", check=False)
+    assert refused.returncode == 1 and f"{g.conf}:{len(good.splitlines()) + 1}:" in refused.stderr, refused.stderr
+    assert g.get("/livez").status_code == 200
+    g.conf.write_text(good)
+    place.worker.health = 503
+    wait_until(lambda: g.get("/readyz").status_code == 503, 20, "the worker is missed")
+    g.upgrade()  # it is no worse than what it replaces
+    assert g.get("/livez").status_code == 200
+
+
+def test_the_signal_and_the_service_manager(place):
+    adopt_orphans()
+    path = place.stack.folder / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(30)
+        g = Gateway(place.stack, "gateway-1", place.settings())
+        place.stack.gateways.append(g)
+        g.process.env.update({"NOTIFY_SOCKET": str(path)})
+        g.start()
+        g.process.send(signal.SIGUSR2)
+        said = ""
+        while not said.startswith("MAINPID="):
+            said = manager.recv(4096).decode()
+        new = int(said[8:])
+        assert new != g.process.pid and pid_of(g) == new
+        assert g.process.child.wait(30) == 0
+        g.process.child = Adopted(new)
+        while "READY=1" not in said.splitlines():
+            manager.settimeout(1)
+            try:
+                said = manager.recv(4096).decode()
+            except TimeoutError:
+                break  # it was said before, by the new one
+        assert "STOPPING" not in said
+    assert g.process.is_alive() and g.get("/livez").status_code == 200
+
+
+def test_the_end_of_both_at_once(place):
+    """As a service manager ends all processes of a service: the stream of the old one has process.drain to end."""
+    place.worker.behave = speak_slowly
+    g = place.start()
+    stream = Listener(place, g, http2=True)
+    stream.start()
+    assert stream.began.wait(20)
+    before = g.upgrade()
+    for child in (before, g.process.child):
+        child.send_signal(signal.SIGTERM)
+    stream.assert_whole()
+    assert before.wait(20) == 0 and g.process.child.wait(20) == 0
