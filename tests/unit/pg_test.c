@@ -248,7 +248,7 @@ static void deadlocks_run_again(void **state)
     assert_int_equal(call_start(pool, &b, cross, 0), 0);
     assert_int_equal(call_wait(&a), 0);
     assert_int_equal(call_wait(&b), 0);
-    assert_int_equal(a.runs + b.runs, 3);
+    assert_in_range(a.runs + b.runs, 3, 4); /* on a slow machine both may be the victim */
     assert_int_equal(call(pool, &c, sum_n), 0);
     assert_int_equal(c.number, 6);
     pthread_barrier_destroy(&both_hold_one);
