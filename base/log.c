@@ -12,15 +12,19 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 
 enum {
     GATHER_BYTES = 256 * 1024,
-    GATHER_MS = 5, /* the writer lets lines gather this long, unless half full */
+    GATHER_MS = 5,       /* the writer lets lines gather this long, unless half full */
+    STALL_MS = 500,      /* a reader that takes nothing for this long loses what is gathered */
+    STREAM_BYTES = 4096, /* PIPE_BUF: what a pipe that polls writable takes at once */
     LINE_MAX_BYTES = 2048,
     SITE_LINES_PER_S = 20,
 };
@@ -29,6 +33,7 @@ struct log_file {
     struct log_file *next; /* all files, under files_lock */
     char *path;            /* NULL: a descriptor we do not own */
     int fd;                /* writer thread only, after the file is listed */
+    bool is_stream;        /* a pipe, socket or terminal: who reads it may have stopped */
     pthread_mutex_t lock;  /* gathered, gathered_n */
     char *gathered;        /* GATHER_BYTES */
     size_t gathered_n;     /* bytes */
@@ -54,6 +59,8 @@ static struct {
 };
 static _Atomic(struct log_file *) program_log; /* NULL: stderr, written at once */
 static _Atomic uint64_t dropped_lines;
+static struct metric dropped = METRIC_COUNTER("tidegate_log_lines_dropped_total",
+                                              "Lines of any log that the disk or the reader did not take.");
 static atomic_bool reopen_wanted;
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -67,27 +74,47 @@ static uint64_t count_lines(const char *p, size_t n)
     return lines;
 }
 
-static bool write_all(int fd, const char *p, size_t n)
+static void note_dropped(uint64_t lines)
+{
+    atomic_fetch_add_explicit(&dropped_lines, lines, memory_order_relaxed);
+    metric_add(&dropped, (int64_t)lines);
+}
+
+/* Files are written as they are: a disk may be slow. A stream is only given what it has room for, because whoever reads it
+ * may have stopped for good, and the other logs, and the end of the program, wait for this thread. */
+static bool write_all(int fd, bool is_stream, const char *p, size_t n)
 {
     while (n > 0) {
-        ssize_t wrote = write(fd, p, n);
+        struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+        size_t piece = is_stream && n > STREAM_BYTES ? STREAM_BYTES : n;
+        if (is_stream && poll(&pfd, 1, STALL_MS) == 0) {
+            note_dropped(count_lines(p, n));
+            return false;
+        }
+        ssize_t wrote = write(fd, p, piece);
         if (wrote >= 0) {
             p += wrote;
             n -= (size_t)wrote;
-        } else if (errno == EAGAIN) {
-            struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-            poll(&pfd, 1, 1000);
-        } else if (errno != EINTR) {
-            atomic_fetch_add(&dropped_lines, count_lines(p, n));
+        } else if (errno != EINTR && errno != EAGAIN) {
+            note_dropped(count_lines(p, n));
             return false;
         }
     }
     return true;
 }
 
+/* A pipe without a reader would hold open() up: opened for both it does not. */
 static int open_for_append(const char *path)
 {
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    struct stat st;
+    int mode = stat(path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR : O_WRONLY;
+    return open(path, mode | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+static bool is_stream(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd));
 }
 
 static void file_reopen(struct log_file *f)
@@ -96,6 +123,7 @@ static void file_reopen(struct log_file *f)
     if (fd >= 0) {
         close(f->fd);
         f->fd = fd;
+        f->is_stream = is_stream(fd);
     }
 }
 
@@ -109,7 +137,7 @@ static void file_drain(struct log_file *f)
     f->gathered_n = 0;
     f->writing = full;
     pthread_mutex_unlock(&f->lock);
-    write_all(f->fd, full, n);
+    write_all(f->fd, f->is_stream, full, n);
 }
 
 static void drain_all(void)
@@ -133,14 +161,14 @@ static bool wait_for_work(void)
         pthread_cond_wait(&logs.wake, &logs.wake_lock);
     }
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set meanwhile */
     until.tv_nsec += GATHER_MS * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000L;
     }
     while (!logs.urgent && !logs.stopped &&
-           pthread_cond_timedwait(&logs.wake, &logs.wake_lock, &until) == 0) {
+           pthread_cond_clockwait(&logs.wake, &logs.wake_lock, CLOCK_MONOTONIC, &until) == 0) {
     }
     logs.wanted = false;
     logs.urgent = false;
@@ -209,6 +237,7 @@ static struct log_file *file_new(const char *path, int fd)
     BUG_ON(!f);
     f->path = path ? strdup(path) : NULL;
     f->fd = fd;
+    f->is_stream = is_stream(fd);
     f->gathered = malloc(GATHER_BYTES);
     f->writing = malloc(GATHER_BYTES);
     BUG_ON(!f->gathered || !f->writing || (path && !f->path));
@@ -242,6 +271,7 @@ static struct log_file *file_open(const char *path, int standard_fd, struct err 
         return NULL;
     }
     struct log_file *f = file_new(path, fd);
+    metric_register(&dropped);
     pthread_mutex_lock(&logs.files_lock);
     f->next = logs.files;
     logs.files = f;
@@ -284,7 +314,7 @@ void log_file_line(struct log_file *f, struct str line)
     bool crossed_half = before < GATHER_BYTES / 2 && f->gathered_n >= GATHER_BYTES / 2;
     pthread_mutex_unlock(&f->lock);
     if (!fits) {
-        atomic_fetch_add_explicit(&dropped_lines, 1, memory_order_relaxed);
+        note_dropped(1);
     } else if (before == 0 || crossed_half) {
         writer_wake(crossed_half);
     }
@@ -339,7 +369,7 @@ void log_flush_at_abort(void)
     }
     for (struct log_file *f = logs.files; f; f = f->next) {
         if (pthread_mutex_trylock(&f->lock) == 0) {
-            write_all(f->fd, f->gathered, f->gathered_n);
+            write_all(f->fd, f->is_stream, f->gathered, f->gathered_n);
             f->gathered_n = 0;
             pthread_mutex_unlock(&f->lock);
         }
@@ -414,6 +444,6 @@ void log_line(enum log_level level, struct log_site *site, const char *fmt, ...)
         log_file_line(f, (struct str){line, n});
     } else {
         line[n] = '\n';
-        write_all(STDERR_FILENO, line, n + 1);
+        write_all(STDERR_FILENO, false, line, n + 1);
     }
 }

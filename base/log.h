@@ -5,7 +5,8 @@
  *
  * Life: usable before log_open (stderr). log_reopen (SIGUSR1) reopens every file by its name.
  * A struct log_file gathers lines in memory (256 KiB); a writer thread of the module empties it. When the
- * disk is slow the newest lines are dropped and counted, never waited for.
+ * disk is slow the newest lines are dropped and counted, never waited for; a pipe whose reader has stopped loses what is
+ * gathered, so that the other logs go on (tidegate_log_lines_dropped_total).
  * Never logged: prompts, tokens, codes, phone numbers, e-mail, keys.
  * Repeated lines (same place in the source) are limited to 20 a second, then summed up.
  * Thread rule: any thread. */

@@ -22,9 +22,9 @@
 enum metric_type {
     METRIC_TYPE_COUNTER = 0,
     METRIC_TYPE_GAUGE = 1,     /* sum of all threads' adds; metric_set replaces it (one writer) */
-    METRIC_TYPE_HISTOGRAM = 2, /* seconds, in METRIC_BUCKETS fixed buckets: 0.5 ms to 120 s, +Inf */
+    METRIC_TYPE_HISTOGRAM = 2, /* seconds, in METRIC_BUCKETS fixed buckets: 0.1 ms to 120 s, +Inf */
 };
-enum { METRIC_BUCKETS = 18 };
+enum { METRIC_BUCKETS = 20 };
 
 struct metric_child;
 struct metric {

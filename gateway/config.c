@@ -3,11 +3,15 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/secret.h"
 #include "gateway/routes.h"
 #include "gateway/route_rows.h"
 
 static atomic_ullong loads;
+static struct metric snapshots =
+    METRIC_GAUGE("tidegate_config_snapshots",
+                 "Configurations in memory: one, and those that running requests began with.");
 
 static void clear_issuers(struct gateway_config *c)
 {
@@ -31,6 +35,7 @@ static void config_free(struct gateway_config *c)
         conf_unref(c->file);
     }
     free(c);
+    metric_add(&snapshots, -1);
 }
 
 const struct gateway_config *config_ref(const struct gateway_config *c)
@@ -153,6 +158,7 @@ int config_load(const char *path, struct gateway_config **out, struct err *err)
     struct gateway_config *c = calloc(1, sizeof *c);
     BUG_ON(c == NULL);
     c->refs = 1;
+    metric_add(&snapshots, 1);
     c->serial = atomic_fetch_add(&loads, 1) + 1;
     int rc = conf_load(path, &gateway_conf_section, &c->file, err);
     if (rc == 0) {

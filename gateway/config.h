@@ -27,10 +27,11 @@
 struct route_table;
 
 struct process_conf {
-    uint32_t threads;        /* loops; 0: one a core */
-    uint64_t drain_ms;       /* after SIGTERM: running answers may take this long */
-    uint64_t retire_ms;      /* after an upgrade: likewise, in the process that was replaced */
-    uint64_t upgrade_ms;     /* an upgrade's new process has to be ready within */
+    uint32_t threads;    /* loops; 0: one a core */
+    uint64_t drain_ms;   /* after SIGTERM: running answers may take this long */
+    uint64_t retire_ms;  /* after an upgrade: likewise, in the process that was replaced */
+    uint64_t upgrade_ms; /* an upgrade's new process has to be ready within */
+    uint64_t memory_max; /* bytes that the process may have resident; 0: nine tenths of the control group's */
     uint32_t trace_requests; /* ended requests that each loop remembers */
     uint64_t handle_ms;      /* for handlers without deadlines of their own */
     uint64_t watchdog_ms;    /* a loop silent for this long is reported dead to the service manager */

@@ -31,6 +31,16 @@ static const struct conf_entry process_entries[] = {
      .max = 3600000,
      .flags = CONF_RELOADABLE,
      .help = "How long the new process of an upgrade may take until it is ready; else the old one goes on."},
+    {.name = "memory_max",
+     .type = CONF_SIZE,
+     CONF_FIELD(struct process_conf, memory_max),
+     .preset = "0",
+     .max = 1LL << 50,
+     .flags = CONF_RELOADABLE,
+     .help = "Resident memory. At 80 % idle connections are closed, at 90 % new ones refused, at 95 % new "
+             "chats and proxied "
+             "requests answered 503; running ones go on. 0: nine tenths of what the control group allows, if "
+             "anything."},
     {.name = "trace_requests",
      .type = CONF_INT,
      CONF_FIELD(struct process_conf, trace_requests),

@@ -11,7 +11,7 @@ static struct metric build_info =
 static struct metric start_time =
     METRIC_GAUGE("process_start_time_seconds", "Unix time at which the process began.");
 
-enum { METRICS_BYTES_MAX = 16 << 20 };
+enum { METRICS_BYTES_MAX = 16 << 20, OPERATORS_MAX = 1 << 20 };
 
 static void answer_metrics(struct http_exchange *ex)
 {
@@ -97,7 +97,9 @@ int control_listen(struct control *c, struct err *err)
     const struct gateway_settings *set = c->gateway->conf->set;
     metric_child_set(metric_child(&build_info, TIDE_VERSION), 1);
     metric_set(&start_time, (double)clock_wall_s());
-    c->server = http_server_new(c->loop, &set->http, &none);
+    struct http_limits limits = set->http;
+    limits.connections = OPERATORS_MAX; /* when the public listeners are full, operators still come in */
+    c->server = http_server_new(c->loop, &limits, &none);
     if (c->gateway->start.handover != NULL) {
         http_server_wait(c->server);
     }

@@ -208,6 +208,7 @@ struct gateway *gateway_open(const struct gateway_config *conf, const struct gat
     g->has_workers = conf->set->chat.workers.n > 0;
     id_request(g->instance);
     g->control = control_new(g);
+    pressure_open(g);
     new_loops(g);
     if (open_all(g, err) != 0) {
         gateway_free(g);
@@ -455,6 +456,7 @@ void gateway_free(struct gateway *g)
     }
     free(g->loops);
     control_free(g->control);
+    pressure_close(g);
     access_log_close(g->access_log);
     http_handover_free(g->start.handover);
     config_unref(g->conf);

@@ -28,6 +28,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "gateway/pressure.h"
 
 struct access_log;
 struct accounts;
@@ -62,6 +63,7 @@ struct gateway_loop {
     struct chat_loop *chat;            /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;          /* proxy.h: origins of the upstream groups */
     struct trace_ring *trace;          /* the last requests (trace.h); NULL: none are kept */
+    enum pressure_level pressure;      /* of memory (pressure.h) */
     unsigned requests;                 /* running on this loop now */
     struct request *running;           /* these, newest first */
     atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
@@ -84,6 +86,7 @@ struct gateway {
     struct gateway_loop *loops; /* loop_count of them */
     unsigned loop_count;
     struct pg_pool *pg;               /* database threads (base/pg.h); NULL when no database is configured */
+    struct pressure *pressure;        /* pressure.h */
     struct control *control;          /* control.h: its loop runs timers, polls and admin requests */
     struct http_listener **listeners; /* listener_count of them, the public ones, in the order of the file */
     unsigned listener_count;

@@ -26,6 +26,8 @@ static const char *const state_names[] = {
     [REQUEST_LIMITING] = "limiting", [REQUEST_HANDLING] = "handling",       [REQUEST_FINISHED] = "finished",
 };
 
+enum { PRESSURE_RETRY_S = 5 };
+
 static struct metric active = METRIC_GAUGE("tidegate_requests_active", "Requests running now.");
 
 const char *request_state_name(enum request_state state)
@@ -268,6 +270,13 @@ static void on_request(struct http_exchange *ex, void *arg)
         return;
     }
     r->route = &entry->route;
+    if (gl->pressure >= PRESSURE_REQUESTS && r->route->own_deadlines) { /* chats and proxied ones */
+        pressure_count_refused();
+        http_reply_problem(ex, &(struct problem){.code = "service_unavailable",
+                                                 .detail = STR("this gateway is short of memory"),
+                                                 .retry_after_s = PRESSURE_RETRY_S});
+        return;
+    }
     if (!limits_denied_locally(r)) {
         identify(r);
     }

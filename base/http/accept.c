@@ -31,7 +31,31 @@ unsigned accept_connections_limit(const struct http_limits *limits)
     return all > 2 * FD_RESERVE ? all - FD_RESERVE : all / 2;
 }
 
-/* Out of descriptors: give up the reserve, take one connection with it, refuse that one. The queue moves on
+/* Room for one connection: of the oldest ones the one that has been idle longest goes. Busy ones that were looked at go to
+ * the end of the list, so that the next search sees others. */
+static bool evict_idle(struct http_server *s)
+{
+    struct conn *longest = NULL;
+    struct conn *next = s->open.first;
+    for (unsigned looked = 0; next && looked < EVICT_LOOK && looked < s->open.n; looked++) {
+        struct conn *c = next;
+        next = c->next;
+        if (!conn_is_idle(c) || c->close_when_sent || c->requests == 0) {
+            conn_list_remove(&s->open, c);
+            conn_list_add(&s->open, c);
+        } else if (!longest || c->idle_since_ms < longest->idle_since_ms) {
+            longest = c;
+        }
+    }
+    if (!longest) {
+        return false;
+    }
+    http_count_closed("evicted_idle");
+    conn_die(longest, HTTP_FINISH_DONE);
+    return true;
+}
+
+/* Out of descriptors and of idle connections: give up the reserve, take one connection with it, refuse that one. The queue moves on
  * and clients hear no instead of nothing. */
 static void refuse_one(struct http_server *s, int listen_fd)
 {
@@ -43,20 +67,6 @@ static void refuse_one(struct http_server *s, int listen_fd)
     s->reserve_fd = dup(listen_fd);
     http_count_refused("descriptors");
     log_warn("accept state=refused reason=descriptors");
-}
-
-/* The connections were full: the one that has been idle, of the oldest ones, makes room. */
-static bool evict_idle(struct http_server *s)
-{
-    unsigned looked = 0;
-    for (struct conn *c = s->open.first; c && looked < EVICT_LOOK; c = c->next, looked++) {
-        if (conn_is_idle(c) && !c->close_when_sent && c->requests > 0) {
-            http_count_closed("evicted_idle");
-            conn_die(c, HTTP_FINISH_DONE);
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Too many handshakes at once: those that stall make room, or the new one goes. */
@@ -107,6 +117,9 @@ static const char *refusal(struct attachment *at, const struct addr *peer, struc
 {
     struct http_server *s = at->server;
     const struct http_listener *l = at->listener;
+    if (s->shed >= HTTP_SHED_CONNECTIONS) {
+        return "memory";
+    }
     if (atomic_load_explicit(&process_connections, memory_order_relaxed) >= s->most_connections &&
         !evict_idle(s)) {
         return "connections";
@@ -151,10 +164,12 @@ static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
             take(at, fd, (const struct sockaddr *)&sa);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE) {
+        int why = errno;
+        if ((why == EMFILE || why == ENFILE) &&
+            !evict_idle(at->server)) { /* its descriptor is free after this turn */
             refuse_one(at->server, listen_fd);
         }
-        if (errno != ECONNABORTED && errno != EINTR) {
+        if (why != ECONNABORTED && why != EINTR) {
             return;
         }
     }

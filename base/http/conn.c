@@ -63,6 +63,7 @@ void conn_new(struct attachment *at, int fd, const struct addr *peer, struct pee
     c->peer = *peer;
     c->peer_slot = slot;
     c->accepted_ms = loop_now_ms(s->loop);
+    c->accepted_us = clock_mono_us();
     c->task = (struct loop_task){.fn = conn_on_turn_end, .arg = c};
     buf_init(&c->in, CONN_IN_MAX);
     loop_timer_init(s->loop, &c->timer, conn_on_timer, c);
@@ -80,6 +81,7 @@ void conn_new(struct attachment *at, int fd, const struct addr *peer, struct pee
 
 void conn_handshake_done(struct conn *c)
 {
+    http_observe_phase(HTTP_PHASE_TLS, clock_mono_us() - c->first_byte_us);
     conn_list_remove(&c->server->handshaking, c);
     conn_open(c);
 }
@@ -338,6 +340,10 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
     ssize_t n = recv(c->fd, s->raw, CONN_RAW_BYTES, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
+    }
+    if (n > 0 && c->first_byte_us == 0) {
+        c->first_byte_us = clock_mono_us();
+        http_observe_phase(HTTP_PHASE_ACCEPT, c->first_byte_us - c->accepted_us);
     }
     if (n <= 0) {
         on_end(c);

@@ -77,7 +77,8 @@ static void begin_request(struct conn *c, struct str text)
         exchange_fail(x, HTTP_FINISH_PROTOCOL, "not_implemented", "WebSocket is not offered");
         return;
     }
-    if (head.close || c->going_away || c->requests >= limits->requests_per_connection) {
+    if (head.close || c->going_away || c->server->shed != HTTP_SHED_NOTHING ||
+        c->requests >= limits->requests_per_connection) {
         c->h1.close_after = true;
         c->h1.client_closes = head.close;
     }

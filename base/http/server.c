@@ -192,6 +192,19 @@ void http_server_set_exempt(struct http_server *s, const struct addr_prefix *pre
     }
 }
 
+void http_server_shed(struct http_server *s, enum http_shed shed)
+{
+    struct conn *next;
+    s->shed = shed;
+    for (struct conn *c = shed != HTTP_SHED_NOTHING ? s->open.first : NULL; c; c = next) {
+        next = c->next;
+        if (conn_is_idle(c) && c->requests > 0 && !c->going_away) {
+            http_count_closed("memory");
+            conn_go_away(c);
+        }
+    }
+}
+
 unsigned http_server_connections(const struct http_server *s)
 {
     return s->connections;

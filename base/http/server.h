@@ -145,6 +145,10 @@ void http_server_drain(struct http_server *s, uint64_t deadline_ms, void (*on_em
  * client may be asking at this moment. */
 void http_server_retire(struct http_server *s, uint64_t deadline_ms, void (*on_empty)(void *), void *arg);
 void http_server_free(struct http_server *s); /* cuts what is left */
+/* Memory is short (the caller says when): closes idle connections now, and takes from then on
+ * one request a connection (HTTP/2: until it is idle); then refuses new ones as well. Running requests are left alone. */
+enum http_shed { HTTP_SHED_NOTHING = 0, HTTP_SHED_IDLE = 1, HTTP_SHED_CONNECTIONS = 2 };
+void http_server_shed(struct http_server *s, enum http_shed shed);
 unsigned http_server_connections(const struct http_server *s);
 
 #endif

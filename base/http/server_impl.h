@@ -66,6 +66,7 @@ struct http_server {
     int reserve_fd; /* given up when descriptors run out, to accept and refuse */
     uint64_t date_at_ms;
     char date[30]; /* IMF-fixdate */
+    enum http_shed shed;
     bool waits;    /* attached listeners are not accepted from yet */
     bool draining; /* no new connections; those that are there end */
     bool retired;  /* draining, while another process serves the same sockets */
@@ -102,6 +103,9 @@ void http_count_request(uint8_t version);
 void http_count_connection(int change);
 void http_count_handshake(const char *outcome);
 void http_count_ping(void);
+/* Of a connection: accepted to its first byte; first byte to the end of the handshake. */
+enum http_phase { HTTP_PHASE_ACCEPT = 0, HTTP_PHASE_TLS = 1 };
+void http_observe_phase(enum http_phase phase, uint64_t us);
 void http_register_metrics(void);
 
 #endif

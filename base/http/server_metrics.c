@@ -18,8 +18,15 @@ static struct metric requests_h2 =
 static struct metric pings =
     METRIC_COUNTER("tidegate_http2_pings_total", "PING frames sent to clients that were silent.");
 
+static struct metric phases = METRIC_HISTOGRAM_L(
+    "tidegate_http_connection_phase_seconds",
+    "accept: from accept to the client's first byte. tls: from there to the end of the handshake.", "phase");
+static struct metric_child *phase_children[2];
+
 void http_register_metrics(void)
 {
+    __atomic_store_n(&phase_children[HTTP_PHASE_ACCEPT], metric_child(&phases, "accept"), __ATOMIC_RELEASE);
+    __atomic_store_n(&phase_children[HTTP_PHASE_TLS], metric_child(&phases, "tls"), __ATOMIC_RELEASE);
     metric_register(&connections);
     metric_register(&accepted);
     metric_register(&refused);
@@ -56,6 +63,11 @@ void http_count_connection(int change)
 void http_count_ping(void)
 {
     metric_add(&pings, 1);
+}
+
+void http_observe_phase(enum http_phase phase, uint64_t us)
+{
+    metric_child_observe_us(__atomic_load_n(&phase_children[phase], __ATOMIC_ACQUIRE), us);
 }
 
 void http_count_request(uint8_t version)

@@ -132,6 +132,39 @@ static void reopens_by_name(void **state)
     assert_string_equal(text_of(path), "after\n");
 }
 
+/* Nobody has opened the other end, or is ever going to: neither opening nor the end of the program waits. */
+static void a_pipe_without_a_reader(void **state)
+{
+    char fifo[64];
+    snprintf(fifo, sizeof(fifo), "%s/nobody", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    uint64_t dropped = log_dropped_lines();
+    uint64_t began = clock_mono_ms();
+    struct log_file *f = log_file_open(fifo, NULL);
+    assert_non_null(f);
+    for (int i = 0; i < THREADS * LINES; i++) {
+        log_file_line(f, STR("a line of the access log, about as long as one is"));
+    }
+    log_file_close(f);
+    log_close();
+    assert_true(clock_mono_ms() - began < 20000);
+    assert_true(log_dropped_lines() - dropped > 0);
+    unlink(fifo);
+}
+
+static void a_full_disk_drops_and_counts(void **state)
+{
+    uint64_t dropped = log_dropped_lines();
+    struct log_file *f = log_file_open("/dev/full", NULL);
+    assert_non_null(f);
+    for (int i = 0; i < 10; i++) {
+        log_file_line(f, STR("a line"));
+    }
+    log_file_close(f);
+    log_close();
+    assert_int_equal(log_dropped_lines() - dropped, 10);
+}
+
 /* A reader that never reads: the pipe fills, then the buffers, and nobody waits. */
 static void slow_disk_drops_and_counts(void **state)
 {
@@ -160,6 +193,8 @@ int main(void)
         cmocka_unit_test(repeated_lines_are_held_back),
         cmocka_unit_test(no_line_is_lost_or_cut),
         cmocka_unit_test(reopens_by_name),
+        cmocka_unit_test(a_pipe_without_a_reader),
+        cmocka_unit_test(a_full_disk_drops_and_counts),
         cmocka_unit_test(slow_disk_drops_and_counts),
     };
     signal(SIGPIPE, SIG_IGN);
