@@ -1,9 +1,12 @@
-/* Bytes waiting to go out: a queue of 16 KiB blocks, each at most one TLS record. Not a ring: it grows, and
- * its users bound it.
+/* Bytes waiting to go out: a queue of blocks of 16 KiB, each at most one TLS record. Not a ring: it grows, and its users
+ * bound it.
  *
  *     head [from..to] -> [from..to] -> tail [from..to | room]
  *
- * Ownership: blocks belong to the queue; free ones to the pool of the loop, which keeps 64 (1 MiB).
+ * A queue begins with a small block where that suffices, since most turns send one event or one short answer on each of
+ * many connections; what outgrows it moves to a large one, so that it still leaves in one record.
+ * Ownership: blocks belong to the queue; free ones to the pool of the loop, which keeps 64 large (1 MiB) and 512 small
+ * ones (1 MiB).
  * Thread rule: pool and queues are used on one loop only. */
 #ifndef TIDE_BASE_HTTP_OUTQ_H
 #define TIDE_BASE_HTTP_OUTQ_H
@@ -13,17 +16,18 @@
 
 #include "base/str.h"
 
-enum { OUTQ_BLOCK_BYTES = 16384, OUTQ_POOL_BLOCKS = 64 };
+enum { OUTQ_BLOCK_BYTES = 16384, OUTQ_SMALL_BYTES = 2024, OUTQ_POOL_BLOCKS = 64, OUTQ_POOL_SMALL = 512 };
 
 struct outq_block {
     struct outq_block *next;
     uint32_t from, to; /* bytes in use: p[from] .. p[to - 1] */
-    char p[OUTQ_BLOCK_BYTES];
+    uint32_t size;     /* of p: OUTQ_BLOCK_BYTES or OUTQ_SMALL_BYTES */
+    char p[];
 };
 
 struct outq_pool {
-    struct outq_block *free;
-    unsigned count;
+    struct outq_block *large, *small;
+    unsigned large_count, small_count;
 };
 
 struct outq {

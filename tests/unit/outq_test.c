@@ -50,6 +50,28 @@ static void reserved_room_is_contiguous(void **state)
     outq_pool_clear(&pool);
 }
 
+static void a_small_start_grows_in_one_piece(void **state)
+{
+    struct outq_pool pool = {0};
+    struct outq q = {0};
+    static char text[OUTQ_SMALL_BYTES];
+    memset(text, 'y', sizeof text);
+    outq_add(&q, &pool, text, 300);
+    assert_int_equal(q.head->size, OUTQ_SMALL_BYTES);
+    outq_consume(&q, &pool, 100);
+    outq_add(&q, &pool, text, sizeof text); /* does not fit behind them */
+    assert_int_equal(q.head->size, OUTQ_BLOCK_BYTES);
+    assert_int_equal(outq_front(&q).n, 200 + sizeof text);
+    assert_int_equal(q.n, 200 + sizeof text);
+    assert_int_equal(pool.small_count, 1);
+    outq_clear(&q, &pool);
+    outq_add(&q, &pool, text, sizeof text);
+    assert_int_equal(pool.small_count, 0); /* the one that was kept */
+    assert_int_equal(q.head->size, OUTQ_SMALL_BYTES);
+    outq_clear(&q, &pool);
+    outq_pool_clear(&pool);
+}
+
 static void pool_is_bounded(void **state)
 {
     struct outq_pool pool = {0};
@@ -57,7 +79,7 @@ static void pool_is_bounded(void **state)
     char *big = calloc(OUTQ_POOL_BLOCKS + 10, OUTQ_BLOCK_BYTES);
     outq_add(&q, &pool, big, (size_t)(OUTQ_POOL_BLOCKS + 10) * OUTQ_BLOCK_BYTES);
     outq_clear(&q, &pool);
-    assert_int_equal(pool.count, OUTQ_POOL_BLOCKS);
+    assert_int_equal(pool.large_count, OUTQ_POOL_BLOCKS);
     outq_pool_clear(&pool);
     free(big);
 }
@@ -67,6 +89,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_out_as_they_went_in),
         cmocka_unit_test(reserved_room_is_contiguous),
+        cmocka_unit_test(a_small_start_grows_in_one_piece),
         cmocka_unit_test(pool_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
