@@ -16,13 +16,15 @@ import pytest
 from tide.chat_rig import MESSAGES, ChatRig
 from tide.process import wait_until
 from tide.scripted import ScriptedWorker, answer_well
+from tide.scripted_h2 import ScriptedH2Worker
 
 class Rig(ChatRig):
     """A gateway over scripted workers."""
 
-    def __init__(self, folder, workers=2, **options):
-        self.workers = [ScriptedWorker() for _ in range(workers)]
-        super().__init__(folder, [w.target for w in self.workers], **options)
+    def __init__(self, folder, workers=2, protocol="h1", **options):
+        kind = ScriptedH2Worker if protocol == "h2" else ScriptedWorker
+        self.workers = [kind() for _ in range(workers)]
+        super().__init__(folder, [w.target for w in self.workers], protocol=protocol, **options)
 
     def close(self):
         super().close()
@@ -39,9 +41,18 @@ class Rig(ChatRig):
 
 
 @pytest.fixture
-def rig(tmp_path, request):
+def protocol():
+    """What the workers speak."""
+    return "h1"
+
+
+over_both = pytest.mark.parametrize("protocol", ["h1", "h2"])
+
+
+@pytest.fixture
+def rig(tmp_path, request, protocol):
     options = getattr(request, "param", {})
-    r = Rig(tmp_path, **options)
+    r = Rig(tmp_path, protocol=protocol, **options)
     yield r
     r.close()
 
@@ -58,6 +69,7 @@ def text_of(lines):
 # --- what works -------------------------------------------------------------------------------------------------------
 
 
+@over_both
 def test_an_answer_and_a_stream(rig):
     r = rig.post()
     assert r.status_code == 200
@@ -91,6 +103,7 @@ def test_the_openai_client_unmodified(rig):
         openai.OpenAI(base_url=rig.url + "/v1", api_key="nobody", max_retries=0).models.list()
 
 
+@over_both
 def test_bytes_survive_and_credentials_do_not(rig):
     body = (b'{ "model" : "m", "messages":[{"role":"user","content":"\\u00e9 \xe6\xbd\xae"}],'
             b'"seed":18446744073709551615,"unknown":{"a":[1.50,null]},'
@@ -142,6 +155,7 @@ def test_reasoning_gets_the_name_clients_read(rig):
     assert deltas[1:4] == [{"reasoning_content": 'hm "reasoning"'}, {"reasoning_content": "still"}, {"content": "42"}]
 
 
+@over_both
 def test_a_large_answer_and_a_large_question(rig):
     rig.set(lambda x: x.completion("t" * 3_000_000 + str(len(x.body))))
     big = [{"role": "user", "content": "w" * 1_000_000}]
@@ -153,6 +167,7 @@ def test_a_large_answer_and_a_large_question(rig):
     assert rig.post().status_code == 502, "past chat.answer_bytes"
 
 
+@over_both
 def test_two_workers_balance(rig):
     gate = threading.Event()
 
@@ -186,6 +201,7 @@ def first_fails(rig, how):
     rig.set(behave)
 
 
+@over_both
 @pytest.mark.parametrize("how", [
     lambda x: x.close(),
     lambda x: x.reset(),
@@ -200,6 +216,7 @@ def test_one_retry_on_the_other_worker(rig, how):
     assert rig.metric("tidegate_chat_retries_total") == 1
 
 
+@over_both
 def test_a_stream_that_dies_before_content_is_taken_over(rig):
     def preamble_only(x):
         x.start_stream()
@@ -214,6 +231,7 @@ def test_a_stream_that_dies_before_content_is_taken_over(rig):
     assert lines[-1] == "data: [DONE]"
 
 
+@over_both
 def test_two_failures_are_enough(rig):
     rig.set(lambda x: x.close())
     r = rig.post()
@@ -246,6 +264,7 @@ def test_the_workers_refusal_reaches_the_client(rig):
     assert rig.post().status_code == 502
 
 
+@over_both
 def test_dead_workers_are_left_alone_and_come_back(rig):
     rig.workers[0].stop()
     for _ in range(10):
@@ -270,13 +289,14 @@ def broken_stream(x):
     x.delta(content="The tide")
 
 
+@over_both
 @pytest.mark.parametrize("how", [
     lambda x: x.reset(),
     lambda x: x.close(),
     lambda x: x.end_stream(done=False),
     lambda x: (x.event({"error": {"message": "CUDA out of memory at 0x7f", "code": 500}}), x.end_stream()),
     lambda x: (x.event("not json"), x.end_stream()),
-    lambda x: x.send(b"zz\r\n"),
+    lambda x: x.break_framing(),
     lambda x: x.chunk(b"data: " + b"x" * 300000 + b"\n\n"),
 ], ids=["reset", "close", "no-finish", "error-event", "garbage", "bad-chunk", "huge-event"])
 def test_a_stream_that_breaks_ends_with_an_error_event(rig, how):
@@ -298,9 +318,9 @@ def test_a_stream_that_breaks_ends_with_an_error_event(rig, how):
     wait_until(rig.is_idle, 5, "all load is given back")
 
 
+@over_both
 def test_an_answer_that_breaks_is_an_error(rig):
-    rig.set(lambda x: (x.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"),
-                       x.close()))
+    rig.set(lambda x: x.answer_short())
     assert rig.post().status_code == 502
     rig.set(lambda x: x.reply(200, b"<html>"))
     assert rig.post().status_code == 502
@@ -315,6 +335,7 @@ def test_a_finished_stream_without_done_is_whole(rig):
     assert rig.read_stream()[-1] == "data: [DONE]"
 
 
+@over_both
 @with_rig(idle="300ms", first_byte="400ms")
 def test_silence_ends_in_time(rig):
     rig.set(lambda x: x.wait_gone(5))
@@ -330,6 +351,7 @@ def test_silence_ends_in_time(rig):
 # --- events are whole ---------------------------------------------------------------------------------------------------
 
 
+@over_both
 def test_events_are_never_cut(rig):
     def dribble(x):
         x.start_stream()
@@ -341,7 +363,7 @@ def test_events_are_never_cut(rig):
         for i in range(0, len(text), 3):
             x.chunk(text[i:i + 3])
             time.sleep(0.001)
-        x.send(b"0\r\n\r\n")
+        x.end_stream(done=False)
     rig.set(dribble)
     with rig.stream() as r:
         for piece in r.iter_raw():
@@ -382,6 +404,7 @@ def leave(rig, body, after=b"", wait=0.0):
     s.close()
 
 
+@over_both
 @pytest.mark.parametrize("phase", ["before-head", "after-head", "in-stream", "no-stream"])
 def test_a_client_that_leaves_stops_the_worker(rig, phase):
     gone = []
@@ -422,6 +445,7 @@ async def ask_at_once(rig, n, body):
         return [a.status_code for a in answers]
 
 
+@over_both
 def test_the_same_over_http2(rig):
     client = httpx.Client(base_url=rig.url, headers=rig.headers, http1=False, http2=True, timeout=20)
     body = {"model": "m", "messages": MESSAGES, "stream": True}
@@ -445,6 +469,7 @@ def test_the_same_over_http2(rig):
     wait_until(rig.is_idle, 5, "all load is given back")
 
 
+@over_both
 @with_rig(workers=1)
 def test_a_slow_reader_costs_little_memory(rig):
     size, sent = 1000, []
@@ -480,6 +505,49 @@ def test_a_slow_reader_costs_little_memory(rig):
 def rss_kb(pid):
     with open(f"/proc/{pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+# --- many streams on one connection ------------------------------------------------------------------------------------
+
+
+@with_rig(workers=1)
+@pytest.mark.parametrize("protocol", ["h2"])
+def test_streams_share_a_connection_and_nothing_else(rig):
+    """One is stopped by its reader, one by its client's leaving, one by the worker; the others come whole."""
+    gate = threading.Event()
+    gone = []
+
+    def behave(x):
+        role = x.json["user"]
+        x.start_stream()
+        x.delta(content="The")
+        if role == "left":
+            gone.append(x.wait_gone(10))
+        elif role == "reset":
+            x.reset()
+        elif role == "slow":
+            for _ in range(3000):
+                x.delta(content="x" * 1000)
+        else:
+            gate.wait(10)
+            x.delta(content=" tide")
+        if role in ("slow", "well"):
+            x.delta(finish="stop")
+            x.end_stream()
+    rig.set(behave)
+    with ThreadPoolExecutor(12) as pool, rig.stream(user="slow") as slow:
+        well = [pool.submit(rig.read_stream, user="well") for _ in range(8)]
+        wait_until(lambda: len(rig.asked()) == 9, 5, "all run")
+        leave(rig, {"stream": True, "user": "left"}, b"The")
+        broken = rig.read_stream(user="reset")
+        gate.set()
+        assert [text_of(f.result()) for f in well] == ["The tide"] * 8
+        assert json.loads(broken[-1][6:])["error"]["code"] == "stream_interrupted"
+        wait_until(lambda: gone, 5, "the worker sees who left")
+        assert gone[0] < 1.0
+        assert len(text_of(slow.iter_lines())) == 3 + 3000 * 1000
+    assert rig.workers[0].connections <= 3, "one for each of two loops, one for probes"
+    wait_until(rig.is_idle, 5, "all load is given back")
 
 
 # --- queue --------------------------------------------------------------------------------------------------------------
@@ -554,6 +622,7 @@ def test_a_drained_worker_gets_nothing_new(rig):
     assert rows["w2"]["models"] == ["m"] and rows["w2"]["requests"] == 6
 
 
+@over_both
 def test_a_reload_changes_workers_under_running_streams(rig, tmp_path):
     gate = threading.Event()
 
@@ -565,14 +634,15 @@ def test_a_reload_changes_workers_under_running_streams(rig, tmp_path):
         x.delta(finish="stop")
         x.end_stream()
     rig.set(hold)
-    third = ScriptedWorker(models=["m", "new"])
+    third = type(rig.workers[0])(models=["m", "new"])
     key = tmp_path / "w3.key"
     key.write_text("sk-worker\n")
     key.chmod(0o600)
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(rig.read_stream) for _ in range(4)]
         wait_until(lambda: len(rig.asked()) == 4, 5, "streams run on both workers")
-        rig.settings["chat"]["workers"] = [{"name": "w3", "target": third.target, "api_key_file": str(key)}]
+        rig.settings["chat"]["workers"] = [{"name": "w3", "target": third.target, "api_key_file": str(key),
+                                             "protocol": rig.settings["chat"]["workers"][0]["protocol"]}]
         rig.reload()
         wait_until(lambda: rig.of_worker(2, "up") == 1, 5, "the new worker is up")
         wait_until(lambda: rig.http.get("/v1/models/new").status_code == 200, 5, "its models are known")

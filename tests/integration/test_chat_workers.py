@@ -14,13 +14,13 @@ from tide.process import wait_until
 from tide.worker import ALIAS, Llama, Worker
 
 
-@pytest.fixture
-def pair(tmp_path):
+@pytest.fixture(params=["h2"])
+def pair(tmp_path, request):
     """Two workers and a gateway; a test may kill the workers."""
     workers = [Worker(tmp_path, "--slots", "4", "--threads", "1", name=f"tide-worker-{i}") for i in range(2)]
     for worker in workers:
         worker.__enter__()
-    rig = ChatRig(tmp_path, [f"127.0.0.1:{w.port}" for w in workers], model=ALIAS)
+    rig = ChatRig(tmp_path, [f"127.0.0.1:{w.port}" for w in workers], model=ALIAS, protocol=request.param)
     rig.workers = workers
     yield rig
     rig.close()
@@ -37,6 +37,10 @@ def data_of(lines) -> list:
     return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
 
 
+over_both = pytest.mark.parametrize("pair", ["h1", "h2"], indirect=True)
+
+
+@over_both
 def test_our_worker_answers_and_streams_the_same(pair):
     client = client_of(pair)
     assert ALIAS in {m.id for m in client.models.list()}
@@ -69,6 +73,7 @@ def test_a_client_that_leaves_frees_the_worker(pair):
                    f"the worker stopped: {worker.http.get('/metrics').text}")
 
 
+@over_both
 def test_a_worker_killed_before_and_during_a_stream(pair):
     lines, began = [], threading.Event()
 

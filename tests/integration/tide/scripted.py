@@ -69,7 +69,16 @@ class Exchange:
                                       "finish_reason": "stop"}],
                          "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}})
 
+    def break_framing(self) -> None:
+        self.send(b"zz\r\n")
+
+    def answer_short(self) -> None:
+        """Less than was announced, then the end."""
+        self.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+        self.close()
+
     def close(self) -> None:
+        """Ends the connection."""
         self.closed = True
         self.sock.close()
 
@@ -167,9 +176,12 @@ class ScriptedWorker:
             headers[name.lower()] = value.strip()
         body = read_chunked(file) if "transfer-encoding" in headers else file.read(int(headers.get("content-length", 0)))
         exchange = Exchange(sock, method, path, headers, body)
-        if path == "/health":
+        return self.answer(exchange) and not exchange.closed
+
+    def answer(self, exchange: Exchange) -> bool:
+        if exchange.path == "/health":
             exchange.reply(self.health, {})
-        elif path == "/v1/models":
+        elif exchange.path == "/v1/models":
             exchange.reply(200, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.models]})
         else:
             self.asked.append(exchange)
@@ -180,4 +192,4 @@ class ScriptedWorker:
             except AssertionError as error:
                 self.errors.append(error)
                 return False
-        return not exchange.closed
+        return True
