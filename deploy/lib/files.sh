@@ -95,8 +95,10 @@ chat:
   workers:
     - name: w1
       target: unix:$runtime/w1.sock
+      protocol: h2
     - name: w2
       target: unix:$runtime/w2.sock
+      protocol: h2
 admin:
   socket: unix:$runtime/admin.sock
 metrics:
