@@ -245,9 +245,7 @@ def test_logs_are_opened_anew(place):
 
 def test_one_line_a_request_and_nothing_that_is_secret(own_stack):
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     worker = ScriptedWorker()
     settings = s.settings()
     settings["chat"]["workers"] = [{"name": "w", "target": worker.target, "models": ["m"]}]

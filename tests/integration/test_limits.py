@@ -293,9 +293,7 @@ def test_new_numbers_after_a_reload_keep_what_was_counted(own_stack):
 
 
 def test_codes_by_sms_are_closed_without_redis(own_stack):
-    own_stack.start_postgres()
-    own_stack.start_redis()
-    own_stack.start_outbox()
+    own_stack.start_servers()
     settings = own_stack.settings()
     settings["limits"]["rules"] = [rule for rule in settings["limits"]["rules"] if not rule["name"].startswith("otp_")]
     gateway = own_stack.start_gateway(settings)

@@ -130,9 +130,7 @@ def test_redis_and_postgres_killed_and_back(own_pair):
 def test_expired_tokens_are_taken_while_the_database_is_away(own_stack):
     """auth.outage_grace: nobody can refresh then. By less than it, never a revoked one, and on /v1 alone."""
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     s.start_scripted()
     settings = s.settings()
     settings["auth"]["outage_grace"] = "10m"
@@ -278,9 +276,7 @@ def ask_and_kill(s, gateway, app, phone: str, code: str, moment) -> int:
 
 def test_a_gateway_killed_at_any_moment_of_a_verify(own_stack):
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     gateway = s.start_gateway()
     people, outcomes = 0, Counter()
     for moment in MOMENTS:
@@ -332,9 +328,7 @@ def test_a_worker_killed_during_a_stream_ends_it_with_an_error(own_stack):
 
 
 def test_a_worker_killed_before_the_first_token_is_not_noticed(own_stack):
-    own_stack.start_postgres()
-    own_stack.start_redis()
-    own_stack.start_outbox()
+    own_stack.start_servers()
     own_stack.start_worker()
     own_stack.start_worker()
     own_stack.start_gateway()

@@ -173,9 +173,7 @@ def test_refusals_are_kept_with_what_was_decided_from(pair, a, b):
 
 def test_the_sample_of_refusals_is_bounded(own_stack):
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     settings = s.settings()
     settings["process"]["threads"] = 1
     settings["auth"]["refusal_samples"] = 4
@@ -235,9 +233,7 @@ def test_create_user_false_always_answers_alike(pair, a):
 def test_asking_who_has_an_account_is_bounded(own_stack):
     """Denied numbers tell whether they have an account: by rule signup_denied, a few times an address and no more."""
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     settings = s.settings()
     settings["limits"]["rules"] = [rule for rule in settings["limits"]["rules"] if rule["name"] != "signup_denied"] + [
         {"name": "signup_denied", "by": "address", "at": "signup_denied", "limit": "3/1h"}]
@@ -304,9 +300,7 @@ def test_own_document_stale_version_and_rollback(pair, a, tmp_path):
 
 def test_last_known_policy_stands_across_a_restart_without_database(own_stack):
     s = own_stack
-    s.start_postgres()
-    s.start_redis()
-    s.start_outbox()
+    s.start_servers()
     gateway = s.start_gateway()
     put(s, "mainland-phone-only")
     s.postgres.kill()

@@ -32,9 +32,7 @@ def new_page(stack: Stack, key: Path, name: str = "status") -> StatusPage:
 @pytest.fixture(scope="module")
 def installation():
     with new_stack() as stack:
-        stack.start_postgres()
-        stack.start_redis()
-        stack.start_outbox()
+        stack.start_servers()
         stack.start_worker()
         settings = stack.settings()
         key = add_probe_issuer(stack, settings)

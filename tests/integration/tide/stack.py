@@ -214,6 +214,13 @@ class Stack:
         wait_until(lambda: can_connect(self.outbox_port), 10, "the outbox listens")
         return self.outbox_process
 
+    def start_servers(self) -> "Stack":
+        """What accounts need: PostgreSQL, Redis, and where codes go."""
+        self.start_postgres()
+        self.start_redis()
+        self.start_outbox()
+        return self
+
     def start_worker(self, port: int | None = None, *more: str) -> Process:
         """A port of its own, or the one that a dead worker had."""
         index = self.worker_ports.index(port) if port in self.worker_ports else len(self.workers)
@@ -241,9 +248,7 @@ class Stack:
         return gateway.start(ready)
 
     def start_all(self, workers: int = 1, gateways: int = 1) -> "Stack":
-        self.start_postgres()
-        self.start_redis()
-        self.start_outbox()
+        self.start_servers()
         for _ in range(workers):
             self.start_worker()
         for _ in range(gateways):
@@ -252,9 +257,7 @@ class Stack:
 
     def start_pair(self) -> "Stack":
         """Two gateways on one PostgreSQL and one Redis, over a scripted worker."""
-        self.start_postgres()
-        self.start_redis()
-        self.start_outbox()
+        self.start_servers()
         self.start_scripted()
         for _ in range(2):
             self.start_gateway()
