@@ -13,7 +13,7 @@
  * or more than half of the last 20, and a PING of ours every probe_ms, one at a time, closes it
  * again: no request ever waits for the probe.
  *
- * Sentinel: the Sentinels are asked in turn who the primary is, again upon its loss and every second; it is used
+ * Sentinel: the Sentinels are asked in turn who the primary is, again upon its loss and every half second; it is used
  * once its ROLE says master. READONLY ends the connection.
  * Cluster: a command goes to the node that owns the slot of its first key (all its keys share a slot: hash tags).
  * One round trip while the map is right; MOVED and ASK send a script's command on, within its time-out, and MOVED has

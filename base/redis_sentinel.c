@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/redis_conn.h"
 
-enum { SENTINELS_MAX = 16, POLL_MS = 1000, RETRY_FIRST_MS = 10 };
+enum { SENTINELS_MAX = 16, POLL_MS = 500, RETRY_FIRST_MS = 10 };
 
 struct redis_sentinel {
     struct redis *redis;

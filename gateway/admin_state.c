@@ -83,7 +83,10 @@ void admin_check(struct admin_call *c)
     health_write(g, &w, &ready);
     bool well = ready && (g->pg == NULL || atomic_load(&g->pg_is_up));
     if (limits_has_redis(&g->loops[0])) {
-        bool redis = limits_redis_is_ready(&g->loops[0]);
+        bool redis = true;
+        for (unsigned i = 0; i < g->loop_count; i++) {
+            redis = redis && limits_redis_is_ready(&g->loops[i]);
+        }
         json_bool_at(&w, "redis", redis);
         well = well && redis;
     }

@@ -6,13 +6,19 @@
 #include "ratelimit/scripts.h"
 
 #define GATEWAYS_KEY "rl:gateways"
-enum { CONNECT_MS = 50, AWAY_MS = 250, GATEWAYS_MAX = 10000 };
+enum { BEATS_A_LIFE = 3, CONNECT_MS = 50, AWAY_MS = 250, GATEWAYS_MAX = 10000 };
 
+/* Fewer gateways than before are believed when heard BEATS_A_LIFE times in a row: after an outage of Redis the others
+ * have yet to report, and each would take too large a share of its fallback. */
 static void on_beat_answer(void *arg, int rc, const struct redis_reply *reply)
 {
     struct limiter *l = arg;
-    if (rc == 0 && reply->type == REDIS_TYPE_INTEGER && reply->integer >= 1) {
-        unsigned n = reply->integer < GATEWAYS_MAX ? (unsigned)reply->integer : GATEWAYS_MAX;
+    if (rc != 0 || reply->type != REDIS_TYPE_INTEGER || reply->integer < 1) {
+        return;
+    }
+    unsigned n = reply->integer < GATEWAYS_MAX ? (unsigned)reply->integer : GATEWAYS_MAX;
+    l->beats_with_fewer = n < limiter_gateways(l->shared) ? l->beats_with_fewer + 1 : 0;
+    if (l->beats_with_fewer == 0 || l->beats_with_fewer >= BEATS_A_LIFE) {
         atomic_store_explicit(&l->shared->gateways, n, memory_order_relaxed);
     }
 }
@@ -21,7 +27,7 @@ static void on_beat_due(void *arg)
 {
     struct limiter *l = arg;
     char life[16];
-    snprintf(life, sizeof(life), "%u", l->shared->conf.heartbeat_ms * 3);
+    snprintf(life, sizeof(life), "%u", l->shared->conf.heartbeat_ms * BEATS_A_LIFE);
     struct str argv[] = {STR("EVAL"),       limit_script_beat.source,      STR("1"),
                          STR(GATEWAYS_KEY), str_from(l->shared->instance), str_from(life)};
     redis_cancel(&l->beat);

@@ -34,6 +34,7 @@ struct limiter {
     struct redis *roles[LIMIT_ROLES];
     struct loop_timer beat_timer;
     struct redis_op beat;
+    unsigned beats_with_fewer;     /* answers in a row that counted fewer gateways than before */
     struct concurrency *running;   /* what runs on this loop */
     struct loop_timer renew_timer; /* of running */
     char field[48];                /* ours in the hashes of what runs: instance and loop */

@@ -1,0 +1,167 @@
+"""Redis as fleets have it: with TLS, behind Sentinels, as a Cluster. Private ports, data in temporary folders."""
+import random
+import socket
+import subprocess
+from pathlib import Path
+
+from .process import Process, free_port, wait_until
+
+
+def cli(port: int, *words, check: bool = False) -> str:
+    done = subprocess.run(["redis-cli", "-p", str(port), *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def calls(port: int, command: str = "evalsha") -> int:
+    """How often a server has run a command."""
+    for line in cli(port, "INFO", "commandstats").splitlines():
+        if line.startswith(f"cmdstat_{command}:calls="):
+            return int(line.split("=")[1].split(",")[0])
+    return 0
+
+
+class Server:
+    """One redis-server on a loopback port, without persistence."""
+
+    def __init__(self, folder: Path, port: int, *options):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = port
+        self.process = Process(f"redis-{port}", [
+            "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", folder, "--dbfilename", f"{port}.rdb",
+            "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", *options], folder)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> "Server":
+        self.process.start()
+        wait_until(lambda: cli(self.port, "PING") == "PONG", 20, f"{self.address} answers")
+        return self
+
+    def role(self) -> str:
+        return cli(self.port, "ROLE").split("\n")[0]
+
+
+class TlsServer:
+    """Speaks TLS only, and asks for client certificates; the certificate is the stack's, for localhost."""
+
+    def __init__(self, folder: Path, ca: Path, cert: Path, key: Path, client: dict):
+        self.port = free_port()
+        self.proof = ["--tls", "--cacert", ca, "--cert", client["cert_file"], "--key", client["key_file"]]
+        folder.mkdir(parents=True)
+        self.process = Process("redis-tls", [
+            "redis-server", "--port", "0", "--tls-port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+            "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "yes"], folder)
+
+    def start(self) -> "TlsServer":
+        self.process.start()
+        wait_until(lambda: self.cli("PING") == "PONG", 20, "Redis with TLS answers")
+        return self
+
+    def cli(self, *words) -> str:
+        done = subprocess.run(["redis-cli", "-h", "localhost", "-p", str(self.port), *map(str, [*self.proof, *words])],
+                              capture_output=True, text=True, timeout=20)
+        return done.stdout.strip()
+
+
+class Sentinels:
+    """One primary, two replicas, three Sentinels; a primary that is silent for `down_ms` is replaced."""
+
+    def __init__(self, folder: Path, down_ms: int = 300):
+        folder.mkdir(parents=True)
+        first = free_port()
+        self.servers = [Server(folder, first)] + [
+            Server(folder, free_port(), "--replicaof", "127.0.0.1", first) for _ in range(2)]
+        self.ports = [free_port() for _ in range(3)]
+        self.watchers = []
+        for port in self.ports:
+            conf = folder / f"sentinel-{port}.conf"
+            conf.write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor tide 127.0.0.1 {first} 2\n"
+                            f"sentinel down-after-milliseconds tide {down_ms}\nsentinel failover-timeout tide 2000\n"
+                            "sentinel parallel-syncs tide 2\n")
+            self.watchers.append(Process(f"sentinel-{port}", ["redis-server", conf, "--sentinel"], folder))
+
+    def start(self) -> "Sentinels":
+        for server in self.servers:
+            server.start()
+        wait_until(lambda: all("master_link_status:up" in cli(server.port, "INFO", "replication")
+                               for server in self.servers[1:]), 20, "the replicas follow")
+        for watcher in self.watchers:
+            watcher.start()
+        for port in self.ports:
+            wait_until(lambda: cli(port, "SENTINEL", "CKQUORUM", "tide").startswith("OK 3") and
+                       len(cli(port, "SENTINEL", "REPLICAS", "tide").split("runid\n")) == 3, 30, "the Sentinels know all")
+        return self
+
+    @property
+    def settings(self) -> dict:
+        return {"sentinels": [f"127.0.0.1:{port}" for port in self.ports], "master": "tide"}
+
+    def primary(self, sentinel: int | None = None) -> Server:
+        """As a Sentinel says; the last one is never killed here."""
+        port = int(cli(sentinel or self.ports[-1], "SENTINEL", "get-master-addr-by-name", "tide").split()[1])
+        return next(server for server in self.servers if server.port == port)
+
+    def stop(self) -> None:
+        for process in self.watchers + [server.process for server in self.servers]:
+            process.stop()
+
+
+def cluster_port() -> int:
+    """Free together with its bus port, and out of the range that connections take theirs from."""
+    while True:
+        port = random.randrange(12000, 22000)
+        try:
+            with socket.socket() as a, socket.socket() as b:
+                a.bind(("127.0.0.1", port))
+                b.bind(("127.0.0.1", port + 10000))
+            return port
+        except OSError:
+            continue
+
+
+class Cluster:
+    """Three primaries with a replica each; a node that is silent for `down_ms` is replaced."""
+
+    def __init__(self, folder: Path, replicas: int = 1, down_ms: int = 500):
+        self.servers = [
+            Server(folder / str(i), cluster_port(), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+                   "--cluster-node-timeout", down_ms, "--cluster-require-full-coverage", "no") for i in range(3 * (1 + replicas))]
+        self.replicas = replicas
+
+    def start(self) -> "Cluster":
+        for server in self.servers:
+            server.start()
+        done = subprocess.run(["redis-cli", "--cluster", "create", *[server.address for server in self.servers],
+                               "--cluster-replicas", str(self.replicas), "--cluster-yes"], capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for server in self.servers:
+            wait_until(lambda: "cluster_state:ok" in cli(server.port, "CLUSTER", "INFO") and
+                       cli(server.port, "CLUSTER", "NODES").count("\n") == len(self.servers) - 1, 20, "the cluster is up")
+        wait_until(lambda: sum(cli(server.port, "INFO", "replication").count("master_link_status:up")
+                               for server in self.servers) == 3 * self.replicas, 20, "the replicas follow")
+        return self
+
+    @property
+    def settings(self) -> dict:
+        return {"cluster": [server.address for server in self.servers[:2]]}
+
+    def primaries(self) -> list[Server]:
+        return [server for server in self.servers if server.process.is_alive() and server.role() == "master"]
+
+    def id_of(self, server: Server) -> str:
+        return cli(server.port, "CLUSTER", "MYID")
+
+    def move(self, slots: int, source: Server, target: Server) -> None:
+        cli(source.port, "--cluster", "reshard", source.address, "--cluster-from", self.id_of(source), "--cluster-to",
+            self.id_of(target), "--cluster-slots", slots, "--cluster-yes", check=True)
+
+    def keys(self) -> list[str]:
+        return [key for server in self.primaries() for key in cli(server.port, "KEYS", "*").split()]
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.process.stop()
