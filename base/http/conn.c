@@ -40,7 +40,7 @@ static void conn_open(struct conn *c)
 void conn_begin(struct conn *c)
 {
     struct http_server *s = c->server;
-    if (!c->at->ssl_ctx) {
+    if (!conn_is_tls(c)) {
         conn_open(c);
         return;
     }
@@ -127,7 +127,7 @@ void conn_destroy(struct conn *c)
     if (c->h2) {
         h2_free(c);
     }
-    SSL_free(c->ssl);
+    tls_close(c);
     close_socket(c);
     outq_clear(&c->out, &s->pool);
     free(c->pending);
@@ -163,6 +163,11 @@ void conn_go_away(struct conn *c)
         conn_close_when_sent(c);
     }
     conn_schedule(c);
+}
+
+bool conn_is_tls(const struct conn *c)
+{
+    return c->at->ssl_ctx != NULL;
 }
 
 bool conn_is_idle(const struct conn *c)
@@ -256,7 +261,7 @@ static bool choose_protocol(struct conn *c, struct str data)
 {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     size_t n = data.n < sizeof(preface) - 1 ? data.n : sizeof(preface) - 1;
-    if (c->ssl || !c->at->listener->http2 || c->requests > 0 || c->exchanges ||
+    if (conn_is_tls(c) || !c->at->listener->http2 || c->requests > 0 || c->exchanges ||
         memcmp(data.p, preface, n) != 0) {
         return true;
     }
@@ -302,7 +307,7 @@ void conn_feed(struct conn *c, struct str data)
 
 void conn_take_raw(struct conn *c, struct str data)
 {
-    if (c->ssl) {
+    if (conn_is_tls(c)) {
         tls_receive(c, data.p, data.n);
     } else {
         conn_feed(c, data);
@@ -486,7 +491,7 @@ static void conn_flush(struct conn *c)
     if (c->blocked || c->state == CONN_DEAD || c->state == CONN_LINGER) {
         return;
     }
-    if (!c->ssl) {
+    if (!conn_is_tls(c)) {
         if (c->out.n > 0) {
             plain_flush(c);
         }

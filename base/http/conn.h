@@ -38,6 +38,8 @@ enum {
 enum conn_state { CONN_PROXY = 0, CONN_HANDSHAKE = 1, CONN_OPEN = 2, CONN_LINGER = 3, CONN_DEAD = 4 };
 
 struct h2;
+struct tls_handshake;
+struct tls_records;
 
 struct h1 {
     struct exchange *ex; /* the one being read or answered; NULL between requests */
@@ -69,13 +71,13 @@ struct conn {
     bool is_h2;
     bool hot; /* had several requests in a short time: keeps TLS buffers */
     bool going_away;
-    bool deliver_wanted; /* h2: a body was asked for since the last turn */
-    bool more_output;    /* h2: frames are left for the next turn */
-    SSL *ssl;            /* NULL: plain */
-    struct ja4 ja4;      /* of the first ClientHello */
-    bool hello_seen;
-    uint32_t hello_bytes, hello_records; /* until then */
-    uint32_t key_updates;                /* handshake messages after the handshake */
+    bool deliver_wanted;             /* h2: a body was asked for since the last turn */
+    bool more_output;                /* h2: frames are left for the next turn */
+    struct tls_handshake *handshake; /* TLS, until it is over (tls_io.c) */
+    SSL *ssl;                        /* TLS, until its records are ours */
+    struct tls_records *records;     /* from then on; NULL: plain, or OpenSSL's to the end */
+    struct ja4 ja4;                  /* of the first ClientHello */
+    uint32_t key_updates;            /* handshake messages after the handshake */
     uint32_t key_updates_in_minute;
     uint64_t key_minute_ms; /* where the minute began */
     uint32_t requests;
@@ -112,12 +114,14 @@ bool conn_due(uint64_t at_ms, uint64_t now_ms, uint64_t *next_ms); /* past; else
 void conn_feed(struct conn *c, struct str data);
 void conn_handshake_done(struct conn *c);
 void conn_go_away(struct conn *c); /* finish what runs, take nothing new */
+bool conn_is_tls(const struct conn *c);
 bool conn_is_idle(const struct conn *c);
 bool conn_is_flushed(const struct conn *c); /* all output was handed to the socket */
 void conn_add_pending(struct conn *c, const char *p, size_t n);
 
 /* tls_io.c */
 int tls_open(struct conn *c) TIDE_CHECK;
+void tls_close(struct conn *c);                            /* frees; sends nothing */
 void tls_receive(struct conn *c, const char *p, size_t n); /* raw bytes in, conn_feed out */
 void tls_flush(struct conn *c);
 void tls_release_buffers(struct conn *c);

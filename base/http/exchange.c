@@ -28,7 +28,7 @@ struct exchange *exchange_new(struct conn *c)
     arena_init(&x->pub.arena);
     x->pub.loop = c->server->loop;
     x->pub.listener = c->at->listener;
-    x->pub.tls = c->ssl != NULL;
+    x->pub.tls = conn_is_tls(c);
     x->pub.ja4 = str_from(c->ja4.text);
     x->pub.peer = c->peer;
     x->pub.version = c->is_h2 ? 20 : 11;

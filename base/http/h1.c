@@ -345,7 +345,7 @@ static char *put_head(char *at, struct exchange *x, const struct http_field *fie
     at = put_str(at, server_date(c->server));
     at = put_str(at, STR("\r\n"));
     at = put_framing(at, x, content_length);
-    if (c->ssl && c->at->listener->hsts) {
+    if (conn_is_tls(c) && c->at->listener->hsts) {
         at = put_str(at, STR("strict-transport-security: " HTTP_HSTS_VALUE "\r\n"));
     }
     at = put_str(at, STR("x-request-id: "));

@@ -82,7 +82,7 @@ void h2_start(struct exchange *x, const struct http_field *fields, unsigned fiel
         snprintf(length, sizeof(length), "%lld", (long long)content_length);
         nv[n++] = pair(STR("content-length"), str_from(length), NGHTTP2_NV_FLAG_NO_COPY_NAME);
     }
-    if (c->ssl && c->at->listener->hsts) {
+    if (conn_is_tls(c) && c->at->listener->hsts) {
         nv[n++] = pair(STR("strict-transport-security"), STR(HTTP_HSTS_VALUE),
                        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
     }

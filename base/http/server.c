@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/http/conn.h"
+#include "base/http/tls_records.h"
 
 enum { DATE_FRESH_MS = 500 };
 
@@ -34,6 +35,7 @@ const struct http_limits http_limits_default = {
     .hello_extensions = 64,
     .key_updates = 32,
     .key_updates_per_min = 8,
+    .own_records = true,
     .requests_per_connection = 10000,
     .h2_streams = 100,
     .h2_resets_burst = 100,
@@ -116,6 +118,7 @@ struct http_server *http_server_new(struct loop *loop, const struct http_limits 
     s->raw = must(malloc(CONN_RAW_BYTES));
     s->plain = must(malloc(CONN_RAW_BYTES));
     s->stage = must(malloc(CONN_STAGE_BYTES));
+    s->ciphers = tls_ciphers_new();
     s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     s->empty_task = (struct loop_task){.fn = on_empty_turn, .arg = s};
     loop_timer_init(loop, &s->drain_timer, on_drain_deadline, s);
@@ -309,6 +312,7 @@ void http_server_free(struct http_server *s)
     free(s->raw);
     free(s->plain);
     free(s->stage);
+    tls_ciphers_free(s->ciphers);
     free(s->exempt);
     if (s->reserve_fd >= 0) {
         close(s->reserve_fd);

@@ -54,6 +54,7 @@ struct http_limits {
     uint32_t hello_extensions;     /* of a ClientHello; 64 */
     uint32_t key_updates;          /* KeyUpdate and renegotiation of one connection; 32 */
     uint32_t key_updates_per_min;  /* 8 */
+    bool own_records;              /* TLS 1.3 records after the handshake are ours, not OpenSSL's; true */
     uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
     uint32_t h2_streams;              /* announced; 100 */
     uint32_t h2_resets_burst;         /* RST_STREAM caused by the client, then per s a tenth; 100 */

@@ -13,6 +13,7 @@ enum { SERVER_DATE_TEXT = 37 + 2, HTTP_HSTS_VALUE_MAX = 64 };
 #define HTTP_HSTS_VALUE "max-age=31536000; includeSubDomains"
 
 struct conn;
+struct tls_ciphers;
 struct peer_slot;
 
 struct http_listener {
@@ -63,7 +64,8 @@ struct http_server {
     size_t stage_n;
     const char *tls_in; /* raw bytes that OpenSSL has not asked for yet */
     size_t tls_in_n;
-    int reserve_fd; /* given up when descriptors run out, to accept and refuse */
+    struct tls_ciphers *ciphers; /* of all connections whose records are ours */
+    int reserve_fd;              /* given up when descriptors run out, to accept and refuse */
     uint64_t date_at_ms;
     char date[30]; /* IMF-fixdate */
     enum http_shed shed;
@@ -95,6 +97,7 @@ unsigned accept_connections_limit(const struct http_limits *limits); /* of the p
 SSL_CTX *tls_set_context(struct tls_set *set, struct err *err);
 int tls_on_client_hello(SSL *ssl, int *alert, void *arg); /* tls_io.c */
 const char *tls_client_name(const SSL *ssl);              /* of an mTLS client, or NULL */
+void tls_on_key_log(const SSL *ssl, const char *line);
 
 /* server_metrics.c */
 void http_count_refused(const char *reason); /* a connection was not taken */
@@ -102,6 +105,7 @@ void http_count_closed(const char *reason);  /* a limit or bad input closed one 
 void http_count_request(uint8_t version);
 void http_count_connection(int change);
 void http_count_handshake(const char *outcome);
+void http_count_own_records(void);
 void http_count_ping(void);
 /* Of a connection: accepted to its first byte; first byte to the end of the handshake. */
 enum http_phase { HTTP_PHASE_ACCEPT = 0, HTTP_PHASE_TLS = 1 };

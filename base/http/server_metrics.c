@@ -11,6 +11,8 @@ static struct metric closed =
                      "Connections or requests ended by a limit or bad input, by reason.", "reason");
 static struct metric handshakes =
     METRIC_COUNTER_L("tidegate_http_tls_handshakes_total", "TLS handshakes, by outcome.", "outcome");
+static struct metric own_records = METRIC_COUNTER("tidegate_http_tls_own_records_total",
+                                                  "TLS connections that went on without OpenSSL's object.");
 static struct metric requests_h1 =
     METRIC_COUNTER("tidegate_http1_requests_total", "Requests that arrived by HTTP/1.");
 static struct metric requests_h2 =
@@ -32,6 +34,7 @@ void http_register_metrics(void)
     metric_register(&refused);
     metric_register(&closed);
     metric_register(&handshakes);
+    metric_register(&own_records);
     metric_register(&requests_h1);
     metric_register(&requests_h2);
     metric_register(&pings);
@@ -50,6 +53,11 @@ void http_count_closed(const char *reason)
 void http_count_handshake(const char *outcome)
 {
     metric_child_add(metric_child(&handshakes, outcome), 1);
+}
+
+void http_count_own_records(void)
+{
+    metric_add(&own_records, 1);
 }
 
 void http_count_connection(int change)

@@ -1,14 +1,27 @@
-/* TLS on a connection: OpenSSL between a BIO of ours and the protocol.
+/* TLS on a connection: OpenSSL between a BIO of ours and the protocol, until the handshake is over.
  *
- *     recv -> server->tls_in -> [BIO read] SSL_read -> server->plain -> conn_feed
- *     conn->out -> SSL_write [BIO write] -> server->stage -> one send
+ *     recv -> server->tls_in -> [BIO read] SSL_read | tls_records_open -> server->plain -> conn_feed
+ *     conn->out -> SSL_write [BIO write] | tls_records_seal -> server->stage -> one send
  *
+ * With TLS 1.3 the records behind the handshake are ours (tls_records.h): OpenSSL asks its BIO for one record at a
+ * time, so that nothing of the client's data is inside it when its object goes. With TLS 1.2, with a client that
+ * showed a certificate, and with `tls_own_records: false` OpenSSL stays.
  * The BIO never blocks on writing: what it is given is staged, and conn.c sends the stage once per turn. Raw
  * bytes of a recv are always digested whole: what is not a whole record yet waits inside OpenSSL. */
 #include <openssl/err.h>
 #include <pthread.h>
 
 #include "base/http/conn.h"
+#include "base/http/tls_records.h"
+
+/* What is known only while the handshake lasts. */
+struct tls_handshake {
+    bool hello_seen;
+    bool is_finished; /* the server's Finished is out: what follows is under its application key */
+    uint32_t hello_bytes, hello_records; /* until the hello was seen */
+    uint64_t written;                    /* records since is_finished */
+    struct tls_secrets secrets;
+};
 
 enum { MINUTE_MS = 60000 };
 
@@ -85,10 +98,10 @@ static void refuse(struct conn *c, const char *reason)
  * reads it after us and refuses what is malformed. */
 static void on_hello(struct conn *c, struct str message)
 {
-    if (c->hello_seen) {
+    if (c->handshake->hello_seen) {
         return;
     }
-    c->hello_seen = true;
+    c->handshake->hello_seen = true;
     if (message.n > c->server->limits.hello_bytes) {
         refuse(c, "tls_hello_bytes");
         return;
@@ -113,15 +126,28 @@ static void on_later_message(struct conn *c)
     }
 }
 
-/* What OpenSSL is about to look at. type 0 with SSL2_VERSION: a ClientHello in the form of SSL 2. */
+static void on_written(struct tls_handshake *h, int type, const uint8_t *p, size_t n)
+{
+    if (type == SSL3_RT_HEADER) {
+        h->written += h->is_finished;
+    } else if (type == SSL3_RT_HANDSHAKE && n > 0 && *p == SSL3_MT_FINISHED) {
+        h->is_finished = true;
+    }
+}
+
+/* What OpenSSL is about to look at, or has written. type 0 with SSL2_VERSION: a ClientHello in the form of SSL 2. */
 static void on_message(int is_written, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
     struct conn *c = arg;
+    struct tls_handshake *h = c->handshake;
+    if (is_written && h) {
+        on_written(h, type, p, n);
+    }
     if (is_written || c->state == CONN_DEAD) {
         return;
     }
-    if (type == SSL3_RT_HEADER && !c->hello_seen) {
-        if (++c->hello_records > c->server->limits.hello_records) {
+    if (type == SSL3_RT_HEADER && h && !h->hello_seen) {
+        if (++h->hello_records > c->server->limits.hello_records) {
             refuse(c, "tls_hello_records");
         }
     } else if (type == 0 && version == SSL2_VERSION) {
@@ -144,8 +170,9 @@ int tls_on_client_hello(SSL *ssl, int *alert, void *arg)
 /* OpenSSL collects a hello of 128 KiB before it shows it to us: so bytes are counted as they come. */
 static bool hello_fits(struct conn *c, size_t n)
 {
-    bool fits = c->hello_seen || c->hello_bytes <= c->server->limits.hello_bytes;
-    c->hello_bytes += (uint32_t)n;
+    struct tls_handshake *h = c->handshake;
+    bool fits = h->hello_seen || h->hello_bytes <= c->server->limits.hello_bytes;
+    h->hello_bytes += (uint32_t)n;
     if (!fits) {
         refuse(c, "tls_hello_bytes");
     }
@@ -155,6 +182,8 @@ static bool hello_fits(struct conn *c, size_t n)
 int tls_open(struct conn *c)
 {
     pthread_once(&bio_once, make_bio_method);
+    c->handshake = calloc(1, sizeof(*c->handshake));
+    BUG_ON(!c->handshake);
     c->ssl = SSL_new(c->at->ssl_ctx);
     BIO *bio = BIO_new(bio_method);
     if (!c->ssl || !bio) {
@@ -168,6 +197,53 @@ int tls_open(struct conn *c)
     SSL_set_msg_callback(c->ssl, on_message);
     SSL_set_msg_callback_arg(c->ssl, c);
     return 0;
+}
+
+static void forget_handshake(struct conn *c)
+{
+    if (c->handshake) {
+        OPENSSL_cleanse(c->handshake, sizeof(*c->handshake));
+        free(c->handshake);
+        c->handshake = NULL;
+    }
+}
+
+static void forget_ssl(struct conn *c)
+{
+    SSL_free(c->ssl);
+    c->ssl = NULL;
+}
+
+void tls_close(struct conn *c)
+{
+    forget_handshake(c);
+    forget_ssl(c);
+    tls_records_free(c->records);
+    c->records = NULL;
+}
+
+void tls_on_key_log(const SSL *ssl, const char *line)
+{
+    struct conn *c = SSL_get_app_data(ssl);
+    if (c->handshake && c->server->limits.own_records) {
+        tls_secrets_take(&c->handshake->secrets, line);
+    }
+}
+
+/* From here on records are ours, where they can be. */
+static void take_over(struct conn *c)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
+    if (c->server->limits.own_records && SSL_version(c->ssl) == TLS1_3_VERSION &&
+        !SSL_get0_peer_certificate(c->ssl) && !SSL_has_pending(c->ssl)) {
+        c->records = tls_records_new(c->server->ciphers, SSL_CIPHER_get_protocol_id(cipher),
+                                     &c->handshake->secrets, c->handshake->written);
+    }
+    if (c->records) {
+        http_count_own_records();
+        forget_ssl(c);
+    }
+    forget_handshake(c);
 }
 
 static void fail(struct conn *c, const char *outcome)
@@ -199,6 +275,53 @@ static void handshake(struct conn *c)
     SSL_get0_alpn_selected(c->ssl, &alpn, &n);
     if (n == 2 && memcmp(alpn, "h2", 2) == 0 && h2_open(c) != 0) {
         conn_die(c, HTTP_FINISH_ABORTED);
+        return;
+    }
+    take_over(c);
+}
+
+/* --- reading -------------------------------------------------------------------------------------- */
+
+static void end_of_input(struct conn *c)
+{
+    c->at_eof = true;
+    conn_die(c, c->exchanges ? HTTP_FINISH_CLIENT_GONE : HTTP_FINISH_DONE);
+}
+
+static void on_key_update(struct conn *c)
+{
+    struct http_server *s = c->server;
+    on_later_message(c);
+    if (c->state == CONN_OPEN && tls_records_reply(c->records)) {
+        s->stage_n += tls_records_update_key(c->records, s->stage + s->stage_n);
+    }
+}
+
+static void open_all(struct conn *c)
+{
+    struct http_server *s = c->server;
+    struct str in = str_of(s->tls_in, s->tls_in_n);
+    while (in.n > 0 && c->state == CONN_OPEN) {
+        size_t n;
+        switch (tls_records_open(c->records, &in, s->plain, &n)) {
+        case TLS_OPENED_MORE:
+            break;
+        case TLS_OPENED_DATA:
+            conn_feed(c, str_of(s->plain, n));
+            break;
+        case TLS_OPENED_KEY_UPDATE:
+            on_key_update(c);
+            break;
+        case TLS_OPENED_CLOSED:
+            end_of_input(c);
+            break;
+        case TLS_OPENED_FAILED:
+            s->stage_n +=
+                tls_records_seal_alert(c->records, tls_records_alert(c->records), s->stage + s->stage_n);
+            http_count_closed("tls_record");
+            fail(c, "failed");
+            break;
+        }
     }
 }
 
@@ -213,8 +336,7 @@ static void read_all(struct conn *c)
         }
         int why = SSL_get_error(c->ssl, n);
         if (why == SSL_ERROR_ZERO_RETURN) {
-            c->at_eof = true;
-            conn_die(c, c->exchanges ? HTTP_FINISH_CLIENT_GONE : HTTP_FINISH_DONE);
+            end_of_input(c);
         } else if (why != SSL_ERROR_WANT_READ) {
             fail(c, "failed");
         }
@@ -231,11 +353,40 @@ void tls_receive(struct conn *c, const char *p, size_t n)
     if (c->state == CONN_HANDSHAKE && hello_fits(c, n)) {
         handshake(c);
     }
-    read_all(c);
+    if (c->records) {
+        open_all(c);
+    } else {
+        read_all(c);
+    }
     s->tls_in_n = 0;
     if (s->stage_n > 0) {
         conn_add_pending(c, s->stage, s->stage_n);
         s->stage_n = 0;
+    }
+}
+
+/* --- writing -------------------------------------------------------------------------------------- */
+
+static bool write_record(struct conn *c, struct str content)
+{
+    struct http_server *s = c->server;
+    if (!c->records) {
+        return SSL_write(c->ssl, content.p, (int)content.n) > 0;
+    }
+    if (tls_records_key_is_worn(c->records)) {
+        s->stage_n += tls_records_update_key(c->records, s->stage + s->stage_n);
+    }
+    s->stage_n += tls_records_seal(c->records, TLS_CONTENT_DATA, content.p, content.n, s->stage + s->stage_n);
+    return true;
+}
+
+static void say_close(struct conn *c)
+{
+    struct http_server *s = c->server;
+    if (c->records) {
+        s->stage_n += tls_records_seal_alert(c->records, TLS_ALERT_CLOSE_NOTIFY, s->stage + s->stage_n);
+    } else {
+        SSL_shutdown(c->ssl);
     }
 }
 
@@ -248,7 +399,7 @@ void tls_flush(struct conn *c)
     }
     for (int i = 0; i < CONN_TURN_RECORDS && c->out.n > 0; i++) {
         struct str front = outq_front(&c->out);
-        if (SSL_write(c->ssl, front.p, (int)front.n) <= 0) {
+        if (!write_record(c, front)) {
             fail(c, "failed");
             return;
         }
@@ -256,11 +407,13 @@ void tls_flush(struct conn *c)
     }
     const struct exchange *last = c->h1.close_after ? c->h1.ex : NULL;
     if (c->out.n == 0 && ((c->close_when_sent && !c->exchanges) || (last && last->ended))) {
-        SSL_shutdown(c->ssl); /* close_notify goes with the last bytes */
+        say_close(c); /* goes with the last bytes */
     }
 }
 
 void tls_release_buffers(struct conn *c)
 {
-    SSL_free_buffers(c->ssl);
+    if (c->ssl) {
+        SSL_free_buffers(c->ssl);
+    }
 }
