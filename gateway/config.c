@@ -53,6 +53,22 @@ void config_unref(const struct gateway_config *c)
     }
 }
 
+struct config_hold *config_hold_new(const struct gateway_config *conf)
+{
+    struct config_hold *h = malloc(sizeof *h);
+    BUG_ON(h == NULL);
+    *h = (struct config_hold){.conf = conf, .refs = 1};
+    return h;
+}
+
+void config_hold_drop(struct config_hold *h)
+{
+    if (--h->refs == 0) {
+        config_unref(h->conf);
+        free(h);
+    }
+}
+
 static int add_issuer(struct gateway_config *c, const struct jws_issuer *row, const char *keys,
                       struct err *err)
 {

@@ -100,4 +100,13 @@ int config_load(const char *path, struct gateway_config **out, struct err *err) 
 const struct gateway_config *config_ref(const struct gateway_config *c);
 void config_unref(const struct gateway_config *c);
 
+/* A loop's reference, counted by its requests without atomics: loops would otherwise pass one cache line around for every
+ * request. Made and used on one loop. */
+struct config_hold {
+    const struct gateway_config *conf; /* a reference is held */
+    unsigned refs;
+};
+struct config_hold *config_hold_new(const struct gateway_config *conf); /* takes the reference; refs 1 */
+void config_hold_drop(struct config_hold *h);
+
 #endif

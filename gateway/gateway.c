@@ -152,14 +152,16 @@ static int open_loop(struct gateway_loop *gl, struct err *err)
 
 static void new_loops(struct gateway *g)
 {
-    g->loops = calloc(g->loop_count, sizeof *g->loops);
+    g->loops = aligned_alloc(GATEWAY_LINE, g->loop_count * sizeof *g->loops);
     BUG_ON(g->loops == NULL);
+    memset(g->loops, 0, g->loop_count * sizeof *g->loops);
     for (unsigned i = 0; i < g->loop_count; i++) {
         char name[16];
         snprintf(name, sizeof name, "loop-%u", i);
         g->loops[i].gateway = g;
         g->loops[i].loop = loop_new(name, i);
-        g->loops[i].conf = config_ref(g->conf);
+        g->loops[i].hold = config_hold_new(config_ref(g->conf));
+        g->loops[i].conf = g->conf;
         g->loops[i].routes = g->conf->routes;
         g->loops[i].trace = trace_ring_new(g->conf->set->process.trace_requests);
     }
@@ -287,7 +289,8 @@ struct config_msg {
 
 static void use_config(struct gateway_loop *gl, const struct gateway_config *conf)
 {
-    const struct gateway_config *old = gl->conf;
+    struct config_hold *old = gl->hold;
+    gl->hold = config_hold_new(conf);
     gl->conf = conf;
     gl->routes = conf->routes;
     set_http(gl);
@@ -297,7 +300,7 @@ static void use_config(struct gateway_loop *gl, const struct gateway_config *con
     identify_loop_reload(gl);
     accounts_loop_reload(gl);
     proxy_loop_reload(gl);
-    config_unref(old);
+    config_hold_drop(old);
 }
 
 static void on_config(struct loop_msg *m, bool canceled)
@@ -452,7 +455,7 @@ void gateway_free(struct gateway *g)
     for (unsigned i = 0; i < g->loop_count; i++) {
         trace_ring_free(g->loops[i].trace);
         loop_free(g->loops[i].loop);
-        config_unref(g->loops[i].conf);
+        config_hold_drop(g->loops[i].hold);
     }
     free(g->loops);
     control_free(g->control);

@@ -35,6 +35,7 @@ struct accounts;
 struct accounts_loop;
 struct chat;
 struct chat_loop;
+struct config_hold;
 struct control;
 struct gateway_config;
 struct http_handover;
@@ -51,23 +52,27 @@ struct tls_set;
 struct token_cache;
 struct trace_ring;
 
+enum { GATEWAY_LINE = 64 };
+
+/* On cache lines of its own: loops write theirs with every request. */
 struct gateway_loop {
-    struct gateway *gateway;           /* borrowed */
-    struct loop *loop;                 /* owned */
-    struct http_server *server;        /* owned */
-    const struct gateway_config *conf; /* the snapshot for new requests; a reference is held */
-    const struct route_table *routes;  /* of conf (routes.h); borrowed from it */
-    struct identify_loop *identify;    /* issuers, token cache, buckets of failed checks (identify.h) */
-    struct limits_loop *limits;        /* limits.h: Redis connections, local fallback */
-    struct accounts_loop *accounts;    /* accounts.h: policy snapshot, ports of auth/ */
-    struct chat_loop *chat;            /* chat.h: router's loop half, worker origins */
-    struct proxy_loop *proxy;          /* proxy.h: origins of the upstream groups */
-    struct trace_ring *trace;          /* the last requests (trace.h); NULL: none are kept */
-    enum pressure_level pressure;      /* of memory (pressure.h) */
-    unsigned requests;                 /* running on this loop now */
-    struct request *running;           /* these, newest first */
-    atomic_ullong beat_ms;             /* monotonic, when it last answered the control thread */
-    bool is_empty;                     /* draining, and its last connection is gone */
+    _Alignas(GATEWAY_LINE) struct gateway *gateway; /* borrowed */
+    struct loop *loop;                              /* owned */
+    struct http_server *server;                     /* owned */
+    const struct gateway_config *conf;              /* the snapshot for new requests: that of hold */
+    struct config_hold *hold;                       /* owned */
+    const struct route_table *routes;               /* of conf (routes.h); borrowed from it */
+    struct identify_loop *identify; /* issuers, token cache, buckets of failed checks (identify.h) */
+    struct limits_loop *limits;     /* limits.h: Redis connections, local fallback */
+    struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
+    struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
+    struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
+    struct trace_ring *trace;       /* the last requests (trace.h); NULL: none are kept */
+    enum pressure_level pressure;   /* of memory (pressure.h) */
+    unsigned requests;              /* running on this loop now */
+    struct request *running;        /* these, newest first */
+    atomic_ullong beat_ms;          /* monotonic, when it last answered the control thread */
+    bool is_empty;                  /* draining, and its last connection is gone */
 };
 
 /* How the process was started. */

@@ -229,7 +229,7 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     trace_finished(r->gl->trace, r, reason, phases);
     access_log_write(r->gl->gateway->access_log, r, reason, phases);
     unlink_running(r);
-    config_unref(r->conf);
+    config_hold_drop(r->hold);
 }
 
 static struct request *request_new(struct http_exchange *ex, struct gateway_loop *gl)
@@ -237,7 +237,9 @@ static struct request *request_new(struct http_exchange *ex, struct gateway_loop
     struct request *r = ARENA_NEW(&ex->arena, struct request);
     r->ex = ex;
     r->gl = gl;
-    r->conf = config_ref(gl->conf);
+    r->hold = gl->hold;
+    r->hold->refs++;
+    r->conf = gl->conf;
     r->prompt_tokens = -1;
     r->completion_tokens = -1;
     r->body = STR("");

@@ -28,6 +28,7 @@
 
 struct gateway_loop;
 struct gateway_config;
+struct config_hold;
 struct jws_claims;
 struct limit_ticket;
 struct request;
@@ -90,7 +91,8 @@ struct request {
     struct request *prev, *next;       /* in gl->running */
     struct http_exchange *ex;          /* borrowed: outlives r */
     struct gateway_loop *gl;           /* this loop's things (gateway/gateway.h) */
-    const struct gateway_config *conf; /* the snapshot this request runs under; a reference is held */
+    const struct gateway_config *conf; /* the snapshot this request runs under: that of hold */
+    struct config_hold *hold;          /* a reference */
     const struct route *route;
     enum request_state state;
     struct addr client;           /* after trusted proxies */

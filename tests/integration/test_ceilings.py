@@ -130,7 +130,7 @@ def test_a_log_that_takes_nothing_holds_nobody_up(place, kind):
     g.settings["process"]["access_log"] = path
     g.write()
     g.start()
-    callers = [KeepAlive(g, place.stack.trust) for _ in range(4)]
+    callers = [KeepAlive(g) for _ in range(4)]
     for caller in callers:
         caller.start()
     wait_until(lambda: g.metric("tidegate_log_lines_dropped_total") > 0, 60, "lines are dropped and counted")
@@ -166,7 +166,7 @@ def test_the_clock_is_set_an_hour_ahead_and_back(place):
     g.start()
     place.worker.behave = speak_slowly
     stream = Listener(place, g, http2=True, words=60)
-    caller = KeepAlive(g, place.stack.trust)
+    caller = KeepAlive(g)
     for thread in (stream, caller):
         thread.start()
     assert stream.began.wait(20), stream.trouble
@@ -190,7 +190,7 @@ def test_the_clock_is_set_an_hour_ahead_and_back(place):
 def test_twenty_reloads_under_load_lose_nothing_and_leave_one_snapshot(place):
     place.worker.behave = speak_slowly
     g = place.start()
-    asking = [kind(g, place.stack.trust) for kind in (KeepAlive, Multiplexed, Fresh)]
+    asking = [kind(g) for kind in (KeepAlive, Multiplexed, Fresh)]
     streams = [Listener(place, g, http2) for http2 in (False, True)]
     for thread in asking + streams:
         thread.start()

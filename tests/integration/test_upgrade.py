@@ -26,7 +26,7 @@ def pid_of(gateway) -> int:
 def test_three_upgrades_under_load_lose_nothing(place):
     place.worker.behave = speak_slowly
     g = place.start()
-    callers = [kind(g, place.stack.trust) for kind in (KeepAlive, KeepAlive, Multiplexed, Fresh)]
+    callers = [kind(g) for kind in (KeepAlive, KeepAlive, Multiplexed, Fresh)]
     streams = []
     for caller in callers:
         caller.start()
@@ -85,7 +85,7 @@ def test_a_program_that_does_not_start_changes_nothing(place, program_text, why)
     link.symlink_to(program("tidegate"))
     g.process.command[0] = str(link)
     g.start()
-    pid, caller = g.process.pid, KeepAlive(g, place.stack.trust)
+    pid, caller = g.process.pid, KeepAlive(g)
     caller.start()
     script = place.stack.folder / "script"
     script.write_text(f"#!/bin/sh\n{program_text}\n")

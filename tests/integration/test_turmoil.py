@@ -1,0 +1,95 @@
+"""Everything that changes a gateway, at once and under load: what loops share shows under ThreadSanitizer."""
+import itertools
+import json
+import signal
+import threading
+
+import pytest
+
+from tide.askers import Fresh, KeepAlive, Multiplexed
+from tide.client import mainland_phone
+from tide.process import wait_until
+
+
+class Again(threading.Thread):
+    """Does one thing after another until told to stop; keeps the first error."""
+
+    def __init__(self, *actions):
+        super().__init__(daemon=True)
+        self.actions, self.done, self.trouble = actions, 0, None
+        self.ended = threading.Event()
+
+    def run(self):
+        try:
+            for action in itertools.cycle(self.actions):
+                if self.ended.wait(0.02):
+                    return
+                action()
+                self.done += 1
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            self.trouble = repr(error)
+
+    def end(self):
+        self.ended.set()
+        self.join(60)
+        assert self.trouble is None and self.done > 0, self.trouble
+
+
+def chat(app, stream: bool) -> None:
+    answer = app.chat("Hi.", stream=stream, max_tokens=2, model="m")
+    assert answer.status_code == 200 or answer.json()["error"]["code"] == "rate_limit_exceeded", answer.text
+
+
+def sign_up_or_be_refused(app) -> None:
+    """Under an open policy, a closed one, or one that has changed between two steps."""
+    assert app.ask_code(mainland_phone()).status_code in (200, 403)
+
+
+def reload(gateway, n) -> None:
+    gateway.settings["cors"] = {"origins": [f"https://{next(n)}.example"]}
+    gateway.write()
+    gateway.process.send(signal.SIGHUP)
+
+
+def look(gateway) -> None:
+    gateway.metrics()
+    for words in (("show", "requests"), ("trace", "sample"), ("get", "limits"), ("get", "workers")):
+        gateway.ctl(*words)
+    for item in json.loads(gateway.ctl("show", "requests", "-o", "json").stdout)["items"]:
+        gateway.ctl("trace", item["request_id"], check=False)  # it may have ended
+
+
+@pytest.mark.tsan
+def test_everything_at_once(own_stack):
+    s = own_stack
+    s.start_postgres()
+    s.start_redis()
+    s.start_outbox()
+    s.start_scripted()
+    settings = s.settings()
+    settings["process"]["threads"] = 4
+    settings["limits"]["rules"].append({"name": "chats", "by": "account", "at": "chat", "limit": "20/1s"})
+    g = s.start_gateway(settings)
+    apps = [s.app() for _ in range(4)]
+    for app in apps[:3]:
+        app.sign_up()
+    n = itertools.count()
+    asking = [kind(g) for kind in (KeepAlive, KeepAlive, Multiplexed, Multiplexed, Fresh)]
+    acting = [Again(lambda: chat(apps[0], False), lambda: chat(apps[0], True)), Again(lambda: chat(apps[1], True)),
+              Again(lambda: sign_up_or_be_refused(apps[3])),
+              Again(lambda: apps[2].refresh(), lambda: apps[2].user()),
+              Again(lambda: g.ctl("policy", "set", "closed", "--reason", "t"), lambda: g.ctl("policy", "set", "open", "--reason", "t")),
+              Again(lambda: reload(g, n)), Again(lambda: look(g))]
+    for thread in asking + acting:
+        thread.start()
+    wait_until(lambda: all(t.done >= 4 or t.trouble for t in acting), 90, "each has done something")
+    for thread in acting:
+        thread.end()
+    for app in apps:
+        app.close()  # their client gives a connection up when it is told to leave; the askers' does not
+    g.upgrade()
+    seen = [one.answers for one in asking]
+    wait_until(lambda: all(one.answers > before + 5 or one.wrong for one, before in zip(asking, seen)), 60, "they go on")
+    for one in asking:
+        one.end()
+    assert g.get("/readyz").status_code == 200
