@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -290,3 +291,30 @@ def test_clients_change_by_a_reload(admin):
     admin.write()
     reload(admin)
     ctl(admin, "writer", "get", "limits")
+
+
+# --- what scanners say ---------------------------------------------------------------------------------
+
+
+def test_sslyze_finds_nothing_weak(stack, tmp_path):
+    """Mozilla's "intermediate" configuration holds, but for our authority, which no browser knows."""
+    own = Authority(stack.folder / "scanned")
+    settings = stack.settings()
+    settings["certificates"] = [dict(zip(("cert_file", "key_file"), map(str, own.issue("localhost", ["localhost"], kind))))
+                                for kind in ("ec", "rsa")]
+    gateway = stack.start_gateway(settings, ready=False)
+    report = tmp_path / "sslyze.json"
+    done = subprocess.run([sys.executable, "-m", "sslyze", "--json_out", report, "--mozilla_config", "intermediate",
+                           f"localhost:{gateway.port}"], capture_output=True, text=True, timeout=60)
+    findings = [line.split("*")[1].split(":")[0].strip() for line in done.stdout.partition("FAILED - Not compliant")[2]
+                .splitlines() if line.strip().startswith("*")]
+    assert findings == ["certificate_path_validation"], done.stdout[-2000:]
+    found = json.loads(report.read_text())["server_scan_results"][0]["scan_result"]
+    accepted = {name: len(found[f"{name}_cipher_suites"]["result"]["accepted_cipher_suites"])
+                for name in ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1", "tls_1_2", "tls_1_3")}
+    assert accepted == {"ssl_2_0": 0, "ssl_3_0": 0, "tls_1_0": 0, "tls_1_1": 0, "tls_1_2": 6, "tls_1_3": 3}
+    for name, weakness in (("heartbleed", "is_vulnerable_to_heartbleed"),
+                           ("openssl_ccs_injection", "is_vulnerable_to_ccs_injection"),
+                           ("session_renegotiation", "is_vulnerable_to_client_renegotiation_dos"),
+                           ("tls_compression", "supports_compression")):
+        assert found[name]["result"][weakness] is False, name
