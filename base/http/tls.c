@@ -69,15 +69,17 @@ static int read_certs(struct tls_set *s, const struct tls_cert_conf *certs, unsi
     s->names = tls_names_new();
     s->certs = calloc(count, sizeof(*s->certs));
     BUG_ON(!s->certs);
-    for (unsigned i = 0; i < count; i++) {
-        int rc = tls_cert_read(&certs[i], &s->certs[i], err);
-        if (rc != 0) {
-            return rc;
-        }
+    SSL_CTX *probe = tls_probe_new();
+    int rc = 0;
+    for (unsigned i = 0; i < count && (rc = tls_cert_read(&certs[i], probe, &s->certs[i], err)) == 0; i++) {
         s->cert_count++;
         tls_cert_each_name(&s->certs[i], add_name, &(struct naming){.set = s, .cert = i});
         int64_t expires = tls_cert_expires_s(&s->certs[i]);
         s->expires_s = expires < s->expires_s ? expires : s->expires_s;
+    }
+    SSL_CTX_free(probe);
+    if (rc != 0) {
+        return rc;
     }
     s->fallback.cert[s->certs[0].kind] = 1;
     tls_cert_each_name(&s->certs[0], add_to_fallback, s);

@@ -101,26 +101,23 @@ static int read_key(const char *file, struct tls_cert *cert, struct err *err)
     return 0;
 }
 
-/* What would fail at a handshake fails now. */
-static int try_out(const char *file, const struct tls_cert *cert, struct err *err)
+SSL_CTX *tls_probe_new(void)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     BUG_ON(!ctx);
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
-    int rc = tls_cert_use_by_default(cert, ctx) ? 0 : tls_err(err, file, "refused by the TLS library");
-    SSL_CTX_free(ctx);
-    return rc;
+    return ctx;
 }
 
-int tls_cert_read(const struct tls_cert_conf *conf, struct tls_cert *out, struct err *err)
+int tls_cert_read(const struct tls_cert_conf *conf, SSL_CTX *probe, struct tls_cert *out, struct err *err)
 {
     struct tls_cert cert = {.leaf = NULL};
     int rc = read_chain(conf->cert_file, &cert, err);
     if (rc == 0) {
         rc = read_key(conf->key_file, &cert, err);
     }
-    if (rc == 0) {
-        rc = try_out(conf->cert_file, &cert, err);
+    if (rc == 0 && !tls_cert_use_by_default(&cert, probe)) { /* what would fail at a handshake fails now */
+        rc = tls_err(err, conf->cert_file, "refused by the TLS library");
     }
     if (rc != 0) {
         tls_cert_clear(&cert);

@@ -21,7 +21,10 @@ struct tls_cert {
     enum tls_key_kind kind;
 };
 
-int tls_cert_read(const struct tls_cert_conf *conf, struct tls_cert *out, struct err *err) TIDE_CHECK;
+/* probe: a context of tls_probe_new, which tries each certificate out (making one takes longer than reading ten). */
+int tls_cert_read(const struct tls_cert_conf *conf, SSL_CTX *probe, struct tls_cert *out,
+                  struct err *err) TIDE_CHECK;
+SSL_CTX *tls_probe_new(void);
 void tls_cert_clear(struct tls_cert *c);
 int64_t tls_cert_expires_s(const struct tls_cert *c); /* notAfter, Unix seconds */
 bool tls_cert_use(const struct tls_cert *c, SSL *ssl);
