@@ -338,6 +338,8 @@ void loop_free(struct loop *l)
     run_inbox(l, true);
     event_del(&l->inbox_event);
     event_del(&l->wake);
+    event_base_loop(l->base,
+                    EVLOOP_NONBLOCK); /* what libevent itself put off: questions to name servers end */
     event_base_free(l->base);
     close(l->inbox_fd);
     free(l->heap);

@@ -1,5 +1,5 @@
 /* evdns gives no /etc/hosts below evdns_getaddrinfo, and evdns_getaddrinfo no TTL: so the plain A and AAAA
- * questions are asked here, and the hosts file is read first (a small local file, at most once per TTL floor). */
+ * questions are asked here, and the hosts file is read first (a small local file, at most every 10 s while it has the name). */
 #include "base/resolver.h"
 
 #include <event2/dns.h>
@@ -9,7 +9,10 @@
 
 #include "base/log.h"
 
-enum { RESOLVER_TTL_CEILING_MS = 300000, HOSTS_LINE = 1024 };
+enum { HOSTS_LINE = 1024, HOSTS_FRESH_MS = 10000 };
+
+static char own_servers[RESOLVER_SERVERS][ADDR_TEXT + 9]; /* set once, before there are threads */
+static unsigned own_server_count;
 
 /* One question. It outlives a freed resolver until evdns calls back. */
 struct lookup {
@@ -23,10 +26,11 @@ struct resolver {
     struct lookup *v4, *v6; /* NULL when answered */
     void (*on_answer)(void *arg);
     void *arg;
-    struct loop_task task; /* calls on_answer */
+    struct loop_task task;          /* calls on_answer */
+    struct loop_timer other_family; /* no longer waited for */
     char host[256];
     uint16_t port;
-    uint64_t fresh_until_ms;                   /* monotonic */
+    uint64_t asked_ms, fresh_until_ms;         /* monotonic */
     struct endpoint found[RESOLVER_ADDRESSES]; /* of the questions that run */
     unsigned found_count;
     uint64_t found_ttl_ms;
@@ -34,6 +38,29 @@ struct resolver {
     unsigned count;
     unsigned turn;
 };
+
+static void on_family_time(void *arg);
+
+int resolver_servers_check(const char *const *servers, unsigned n, struct err *err)
+{
+    struct endpoint e;
+    for (unsigned i = 0; i < n; i++) {
+        if (strlen(servers[i]) >= sizeof own_servers[i] ||
+            endpoint_parse(str_from(servers[i]), &e, NULL) != 0 || e.sa.ss_family == AF_UNIX) {
+            return err_set(err, ERR_INVALID, "\"%s\" is not address:port", servers[i]);
+        }
+    }
+    return 0;
+}
+
+void resolver_use_servers(const char *const *servers, unsigned n)
+{
+    for (own_server_count = 0; own_server_count < n && own_server_count < RESOLVER_SERVERS;
+         own_server_count++) {
+        memcpy(own_servers[own_server_count], servers[own_server_count],
+               strlen(servers[own_server_count]) + 1);
+    }
+}
 
 static void tell(void *arg)
 {
@@ -60,6 +87,7 @@ struct resolver *resolver_new(struct loop *loop, struct str host_port, void (*on
     r->on_answer = on_answer;
     r->arg = arg;
     r->task = (struct loop_task){.fn = tell, .arg = r};
+    loop_timer_init(loop, &r->other_family, on_family_time, r);
     memcpy(r->host, host.p, host.n);
     r->port = (uint16_t)number;
     return r;
@@ -79,6 +107,7 @@ void resolver_free(struct resolver *r)
         return;
     }
     loop_task_cancel(r->loop, &r->task);
+    loop_timer_disarm(&r->other_family);
     drop_lookup(r, r->v4);
     drop_lookup(r, r->v6);
     if (r->dns) {
@@ -109,9 +138,10 @@ static void keep_found(struct resolver *r, int family, const void *bytes)
     }
 }
 
-/* All questions are answered: the new addresses replace the old ones, unless there are none. */
+/* The new addresses replace the old ones, unless there are none. */
 static void settle(struct resolver *r)
 {
+    loop_timer_disarm(&r->other_family);
     uint64_t ttl = r->found_ttl_ms < RESOLVER_TTL_FLOOR_MS ? RESOLVER_TTL_FLOOR_MS : r->found_ttl_ms;
     ttl = ttl > RESOLVER_TTL_CEILING_MS ? RESOLVER_TTL_CEILING_MS : ttl;
     if (r->found_count > 0) {
@@ -119,10 +149,15 @@ static void settle(struct resolver *r)
         r->count = r->found_count;
     } else {
         log_warn("resolver state=no_answer host=%s kept=%u", r->host, r->count);
-        ttl = r->count > 0 ? RESOLVER_TTL_FLOOR_MS : 1000;
+        ttl = RESOLVER_TTL_FLOOR_MS;
     }
-    r->fresh_until_ms = loop_now_ms(r->loop) + ttl;
+    r->fresh_until_ms = r->asked_ms + ttl;
     loop_at_turn_end(r->loop, &r->task);
+}
+
+static void on_family_time(void *arg)
+{
+    settle(arg);
 }
 
 static void on_lookup(int result, char type, int count, int ttl_s, void *addresses, void *arg)
@@ -143,6 +178,8 @@ static void on_lookup(int result, char type, int count, int ttl_s, void *address
         }
         if (!r->v4 && !r->v6) {
             settle(r);
+        } else if (r->found_count > 0) {
+            loop_timer_arm(&r->other_family, RESOLVER_FAMILY_MS);
         }
     }
     free(l);
@@ -204,6 +241,24 @@ static struct lookup *ask(struct resolver *r, bool v4)
     return l;
 }
 
+/* A name server has two seconds and is asked twice, unless resolv.conf says otherwise. */
+static struct evdns_base *new_dns(struct loop *loop)
+{
+    struct evdns_base *dns = evdns_base_new(loop_event_base(loop), EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!dns) {
+        return NULL;
+    }
+    evdns_base_set_option(dns, "timeout:", "2");
+    evdns_base_set_option(dns, "attempts:", "2");
+    for (unsigned i = 0; i < own_server_count; i++) {
+        evdns_base_nameserver_ip_add(dns, own_servers[i]);
+    }
+    if (own_server_count == 0) {
+        evdns_base_resolv_conf_parse(dns, DNS_OPTIONS_ALL & ~DNS_OPTION_HOSTSFILE, "/etc/resolv.conf");
+    }
+    return dns;
+}
+
 void resolver_refresh(struct resolver *r)
 {
     if (r->v4 || r->v6 || loop_now_ms(r->loop) < r->fresh_until_ms) {
@@ -211,13 +266,14 @@ void resolver_refresh(struct resolver *r)
     }
     r->found_count = 0;
     r->found_ttl_ms = 0;
+    r->asked_ms = loop_now_ms(r->loop);
     if (read_hosts(r)) {
+        r->found_ttl_ms = HOSTS_FRESH_MS;
         settle(r);
         return;
     }
     if (!r->dns) {
-        r->dns = evdns_base_new(loop_event_base(r->loop),
-                                EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        r->dns = new_dns(r->loop);
     }
     if (r->dns) {
         r->v4 = ask(r, true);
@@ -231,6 +287,20 @@ void resolver_refresh(struct resolver *r)
 unsigned resolver_count(const struct resolver *r)
 {
     return r->count;
+}
+
+bool resolver_has(const struct resolver *r, const struct sockaddr *sa)
+{
+    struct addr wanted;
+    addr_from_sockaddr(sa, &wanted);
+    for (unsigned i = 0; i < r->count; i++) {
+        struct addr a;
+        addr_from_sockaddr((const struct sockaddr *)&r->addresses[i].sa, &a);
+        if (addr_eq(&a, &wanted)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 const struct endpoint *resolver_next(struct resolver *r)

@@ -36,8 +36,9 @@ struct process_conf {
     uint64_t handle_ms;      /* for handlers without deadlines of their own */
     uint64_t watchdog_ms;    /* a loop silent for this long is reported dead to the service manager */
     struct log_conf log;
-    const char *access_log_file; /* NULL: none; "-": stdout */
-    const char *state_dir;       /* last known policy, revocations */
+    const char *access_log_file;      /* NULL: none; "-": stdout */
+    const char *state_dir;            /* last known policy, revocations */
+    struct conf_strings name_servers; /* none: those of /etc/resolv.conf */
 };
 
 struct issuer_row {

@@ -1,4 +1,5 @@
 /* The tables of config.h's sections: names, presets, ranges, help. What they become is in config.c. */
+#include "base/resolver.h"
 #include "base/log.h"
 #include "gateway/config.h"
 
@@ -72,9 +73,27 @@ static const struct conf_entry process_entries[] = {
      .type = CONF_STRING,
      CONF_FIELD(struct process_conf, state_dir),
      .help = "Folder of what must survive a restart without the database."},
+    {.name = "name_servers",
+     .type = CONF_STRINGS,
+     CONF_FIELD(struct process_conf, name_servers),
+     .max = RESOLVER_SERVERS,
+     .help =
+         "Who is asked for the addresses of upstreams given by name: \"10.0.0.2:53\". Not given: the name "
+         "servers of /etc/resolv.conf. Answers are kept for their TTL (1 s to 5 min); the last good one "
+         "stays while there is no new one."},
 };
-static const struct conf_section process_section = {
-    .entries = process_entries, .count = CONF_COUNT(process_entries), .size = sizeof(struct process_conf)};
+
+static int check_process(void *section, const char **field, struct err *err)
+{
+    const struct process_conf *p = section;
+    *field = "name_servers";
+    return resolver_servers_check(p->name_servers.items, p->name_servers.n, err);
+}
+
+static const struct conf_section process_section = {.entries = process_entries,
+                                                    .count = CONF_COUNT(process_entries),
+                                                    .size = sizeof(struct process_conf),
+                                                    .check = check_process};
 
 static const struct conf_entry issuer_entries[] = {
     {.name = "issuer",

@@ -5,6 +5,7 @@
 #include "base/crash.h"
 #include "base/daemon_options.h"
 #include "base/log.h"
+#include "base/resolver.h"
 #include "gateway/config.h"
 #include "gateway/gateway.h"
 #include "gateway/upgrade.h"
@@ -35,6 +36,7 @@ static int serve(const struct gateway_config *conf, const struct gateway_start *
         config_unref(conf);
         return (int)err->code;
     }
+    resolver_use_servers(p->name_servers.items, p->name_servers.n);
     struct gateway *g = gateway_open(conf, start, err);
     if (g == NULL) {
         return (int)err->code;

@@ -35,10 +35,36 @@ static struct metric refused = METRIC_COUNTER(
 
 const char *const http_origin_protocol_names[] = {"h1", "h2", NULL};
 
+static bool has_departed(const struct http_origin *o, int fd)
+{
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    socklen_t n = sizeof sa;
+    return getpeername(fd, (struct sockaddr *)&sa, &n) == 0 &&
+           !resolver_has(o->resolver, (const struct sockaddr *)&sa);
+}
+
+/* Connections to addresses that the name no longer has take no more requests. */
+static void retire_departed(struct http_origin *o)
+{
+    struct client_conn *next;
+    for (struct client_conn *c = o->conns; c; c = next) {
+        next = c->next;
+        if (has_departed(o, c->fd)) {
+            client_conn_retire(c);
+        }
+    }
+    for (struct client_h2 *c = o->h2_conns; c; c = c->next) {
+        if (has_departed(o, c->fd)) {
+            client_h2_retire(c);
+        }
+    }
+}
+
 static void on_resolved(void *arg)
 {
     struct http_origin *o = arg;
     http_origin_pin(o);
+    retire_departed(o);
     client_dial_resolved(o);
     http_origin_unpin_and_maybe_free(o);
 }
@@ -304,6 +330,9 @@ struct http_op *http_send_request(struct http_origin *o, const struct http_clien
     if (req->streaming && req->body.n > 0) {
         op->body = STR("");
         (void)http_op_send_body(op, req->body.p, req->body.n);
+    }
+    if (o->is_named) {
+        resolver_refresh(o->resolver); /* also while kept connections are all that is used */
     }
     if (!is_h2) {
         send_h1(op);

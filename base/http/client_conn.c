@@ -263,12 +263,20 @@ static void enter_pool(struct client_conn *c)
     client_conn_deadline(c, o->idle_ms, "idle");
 }
 
+void client_conn_retire(struct client_conn *c)
+{
+    c->retired = true;
+    if (c->state == CLIENT_CONN_IDLE) {
+        client_conn_close(c);
+    }
+}
+
 void client_conn_done(struct client_conn *c, bool clean)
 {
     struct http_op *op = c->op;
     struct http_origin *o = c->origin;
-    bool reusable =
-        clean && c->keep_alive && op->body_ended && all_sent(op) && o->idle_count < o->max_idle && !o->freed;
+    bool reusable = clean && c->keep_alive && !c->retired && op->body_ended && all_sent(op) &&
+                    o->idle_count < o->max_idle && !o->freed;
     c->op = NULL;
     event_del(&c->wr);
     loop_task_cancel(o->loop, &c->flush);

@@ -88,6 +88,7 @@ struct client_conn {
     bool has_answer;           /* a byte of this op's answer came */
     bool head_done;
     bool keep_alive;
+    bool retired;     /* ends with the op it has */
     unsigned interim; /* 1xx heads seen */
     struct h1_body body;
     struct client_conn *prev, *next; /* all of the origin */
@@ -132,6 +133,7 @@ void client_conn_take(struct client_conn *c, struct http_op *op); /* a pooled on
 void client_conn_want_flush(struct client_conn *c);
 void client_conn_resume(struct client_conn *c);
 void client_conn_close(struct client_conn *c);
+void client_conn_retire(struct client_conn *c); /* takes no more ops: closed now, or with the one it has */
 
 /* client_read.c */
 extern __thread char client_scratch[CLIENT_SCRATCH_BYTES]; /* what the recv at hand brought */

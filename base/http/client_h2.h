@@ -70,7 +70,8 @@ struct client_h2 {
 /* client_h2_conn.c: the socket */
 bool client_h2_send(struct http_op *op); /* true: on a connection that was there before */
 void client_h2_want_flush(struct client_h2 *c);
-void client_h2_close(struct client_h2 *c); /* no op may be left */
+void client_h2_close(struct client_h2 *c);  /* no op may be left */
+void client_h2_retire(struct client_h2 *c); /* takes no more ops: ends with those it has */
 void client_h2_fail(struct client_h2 *c, int rc, const struct err *err);
 void client_h2_forget(struct http_op *op); /* its stream is over: it leaves the connection */
 void client_h2_leave(struct http_op *op);  /* its stream is reset, if it has one */

@@ -113,6 +113,16 @@ void client_h2_forget(struct http_op *op)
     }
 }
 
+void client_h2_retire(struct client_h2 *c)
+{
+    if (c->state == CLIENT_H2_OPEN) {
+        c->state = CLIENT_H2_DRAINING;
+        if (c->op_count == 0) {
+            loop_timer_arm(&c->timer, 0);
+        }
+    }
+}
+
 void client_h2_fail(struct client_h2 *c, int rc, const struct err *err)
 {
     c->pins++;

@@ -44,9 +44,9 @@ static void turn_runs_timers_then_tasks_then_inbox(void **state)
     struct trace t = {.loop = loop_new("test", 3)};
     t.task = (struct loop_task){.fn = on_task, .arg = &t};
     loop_timer_init(t.loop, &t.timer, on_timer, &t);
+    uint64_t before = clock_mono_ms();
     loop_timer_arm(&t.timer, 5);
     assert_null(loop_current());
-    uint64_t before = clock_mono_ms();
     loop_run(t.loop);
     assert_true(clock_mono_ms() - before >= 5);
     assert_string_equal(t.order, "te");

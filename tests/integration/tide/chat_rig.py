@@ -15,7 +15,7 @@ MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
 
 class ChatRig:
     def __init__(self, folder, targets: list[str], slots: int = 64, model: str = "m", proxy: dict | None = None,
-                 http: dict | None = None, protocol: str = "h1", **chat):
+                 http: dict | None = None, process: dict | None = None, protocol: str = "h1", **chat):
         self.folder = folder
         self.targets = targets
         self.model = model
@@ -24,7 +24,7 @@ class ChatRig:
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = folder / "admin.sock"
         self.settings = {
-            "process": {"threads": 2, "drain": "20s", "state_dir": str(folder), "log_level": "debug"},
+            "process": {"threads": 2, "drain": "20s", "state_dir": str(folder), "log_level": "debug", **(process or {})},
             "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": False, "plaintext": True}],
             "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
             "issuers": [self.issuer.settings()],
