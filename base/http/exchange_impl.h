@@ -44,7 +44,7 @@ struct exchange {
     bool deferred;        /* h2: the data source sleeps */
     size_t window_held;   /* h2: received and not yet given back to the windows */
     size_t head_bytes;    /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
-    uint32_t head_fields, max_fields;
+    uint32_t head_fields, max_fields, field_room;
     bool head_too_large;
     bool has_priority; /* h2: the client said how urgent it is */
     struct exchange *done_next;

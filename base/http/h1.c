@@ -50,6 +50,18 @@ static void begin_body(struct conn *c, struct exchange *x, const struct h1_head 
     c->h1.expect_continue = head->expect_continue && !x->body_whole;
 }
 
+/* Room for as many fields as there are lines, so that the arena of a small request stays in its first chunk. */
+static unsigned fields_at_most(struct str head, unsigned limit)
+{
+    unsigned n = 0;
+    const char *lf;
+    while (n < limit && (lf = memchr(head.p, '\n', head.n)) != NULL) {
+        head = str_skip(head, (size_t)(lf - head.p) + 1);
+        n++;
+    }
+    return n;
+}
+
 static void begin_request(struct conn *c, struct str text)
 {
     struct http_limits *limits = &c->server->limits;
@@ -57,7 +69,8 @@ static void begin_request(struct conn *c, struct str text)
     struct exchange *x = begin_exchange(c);
     struct str copy = arena_dup(&x->pub.arena, text);
     struct h1_head head = {.max_fields = limits->fields, .max_target = limits->target_bytes};
-    head.fields = arena_alloc(&x->pub.arena, limits->fields * sizeof(struct http_field));
+    unsigned room = fields_at_most(copy, limits->fields);
+    head.fields = arena_alloc(&x->pub.arena, room * sizeof(struct http_field));
     if (h1_request_parse((char *)(uintptr_t)copy.p, copy.n, &head, &why) != 0) {
         x->pub.method = HTTP_OTHER;
         exchange_fail(x, HTTP_FINISH_PROTOCOL, why.code, why.why);

@@ -48,7 +48,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     x->pub.began_us = clock_mono_us();
     x->progress_ms = x->body_began_ms = x->body_hold_ms = h->head_began_ms;
     x->max_fields = c->server->limits.fields;
-    x->pub.fields = arena_alloc(&x->pub.arena, x->max_fields * sizeof(struct http_field));
+    x->pub.fields = NULL;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, x);
     return 0;
 }
@@ -69,6 +69,24 @@ static void take_pseudo(struct exchange *x, struct str name, struct str value)
     }
 }
 
+enum { FIELDS_FIRST = 16 }; /* room for fields of a request, doubled as they come */
+
+/* Room for one more; the arena of a small request stays in its first chunk. */
+static void make_field_room(struct exchange *x)
+{
+    struct http_exchange *ex = &x->pub;
+    if (ex->field_count < x->field_room) {
+        return;
+    }
+    uint32_t room = x->field_room ? 2 * x->field_room : FIELDS_FIRST;
+    struct http_field *fields = arena_alloc(&ex->arena, room * sizeof(*fields));
+    if (ex->field_count > 0) {
+        memcpy(fields, ex->fields, ex->field_count * sizeof(*fields));
+    }
+    ex->fields = fields;
+    x->field_room = room;
+}
+
 static void take_field(struct exchange *x, struct str name, struct str value)
 {
     struct http_exchange *ex = &x->pub;
@@ -77,6 +95,7 @@ static void take_field(struct exchange *x, struct str name, struct str value)
         return;
     }
     if (ex->field_count < x->max_fields) {
+        make_field_room(x);
         struct http_field *fields = (struct http_field *)(uintptr_t)ex->fields;
         fields[ex->field_count++] = (struct http_field){name, value};
     } else {
