@@ -41,8 +41,9 @@ def chat(app, stream: bool) -> None:
 
 
 def sign_up_or_be_refused(app) -> None:
-    """Under an open policy, a closed one, or one that has changed between two steps."""
-    assert app.ask_code(mainland_phone()).status_code in (200, 403)
+    """Under an open policy or a closed one; 503 where a busy machine makes Redis late, since codes are closed then."""
+    answer = app.ask_code(mainland_phone())
+    assert answer.status_code in (200, 403, 503), answer.text
 
 
 def reload(gateway, n) -> None:
