@@ -69,19 +69,32 @@ static void refuse_one(struct http_server *s, int listen_fd)
     log_warn("accept state=refused reason=descriptors");
 }
 
-/* Too many handshakes at once: those that stall make room, or the new one goes. */
-static bool has_handshake_room(struct http_server *s)
+/* Who connects and says nothing goes first: an honest client's hello comes with its ACK. Then who stalls. */
+static struct conn *least_earnest(struct http_server *s)
 {
     struct conn *oldest = s->handshaking.first;
+    unsigned looked = 0;
+    for (struct conn *c = oldest; c && looked < EVICT_LOOK; c = c->next, looked++) {
+        if (!tls_has_hello(c)) {
+            return c;
+        }
+    }
+    return loop_now_ms(s->loop) - oldest->accepted_ms < HANDSHAKE_PATIENCE_MS ? NULL : oldest;
+}
+
+/* Too many handshakes at once: one of them makes room, or the new one goes. */
+static bool has_handshake_room(struct http_server *s)
+{
     if (s->handshaking.n < s->limits.handshakes_per_loop) {
         return true;
     }
-    if (loop_now_ms(s->loop) - oldest->accepted_ms < HANDSHAKE_PATIENCE_MS) {
+    struct conn *evicted = least_earnest(s);
+    if (!evicted) {
         return false;
     }
     http_count_handshake("evicted");
-    oldest->reset_on_close = true;
-    conn_die(oldest, HTTP_FINISH_DONE);
+    evicted->reset_on_close = true;
+    conn_die(evicted, HTTP_FINISH_DONE);
     return true;
 }
 

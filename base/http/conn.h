@@ -125,6 +125,7 @@ void tls_close(struct conn *c);                            /* frees; sends nothi
 void tls_receive(struct conn *c, const char *p, size_t n); /* raw bytes in, conn_feed out */
 void tls_flush(struct conn *c);
 void tls_release_buffers(struct conn *c);
+bool tls_has_hello(const struct conn *c); /* while in HANDSHAKE: the whole ClientHello came */
 
 /* h1.c */
 size_t h1_input(struct conn *c, struct str data); /* bytes digested */

@@ -186,6 +186,7 @@ static void on_head(struct conn *c, struct exchange *x, bool end_stream)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
     struct conn *c = arg;
+    c->h2->greeted = true;
     return h2_count_frame_in(c->h2, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -472,6 +473,11 @@ void h2_check(struct conn *c, uint64_t now_ms, uint64_t *next_ms)
     }
     if (h->head_began_ms != 0 && conn_due(h->head_began_ms + limits->header_ms, now_ms, next_ms)) {
         h2_calm_down(h, "h2_header_timeout");
+        h2_doom(c);
+        return;
+    }
+    if (!h->greeted && conn_due(c->open_ms + limits->first_byte_ms, now_ms, next_ms)) {
+        http_count_closed("first_byte");
         h2_doom(c);
         return;
     }

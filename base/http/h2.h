@@ -61,6 +61,7 @@ struct h2 {
     uint32_t free_control;   /* frames that opened windows or set priorities and cost nothing */
     struct h2_unread unread[H2_UNREAD_MAX];
     uint32_t unread_count;
+    bool greeted;      /* a frame came: the preface was whole */
     bool drain_wanted; /* some paused exchange may go on */
     bool doomed;       /* no more input is looked at */
 };

@@ -1,7 +1,7 @@
 /* What HTTP/2 peers may do beyond requests. */
 #include "base/http/h2.h"
 
-enum { FRAME_HEAD_BYTES = 9 };
+enum { FRAME_HEAD_BYTES = 9, DATA_SMALL_BYTES = 64 };
 
 /* --- counting ------------------------------------------------------------------------------------- */
 
@@ -54,12 +54,22 @@ static bool count_useful(struct h2 *h)
     return count_control(h, 1);
 }
 
+/* DATA that carries next to nothing and ends nothing; what is padded carries at least its length less 256. */
+static bool count_data(struct h2 *h, const nghttp2_frame_hd *hd)
+{
+    size_t padding = hd->flags & NGHTTP2_FLAG_PADDED ? 256 : 0;
+    if (hd->length >= padding + DATA_SMALL_BYTES || (hd->flags & NGHTTP2_FLAG_END_STREAM)) {
+        return true;
+    }
+    return count_control(h, hd->length <= padding ? 10 : 1);
+}
+
 bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
 {
     h->useless -= hd->type != NGHTTP2_HEADERS; /* those when they begin a request or its trailer */
     switch (hd->type) {
     case NGHTTP2_DATA:
-        return hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) || count_control(h, 10);
+        return count_data(h, hd);
     case NGHTTP2_HEADERS:
         h->free_control += 3;
         return true;

@@ -76,9 +76,8 @@ static const struct conf_entry entries[] = {
     COUNT(h2_resets_burst, "h2_resets", "100", 10, 100000,
           "Streams that a client may reset, or make us reset; refilled by a tenth a second. Then GOAWAY."),
     COUNT(h2_control_burst, "h2_control_frames", "200", 20, 100000,
-          "PING, SETTINGS, PRIORITY, needless WINDOW_UPDATE and unknown frames of a client; an empty DATA "
-          "frame "
-          "counts ten. Refilled by a tenth a second. Then GOAWAY."),
+          "PING, SETTINGS, PRIORITY, needless WINDOW_UPDATE, unknown frames and DATA below 64 bytes; an "
+          "empty DATA frame counts ten. Refilled by a tenth a second. Then GOAWAY."),
 };
 
 const struct conf_section http_limits_conf_section = {

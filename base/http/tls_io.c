@@ -167,6 +167,11 @@ int tls_on_client_hello(SSL *ssl, int *alert, void *arg)
     return c->state == CONN_DEAD ? SSL_CLIENT_HELLO_ERROR : SSL_CLIENT_HELLO_SUCCESS;
 }
 
+bool tls_has_hello(const struct conn *c)
+{
+    return c->handshake && c->handshake->hello_seen;
+}
+
 /* OpenSSL collects a hello of 128 KiB before it shows it to us: so bytes are counted as they come. */
 static bool hello_fits(struct conn *c, size_t n)
 {
