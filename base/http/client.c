@@ -367,6 +367,26 @@ static void wake(struct http_op *op)
     }
 }
 
+/* What waits unsent is made one chunk: a client's thousands of small ones do not become the upstream's. */
+static void add_chunk(struct http_op *op, const void *p, size_t n)
+{
+    char size[16];
+    bool open = op->chunk_bytes > 0 && op->out_sent <= op->chunk_at;
+    if (open) {
+        op->out.n -= 2;
+    } else {
+        op->chunk_at = op->out.n;
+        op->chunk_bytes = 0;
+        (void)buf_add(&op->out, "000000\r\n", 8);
+    }
+    op->chunk_bytes += n;
+    (void)buf_add(&op->out, p, n);
+    (void)buf_add_cstr(&op->out, "\r\n");
+    BUG_ON(op->out.overflowed); /* the caller ignored PAUSE */
+    snprintf(size, sizeof size, "%06zx", op->chunk_bytes);
+    memcpy(op->out.p + op->chunk_at, size, 6);
+}
+
 enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
 {
     if (op->ending || op->body_ended || op->fail_rc != 0) {
@@ -378,9 +398,7 @@ enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
     if (op->stream_left < 0 && op->origin->protocol == HTTP_ORIGIN_H2) {
         (void)buf_add(&op->out, p, n);
     } else if (op->stream_left < 0) {
-        (void)buf_addf(&op->out, "%zx\r\n", n);
-        (void)buf_add(&op->out, p, n);
-        (void)buf_add_cstr(&op->out, "\r\n");
+        add_chunk(op, p, n);
     } else {
         BUG_ON(n > (uint64_t)op->stream_left);
         op->stream_left -= (int64_t)n;
@@ -396,13 +414,13 @@ bool http_op_drain(struct http_op *op)
 {
     if (op->streaming && queued(op) == 0) {
         buf_truncate(&op->out);
-        op->out_sent = 0;
+        op->out_sent = op->chunk_bytes = 0;
     }
     if (!op->send_paused || queued(op) >= CLIENT_SEND_HIGH_BYTES / 4) {
         return false;
     }
     buf_consume(&op->out, op->out_sent); /* else a source that is always late would grow it for ever */
-    op->out_sent = 0;
+    op->out_sent = op->chunk_bytes = 0;
     op->send_paused = false;
     return true;
 }

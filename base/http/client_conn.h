@@ -32,10 +32,12 @@ struct http_op {
     struct client_h2 *h2;     /* HTTP/2; NULL: as above, or all of the answer has come */
     const struct http_client_handler *handler;
     void *arg;
-    struct buf out;   /* head, then what a streaming request has queued */
-    size_t out_sent;  /* bytes */
-    struct str body;  /* whole body: borrowed */
-    size_t body_sent; /* bytes */
+    struct buf out;     /* head, then what a streaming request has queued */
+    size_t out_sent;    /* bytes */
+    size_t chunk_at;    /* in `out`: where the last chunk begins */
+    size_t chunk_bytes; /* of its data; 0: there is none */
+    struct str body;    /* whole body: borrowed */
+    size_t body_sent;   /* bytes */
     uint64_t connect_ms, head_ms, idle_ms;
     int64_t stream_left; /* announced bytes still to be given; -1: chunked */
     bool streaming;      /* more body may come */
