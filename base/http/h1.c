@@ -5,7 +5,6 @@
  *     body whole: what follows waits in conn->in (pipelining) until the answer has left
  *
  * Anything odd is answered once (400, 413, 414, 431, 408) and the connection closes. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/http/conn.h"
@@ -395,8 +394,13 @@ void h1_send(struct exchange *x, const void *p, size_t n)
         return;
     }
     char size[20];
-    int digits = snprintf(size, sizeof(size), "%zx\r\n", n);
-    outq_add(&c->out, pool, size, (size_t)digits);
+    char *end = size + sizeof(size);
+    char *at = end - 2;
+    memcpy(at, "\r\n", 2);
+    for (size_t left = n; left > 0; left >>= 4) { /* snprintf would be a twentieth of all an event costs */
+        *--at = "0123456789abcdef"[left & 15];
+    }
+    outq_add(&c->out, pool, at, (size_t)(end - at));
     outq_add(&c->out, pool, p, n);
     outq_add(&c->out, pool, "\r\n", 2);
 }
