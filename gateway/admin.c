@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "gateway/admin_inner.h"
 #include "gateway/inspect.h"
+#include "gateway/limits_explain.h"
 #include "gateway/upgrade.h"
 
 struct admin_route {
@@ -20,6 +21,10 @@ static const struct admin_route routes[] = {
     {HTTP_GET, STR_INIT("/admin/v1/workers"), false, admin_workers, ADMIN_LEVEL_READ},
     {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), true, admin_worker_drain, ADMIN_LEVEL_WRITE},
     {HTTP_GET, STR_INIT("/admin/v1/limits"), false, admin_limits, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/top"), false, admin_limits_top, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), false, admin_limits_explain, ADMIN_LEVEL_READ},
+    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), true, admin_limits_set, ADMIN_LEVEL_WRITE},
+    {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), true, admin_limits_reset, ADMIN_LEVEL_WRITE},
     {HTTP_GET, STR_INIT("/admin/v1/users"), false, admin_users, ADMIN_LEVEL_READ},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), true, admin_sessions_revoke, ADMIN_LEVEL_WRITE},
     {HTTP_GET, STR_INIT("/admin/v1/policy"), false, admin_policy_get, ADMIN_LEVEL_READ},
@@ -111,6 +116,9 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     struct admin_call *c = ex->user;
     if (c->job != NULL) {
         c->job->call = NULL;
+    }
+    if (c->explain != NULL) {
+        limits_explain_forget(c->explain);
     }
     if (c->inspection != NULL) {
         inspect_forget(c->inspection);

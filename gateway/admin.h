@@ -3,6 +3,8 @@
  *
  *     GET  /admin/v1/workers               POST /admin/v1/workers/NAME/drain {"drain":true}
  *     GET  /admin/v1/limits                GET  /admin/v1/users?phone=&user=&limit=
+ *     GET  /admin/v1/limits/top?rule=&limit=   GET /admin/v1/limits/explain?key=&route=&device=&model=
+ *     PUT  /admin/v1/limits/RULE {"limit", "burst", "ttl_s", "reason"}   POST .../RULE/reset {"reason"}
  *     GET  /admin/v1/policy?version=       PUT  /admin/v1/policy {"preset"|"document", "reason", "if_version"}
  *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit

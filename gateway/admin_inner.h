@@ -13,17 +13,19 @@
 
 struct admin_job;
 struct inspection;
+struct limits_explain;
 
 enum { ADMIN_BODY_MAX = 128 << 10, ADMIN_ANSWER_MAX = 8 << 20, ADMIN_ACTOR_MAX = 96 };
 
 struct admin_call {
     struct http_exchange *ex;
     struct control *control;
-    struct str name;               /* the NAME in the path, or empty */
-    struct json_doc body;          /* of a request with a body: an object */
-    char actor[ADMIN_ACTOR_MAX];   /* "unix:0(root)", "cert:ops.example.com" */
-    struct admin_job *job;         /* running, or NULL */
-    struct inspection *inspection; /* likewise */
+    struct str name;                /* the NAME in the path, or empty */
+    struct json_doc body;           /* of a request with a body: an object */
+    char actor[ADMIN_ACTOR_MAX];    /* "unix:0(root)", "cert:ops.example.com" */
+    struct admin_job *job;          /* running, or NULL */
+    struct inspection *inspection;  /* likewise */
+    struct limits_explain *explain; /* likewise */
 };
 
 /* Answers 200 with what is in text (JSON). */
@@ -62,10 +64,15 @@ void admin_requests(struct admin_call *c);
 void admin_requests_ended(struct admin_call *c);
 void admin_request_trace(struct admin_call *c);
 void admin_request_kill(struct admin_call *c);
+/* admin_limits.c */
+void admin_limits(struct admin_call *c);
+void admin_limits_top(struct admin_call *c);
+void admin_limits_explain(struct admin_call *c);
+void admin_limits_set(struct admin_call *c);
+void admin_limits_reset(struct admin_call *c);
 /* admin_state.c */
 void admin_workers(struct admin_call *c);
 void admin_worker_drain(struct admin_call *c);
-void admin_limits(struct admin_call *c);
 void admin_check(struct admin_call *c);
 void admin_reload(struct admin_call *c);
 void admin_upgrade(struct admin_call *c);

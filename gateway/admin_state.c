@@ -48,15 +48,6 @@ void admin_worker_drain(struct admin_call *c)
     buf_clear(&text);
 }
 
-void admin_limits(struct admin_call *c)
-{
-    struct buf text;
-    buf_init(&text, ADMIN_ANSWER_MAX);
-    limits_write_json(c->control->gateway, &text);
-    admin_reply(c, &text);
-    buf_clear(&text);
-}
-
 /* --- check: is all well here? -------------------------------------------------------------------- */
 
 static void write_certificate(struct json_writer *w, const struct gateway_config *conf, bool *well)

@@ -23,6 +23,12 @@ static void clear_issuers(struct gateway_config *c)
 
 static void config_free(struct gateway_config *c)
 {
+    if (c->original != NULL) {
+        limit_rules_unref(c->limits);
+        config_unref(c->original);
+        free(c);
+        return;
+    }
     route_table_free(c->routes);
     limit_rules_unref(c->limits);
     tls_set_unref(c->tls);
@@ -163,7 +169,7 @@ static int build(struct gateway_config *c, struct err *err)
         rc = route_rows_build(c, err);
     }
     if (rc == 0) {
-        c->limits = limits_rules_build(&c->set->limits, c->routes, err);
+        c->limits = limits_rules_build(&c->set->limits, c->routes, NULL, 0, err);
         rc = c->limits != NULL ? 0 : ERR_INVALID;
     }
     return rc;
@@ -187,4 +193,26 @@ int config_load(const char *path, struct gateway_config **out, struct err *err)
     }
     *out = c;
     return 0;
+}
+
+const struct gateway_config *config_without_changes(const struct gateway_config *c)
+{
+    if (c->original == NULL) {
+        return c;
+    }
+    const struct gateway_config *original = config_ref(c->original);
+    config_unref(c);
+    return original;
+}
+
+const struct gateway_config *config_with_limits(const struct gateway_config *c, struct limit_rules *limits)
+{
+    const struct gateway_config *original = config_without_changes(c);
+    struct gateway_config *changed = malloc(sizeof *changed);
+    BUG_ON(changed == NULL);
+    memcpy(changed, original, sizeof *changed);
+    atomic_init(&changed->refs, 1);
+    changed->original = original;
+    changed->limits = limits;
+    return changed;
 }

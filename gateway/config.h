@@ -95,11 +95,16 @@ struct gateway_config {
     struct jws_verifier verifier;        /* over issuers */
     bool has_own_issuer;                 /* accounts are on */
     struct secret_ring *secrets;         /* owned; NULL: accounts are off */
+    /* Not NULL: this is that one with other limits; all else is borrowed from it, and a reference is held. */
+    const struct gateway_config *original;
 };
 
 int config_load(const char *path, struct gateway_config **out, struct err *err) TIDE_CHECK;
 const struct gateway_config *config_ref(const struct gateway_config *c);
 void config_unref(const struct gateway_config *c);
+/* The same with other rules, or as it was loaded: both take the reference to c and return one; rules are taken. */
+const struct gateway_config *config_with_limits(const struct gateway_config *c, struct limit_rules *limits);
+const struct gateway_config *config_without_changes(const struct gateway_config *c);
 
 /* A loop's reference, counted by its requests without atomics: loops would otherwise pass one cache line around for every
  * request. Made and used on one loop. */

@@ -18,8 +18,8 @@ static struct metric database_up =
     METRIC_GAUGE("tidegate_database_up", "Whether the last poll reached PostgreSQL.");
 static struct metric slow_loops = METRIC_GAUGE("tidegate_loops_stuck", "Loops silent past process.watchdog.");
 
-static const char *const subject_names[CONTROL_SUBJECTS] = {"policy", "bans",   "revocations",
-                                                            "keys",   "ladder", "workers"};
+static const char *const subject_names[CONTROL_SUBJECTS] = {"policy", "bans",    "revocations", "keys",
+                                                            "ladder", "workers", "limits"};
 
 const char *control_subject_name(enum control_subject s)
 {
@@ -98,8 +98,8 @@ static int run_poll(struct pg *pg, void *arg)
     if (rc < 0) {
         return rc;
     }
-    int rows =
-        pg_query_n(pg, "SELECT policy, bans, revocations, keys, ladder, workers FROM versions", 0, NULL);
+    int rows = pg_query_n(pg, "SELECT policy, bans, revocations, keys, ladder, workers, limits FROM versions",
+                          0, NULL);
     if (rows < 0) {
         return rows;
     }

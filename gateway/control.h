@@ -22,7 +22,8 @@ enum control_subject {
     CONTROL_KEYS = 3,
     CONTROL_LADDER = 4,
     CONTROL_WORKERS = 5,
-    CONTROL_SUBJECTS = 6,
+    CONTROL_LIMITS = 6,
+    CONTROL_SUBJECTS = 7,
 };
 const char *control_subject_name(enum control_subject s); /* the column in `versions` */
 

@@ -8,6 +8,7 @@
 #include "gateway/config.h"
 #include "gateway/control_inner.h"
 #include "gateway/upgrade.h"
+#include "gateway/limits_override.h"
 #include "base/sd_notify.h"
 
 static struct metric reloads =
@@ -44,7 +45,7 @@ int control_reload(struct control *c, struct err *err)
     notify_reloading();
     int rc = load_checked(c, &conf, err);
     if (rc == 0) {
-        gateway_set_config(c->gateway, conf);
+        gateway_set_config(c->gateway, limits_override_apply(c->gateway, conf));
         control_http_reload(c);
         log_info("reload result=ok serial=%llu", (unsigned long long)conf->serial);
     } else {

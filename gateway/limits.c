@@ -7,18 +7,9 @@
 #include "base/jws.h"
 #include "base/secret.h"
 #include "gateway/config.h"
+#include "gateway/limits_inner.h"
+#include "gateway/limits_override.h"
 #include "gateway/limits_reply.h"
-#include "ratelimit/limiter.h"
-
-struct limits {
-    struct limiter_shared *shared;
-};
-
-struct limits_loop {
-    struct redis *redis;  /* owned; NULL: none configured */
-    struct redis *ledger; /* owned unless it is the same as redis */
-    struct limiter *limiter;
-};
 
 /* What a request took. On its arena. */
 struct limit_ticket {
@@ -85,12 +76,14 @@ int limits_open(struct gateway *g, struct err *err)
     g->limits = calloc(1, sizeof(*g->limits));
     BUG_ON(!g->limits);
     g->limits->shared = limiter_shared_new(&conf, g->instance);
+    limits_override_open(g);
     return 0;
 }
 
 void limits_close(struct gateway *g)
 {
     if (g->limits) {
+        limits_override_close(g);
         limiter_shared_free(g->limits->shared);
         free(g->limits);
         g->limits = NULL;
@@ -320,51 +313,4 @@ void limits_settle(struct request *r)
     if (t->event) {
         limiter_forget(t->event);
     }
-}
-
-/* --- operators ------------------------------------------------------------------------------------ */
-
-static void write_rule(struct json_writer *w, const struct limit_rule *rule)
-{
-    static const char *const on_errors[] = {"local", "open", "closed"};
-    static const char *const units[] = {"requests", "tokens", "concurrent"};
-    char by[96] = "";
-    for (int d = 0; d < LIMIT_DIMENSIONS; d++) {
-        if (rule->dimensions & (1u << d)) {
-            size_t n = strlen(by);
-            snprintf(by + n, sizeof(by) - n, "%s%s", n > 0 ? "+" : "",
-                     limit_dimension_name((enum limit_dimension)d));
-        }
-    }
-    json_open(w, '{');
-    json_str_at(w, "name", str_from(rule->name));
-    json_str_at(w, "by", str_from(by));
-    json_i64_at(w, "limit", (int64_t)rule->gcra.limit);
-    json_i64_at(w, "period_ms", (int64_t)(rule->gcra.period_us / 1000));
-    json_i64_at(w, "burst", (int64_t)rule->gcra.burst);
-    json_str_at(w, "unit", str_from(units[rule->unit]));
-    json_str_at(w, "role", rule->role == LIMIT_ROLE_LEDGER ? STR("ledger") : STR("limits"));
-    json_str_at(w, "on_error", str_from(on_errors[rule->on_error]));
-    json_bool_at(w, "shadow", rule->shadow);
-    json_bool_at(w, "lease", rule->leases);
-    json_bool_at(w, "newcomers", rule->newcomers);
-    for (int i = 0; i < LIMIT_OUTCOMES; i++) {
-        json_i64_at(w, limit_outcome_name((enum limit_outcome)i),
-                    (int64_t)metric_child_value(rule->outcomes[i]));
-    }
-    json_close(w, '}');
-}
-
-void limits_write_json(struct gateway *g, struct buf *out)
-{
-    struct json_writer w = {.out = out};
-    const struct limit_rules *rules = g->conf->limits;
-    json_open(&w, '{');
-    json_i64_at(&w, "gateways", limiter_gateways(g->limits->shared));
-    json_open_at(&w, "rules", '[');
-    for (unsigned i = 0; i < limit_rules_count(rules); i++) {
-        write_rule(&w, limit_rules_get(rules, i));
-    }
-    json_close(&w, ']');
-    json_close(&w, '}');
 }

@@ -248,7 +248,28 @@ static int check_points(const struct limits_conf *conf, const struct route_table
     return rc;
 }
 
+bool limits_conf_has_row(const struct limits_conf *conf, const char *name)
+{
+    for (unsigned i = 0; conf->shipped_rules && i < limit_rows_default_count; i++) {
+        if (strcmp(limit_rows_default[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return is_replaced(conf, name);
+}
+
+static void rows_change(struct limit_row *rows, unsigned n, const struct limit_change *change)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (strcmp(rows[i].name, change->rule) == 0) {
+            rows[i].limit = change->limit;
+            rows[i].burst = change->burst;
+        }
+    }
+}
+
 struct limit_rules *limits_rules_build(const struct limits_conf *conf, const struct route_table *routes,
+                                       const struct limit_change *changes, unsigned change_count,
                                        struct err *err)
 {
     if (check_points(conf, routes, err) != 0) {
@@ -264,6 +285,9 @@ struct limit_rules *limits_rules_build(const struct limits_conf *conf, const str
     }
     for (unsigned i = 0; i < conf->rules.n; i++) {
         rows[n++] = ((const struct limit_row *)conf->rules.items)[i];
+    }
+    for (unsigned i = 0; i < change_count; i++) {
+        rows_change(rows, n, &changes[i]);
     }
     struct limit_rules *rules = limit_rules_new(rows, n, err);
     free(rows);

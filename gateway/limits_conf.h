@@ -24,10 +24,19 @@ struct limits_conf {
 };
 extern const struct conf_section limits_conf_section;
 
+/* Other numbers for a row, whatever file or program say. */
+struct limit_change {
+    const char *rule;
+    const char *limit;
+    const char *burst; /* NULL: limit's number */
+};
+
 struct route_table;
 /* Rows of the file and the shipped ones, compiled. Names of routes in `at` must exist in the table, or be events,
- * or be named by a shipped row. */
+ * or be named by a shipped row. A change of a row that is not there is left out. */
 struct limit_rules *limits_rules_build(const struct limits_conf *conf, const struct route_table *routes,
+                                       const struct limit_change *changes, unsigned change_count,
                                        struct err *err);
+bool limits_conf_has_row(const struct limits_conf *conf, const char *name); /* of the file, or shipped */
 
 #endif

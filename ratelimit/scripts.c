@@ -122,6 +122,24 @@ struct redis_script limit_script_hold = {
                        "return n\n"),
 };
 
+struct redis_script limit_script_peek = {
+    .source =
+        STR_INIT("local time = redis.call('TIME')\n"
+                 "local now = time[1] * 1000000 + time[2]\n"
+                 "local bound = tonumber(ARGV[2])\n"
+                 "if ARGV[1] == 'used' then\n"
+                 "  local t = tonumber(redis.call('GET', KEYS[1]))\n"
+                 "  if not t or not (t >= now) then return 0 end\n"
+                 "  return math.min(t - now, bound)\n"
+                 "end\n"
+                 "local running = 0\n"
+                 "for _, field in ipairs(redis.call('HVALS', KEYS[1])) do\n"
+                 "  local c, at = string.match(field, '^(%d+) (%d+)$')\n"
+                 "  if c and tonumber(at) + bound * 1000 > now then running = running + tonumber(c) end\n"
+                 "end\n"
+                 "return running\n"),
+};
+
 struct redis_script limit_script_settle = {
     .source = STR_INIT("local time = redis.call('TIME')\n"
                        "local now = time[1] * 1000000 + time[2]\n"
@@ -161,6 +179,7 @@ void limit_scripts_init(void)
     redis_script_init(&limit_script_take);
     redis_script_init(&limit_script_reserve);
     redis_script_init(&limit_script_hold);
+    redis_script_init(&limit_script_peek);
     redis_script_init(&limit_script_settle);
     redis_script_init(&limit_script_beat);
 }

@@ -13,6 +13,9 @@ extern struct redis_script limit_script_take;
 extern struct redis_script limit_script_reserve;
 /* KEYS: one hash. ARGV: our field, its life in ms, "-" or how many run here. Answer: how many are noted. */
 extern struct redis_script limit_script_hold;
+/* KEYS: one. ARGV: "used" and cap, or "running" and the life of a field in ms. Answer: us in use, or how many run.
+ * Writes nothing. */
+extern struct redis_script limit_script_peek;
 /* KEYS as above. ARGV: inc, cap of each key; inc may be negative (refund). Always done. Answer: 1. */
 extern struct redis_script limit_script_settle;
 /* KEYS: the hash of gateways. ARGV: this gateway's name, its life in ms. Answer: how many live. */

@@ -36,6 +36,7 @@ struct ctl {
     const char *phone, *user;         /* --phone, --user */
     int64_t if_version;               /* --if-version; 0: any */
     int64_t limit;                    /* --limit; 0: the server's */
+    const char *ttl, *burst, *route;  /* --ttl, --burst: limits set; --route: limits explain */
     bool open;                        /* --open: unresolved only */
     bool undo;                        /* --undo: drain */
     const char *words[CTL_WORDS_MAX]; /* after the verb */
@@ -67,8 +68,14 @@ struct ctl_column {
 int ctl_print(const struct ctl *c, const struct ctl_answer *a, const char *list,
               const struct ctl_column *columns);
 
+/* Shared by the verbs that ask the admin API. GET, printed; a change, and what to say when it is done. */
+int ctl_get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns);
+int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+               const char *done);
 /* Puts text into a path or query, percent-encoded but for letters, digits and "-._~". */
 void ctl_add_encoded(struct buf *b, const char *text);
+void ctl_add_query(struct buf *b, const char *name, const char *value);
+void ctl_add_query_number(struct buf *b, const char *name, int64_t value); /* 0: left out */
 
 int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* CTL_USAGE */
 
@@ -92,6 +99,11 @@ int ctl_show_requests(const struct ctl *c);
 int ctl_trace_sample(const struct ctl *c);
 int ctl_trace(const struct ctl *c);
 int ctl_kill(const struct ctl *c);
+/* verbs_limits.c */
+int ctl_limits_top(const struct ctl *c);
+int ctl_limits_explain(const struct ctl *c);
+int ctl_limits_set(const struct ctl *c);
+int ctl_limits_reset(const struct ctl *c);
 /* verbs_local.c */
 int ctl_migrate(const struct ctl *c);
 int ctl_keyring_generate(const struct ctl *c);

@@ -23,6 +23,10 @@ static const char usage[] =
     "went\n"
     "  tidectl upgrade                                                start the installed program, lose no "
     "connection\n"
+    "  tidectl limits top                                             who is refused most\n"
+    "  tidectl limits explain 2001:db8::7                             what an address, phone or account has "
+    "left\n"
+    "  tidectl limits set address 10/1s --ttl 10m --reason \"flood\"    on every gateway, ends by itself\n"
     "  tidectl migrate --database postgresql:///tidegate              apply the numbered SQL files\n"
     "\n"
     "Verbs:\n"
@@ -30,6 +34,7 @@ static const char usage[] =
     "  show requests                              trace ID | trace sample\n"
     "  kill ID                                    ends a running request\n"
     "  get workers | limits | users | incidents | audit\n"
+    "  limits top [RULE] | explain KEY | set RULE LIMIT | reset RULE\n"
     "  drain worker NAME                          revoke user ID\n"
     "  reload                                     upgrade\n"
     "  migrate\n"
@@ -48,6 +53,8 @@ static const char usage[] =
     "  -f, --file FILE        policy set: a document (\"-\": standard input)\n"
     "      --phone NUMBER     get users: this number     --user ID   this user\n"
     "      --limit N          at most so many rows       --open      get incidents: unresolved only\n"
+    "      --ttl TIME         limits set: how long (90s, 10m, 2h)    --burst N    units at once\n"
+    "      --route NAME       limits explain: for rules that count by route\n"
     "      --undo             drain: take the worker back\n"
     "      --database URI     migrate: where (default $TIDEGATE_PG)\n"
     "      --folder PATH      migrate: of the SQL files (default /usr/share/tidegate/migrations)\n"
@@ -91,6 +98,10 @@ static const struct verb {
     {"get", "audit", ctl_get_audit, 0},
     {"drain", "worker", ctl_drain_worker, 1},
     {"revoke", "user", ctl_revoke_user, 1},
+    {"limits", "top", ctl_limits_top, 1},
+    {"limits", "explain", ctl_limits_explain, 1},
+    {"limits", "set", ctl_limits_set, 2},
+    {"limits", "reset", ctl_limits_reset, 1},
     {"keyring", "generate", ctl_keyring_generate, 1},
     {"keyring", "rotate", ctl_keyring_rotate, 1},
     {"keys", "generate", ctl_keys_generate, 1},
@@ -130,6 +141,9 @@ enum {
     OPT_UNDO,
     OPT_DATABASE,
     OPT_FOLDER,
+    OPT_TTL,
+    OPT_BURST,
+    OPT_ROUTE,
     OPT_VERSION
 };
 
@@ -150,6 +164,9 @@ static const struct option options[] = {
     {"undo", no_argument, NULL, OPT_UNDO},
     {"database", required_argument, NULL, OPT_DATABASE},
     {"folder", required_argument, NULL, OPT_FOLDER},
+    {"ttl", required_argument, NULL, OPT_TTL},
+    {"burst", required_argument, NULL, OPT_BURST},
+    {"route", required_argument, NULL, OPT_ROUTE},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -215,6 +232,15 @@ static int take_option(struct ctl *c, int o)
         return CTL_OK;
     case OPT_FOLDER:
         c->folder = optarg;
+        return CTL_OK;
+    case OPT_TTL:
+        c->ttl = optarg;
+        return CTL_OK;
+    case OPT_BURST:
+        c->burst = optarg;
+        return CTL_OK;
+    case OPT_ROUTE:
+        c->route = optarg;
         return CTL_OK;
     default:
         fputs("tidectl --help shows examples\n", stderr);

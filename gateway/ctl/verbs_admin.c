@@ -5,7 +5,7 @@
 
 enum { DOCUMENT_MAX = 128 << 10, TARGET_MAX = 512 };
 
-static int get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns)
+int ctl_get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns)
 {
     struct ctl_answer a;
     int code = ctl_request(c, "GET", target, NULL, &a);
@@ -17,8 +17,8 @@ static int get(const struct ctl *c, const char *target, const char *list, const 
 }
 
 /* Sends a body, then says what happened: as JSON, or in one line. */
-static int change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
-                  const char *done)
+int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+               const char *done)
 {
     struct ctl_answer a;
     int code = ctl_request(c, method, target, body, &a);
@@ -45,7 +45,7 @@ void ctl_add_encoded(struct buf *b, const char *text)
     }
 }
 
-static void add_query(struct buf *b, const char *name, const char *value)
+void ctl_add_query(struct buf *b, const char *name, const char *value)
 {
     if (value != NULL) {
         buf_addf(b, "%c%s=", memchr(b->p, '?', b->n) != NULL ? '&' : '?', name);
@@ -53,12 +53,12 @@ static void add_query(struct buf *b, const char *name, const char *value)
     }
 }
 
-static void add_query_number(struct buf *b, const char *name, int64_t value)
+void ctl_add_query_number(struct buf *b, const char *name, int64_t value)
 {
     char text[24];
     if (value > 0) {
         snprintf(text, sizeof text, "%lld", (long long)value);
-        add_query(b, name, text);
+        ctl_add_query(b, name, text);
     }
 }
 
@@ -72,8 +72,8 @@ int ctl_policy_get(const struct ctl *c)
     struct buf target;
     buf_init(&target, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/policy");
-    add_query(&target, "version", c->word_count > 0 ? c->words[0] : NULL);
-    int code = get(c, target.p, NULL, columns);
+    ctl_add_query(&target, "version", c->word_count > 0 ? c->words[0] : NULL);
+    int code = ctl_get(c, target.p, NULL, columns);
     buf_clear(&target);
     return code;
 }
@@ -86,8 +86,8 @@ int ctl_policy_history(const struct ctl *c)
     struct buf target;
     buf_init(&target, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/policy/history");
-    add_query_number(&target, "limit", c->limit);
-    int code = get(c, target.p, "items", columns);
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, "items", columns);
     buf_clear(&target);
     return code;
 }
@@ -161,7 +161,7 @@ int ctl_policy_set(const struct ctl *c)
     int code = CTL_FAILED;
     if (c->file == NULL || read_document(c->file, &document)) {
         write_change(&body, c, preset, &document);
-        code = change(c, "PUT", "/admin/v1/policy", &body, "policy set");
+        code = ctl_change(c, "PUT", "/admin/v1/policy", &body, "policy set");
     }
     buf_clear(&body);
     buf_clear(&document);
@@ -187,7 +187,7 @@ int ctl_policy_rollback(const struct ctl *c)
         json_i64_at(&w, "if_version", c->if_version);
     }
     json_close(&w, '}');
-    int code = change(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
+    int code = ctl_change(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
     buf_clear(&body);
     return code;
 }
@@ -201,7 +201,7 @@ int ctl_get_workers(const struct ctl *c)
                                                 {"TOKENS", "tokens"},     {"REQUESTS", "requests"},
                                                 {"FAILURES", "failures"}, {"MODELS", "models"},
                                                 {"TARGET", "target"},     {NULL, NULL}};
-    return get(c, "/admin/v1/workers", "items", columns);
+    return ctl_get(c, "/admin/v1/workers", "items", columns);
 }
 
 int ctl_get_limits(const struct ctl *c)
@@ -211,7 +211,7 @@ int ctl_get_limits(const struct ctl *c)
                                                 {"BURST", "burst"},     {"ON-ERROR", "on_error"},
                                                 {"ALLOWED", "allowed"}, {"DENIED", "denied"},
                                                 {"SHADOW", "shadow"},   {NULL, NULL}};
-    return get(c, "/admin/v1/limits", "rules", columns);
+    return ctl_get(c, "/admin/v1/limits", "rules", columns);
 }
 
 int ctl_get_users(const struct ctl *c)
@@ -227,10 +227,10 @@ int ctl_get_users(const struct ctl *c)
     struct buf target;
     buf_init(&target, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/users");
-    add_query(&target, "phone", c->phone);
-    add_query(&target, "user", c->user);
-    add_query_number(&target, "limit", c->limit);
-    int code = get(c, target.p, "items", columns);
+    ctl_add_query(&target, "phone", c->phone);
+    ctl_add_query(&target, "user", c->user);
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, "items", columns);
     buf_clear(&target);
     return code;
 }
@@ -244,7 +244,7 @@ int ctl_get_incidents(const struct ctl *c)
                                                 {"RESOLVED", "resolved_at"},
                                                 {"NAME", "name"},
                                                 {NULL, NULL}};
-    return get(c, c->open ? "/admin/v1/incidents?open=1" : "/admin/v1/incidents", "items", columns);
+    return ctl_get(c, c->open ? "/admin/v1/incidents?open=1" : "/admin/v1/incidents", "items", columns);
 }
 
 int ctl_get_audit(const struct ctl *c)
@@ -255,8 +255,8 @@ int ctl_get_audit(const struct ctl *c)
     struct buf target;
     buf_init(&target, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/audit");
-    add_query_number(&target, "limit", c->limit);
-    int code = get(c, target.p, "items", columns);
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, "items", columns);
     buf_clear(&target);
     return code;
 }
@@ -278,7 +278,7 @@ int ctl_drain_worker(const struct ctl *c)
     buf_add_cstr(&target, "/drain");
     buf_addf(&body, "{\"drain\":%s}", c->undo ? "false" : "true");
     snprintf(done, sizeof done, "worker/%.200s %s", c->words[0], c->undo ? "undrained" : "draining");
-    int code = change(c, "POST", target.p, &body, done);
+    int code = ctl_change(c, "POST", target.p, &body, done);
     buf_clear(&body);
     buf_clear(&target);
     return code;
@@ -300,7 +300,7 @@ int ctl_revoke_user(const struct ctl *c)
     json_open(&w, '{');
     json_str_at(&w, "reason", str_from(c->reason));
     json_close(&w, '}');
-    int code = change(c, "POST", target.p, &body, "sessions ended");
+    int code = ctl_change(c, "POST", target.p, &body, "sessions ended");
     buf_clear(&body);
     buf_clear(&target);
     return code;
@@ -311,7 +311,7 @@ int ctl_reload(const struct ctl *c)
     struct buf body;
     buf_init(&body, 16);
     buf_add_cstr(&body, "{}");
-    int code = change(c, "POST", "/admin/v1/reload", &body, "configuration reloaded");
+    int code = ctl_change(c, "POST", "/admin/v1/reload", &body, "configuration reloaded");
     buf_clear(&body);
     return code;
 }
@@ -324,7 +324,7 @@ int ctl_upgrade(const struct ctl *c)
     patient.timeout_s = 3600;
     buf_init(&body, 16);
     buf_add_cstr(&body, "{}");
-    int code = change(&patient, "POST", "/admin/v1/upgrade", &body, "the new process serves");
+    int code = ctl_change(&patient, "POST", "/admin/v1/upgrade", &body, "the new process serves");
     buf_clear(&body);
     return code;
 }

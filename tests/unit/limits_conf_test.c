@@ -22,7 +22,7 @@ static struct limit_rules *rules_of(const char *text, struct err *err)
     struct route_table *routes = table();
     struct limit_rules *rules = NULL;
     if (conf_parse(str_from(text), "t.yaml", &limits_conf_section, &conf, err) == 0) {
-        rules = limits_rules_build(conf_root(conf), routes, err);
+        rules = limits_rules_build(conf_root(conf), routes, NULL, 0, err);
     }
     conf_unref(conf);
     route_table_free(routes);
