@@ -1,5 +1,6 @@
 """The servers under attack: Tidegate and its peers, each on one core, in front of the same upstream, with the limits that
 they come with."""
+import ctypes
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
+PR_SET_PDEATHSIG = 1
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:exitcode=99:quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_size=2",
               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99"}
@@ -50,7 +52,7 @@ class Target:
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                                           start_new_session=True, env={**os.environ, **SANITIZERS},
-                                          preexec_fn=self.site.take_core)
+                                          preexec_fn=self.site.in_child)
         until = time.monotonic() + 20
         while time.monotonic() < until and self.is_alive():
             try:
@@ -133,7 +135,9 @@ class Site:
         self.keys.mkdir()
         self.token = self.make_token()
 
-    def take_core(self) -> None:
+    def in_child(self) -> None:
+        """Of a target that starts: it ends with us, however we end, and takes its core."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if self.core is not None:
             os.sched_setaffinity(0, {self.core})
 
