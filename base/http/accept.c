@@ -1,5 +1,6 @@
 /* Taking connections: the limits that come before the first byte, cheapest first. */
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -55,6 +56,13 @@ static bool evict_idle(struct http_server *s)
     return true;
 }
 
+/* The kernel says that descriptors are out before it looks whether anybody waits. */
+static bool has_waiting(int listen_fd)
+{
+    struct pollfd p = {.fd = listen_fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
 /* Out of descriptors and of idle connections: give up the reserve, take one connection with it, refuse that one. The queue moves on
  * and clients hear no instead of nothing. */
 static void refuse_one(struct http_server *s, int listen_fd)
@@ -63,10 +71,10 @@ static void refuse_one(struct http_server *s, int listen_fd)
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) {
         close(fd);
+        http_count_refused("descriptors");
+        log_warn("accept state=refused reason=descriptors");
     }
     s->reserve_fd = dup(listen_fd);
-    http_count_refused("descriptors");
-    log_warn("accept state=refused reason=descriptors");
 }
 
 /* Who connects and says nothing goes first: an honest client's hello comes with its ACK. Then who stalls. */
@@ -178,7 +186,7 @@ static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
             continue;
         }
         int why = errno;
-        if ((why == EMFILE || why == ENFILE) &&
+        if ((why == EMFILE || why == ENFILE) && has_waiting(listen_fd) &&
             !evict_idle(at->server)) { /* its descriptor is free after this turn */
             refuse_one(at->server, listen_fd);
         }
