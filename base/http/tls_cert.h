@@ -21,7 +21,7 @@ struct tls_cert {
     enum tls_key_kind kind;
 };
 
-/* probe: a context of tls_probe_new, which tries each certificate out (making one takes longer than reading ten). */
+/* probe: a context of tls_probe_new, which tries each certificate out; one serves for all of them. */
 int tls_cert_read(const struct tls_cert_conf *conf, SSL_CTX *probe, struct tls_cert *out,
                   struct err *err) TIDE_CHECK;
 SSL_CTX *tls_probe_new(void);
