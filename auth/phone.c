@@ -128,6 +128,9 @@ int phone_canonical(struct str text, char e164[PHONE_E164_MAX + 1], struct err *
     }
     if (has_trunk) {
         struct str national = str_skip(d, CN_CODE_DIGITS + 1);
+        if (national.p[0] == '0') {
+            return err_set(err, ERR_INVALID, "behind +86 there is at most one 0");
+        }
         snprintf(e164, PHONE_E164_MAX + 1, "+86" STR_FMT, STR_ARG(national));
     } else {
         snprintf(e164, PHONE_E164_MAX + 1, "+" STR_FMT, STR_ARG(d));

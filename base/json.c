@@ -197,7 +197,8 @@ static int pop_keys(struct scan *s, uint32_t first)
 {
     uint32_t n = s->hashes_n - first;
     s->hashes_n = first;
-    return has_double(s->hashes + first, n) ? fail(s, "a member name twice in the object that ends") : 0;
+    return n > 1 && has_double(s->hashes + first, n) ? fail(s, "a member name twice in the object that ends")
+                                                     : 0;
 }
 
 static void keep_slice(struct scan *s, struct json_slice slice)

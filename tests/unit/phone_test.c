@@ -126,6 +126,16 @@ static void every_spelling(void **state)
     }
 }
 
+/* What is canonical is its own canonical form. */
+static void one_trunk_zero_is_folded_and_no_more(void **state)
+{
+    char e164[PHONE_E164_MAX + 1];
+    assert_int_equal(phone_canonical(STR("+86013800138000"), e164, NULL), 0);
+    assert_string_equal(e164, CN);
+    assert_int_equal(phone_canonical(STR("+860013800138000"), e164, NULL), ERR_INVALID);
+    assert_int_equal(phone_canonical(STR("+8600138001380"), e164, NULL), ERR_INVALID);
+}
+
 static void nul_and_length(void **state)
 {
     struct phone phone;
@@ -185,11 +195,9 @@ int main(void)
 {
     phone_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_spelling),
-        cmocka_unit_test(nul_and_length),
-        cmocka_unit_test(facts_of_a_number),
-        cmocka_unit_test(virtual_operators),
-        cmocka_unit_test(shape_mode_takes_new_ranges),
+        cmocka_unit_test(every_spelling),    cmocka_unit_test(one_trunk_zero_is_folded_and_no_more),
+        cmocka_unit_test(nul_and_length),    cmocka_unit_test(facts_of_a_number),
+        cmocka_unit_test(virtual_operators), cmocka_unit_test(shape_mode_takes_new_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
