@@ -88,12 +88,11 @@ bool addr_eq(const struct addr *a, const struct addr *b)
 
 static struct addr_prefix mask_to(const struct addr *a, unsigned bits)
 {
-    struct addr_prefix p = {.addr = *a, .bits = (uint8_t)bits};
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned kept = bits > 8 * i ? bits - 8 * i : 0;
-        if (kept < 8) {
-            p.addr.b[i] = (uint8_t)(p.addr.b[i] & (0xff00U >> kept));
-        }
+    struct addr_prefix p = {.bits = (uint8_t)bits};
+    unsigned whole = bits / 8;
+    memcpy(p.addr.b, a->b, whole);
+    if (whole < sizeof(p.addr.b)) {
+        p.addr.b[whole] = (uint8_t)(a->b[whole] & (0xff00U >> bits % 8));
     }
     return p;
 }

@@ -101,12 +101,7 @@ int buf_add_char(struct buf *b, char c)
 int buf_add_u64(struct buf *b, uint64_t v)
 {
     char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    return buf_add(b, digits + at, sizeof(digits) - at);
+    return buf_add(b, digits, (size_t)(str_put_u64(digits, v) - digits));
 }
 
 int buf_addv(struct buf *b, const char *fmt, va_list ap)

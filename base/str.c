@@ -81,6 +81,20 @@ bool str_u64(struct str s, uint64_t *out)
     return true;
 }
 
+char *str_put_u64(char *at, uint64_t v)
+{
+    char digits[20];
+    size_t n = sizeof(digits);
+    do {
+        digits[--n] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    while (n < sizeof(digits)) {
+        *at++ = digits[n++];
+    }
+    return at;
+}
+
 bool str_i64(struct str s, int64_t *out)
 {
     bool negative = s.n > 0 && s.p[0] == '-';

@@ -44,34 +44,21 @@ static char *put(char *at, struct str s)
     return at + s.n;
 }
 
-static char *put_u64(char *at, uint64_t v)
-{
-    char digits[20];
-    unsigned n = 0;
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    while (n > 0) {
-        *at++ = digits[--n];
-    }
-    return at;
-}
-
 static char *put_number(char *at, struct str key, uint64_t v)
 {
-    return put_u64(put(at, key), v);
+    return str_put_u64(put(at, key), v);
 }
 
 static char *put_seconds(char *at, struct str key, uint64_t us)
 {
-    at = put_u64(put(at, key), us / 1000000);
+    at = str_put_u64(put(at, key), us / 1000000);
     *at++ = '.';
     uint32_t rest = (uint32_t)(us % 1000000);
-    for (uint32_t unit = 100000; unit > 0; unit /= 10) {
-        *at++ = (char)('0' + rest / unit % 10);
+    for (unsigned i = 6; i > 0; i--) {
+        at[i - 1] = (char)('0' + rest % 10);
+        rest /= 10;
     }
-    return at;
+    return at + 6;
 }
 
 static bool is_plain(struct str s)
@@ -111,7 +98,7 @@ static char *put_client(char *at, const struct addr *client)
         return put(at, str_from(text));
     }
     for (unsigned i = 12; i < 15; i++) {
-        at = put_u64(at, prefix.addr.b[i]);
+        at = str_put_u64(at, prefix.addr.b[i]);
         *at++ = '.';
     }
     return put(at, STR("0/24"));

@@ -231,28 +231,39 @@ static int64_t announced(const struct http_client_request *req)
     return req->body.n > 0 || !is_plain ? (int64_t)req->body.n : -1;
 }
 
-static void write_head(struct http_op *op, const struct http_client_request *req)
+static char *put(char *at, struct str s)
 {
-    struct buf *b = &op->out;
-    (void)buf_add_str(b, req->method);
-    (void)buf_add_char(b, ' ');
-    (void)buf_add_str(b, req->target);
-    (void)buf_add_cstr(b, " HTTP/1.1\r\nhost: ");
-    (void)buf_add_str(b, host_of(op, req));
+    memcpy(at, s.p, s.n);
+    return at + s.n;
+}
+
+/* false: it is too long. */
+static bool write_head(struct http_op *op, const struct http_client_request *req)
+{
+    struct str host = host_of(op, req);
+    size_t most = req->method.n + req->target.n + host.n + 128; /* for what is written between and behind */
     for (unsigned i = 0; i < req->field_count; i++) {
-        (void)buf_add_cstr(b, "\r\n");
-        (void)buf_add_str(b, req->fields[i].name);
-        (void)buf_add_cstr(b, ": ");
-        (void)buf_add_str(b, req->fields[i].value);
+        most += req->fields[i].name.n + req->fields[i].value.n + 4;
+    }
+    if (most > OP_HEAD_BYTES) {
+        return false;
+    }
+    char *begin = buf_reserve(&op->out, most);
+    char *at = put(put(begin, req->method), STR(" "));
+    at = put(put(put(at, req->target), STR(" HTTP/1.1\r\nhost: ")), host);
+    for (unsigned i = 0; i < req->field_count; i++) {
+        at = put(put(at, STR("\r\n")), req->fields[i].name);
+        at = put(put(at, STR(": ")), req->fields[i].value);
     }
     int64_t length = announced(req);
     if (req->streaming && length < 0) {
-        (void)buf_add_cstr(b, "\r\ntransfer-encoding: chunked");
+        at = put(at, STR("\r\ntransfer-encoding: chunked"));
     } else if (length >= 0) {
-        (void)buf_add_cstr(b, "\r\ncontent-length: ");
-        (void)buf_add_u64(b, (uint64_t)length);
+        at = str_put_u64(put(at, STR("\r\ncontent-length: ")), (uint64_t)length);
     }
-    (void)buf_add_cstr(b, "\r\n\r\n");
+    at = put(at, STR("\r\n\r\n"));
+    buf_commit(&op->out, (size_t)(at - begin));
+    return true;
 }
 
 /* What would make two requests of one. The gateway's own server lets none of it in; this is the last door. */
@@ -318,12 +329,14 @@ struct http_op *http_send_request(struct http_origin *o, const struct http_clien
     op->head_ms = req->head_ms ? req->head_ms : DEFAULT_ANSWER_MS;
     op->idle_ms = req->idle_ms ? req->idle_ms : DEFAULT_ANSWER_MS;
     bool is_h2 = o->protocol == HTTP_ORIGIN_H2;
+    bool fits = true;
     if (is_h2) {
         client_h2_write_head(op, req, host_of(op, req), announced(req));
+        fits = op->out.n <= OP_HEAD_BYTES;
     } else {
-        write_head(op, req);
+        fits = write_head(op, req);
     }
-    if (op->out.n > OP_HEAD_BYTES || !is_writable_text(req)) {
+    if (!fits || !is_writable_text(req)) {
         refuse(op, ERR_INVALID, "the request's head is malformed or too long");
         return op;
     }

@@ -317,7 +317,8 @@ static char *put_framing(char *at, struct exchange *x, int64_t content_length)
     struct conn *c = x->conn;
     if (content_length >= 0) {
         if (x->pub.status != 204 && x->pub.status != 304) {
-            at += snprintf(at, 64, "content-length: %lld\r\n", (long long)content_length);
+            at = str_put_u64(put_str(at, STR("content-length: ")), (uint64_t)content_length);
+            at = put_str(at, STR("\r\n"));
         }
     } else if (x->pub.version == 11 && !x->bodyless) {
         x->chunked = true;

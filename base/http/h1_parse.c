@@ -131,8 +131,22 @@ static int path_byte(struct str path, size_t *at)
     return byte;
 }
 
+/* Without dots, escapes and control bytes: nearly all paths. */
+static bool path_is_simple(struct str path)
+{
+    bool simple = true;
+    for (size_t i = 0; i < path.n; i++) {
+        uint8_t c = (uint8_t)path.p[i];
+        simple &= c >= 0x20 && c != '%' && c != '.' && c != 0x7f;
+    }
+    return simple;
+}
+
 bool http_path_is_plain(struct str path)
 {
+    if (path_is_simple(path)) {
+        return true;
+    }
     size_t length = 0; /* of the segment, decoded */
     size_t dots = 0;
     for (size_t at = 0; at < path.n;) {

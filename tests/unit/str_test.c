@@ -28,6 +28,9 @@ static void numbers_are_strict(void **state)
     uint64_t u = 7;
     int64_t i = 7;
     assert_true(str_u64(STR("18446744073709551615"), &u) && u == UINT64_MAX);
+    char text[20];
+    assert_true(str_eq(str_of(text, (size_t)(str_put_u64(text, u) - text)), STR("18446744073709551615")));
+    assert_true(str_eq(str_of(text, (size_t)(str_put_u64(text, 0) - text)), STR("0")));
     assert_false(str_u64(STR("18446744073709551616"), &u));
     assert_false(str_u64(STR("99999999999999999999"), &u));
     assert_false(str_u64(STR(""), &u));
