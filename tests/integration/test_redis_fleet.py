@@ -202,8 +202,7 @@ def test_sentinel_primary_killed_under_load(own_stack, sentinels):
         assert time.monotonic() - killed < RECOVERY_S
         assert time.monotonic() - chosen < 3, "the gateways follow"
         after = [decided(gateway, "busy", "allowed") for gateway in gateways]
-        wait_until(lambda: all(sentinels.primary(port).port != old.port for port in sentinels.ports), 20, "all agree")
-        old.start()  # a primary by its own account, until the Sentinels have told it otherwise
+        old.start()  # a primary by its own account, also by that of a Sentinel which has not heard yet
         wait_until(lambda: all(decided(g, "busy", "allowed") > a + 50 for g, a in zip(gateways, after)), 10, "Redis decides")
     assert load.all_codes() <= {200, 429}, load.codes
     told = [(decided(g, "device", "allowed"), decided(g, "device", "fallback_allowed")) for g in gateways]

@@ -112,12 +112,22 @@ def test_late_answers_reach_nobody_else(own_stack, peers):
     assert decided(gateway, "no", "denied") > 0 and decided(gateway, "yes", "fallback_allowed") > 0
 
 
+def names(primary, epoch: int = 1):
+    """What a Sentinel answers: who the primary is, by which choice. Functions, so that a test may change its mind."""
+    def answer(words: list[str]) -> bytes:
+        at = primary() if callable(primary) else primary
+        pairs = [b"*2\r\n" + bulk("127.0.0.1") + bulk(str(at.port)),
+                 b"*4\r\n" + bulk("name") + bulk("tide") + bulk("config-epoch") + bulk(str(epoch))]
+        return pairs[words[1] == "master"]
+    return answer
+
+
 def test_readonly_sends_to_the_sentinels(own_stack, peers):
     """A primary that was demoted and still holds the connection: its first READONLY ends it, the Sentinel says whither."""
     new = peers(EVALSHA=allowed)
     old = peers(EVALSHA=b"-READONLY You can't write against a read only replica.\r\n")
     named = [old]
-    sentinel = peers(SENTINEL=lambda words: b"*2\r\n" + bulk("127.0.0.1") + bulk(str(named[0].port)))
+    sentinel = peers(SENTINEL=names(lambda: named[0]))
     gateway = start(own_stack, {"sentinels": [sentinel.address], "master": "tide", **REAL})
     wait_ready(gateway)
     old.answers["ROLE"] = b"*1\r\n$5\r\nslave\r\n"
@@ -138,12 +148,46 @@ def test_a_sentinel_that_does_not_know_is_passed_over(own_stack, peers):
     ignorant = peers(SENTINEL=b"*-1\r\n")
     silent = peers(SENTINEL=None)
     wrong = peers(SENTINEL=b"*2\r\n:1\r\n:2\r\n")
-    good = peers(SENTINEL=b"*2\r\n" + bulk("127.0.0.1") + bulk(str(primary.port)))
+    good = peers(SENTINEL=names(primary))
     sentinels = [peer.address for peer in (ignorant, silent, wrong, good)]
     gateway = start(own_stack, {"sentinels": sentinels, "master": "tide", **REAL})
     wait_ready(gateway)
     assert ask(gateway, "d").status_code == 200
     assert decided(gateway, "device", "allowed") == 1
+
+
+def test_a_sentinel_that_lags_behind_is_not_believed(own_stack, peers):
+    """After a fail-over one Sentinel still names the old primary, which takes itself for one: nothing goes there."""
+    old, new, third = peers(EVALSHA=allowed), peers(EVALSHA=allowed), peers(EVALSHA=allowed)
+    sentinels = [peers(SENTINEL=names(old, 3)) for _ in range(2)]
+    gateway = start(own_stack, {"sentinels": [peer.address for peer in sentinels], "master": "tide", **REAL})
+    wait_ready(gateway)
+    assert ask(gateway, "a").status_code == 200 and old.count("EVALSHA") == 1
+
+    def on_node(peer) -> float:
+        return gateway.metric(f'tidegate_redis_node_ready{{role="limits",node="{peer.address}"}}')
+
+    def switches() -> float:
+        return gateway.metric('tidegate_redis_primary_switches_total{role="limits"}')
+
+    sentinels[0].answers["SENTINEL"] = names(new, 4)
+    wait_until(lambda: on_node(new) == 2 or sentinels[1].hang_up(), 10, "both loops have asked the other one")
+    lagging = sentinels[1].count("SENTINEL")
+    before = switches()
+    for _ in range(3):  # whichever a loop asked, it asks the other now
+        for peer in sentinels:
+            peer.hang_up()
+        time.sleep(0.6)
+    assert sentinels[1].count("SENTINEL") > lagging, "the one that lags was asked"
+    assert switches() == before and on_node(new) == 2
+    assert ask(gateway, "b").status_code == 200
+    assert (old.count("EVALSHA"), new.count("EVALSHA")) == (1, 1)
+
+    for peer in sentinels:  # set up anew: they count from the start again, and agree
+        peer.answers["SENTINEL"] = names(third, 0)
+        peer.hang_up()
+    wait_until(lambda: on_node(third) == 2, 10, "all of them say so")
+    assert ask(gateway, "c").status_code == 200 and third.count("EVALSHA") == 1
 
 
 @pytest.mark.parametrize("slots", [

@@ -29,6 +29,14 @@ class ScriptedRedis:
     def count(self, name: str) -> int:
         return sum(words[0] == name for words in list(self.asked))
 
+    def hang_up(self) -> None:
+        """Ends the connections of today; new ones are taken."""
+        for sock in list(self.open):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended
+
     def stop(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
