@@ -53,18 +53,50 @@ static bool is_named_by(struct str connection, struct str name)
     return false;
 }
 
+static bool is_cookie(const struct http_field *f)
+{
+    return f->name.n == 6 && str_is(f->name, "cookie");
+}
+
+/* HTTP/2 clients may send a cookie in pieces; HTTP/1 knows one field only (RFC 9113 8.2.3). */
+static struct str cookie_in_one(struct http_exchange *ex)
+{
+    size_t n = 0, pieces = 0;
+    for (unsigned i = 0; i < ex->field_count; i++) {
+        n += is_cookie(&ex->fields[i]) ? ex->fields[i].value.n : 0;
+        pieces += is_cookie(&ex->fields[i]);
+    }
+    if (pieces == 1) {
+        return http_field_get(ex, "cookie");
+    }
+    char *whole = arena_alloc(&ex->arena, n + 2 * pieces);
+    n = 0;
+    for (unsigned i = 0; i < ex->field_count; i++) {
+        const struct str piece = ex->fields[i].value;
+        if (is_cookie(&ex->fields[i])) {
+            memcpy(whole + n, piece.p, piece.n);
+            memcpy(whole + n + piece.n, "; ", 2);
+            n += piece.n + 2;
+        }
+    }
+    return str_of(whole, n - 2);
+}
+
 const struct http_field *proxy_request_fields(struct request *r, bool cookies, unsigned *n)
 {
     struct http_exchange *ex = r->ex;
     struct http_field *out = arena_alloc(&ex->arena, (ex->field_count + OWN_FIELDS) * sizeof *out);
     struct str connection = http_field_get(ex, "connection");
+    bool has_cookie = false;
     unsigned k = 0;
     for (unsigned i = 0; i < ex->field_count; i++) {
         const struct http_field *f = &ex->fields[i];
-        if (!proxy_is_dropped_field(f->name, cookies) &&
-            (connection.n == 0 || !is_named_by(connection, f->name))) {
-            out[k++] = *f;
+        if (proxy_is_dropped_field(f->name, cookies) ||
+            (connection.n != 0 && is_named_by(connection, f->name)) || (is_cookie(f) && has_cookie)) {
+            continue;
         }
+        has_cookie = has_cookie || is_cookie(f);
+        out[k++] = is_cookie(f) ? (struct http_field){f->name, cookie_in_one(ex)} : *f;
     }
     static const struct addr none;
     if (!addr_eq(&r->client, &none)) { /* a peer on a unix socket that names no client */

@@ -73,6 +73,9 @@ def test_a_route_may_demand_a_user_and_pass_cookies(rig):
     assert rig.asked()[-1].headers["x-tide-user"] == "00000000-0000-4000-8000-000000000001"
     r = rig.http.get("/cookies/x", headers={"cookie": "s=1"})
     assert rig.asked()[-1].headers["cookie"] == "s=1" and r.headers["set-cookie"] == "a=b"
+    rig.http.get("/cookies/x", headers=[("cookie", "a=1"), ("x-between", "1"), ("cookie", "b=2"), ("cookie", "c=3")])
+    assert rig.asked()[-1].headers["cookie"] == "a=1; b=2; c=3", "in pieces on HTTP/2, in one on HTTP/1"
+    assert rig.asked()[-1].headers["x-between"] == "1"
     assert rig.http.post("/small").status_code == 405
 
 
