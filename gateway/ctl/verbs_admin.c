@@ -145,6 +145,37 @@ static void write_change(struct buf *body, const struct ctl *c, const char *pres
     json_close(&w, '}');
 }
 
+static int64_t version_in(struct str answer)
+{
+    struct arena arena;
+    struct json_doc doc;
+    int64_t version = 0;
+    arena_init(&arena);
+    const struct json_slice *v = json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0
+                                     ? json_member(&doc, "version")
+                                     : NULL;
+    if (v != NULL && !json_get_i64(v, &version)) {
+        version = 0;
+    }
+    arena_clear(&arena);
+    return version;
+}
+
+/* As ctl_change; the line has the new version, which a rollback or --if-version wants. */
+static int change_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+                         const char *done)
+{
+    struct ctl_answer a;
+    int code = ctl_request(c, method, target, body, &a);
+    if (code == CTL_OK && c->json) {
+        printf(STR_FMT "\n", STR_ARG(buf_str(&a.body)));
+    } else if (code == CTL_OK) {
+        printf("%s: version %lld\n", done, (long long)version_in(buf_str(&a.body)));
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
 int ctl_policy_set(const struct ctl *c)
 {
     const char *preset = c->word_count > 0 ? c->words[0] : NULL;
@@ -161,7 +192,7 @@ int ctl_policy_set(const struct ctl *c)
     int code = CTL_FAILED;
     if (c->file == NULL || read_document(c->file, &document)) {
         write_change(&body, c, preset, &document);
-        code = ctl_change(c, "PUT", "/admin/v1/policy", &body, "policy set");
+        code = change_policy(c, "PUT", "/admin/v1/policy", &body, "policy set");
     }
     buf_clear(&body);
     buf_clear(&document);
@@ -187,7 +218,7 @@ int ctl_policy_rollback(const struct ctl *c)
         json_i64_at(&w, "if_version", c->if_version);
     }
     json_close(&w, '}');
-    int code = ctl_change(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
+    int code = change_policy(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
     buf_clear(&body);
     return code;
 }

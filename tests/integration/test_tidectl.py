@@ -27,13 +27,14 @@ def ask(pair, *words) -> dict:
 
 def test_policy_set_get_history_rollback(pair):
     first = ask(pair, "policy", "get")
-    ctl(pair, "policy", "set", "mainland-phone-only", "--reason", "attack 17")
+    done = ctl(pair, "policy", "set", "mainland-phone-only", "--reason", "attack 17")
     second = ask(pair, "policy", "get")
+    assert done.stdout == f"policy set: version {second['version']}\n" and second["version"] > first["version"]
     assert second["version"] > first["version"]
     assert (second["name"], second["reason"]) == ("mainland-phone-only", "attack 17")
     done = ctl(pair, "policy", "rollback", str(first["version"]), "--reason", "over")
-    assert done.stdout == "policy rolled back\n"
     third = ask(pair, "policy", "get")
+    assert done.stdout == f"policy rolled back: version {third['version']}\n"
     assert third["version"] > second["version"] and third["name"] == first["name"]
     history = ask(pair, "policy", "history")["items"]
     assert [row["version"] for row in history[:3]] == [third["version"], second["version"], first["version"]]
