@@ -1,5 +1,7 @@
 /* Taking connections: the limits that come before the first byte, cheapest first. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -157,6 +159,15 @@ static const char *refusal(struct attachment *at, const struct addr *peer, struc
     return peer_refusal(s, peer, slot);
 }
 
+/* Also ends a client whose window stays shut for that long. */
+static void limit_silence(const struct http_server *s, int fd)
+{
+    unsigned ms = (unsigned)s->limits.unacked_ms;
+    if (ms > 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+    }
+}
+
 static void take(struct attachment *at, int fd, const struct sockaddr *sa)
 {
     struct addr peer;
@@ -171,6 +182,9 @@ static void take(struct attachment *at, int fd, const struct sockaddr *sa)
         return;
     }
     atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed);
+    if (sa->sa_family != AF_UNIX) {
+        limit_silence(at->server, fd);
+    }
     conn_new(at, fd, &peer, slot);
 }
 

@@ -314,6 +314,22 @@ void conn_take_raw(struct conn *c, struct str data)
     }
 }
 
+/* The kernel gave up on what the client's TCP does not acknowledge. */
+static void count_if_unacknowledged(int why)
+{
+    if (why == ETIMEDOUT) {
+        http_count_closed("unacknowledged");
+    }
+}
+
+static int error_of(int fd)
+{
+    int why = 0;
+    socklen_t n = sizeof(why);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &n);
+    return why;
+}
+
 static void on_end(struct conn *c)
 {
     c->at_eof = true;
@@ -339,6 +355,7 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (!c->reading) {
+        count_if_unacknowledged(error_of(c->fd));
         on_end(c);
         return;
     }
@@ -351,6 +368,7 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
         http_observe_phase(HTTP_PHASE_ACCEPT, c->first_byte_us - c->accepted_us);
     }
     if (n <= 0) {
+        count_if_unacknowledged(n < 0 ? errno : 0);
         on_end(c);
     } else if (c->state == CONN_LINGER) {
         linger_take(c, (size_t)n);
@@ -414,6 +432,7 @@ void conn_add_pending(struct conn *c, const char *p, size_t n)
 static bool sent_all(struct conn *c, ssize_t sent, size_t n)
 {
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        count_if_unacknowledged(errno);
         conn_die(c, HTTP_FINISH_CLIENT_GONE);
         return false;
     }

@@ -16,6 +16,7 @@ const struct http_limits http_limits_default = {
     .header_ms = 10000,
     .body_ms = 30000,
     .send_stall_ms = 30000,
+    .unacked_ms = 30000,
     .idle_ms = 60000,
     .h2_ping_ms = 30000,
     .h2_ping_ack_ms = 10000,

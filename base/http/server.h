@@ -33,6 +33,7 @@ struct http_limits {
     uint64_t header_ms;       /* first byte to the end of the head, in all; 10 s */
     uint64_t body_ms;         /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
     uint64_t send_stall_ms;   /* output waiting without progress; 30 s */
+    uint64_t unacked_ms;      /* sent, and the client's TCP says nothing; 0 the kernel's minutes; 30 s */
     uint64_t idle_ms;         /* keep-alive without a request; 60 s */
     uint64_t h2_ping_ms;      /* silence of an HTTP/2 client after which it is asked by PING; 0 never; 30 s */
     uint64_t h2_ping_ack_ms;  /* then to anything from it; 10 s */

@@ -30,6 +30,10 @@ static const struct conf_entry entries[] = {
        "body_min_rate."),
     MS(send_stall_ms, "send_stall", "30s", 100, 3600000,
        "Output waits and the client takes none of it: the connection, or the HTTP/2 stream, is reset."),
+    MS(unacked_ms, "unacknowledged", "30s", 0, 3600000,
+       "Output was sent, and the client's TCP acknowledges none of it: a phone that is gone without a word. "
+       "Its connection ends, its requests are cancelled. 0: when the kernel gives up, after some 15 "
+       "minutes."),
     MS(idle_ms, "idle", "60s", 1000, 3600000, "A connection without a request is closed."),
     MS(h2_ping_ms, "h2_ping", "30s", 0, 3600000,
        "An HTTP/2 client that is silent for this long is asked by PING, which also keeps NATs on the way "

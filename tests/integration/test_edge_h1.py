@@ -1,10 +1,12 @@
 """HTTP/1 of the edge, from outside: framing, keep-alive, pipelining, bodies, errors, TLS, unix sockets, drain."""
+import ctypes
 import json
 import os
 import resource
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -198,6 +200,26 @@ def test_send_stall(limited):
         s.sendall(b"GET /bytes?n=100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_until(lambda: e.finishes()["timeout"] == 1, what="the stall")
     assert e.metric('tidegate_http_limit_closes_total{reason="send_stall"}') == 1
+
+
+def goes_deaf(s):
+    """From now on this socket's kernel drops every segment before TCP sees it: silence, as of a phone in a tunnel."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    s.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(drop_all)))  # SO_ATTACH_FILTER
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("path", ["/stream?n=1000000&ms=20", "/bytes?n=100000000"])
+def test_a_client_that_is_gone_without_a_word(tmp_path, tls, path):
+    """The kernel's buffer would take a stream's events for hours; what is not acknowledged ends it."""
+    e = Edge(tmp_path, tls=tls, unacked_ms=600)
+    with e.connect() as s:
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        s.recv(1)
+        goes_deaf(s)
+        wait_until(lambda: e.finishes()["client_gone"] == 1, what="the end")
+    assert e.metric('tidegate_http_limit_closes_total{reason="unacknowledged"}') == 1
+    e.stop()
 
 
 def test_idle_age_and_request_count(limited):
