@@ -291,7 +291,9 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
 static void otp_decide(struct auth_call *call, struct otp_ask *ask)
 {
     struct policy_decision *d = &ask->decision;
-    policy_decide(call->al->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &ask->phone}, d);
+    struct policy_facts facts;
+    policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &facts);
+    policy_decide(call->al->policy, &facts, d);
     ask->is_denied = d->effect == POLICY_EFFECT_DENY;
     if (ask->is_denied) { /* the loop's policy may be another one when the answer comes */
         d->rule = arena_cstr(&call->ex->arena, str_from(d->rule));

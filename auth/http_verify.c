@@ -67,7 +67,9 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *use
     if (rc < 0) {
         return rc;
     }
-    policy_decide(f->policy, &(struct policy_facts){POLICY_METHOD_PHONE, &f->phone}, &f->decision);
+    struct policy_facts facts;
+    policy_facts_of_phone(f->policy, f->job.secrets, &f->phone, &facts);
+    policy_decide(f->policy, &facts, &f->decision);
     if (f->decision.effect == POLICY_EFFECT_DENY) {
         f->outcome = VERIFY_DENIED;
         return 0;

@@ -1,5 +1,4 @@
-/* Questions to a policy. A decision walks the rules in order; a condition is true, false or unknown, and unknown
- * never opens the door: it counts as false for allow and as true for deny. */
+/* Questions to a policy, and its end. Deciding is in policy_match.c. */
 #include "auth/policy.h"
 
 #include <stdlib.h>
@@ -7,78 +6,6 @@
 #include "auth/policy_inner.h"
 #include "base/http/problem.h"
 #include "base/json.h"
-
-enum match { MATCH_NO = 0, MATCH_UNKNOWN = 1, MATCH_YES = 2 };
-
-static enum match match_of(bool yes)
-{
-    return yes ? MATCH_YES : MATCH_NO;
-}
-
-static enum match match_country(const struct policy_list *list, const struct phone *phone)
-{
-    if (!phone || phone->country[0] == 0) {
-        return MATCH_UNKNOWN;
-    }
-    for (unsigned i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i], phone->country) == 0) {
-            return MATCH_YES;
-        }
-    }
-    return MATCH_NO;
-}
-
-/* Canonical numbers only: there "+86" at the front is country code 86 and nothing else. */
-static enum match match_prefix(const struct policy_list *list, const struct phone *phone)
-{
-    if (!phone) {
-        return MATCH_UNKNOWN;
-    }
-    for (unsigned i = 0; i < list->count; i++) {
-        if (str_starts(str_from(phone->e164), str_from(list->items[i]))) {
-            return MATCH_YES;
-        }
-    }
-    return MATCH_NO;
-}
-
-static enum match match_least(enum match a, enum match b)
-{
-    return a < b ? a : b;
-}
-
-static bool rule_matches(const struct policy_rule *r, const struct policy_facts *f)
-{
-    enum match m = MATCH_YES;
-    if (r->methods) {
-        m = match_least(m, match_of(r->methods & (1u << f->method)));
-    }
-    if (r->country.is_set) {
-        m = match_least(m, match_country(&r->country, f->phone));
-    }
-    if (r->prefix.is_set) {
-        m = match_least(m, match_prefix(&r->prefix, f->phone));
-    }
-    if (r->types) {
-        m = match_least(m, f->phone ? match_of(r->types & (1u << f->phone->type)) : MATCH_UNKNOWN);
-    }
-    if (r->is_virtual >= 0) {
-        m = match_least(m, f->phone ? match_of(f->phone->is_virtual == (r->is_virtual == 1)) : MATCH_UNKNOWN);
-    }
-    return m == MATCH_YES || (m == MATCH_UNKNOWN && r->effect == POLICY_EFFECT_DENY);
-}
-
-void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out)
-{
-    const struct policy_rule *rule = &p->fallback;
-    for (unsigned i = 0; i < p->rule_count; i++) {
-        if (rule_matches(&p->rules[i], facts)) {
-            rule = &p->rules[i];
-            break;
-        }
-    }
-    *out = (struct policy_decision){rule->effect, p->version, rule->id, rule->reason};
-}
 
 struct str policy_message(const struct policy *p, const char *reason, unsigned lang)
 {
@@ -123,6 +50,18 @@ const char *policy_method_name(enum policy_method m)
     return names[m];
 }
 
+const char *policy_device_name(enum policy_device d)
+{
+    static const char *const names[] = {"unknown", "none", "basic", "strong"};
+    return names[d];
+}
+
+const char *policy_platform_name(enum policy_platform p)
+{
+    static const char *const names[] = {"unknown", "ios", "android", "web"};
+    return names[p];
+}
+
 enum policy_state policy_state(const struct policy *p)
 {
     bool allows = p->fallback.effect == POLICY_EFFECT_ALLOW;
@@ -136,12 +75,12 @@ enum policy_state policy_state(const struct policy *p)
 
 static bool rule_is_about(const struct policy_rule *r, enum policy_method m)
 {
-    return r->methods == 0 || (r->methods & (1u << m));
+    return !(r->has & POLICY_BIT(POLICY_IF_METHOD)) || (r->methods & (1u << m));
 }
 
 static bool rule_has_only_methods(const struct policy_rule *r)
 {
-    return !r->country.is_set && !r->prefix.is_set && !r->types && r->is_virtual < 0;
+    return (r->has & ~POLICY_BIT(POLICY_IF_METHOD)) == 0;
 }
 
 bool policy_allows_method(const struct policy *p, enum policy_method m)
@@ -161,11 +100,18 @@ bool policy_allows_method(const struct policy *p, enum policy_method m)
 /* Countries that allow rules name, while all others are refused. */
 static void policy_write_countries(const struct policy *p, struct json_writer *w)
 {
-    json_open_at(w, "countries", '[');
+    struct policy_countries all = {{0}};
     for (unsigned i = 0; i < p->rule_count; i++) {
-        const struct policy_rule *r = &p->rules[i];
-        for (unsigned k = 0; r->effect == POLICY_EFFECT_ALLOW && k < r->country.count; k++) {
-            json_str(w, str_from(r->country.items[k]));
+        const struct policy_countries *own = p->rules[i].phone_country;
+        for (unsigned k = 0; own && p->rules[i].effect == POLICY_EFFECT_ALLOW && k < sizeof all.bits / 4;
+             k++) {
+            all.bits[k] |= own->bits[k];
+        }
+    }
+    json_open_at(w, "countries", '[');
+    for (int i = 0; i < POLICY_COUNTRIES; i++) {
+        if (policy_countries_has(&all, i)) {
+            json_str(w, str_of((const char[]){(char)('A' + i / 26), (char)('A' + i % 26)}, 2));
         }
     }
     json_close(w, ']');
@@ -219,18 +165,18 @@ struct policy *policy_ref(struct policy *p)
     return p;
 }
 
-static void policy_list_clear(struct policy_list *list)
-{
-    for (unsigned i = 0; i < list->count; i++) {
-        free(list->items[i]);
-    }
-    free(list->items);
-}
-
 static void policy_rule_clear(struct policy_rule *r)
 {
-    policy_list_clear(&r->country);
-    policy_list_clear(&r->prefix);
+    for (unsigned i = 0; i < r->campaign.count; i++) {
+        free(r->campaign.items[i]);
+    }
+    free(r->campaign.items);
+    free(r->phone_country);
+    free(r->ip_country);
+    free(r->prefix.items);
+    free(r->asn.items);
+    free(r->time);
+    domain_set_free(r->email_domain);
     free(r->id);
     free(r->reason);
 }

@@ -14,9 +14,11 @@
  *      "messages": {"signup_closed": {"en": "...", "zh-Hans": "...", "zh-Hant": "..."}},
  *      "existing_users": "unaffected"}
  * Conditions of `when` (all must hold; lists: one of): method, phone_country, phone_prefix, phone_type,
- * phone_virtual. A fact that is missing makes a condition false for allow and true for deny.
+ * phone_virtual, email_domain, email_disposable, ip_country, asn, phone_country_is_ip_country, device, app_version,
+ * platform, invite, campaign, time; docs/policy.md teaches them. A rule with `ramp_percent` is for that part of the
+ * people only. A fact that is missing makes a condition false for allow and true for deny.
  * `version`, when present, is the version the document was edited from.
- * Ownership: policy_parse gives one reference. Limits: 64 KiB, 200 rules, 300 values a list.
+ * Ownership: policy_parse gives one reference. Limits: 8 MiB, 1000 rules, 1000 values a list, 200,000 e-mail domains.
  * Thread rule: pure; references are atomic. */
 #ifndef TIDE_AUTH_POLICY_H
 #define TIDE_AUTH_POLICY_H
@@ -24,8 +26,9 @@
 #include "auth/phone.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/json.h"
 
-enum { POLICY_NAME_MAX = 63, POLICY_DOCUMENT_MAX = 65536, POLICY_LANGS = 3 };
+enum { POLICY_NAME_MAX = 63, POLICY_DOCUMENT_MAX = 8 << 20, POLICY_LANGS = 3 };
 
 enum policy_effect { POLICY_EFFECT_ALLOW = 0, POLICY_EFFECT_DENY = 1 };
 
@@ -45,11 +48,46 @@ enum policy_method {
 };
 enum { POLICY_METHODS_OFFERED = 1 << POLICY_METHOD_PHONE }; /* bits; the others are conditions all the same */
 
-struct policy;
+/* 0 is always: not known. */
+enum policy_answer { POLICY_UNKNOWN = 0, POLICY_NO = 1, POLICY_YES = 2 };
+enum policy_device {
+    POLICY_DEVICE_UNKNOWN = 0,
+    POLICY_DEVICE_NONE = 1,
+    POLICY_DEVICE_BASIC = 2,
+    POLICY_DEVICE_STRONG = 3
+};
+enum policy_platform {
+    POLICY_PLATFORM_UNKNOWN = 0,
+    POLICY_PLATFORM_IOS = 1,
+    POLICY_PLATFORM_ANDROID = 2,
+    POLICY_PLATFORM_WEB = 3
+};
 
+enum { POLICY_APP_PARTS = 4, POLICY_RAMP_WHOLE = 10000 };
+struct policy_app_version {
+    bool is_known;
+    uint32_t parts[POLICY_APP_PARTS]; /* "2.10" is 2, 10, 0, 0 */
+};
+
+struct policy;
+struct secret_ring;
+
+/* What is known of one attempt. All zero but for method: nothing is. Texts are borrowed. */
 struct policy_facts {
     enum policy_method method;
     const struct phone *phone; /* NULL: no number known */
+    int64_t now_s;             /* Unix time; always known */
+    struct str email_domain;   /* of the address, any case; empty: not known */
+    enum policy_answer email_disposable;
+    char ip_country[3];        /* ISO 3166; "": not known */
+    uint32_t asn;              /* 0: not known */
+    enum policy_device device; /* what attestation proved; none: it was tried and failed */
+    enum policy_platform platform;
+    struct policy_app_version app_version;
+    enum policy_answer invite; /* a good one was shown */
+    struct str campaign;       /* of the invite */
+    bool has_ramp;
+    uint32_t ramp; /* policy_ramp_of, 0 to 9999 */
 };
 
 struct policy_decision {
@@ -59,11 +97,20 @@ struct policy_decision {
     const char *reason; /* problem code for a denial, NULL for allow; borrowed */
 };
 
+extern const struct json_limits policy_json_limits; /* of a document */
 int policy_parse(struct str document, int64_t version, struct policy **out, struct err *err) TIDE_CHECK;
 /* Document of a preset ("open", "mainland-phone-only", "closed"); NULL for another name. */
 const char *policy_preset(struct str name);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* NULL allowed; any thread */
+
+/* The facts of a sign-up with a phone number, now. ramp only when a rule of p asks for it. */
+void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, const struct phone *phone,
+                           struct policy_facts *out);
+/* Where somebody stands on the ramp: a keyed hash of the canonical number or address. Always the same for the same
+ * person, whatever the policy, so that nobody gets in by trying again and a growing ramp keeps whom it let in. */
+uint32_t policy_ramp_of(const struct secret_ring *r, enum policy_method m, struct str identifier);
+bool policy_app_version_read(struct str text, struct policy_app_version *out); /* "2", "2.10.0.7" */
 
 void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out);
 /* The policy's own words for a reason, by enum problem_lang order (en, zh-Hans, zh-Hant); empty: none. */
@@ -78,6 +125,8 @@ int64_t policy_edited_from(const struct policy *p); /* `version` inside the docu
 enum policy_state policy_state(const struct policy *p);
 const char *policy_state_name(enum policy_state s); /* "open", "restricted", "closed" */
 const char *policy_method_name(enum policy_method m);
+const char *policy_device_name(enum policy_device d);                    /* "none", "basic", "strong" */
+const char *policy_platform_name(enum policy_platform p);                /* "ios", "android", "web" */
 bool policy_allows_method(const struct policy *p, enum policy_method m); /* for some number or address */
 struct str policy_document(const struct policy *p);                      /* as parsed; borrowed */
 /* {"state":...,"methods":[...],"countries":[...],"message":...,"policy":...,"policy_version":...}: the `signup`

@@ -1,37 +1,97 @@
-/* The parsed form of a policy: shared by policy.c (questions) and policy_parse.c (language). Private to auth/.
+/* The parsed form of a policy: shared by policy*.c, which hold the language. Private to auth/.
  *
- * Ownership: every text is owned by the policy and freed with it.
+ * A rule is a set of conditions (bits of enum policy_condition) and their values; a condition that is not in `has` has
+ * no value. The order of the enum is the order in which conditions are asked: cheap ones first.
+ * Ownership: every text and set is owned by the policy and freed with it.
  * Thread rule: immutable once parsed, but for refs. */
 #ifndef TIDE_AUTH_POLICY_INNER_H
 #define TIDE_AUTH_POLICY_INNER_H
 
 #include <stdatomic.h>
 
+#include "auth/domain_set.h"
 #include "auth/policy.h"
 
 enum {
-    POLICY_RULES_MAX = 200,
-    POLICY_VALUES_MAX = 300,
+    POLICY_RULES_MAX = 1000,
+    POLICY_VALUES_MAX = 1000,    /* of one list, but for e-mail domains */
+    POLICY_DOMAINS_MAX = 200000, /* of one list */
+    POLICY_ITEMS_MAX = 262144,   /* of all lists together */
+    POLICY_MEMBERS_MAX = 65536,  /* of all objects together */
     POLICY_REASONS_MAX = 16,
     POLICY_TEXT_MAX = 500, /* bytes of one message */
     POLICY_ID_MAX = 63,
+    POLICY_WINDOWS_MAX = 14, /* weekly windows of one condition */
+    POLICY_COUNTRIES = 26 * 26,
 };
 
-struct policy_list {
-    char **items;   /* sorted as written */
-    unsigned count; /* 0 with is_set: matches nothing; the parser refuses it */
-    bool is_set;    /* the condition is there */
+enum policy_condition {
+    POLICY_IF_METHOD = 0,
+    POLICY_IF_PHONE_TYPE,
+    POLICY_IF_PHONE_VIRTUAL,
+    POLICY_IF_EMAIL_DISPOSABLE,
+    POLICY_IF_SAME_COUNTRY, /* phone_country_is_ip_country */
+    POLICY_IF_DEVICE,
+    POLICY_IF_PLATFORM,
+    POLICY_IF_INVITE,
+    POLICY_IF_PHONE_COUNTRY,
+    POLICY_IF_IP_COUNTRY,
+    POLICY_IF_APP_VERSION,
+    POLICY_IF_RAMP, /* stands beside `when`, and is asked like the rest */
+    POLICY_IF_TIME,
+    POLICY_IF_ASN,
+    POLICY_IF_PHONE_PREFIX,
+    POLICY_IF_CAMPAIGN,
+    POLICY_IF_EMAIL_DOMAIN,
+    POLICY_CONDITIONS,
+};
+#define POLICY_BIT(condition) (1u << (condition))
+
+/* Two capitals as a bit; negative for what is no country. */
+int policy_country_index(const char *country);
+
+struct policy_countries {
+    uint32_t bits[(POLICY_COUNTRIES + 31) / 32];
+};
+
+struct policy_numbers {
+    uint64_t *items; /* as written */
+    unsigned count;
+};
+
+struct policy_texts {
+    char **items; /* as written */
+    unsigned count;
+};
+
+struct policy_window {
+    uint8_t days;                 /* bit 0 Monday to bit 6 Sunday: the day on which it begins */
+    uint16_t from_min, until_min; /* of the local day; from > until: past midnight */
+};
+
+struct policy_time {
+    int64_t from_s, until_s; /* Unix seconds; until_s is not in it */
+    int32_t offset_s;        /* of the zone, east of Greenwich */
+    struct policy_window windows[POLICY_WINDOWS_MAX];
+    unsigned window_count; /* 0: the whole week */
 };
 
 struct policy_rule {
-    char *id;                   /* unique in the document */
-    uint32_t methods;           /* bits of enum policy_method; 0: no condition */
-    struct policy_list country; /* ISO 3166, two capitals */
-    struct policy_list prefix;  /* "+86138": of the canonical number */
-    uint32_t types;             /* bits of enum phone_type; 0: no condition */
-    int is_virtual;             /* 1 wanted, 0 unwanted, -1 no condition */
+    uint32_t has;     /* bits of enum policy_condition */
+    uint32_t methods; /* bits of enum policy_method */
+    uint32_t types, devices, platforms;
+    uint32_t ramp;                                                             /* of 10,000 */
+    enum policy_answer is_virtual, is_disposable, is_same_country, is_invited; /* the wanted answer */
     enum policy_effect effect;
-    char *reason; /* deny: problem code */
+    struct policy_countries *phone_country, *ip_country;
+    struct policy_numbers prefix; /* policy_prefix_key */
+    struct policy_numbers asn;
+    struct policy_texts campaign;
+    struct domain_set *email_domain;
+    struct policy_time *time;
+    struct policy_app_version at_least, below; /* is_known: that bound is there */
+    char *id;                                  /* unique in the document */
+    char *reason;                              /* deny: problem code */
 };
 
 struct policy_words {
@@ -47,9 +107,44 @@ struct policy {
     char *document;
     struct policy_rule *rules;
     unsigned rule_count;
+    bool has_ramp;               /* of some rule */
     struct policy_rule fallback; /* `default`: id "default", no conditions */
     struct policy_words words[POLICY_REASONS_MAX];
     unsigned words_count;
 };
+
+/* The first digits of a number, and how many: the same for a text as for the beginning of a longer one. */
+static inline uint64_t policy_prefix_key(uint64_t digits, unsigned count)
+{
+    return digits * 16 + count;
+}
+
+static inline bool policy_countries_has(const struct policy_countries *set, int index)
+{
+    return set->bits[index / 32] >> (index % 32) & 1;
+}
+
+/* policy_match.c */
+enum policy_match { POLICY_MATCH_NO = 0, POLICY_MATCH_UNKNOWN = 1, POLICY_MATCH_YES = 2 };
+
+/* Facts made ready for being asked many times. Borrows them. */
+struct policy_attempt {
+    const struct policy_facts *facts;
+    int phone_country, ip_country;        /* policy_country_index */
+    unsigned digits;                      /* of the number */
+    uint64_t prefix_keys[PHONE_E164_MAX]; /* by count of digits */
+    struct domain_key domain;
+    char domain_text[DOMAIN_MAX + 1]; /* in lower case */
+};
+void policy_attempt_init(struct policy_attempt *a, const struct policy_facts *facts);
+enum policy_match policy_condition_match(const struct policy_rule *r, enum policy_condition c,
+                                         const struct policy_attempt *a);
+/* The index of the rule that decides; rule_count: the default. */
+unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a);
+bool policy_time_holds(const struct policy_time *t, int64_t now_s);
+
+/* policy_when.c: name as in the document, and the JSON Schema of its value. */
+const char *policy_condition_name(enum policy_condition c);
+const char *policy_condition_schema(enum policy_condition c);
 
 #endif

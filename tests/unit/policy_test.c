@@ -109,10 +109,10 @@ static const struct bad bads[] = {
     {HEAD "\"rules\":{}," DENY "}", "$.rules: must be a list"},
     {HEAD "\"rules\":[],\"default\":{\"effect\":\"deny\"}}", "$.default: deny wants"},
     {HEAD "\"rules\":[],\"default\":{\"effect\":\"deny\",\"reason\":\"because\"}}",
-     "$.default.reason: must be"},
+     "$.default.reason: is not one of"},
     {HEAD "\"rules\":[],\"default\":{\"effect\":\"allow\",\"reason\":\"signup_closed\"}}",
      "$.default: allow has no"},
-    {HEAD "\"rules\":[],\"default\":{\"effect\":\"maybe\"}}", "$.default.effect: must be"},
+    {HEAD "\"rules\":[],\"default\":{\"effect\":\"maybe\"}}", "$.default.effect: is not one of allow, deny"},
     {HEAD "\"rules\":[{\"id\":\"a\",\"when\":{},\"effect\":\"allow\"},"
           "{\"id\":\"a\",\"when\":{},\"effect\":\"allow\"}]," DENY "}",
      "$.rules[1]: id a is there twice"},

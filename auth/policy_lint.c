@@ -1,0 +1,270 @@
+#include "auth/policy_lint.h"
+
+#include <stdio.h>
+
+#include "auth/policy_inner.h"
+
+enum { FINDINGS_MAX = 200 };
+
+/* What a sign-up tells today; the rest are conditions on facts that are missing. */
+static const uint32_t facts_told = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_PHONE_TYPE) |
+                                   POLICY_BIT(POLICY_IF_PHONE_VIRTUAL) | POLICY_BIT(POLICY_IF_PHONE_COUNTRY) |
+                                   POLICY_BIT(POLICY_IF_PHONE_PREFIX) | POLICY_BIT(POLICY_IF_RAMP) |
+                                   POLICY_BIT(POLICY_IF_TIME);
+/* What is known of every attempt. */
+static const uint32_t facts_certain = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_TIME);
+
+struct lint {
+    const struct policy *policy;
+    struct json_writer w;
+    unsigned findings;
+};
+
+static void __attribute__((format(printf, 4, 5)))
+find(struct lint *l, unsigned rule, const char *code, const char *fmt, ...)
+{
+    char text[200];
+    va_list ap;
+    if (l->findings++ >= FINDINGS_MAX) {
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_open(&l->w, '{');
+    char path[32] = "$";
+    if (rule < l->policy->rule_count) {
+        snprintf(path, sizeof path, "$.rules[%u]", rule);
+    }
+    json_str_at(&l->w, "path", str_from(path));
+    json_str_at(&l->w, "code", str_from(code));
+    json_str_at(&l->w, "message", str_from(text));
+    json_close(&l->w, '}');
+}
+
+/* --- does one rule take everybody of another? -------------------------------------------------------- */
+
+static bool countries_cover(const struct policy_countries *wide, const struct policy_countries *narrow)
+{
+    for (unsigned i = 0; i < sizeof wide->bits / sizeof wide->bits[0]; i++) {
+        if (narrow->bits[i] & ~wide->bits[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool prefix_begins(uint64_t prefix, uint64_t longer)
+{
+    uint64_t digits = longer / 16;
+    for (uint64_t n = longer % 16; n > prefix % 16; n--) {
+        digits /= 10;
+    }
+    return longer % 16 >= prefix % 16 && digits == prefix / 16;
+}
+
+static bool prefixes_cover(const struct policy_numbers *wide, const struct policy_numbers *narrow)
+{
+    for (unsigned i = 0; i < narrow->count; i++) {
+        unsigned k = 0;
+        while (k < wide->count && !prefix_begins(wide->items[k], narrow->items[i])) {
+            k++;
+        }
+        if (k == wide->count) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool numbers_cover(const struct policy_numbers *wide, const struct policy_numbers *narrow)
+{
+    for (unsigned i = 0; i < narrow->count; i++) {
+        unsigned k = 0;
+        while (k < wide->count && wide->items[k] != narrow->items[i]) {
+            k++;
+        }
+        if (k == wide->count) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool texts_cover(const struct policy_texts *wide, const struct policy_texts *narrow)
+{
+    for (unsigned i = 0; i < narrow->count; i++) {
+        unsigned k = 0;
+        while (k < wide->count && strcmp(wide->items[k], narrow->items[i]) != 0) {
+            k++;
+        }
+        if (k == wide->count) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool domains_cover(const struct domain_set *wide, const struct domain_set *narrow)
+{
+    struct str domain;
+    struct domain_key key;
+    for (size_t at = 0; domain_set_next(narrow, &at, &domain);) {
+        domain_key_init(&key, domain);
+        if (!domain_set_has(wide, &key)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool times_cover(const struct policy_time *wide, const struct policy_time *narrow)
+{
+    bool same_week = wide->window_count == narrow->window_count && wide->offset_s == narrow->offset_s &&
+                     memcmp(wide->windows, narrow->windows, sizeof wide->windows) == 0;
+    return wide->from_s <= narrow->from_s && wide->until_s >= narrow->until_s &&
+           (wide->window_count == 0 || same_week);
+}
+
+static bool app_versions_cover(const struct policy_rule *wide, const struct policy_rule *narrow)
+{
+    return memcmp(&wide->at_least, &narrow->at_least, sizeof wide->at_least) == 0 &&
+           memcmp(&wide->below, &narrow->below, sizeof wide->below) == 0;
+}
+
+static bool condition_covers(enum policy_condition c, const struct policy_rule *wide,
+                             const struct policy_rule *narrow)
+{
+    switch (c) {
+    case POLICY_IF_METHOD:
+        return (narrow->methods & ~wide->methods) == 0;
+    case POLICY_IF_PHONE_TYPE:
+        return (narrow->types & ~wide->types) == 0;
+    case POLICY_IF_DEVICE:
+        return (narrow->devices & ~wide->devices) == 0;
+    case POLICY_IF_PLATFORM:
+        return (narrow->platforms & ~wide->platforms) == 0;
+    case POLICY_IF_PHONE_VIRTUAL:
+        return narrow->is_virtual == wide->is_virtual;
+    case POLICY_IF_EMAIL_DISPOSABLE:
+        return narrow->is_disposable == wide->is_disposable;
+    case POLICY_IF_SAME_COUNTRY:
+        return narrow->is_same_country == wide->is_same_country;
+    case POLICY_IF_INVITE:
+        return narrow->is_invited == wide->is_invited;
+    case POLICY_IF_PHONE_COUNTRY:
+        return countries_cover(wide->phone_country, narrow->phone_country);
+    case POLICY_IF_IP_COUNTRY:
+        return countries_cover(wide->ip_country, narrow->ip_country);
+    case POLICY_IF_APP_VERSION:
+        return app_versions_cover(wide, narrow);
+    case POLICY_IF_RAMP:
+        return wide->ramp >= narrow->ramp;
+    case POLICY_IF_TIME:
+        return times_cover(wide->time, narrow->time);
+    case POLICY_IF_ASN:
+        return numbers_cover(&wide->asn, &narrow->asn);
+    case POLICY_IF_PHONE_PREFIX:
+        return prefixes_cover(&wide->prefix, &narrow->prefix);
+    case POLICY_IF_CAMPAIGN:
+        return texts_cover(&wide->campaign, &narrow->campaign);
+    case POLICY_IF_EMAIL_DOMAIN:
+        return domains_cover(wide->email_domain, narrow->email_domain);
+    case POLICY_CONDITIONS:
+        break;
+    }
+    return false;
+}
+
+/* A deny rule also takes those of whom something is not known, an allow rule does not: so an allow rule hides a later
+ * deny rule only by what is always known. */
+static bool rule_hides(const struct policy_rule *early, const struct policy_rule *late)
+{
+    bool is_certain = early->effect == POLICY_EFFECT_DENY || late->effect == POLICY_EFFECT_ALLOW ||
+                      (early->has & ~facts_certain) == 0;
+    if (!is_certain || (early->has & ~late->has) != 0) {
+        return false;
+    }
+    for (uint32_t left = early->has; left; left &= left - 1) {
+        if (!condition_covers((enum policy_condition)__builtin_ctz(left), early, late)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- findings ---------------------------------------------------------------------------------------- */
+
+static void lint_unreachable(struct lint *l, unsigned rule)
+{
+    for (unsigned i = 0; i < rule; i++) {
+        if (rule_hides(&l->policy->rules[i], &l->policy->rules[rule])) {
+            find(l, rule, "unreachable_rule", "rule %s is never asked: rule %s takes everybody before",
+                 l->policy->rules[rule].id, l->policy->rules[i].id);
+            return;
+        }
+    }
+}
+
+/* Does an earlier rule deny the whole country to those whom this one would let in? */
+static const char *who_denies(const struct policy *p, unsigned rule, int country)
+{
+    const uint32_t whole = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_PHONE_COUNTRY);
+    const struct policy_rule *late = &p->rules[rule];
+    for (unsigned i = 0; i < rule; i++) {
+        const struct policy_rule *r = &p->rules[i];
+        bool for_them = !(r->has & POLICY_BIT(POLICY_IF_METHOD)) ||
+                        ((late->has & POLICY_BIT(POLICY_IF_METHOD)) && (late->methods & ~r->methods) == 0);
+        if (r->effect == POLICY_EFFECT_DENY && (r->has & ~whole) == 0 && for_them && r->phone_country &&
+            policy_countries_has(r->phone_country, country)) {
+            return r->id;
+        }
+    }
+    return NULL;
+}
+
+static void lint_countries(struct lint *l, unsigned rule)
+{
+    const struct policy_rule *r = &l->policy->rules[rule];
+    for (int c = 0; r->effect == POLICY_EFFECT_ALLOW && r->phone_country && c < POLICY_COUNTRIES; c++) {
+        const char *who = policy_countries_has(r->phone_country, c) ? who_denies(l->policy, rule, c) : NULL;
+        if (who) {
+            find(l, rule, "country_emptied", "rule %s lets nobody of %c%c in: rule %s denies them before",
+                 r->id, 'A' + c / 26, 'A' + c % 26, who);
+        }
+    }
+}
+
+static void lint_facts(struct lint *l, unsigned rule)
+{
+    const struct policy_rule *r = &l->policy->rules[rule];
+    bool is_offered = !(r->has & POLICY_BIT(POLICY_IF_METHOD)) || (r->methods & POLICY_METHODS_OFFERED) != 0;
+    for (uint32_t left = is_offered ? r->has & ~facts_told : 0; left; left &= left - 1) {
+        find(l, rule, "unknown_fact", "sign-ups do not tell %s yet: rule %s %s",
+             policy_condition_name((enum policy_condition)__builtin_ctz(left)), r->id,
+             r->effect == POLICY_EFFECT_ALLOW ? "lets nobody in" : "takes it as held");
+    }
+}
+
+void policy_lint(const struct policy *p, int64_t now_s, struct buf *out)
+{
+    struct lint l = {.policy = p, .w = {.out = out}};
+    json_open(&l.w, '{');
+    json_str_at(&l.w, "name", str_from(policy_name(p)));
+    json_str_at(&l.w, "state", str_from(policy_state_name(policy_state(p))));
+    json_i64_at(&l.w, "rules", p->rule_count);
+    json_open_at(&l.w, "findings", '[');
+    if (policy_state(p) == POLICY_STATE_CLOSED) {
+        find(&l, p->rule_count, "everybody_denied", "nobody can sign up");
+    }
+    for (unsigned i = 0; i < p->rule_count; i++) {
+        lint_unreachable(&l, i);
+        lint_countries(&l, i);
+        lint_facts(&l, i);
+        if (p->rules[i].time && p->rules[i].time->until_s <= now_s) {
+            find(&l, i, "window_past", "the time of rule %s is over", p->rules[i].id);
+        }
+    }
+    json_close(&l.w, ']');
+    json_close(&l.w, '}');
+}

@@ -1,0 +1,269 @@
+/* Deciding. A decision walks the rules in order; a condition is true, false or unknown, and unknown never opens the
+ * door: it counts as false for allow and as true for deny. */
+#include <stdlib.h>
+
+#include "auth/policy_inner.h"
+#include "base/clock.h"
+#include "base/secret.h"
+
+enum { DAY_S = 86400, DAY_MIN = 1440, MINUTE_S = 60, EPOCH_WEEKDAY = 3 /* 1970-01-01 was a Thursday */ };
+
+int policy_country_index(const char *c)
+{
+    bool is_country = c[0] >= 'A' && c[0] <= 'Z' && c[1] >= 'A' && c[1] <= 'Z' && c[2] == 0;
+    return is_country ? (c[0] - 'A') * 26 + (c[1] - 'A') : -1;
+}
+
+/* --- facts ------------------------------------------------------------------------------------------- */
+
+uint32_t policy_ramp_of(const struct secret_ring *r, enum policy_method m, struct str identifier)
+{
+    const struct str texts[] = {str_from(policy_method_name(m)), identifier};
+    uint8_t mac[SECRET_HMAC_BYTES];
+    uint64_t n = 0;
+    secret_hmac_of(secret_active(r, SECRET_RAMP), texts, 2, mac);
+    for (unsigned i = 0; i < sizeof n; i++) {
+        n = n << 8 | mac[i];
+    }
+    return (uint32_t)(n % POLICY_RAMP_WHOLE);
+}
+
+void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, const struct phone *phone,
+                           struct policy_facts *out)
+{
+    *out = (struct policy_facts){.method = POLICY_METHOD_PHONE, .phone = phone, .now_s = clock_wall_s()};
+    if (p->has_ramp) {
+        out->has_ramp = true;
+        out->ramp = policy_ramp_of(r, POLICY_METHOD_PHONE, str_from(phone->e164));
+    }
+}
+
+bool policy_app_version_read(struct str text, struct policy_app_version *out)
+{
+    struct policy_app_version v = {.is_known = true};
+    struct str part;
+    unsigned parts = 0;
+    bool ends_well = text.n > 0 && text.p[text.n - 1] != '.';
+    while (str_cut(&text, '.', &part)) {
+        uint64_t n;
+        if (parts == POLICY_APP_PARTS || !str_u64(part, &n) || n > UINT32_MAX) {
+            return false;
+        }
+        v.parts[parts++] = (uint32_t)n;
+    }
+    *out = v;
+    return ends_well;
+}
+
+static void attempt_set_phone(struct policy_attempt *a, const struct phone *phone)
+{
+    uint64_t value = 0;
+    a->phone_country = policy_country_index(phone->country);
+    for (const char *d = phone->e164 + 1; *d && a->digits + 1 < PHONE_E164_MAX; d++) {
+        value = value * 10 + (uint64_t)(*d - '0');
+        a->digits++;
+        a->prefix_keys[a->digits] = policy_prefix_key(value, a->digits);
+    }
+}
+
+void policy_attempt_init(struct policy_attempt *a, const struct policy_facts *facts)
+{
+    a->facts = facts;
+    a->phone_country = -1;
+    a->digits = 0;
+    a->domain.count = 0;
+    a->ip_country = policy_country_index(facts->ip_country);
+    if (facts->phone) {
+        attempt_set_phone(a, facts->phone);
+    }
+    if (facts->email_domain.n > 0 && facts->email_domain.n <= DOMAIN_MAX) {
+        for (size_t i = 0; i < facts->email_domain.n; i++) {
+            char c = facts->email_domain.p[i];
+            a->domain_text[i] = (char)(c >= 'A' && c <= 'Z' ? c | 32 : c);
+        }
+        domain_key_init(&a->domain, str_of(a->domain_text, facts->email_domain.n));
+    }
+}
+
+/* --- conditions -------------------------------------------------------------------------------------- */
+
+static enum policy_match match_of(bool yes)
+{
+    return yes ? POLICY_MATCH_YES : POLICY_MATCH_NO;
+}
+
+static enum policy_match match_answer(enum policy_answer wanted, enum policy_answer known)
+{
+    return known == POLICY_UNKNOWN ? POLICY_MATCH_UNKNOWN : match_of(known == wanted);
+}
+
+/* value 0: not known */
+static enum policy_match match_bit(uint32_t wanted, unsigned value)
+{
+    return value == 0 ? POLICY_MATCH_UNKNOWN : match_of(wanted >> value & 1);
+}
+
+static enum policy_match match_country(const struct policy_countries *wanted, int country)
+{
+    return country < 0 ? POLICY_MATCH_UNKNOWN : match_of(policy_countries_has(wanted, country));
+}
+
+/* Canonical numbers only: there "+86" at the front is country code 86 and nothing else. */
+static enum policy_match match_prefix(const struct policy_rule *r, const struct policy_attempt *a)
+{
+    if (a->digits == 0) {
+        return POLICY_MATCH_UNKNOWN;
+    }
+    for (unsigned i = 0; i < r->prefix.count; i++) {
+        unsigned n = (unsigned)(r->prefix.items[i] % 16);
+        if (n <= a->digits && a->prefix_keys[n] == r->prefix.items[i]) {
+            return POLICY_MATCH_YES;
+        }
+    }
+    return POLICY_MATCH_NO;
+}
+
+static enum policy_match match_asn(const struct policy_rule *r, uint32_t asn)
+{
+    for (unsigned i = 0; asn && i < r->asn.count; i++) {
+        if (r->asn.items[i] == asn) {
+            return POLICY_MATCH_YES;
+        }
+    }
+    return asn ? POLICY_MATCH_NO : POLICY_MATCH_UNKNOWN;
+}
+
+static enum policy_match match_campaign(const struct policy_rule *r, struct str campaign)
+{
+    for (unsigned i = 0; campaign.n && i < r->campaign.count; i++) {
+        if (str_is(campaign, r->campaign.items[i])) {
+            return POLICY_MATCH_YES;
+        }
+    }
+    return campaign.n ? POLICY_MATCH_NO : POLICY_MATCH_UNKNOWN;
+}
+
+static int app_version_compare(const struct policy_app_version *a, const struct policy_app_version *b)
+{
+    for (unsigned i = 0; i < POLICY_APP_PARTS; i++) {
+        if (a->parts[i] != b->parts[i]) {
+            return a->parts[i] < b->parts[i] ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
+static enum policy_match match_app_version(const struct policy_rule *r, const struct policy_app_version *v)
+{
+    if (!v->is_known) {
+        return POLICY_MATCH_UNKNOWN;
+    }
+    return match_of((!r->at_least.is_known || app_version_compare(v, &r->at_least) >= 0) &&
+                    (!r->below.is_known || app_version_compare(v, &r->below) < 0));
+}
+
+/* One that goes past midnight belongs to the day on which it began. */
+static bool window_holds(const struct policy_window *w, unsigned weekday, unsigned minute)
+{
+    bool begins_today = w->days >> weekday & 1;
+    bool began_yesterday = w->days >> ((weekday + 6) % 7) & 1;
+    if (w->from_min < w->until_min) {
+        return begins_today && minute >= w->from_min && minute < w->until_min;
+    }
+    return (begins_today && minute >= w->from_min) || (began_yesterday && minute < w->until_min);
+}
+
+bool policy_time_holds(const struct policy_time *t, int64_t now_s)
+{
+    if (now_s < t->from_s || now_s >= t->until_s) {
+        return false;
+    }
+    int64_t local_s = now_s + t->offset_s;
+    unsigned weekday = (unsigned)((local_s / DAY_S + EPOCH_WEEKDAY) % 7);
+    unsigned minute = (unsigned)(local_s % DAY_S / MINUTE_S);
+    bool holds = t->window_count == 0;
+    for (unsigned i = 0; i < t->window_count && !holds; i++) {
+        holds = window_holds(&t->windows[i], weekday, minute);
+    }
+    return holds;
+}
+
+enum policy_match policy_condition_match(const struct policy_rule *r, enum policy_condition c,
+                                         const struct policy_attempt *a)
+{
+    const struct policy_facts *f = a->facts;
+    switch (c) {
+    case POLICY_IF_METHOD:
+        return match_of(r->methods >> f->method & 1);
+    case POLICY_IF_PHONE_TYPE:
+        return f->phone ? match_of(r->types >> f->phone->type & 1) : POLICY_MATCH_UNKNOWN;
+    case POLICY_IF_PHONE_VIRTUAL:
+        return match_answer(r->is_virtual, !f->phone              ? POLICY_UNKNOWN
+                                           : f->phone->is_virtual ? POLICY_YES
+                                                                  : POLICY_NO);
+    case POLICY_IF_EMAIL_DISPOSABLE:
+        return match_answer(r->is_disposable, f->email_disposable);
+    case POLICY_IF_SAME_COUNTRY:
+        return match_answer(r->is_same_country, a->phone_country < 0 || a->ip_country < 0 ? POLICY_UNKNOWN
+                                                : a->phone_country == a->ip_country       ? POLICY_YES
+                                                                                          : POLICY_NO);
+    case POLICY_IF_DEVICE:
+        return match_bit(r->devices, f->device);
+    case POLICY_IF_PLATFORM:
+        return match_bit(r->platforms, f->platform);
+    case POLICY_IF_INVITE:
+        return match_answer(r->is_invited, f->invite);
+    case POLICY_IF_PHONE_COUNTRY:
+        return match_country(r->phone_country, a->phone_country);
+    case POLICY_IF_IP_COUNTRY:
+        return match_country(r->ip_country, a->ip_country);
+    case POLICY_IF_APP_VERSION:
+        return match_app_version(r, &f->app_version);
+    case POLICY_IF_RAMP:
+        return f->has_ramp ? match_of(f->ramp < r->ramp) : POLICY_MATCH_UNKNOWN;
+    case POLICY_IF_TIME:
+        return match_of(policy_time_holds(r->time, f->now_s));
+    case POLICY_IF_ASN:
+        return match_asn(r, f->asn);
+    case POLICY_IF_PHONE_PREFIX:
+        return match_prefix(r, a);
+    case POLICY_IF_CAMPAIGN:
+        return match_campaign(r, f->campaign);
+    case POLICY_IF_EMAIL_DOMAIN:
+        return a->domain.count ? match_of(domain_set_has(r->email_domain, &a->domain)) : POLICY_MATCH_UNKNOWN;
+    case POLICY_CONDITIONS:
+        break;
+    }
+    return POLICY_MATCH_NO;
+}
+
+/* --- rules ------------------------------------------------------------------------------------------- */
+
+static bool rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
+{
+    enum policy_match wanted = r->effect == POLICY_EFFECT_DENY ? POLICY_MATCH_UNKNOWN : POLICY_MATCH_YES;
+    for (uint32_t left = r->has; left; left &= left - 1) {
+        if (policy_condition_match(r, (enum policy_condition)__builtin_ctz(left), a) < wanted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a)
+{
+    unsigned i = 0;
+    while (i < p->rule_count && !rule_matches(&p->rules[i], a)) {
+        i++;
+    }
+    return i;
+}
+
+void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out)
+{
+    struct policy_attempt a;
+    policy_attempt_init(&a, facts);
+    unsigned i = policy_find_rule(p, &a);
+    const struct policy_rule *rule = i < p->rule_count ? &p->rules[i] : &p->fallback;
+    *out = (struct policy_decision){rule->effect, p->version, rule->id, rule->reason};
+}
