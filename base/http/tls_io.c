@@ -191,14 +191,13 @@ int tls_open(struct conn *c)
     BUG_ON(!c->handshake);
     c->ssl = SSL_new(c->at->ssl_ctx);
     BIO *bio = BIO_new(bio_method);
-    if (!c->ssl || !bio) {
+    if (!c->ssl || !bio || SSL_set_app_data(c->ssl, c) != 1) {
         BIO_free(bio);
         return ERR_NOMEM;
     }
     BIO_set_data(bio, c);
     SSL_set_bio(c->ssl, bio, bio);
     SSL_set_accept_state(c->ssl);
-    SSL_set_app_data(c->ssl, c);
     SSL_set_msg_callback(c->ssl, on_message);
     SSL_set_msg_callback_arg(c->ssl, c);
     return 0;
