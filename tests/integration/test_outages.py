@@ -297,7 +297,7 @@ def test_a_gateway_killed_at_any_moment_of_a_verify(own_stack):
             again = app.verify(phone, code)
             if was_committed:
                 assert (again.status_code, again.json()["code"]) == (403, "otp_expired"), moment
-                time.sleep(1.05)  # otp_resend of these tests
+                s.resend_time_passes()
                 user = app.sign_up(phone)["user"]["id"]
             else:
                 assert again.status_code == 200, (moment, again.text)

@@ -130,7 +130,7 @@ def test_a_code_from_before_makes_no_account_after(pair, a, b):
     assert refused.json()["signup"]["state"] == "restricted"
     put(pair, "open")
     assert b.verify(phone, code).status_code == 403  # consumed
-    time.sleep(1.05)
+    pair.resend_time_passes()
     assert a.sign_up(phone)["is_new_user"] is True
 
 
@@ -161,10 +161,10 @@ def test_refusals_are_kept_with_what_was_decided_from(pair, a, b):
     kept = pair.postgres.query("SELECT stage, policy_version, policy_rule, reason, method, phone_country, phone_prefix, phone_type,"
                                " phone_virtual FROM signup_refusals ORDER BY at DESC LIMIT 2").splitlines()
     facts = f"{version}|default|signup_region_not_allowed|phone|HK|{late[:9]}|mobile|f"
-    assert kept == [f"verify|{facts}", f"otp|{facts}"]
+    assert sorted(kept) == [f"otp|{facts}", f"verify|{facts}"]  # two gateways wrote them, in either order
     assert late[1:] not in pair.postgres.dump() and early[4:] not in pair.postgres.dump()
     put(pair, "open")
-    time.sleep(1.05)
+    pair.resend_time_passes()
     in_later = "SELECT count(*) FROM signup_refusals JOIN identities USING (subject_hash, subject_key)"
     so_far = int(pair.postgres.query(in_later))
     a.sign_up(late)  # the hash is the one that accounts have: who came in later can be told from who did not
@@ -207,14 +207,14 @@ def test_existing_users_are_never_affected(pair, a, b, preset):
     abroad = hong_kong_phone()
     first = a.sign_up(abroad)
     put(pair, preset)
-    time.sleep(1.05)
+    pair.resend_time_passes()
     for more in ({}, {"create_user": False}, {"create_user": True}):
         seen = len(pair.outbox.messages(abroad))
         assert b.ask_code(abroad, **more).status_code == 200, more
         again = b.verify(abroad, pair.outbox.wait_for_code(abroad, seen))
         assert again.status_code == 200 and again.json()["user"]["id"] == first["user"]["id"]
         assert again.json()["is_new_user"] is False
-        time.sleep(1.05)
+        pair.resend_time_passes()
     assert a.refresh().status_code == 200
     a.session = a.refresh().json()
     assert a.user().status_code == 200
@@ -242,7 +242,7 @@ def test_asking_who_has_an_account_is_bounded(own_stack):
     with s.app(gateway) as app:
         app.sign_up(known)
         put(s, "mainland-phone-only")
-        time.sleep(1.05)
+        s.resend_time_passes()
         assert [app.ask_code(hong_kong_phone()).status_code for _ in range(3)] == [403, 403, 403]
         for phone in (hong_kong_phone(), known):
             refused = app.ask_code(phone)
