@@ -282,6 +282,9 @@ static size_t digest(struct conn *c, struct str data)
     if (!c->is_h2 && !choose_protocol(c, data)) {
         return 0;
     }
+    if (c->state != CONN_OPEN) { /* no memory for a session */
+        return data.n;
+    }
     if (c->is_h2) {
         h2_input(c, data);
         return data.n;

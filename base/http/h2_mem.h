@@ -5,6 +5,7 @@
  * A new client session keeps its 24 bytes of magic in there: the first mem_send comes right after its creation.
  * A second one in the same session (a header block past 16 KiB) is an ordinary allocation.
  *
+ * Errors: running out of memory aborts.
  * Ownership: embedded beside the session, zeroed, and outlives it.
  * Thread rule: the session is made and used on one thread; it may be deleted on another one. */
 #ifndef TIDE_BASE_HTTP_H2_MEM_H
