@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/pg.h"
 
-enum { ADMIN_OUT_MAX = 4 << 20, ADMIN_LIMIT = 50, ADMIN_LIMIT_MAX = 1000 };
+enum { ADMIN_OUT_MAX = POLICY_DOCUMENT_MAX + (2 << 20), ADMIN_LIMIT = 50, ADMIN_LIMIT_MAX = 1000 };
 
 struct auth_admin *auth_admin_new(enum auth_admin_verb verb, struct secret_ring *secrets)
 {

@@ -17,7 +17,7 @@ enum {
     POLICY_VALUES_MAX = 1000,    /* of one list, but for e-mail domains */
     POLICY_DOMAINS_MAX = 200000, /* of one list */
     POLICY_ITEMS_MAX = 262144,   /* of all lists together */
-    POLICY_MEMBERS_MAX = 65536,  /* of all objects together */
+    POLICY_MEMBERS_MAX = 262144, /* of all objects together */
     POLICY_REASONS_MAX = 16,
     POLICY_TEXT_MAX = 500, /* bytes of one message */
     POLICY_ID_MAX = 63,

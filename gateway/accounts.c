@@ -181,6 +181,11 @@ bool accounts_has_policy(const struct gateway *g)
     return g->accounts && atomic_load(&g->accounts->has_policy);
 }
 
+const struct policy *accounts_policy(const struct gateway *g)
+{
+    return g->accounts ? g->accounts->policy : NULL;
+}
+
 int accounts_open(struct gateway *g, struct err *err)
 {
     if (!g->conf->set->auth) {

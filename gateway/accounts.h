@@ -12,6 +12,8 @@
 
 struct jws_claims;
 
+struct policy;
+
 int accounts_open(struct gateway *g, struct err *err) TIDE_CHECK;
 int accounts_loop_open(struct gateway_loop *gl, struct err *err) TIDE_CHECK;
 void accounts_loop_reload(struct gateway_loop *gl);
@@ -25,5 +27,7 @@ extern const unsigned accounts_route_count;
 bool accounts_is_revoked(const struct gateway_loop *gl, const struct jws_claims *who);
 /* A policy is in force here (from the database, or the last known one from disk). Any thread. */
 bool accounts_has_policy(const struct gateway *g);
+/* That policy, borrowed; NULL: none yet. The control thread. */
+const struct policy *accounts_policy(const struct gateway *g);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "auth/policy.h"
 #include "base/log.h"
 #include "gateway/admin_inner.h"
 #include "gateway/inspect.h"
@@ -11,35 +12,42 @@
 
 struct admin_route {
     enum http_method method;
-    struct str path; /* with '*' for one NAME */
-    bool has_body;
+    struct str path;   /* with '*' for one NAME */
+    uint32_t body_max; /* bytes; 0: none */
     void (*handle)(struct admin_call *c);
     enum admin_level level;
 };
 
 static const struct admin_route routes[] = {
-    {HTTP_GET, STR_INIT("/admin/v1/workers"), false, admin_workers, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), true, admin_worker_drain, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/limits"), false, admin_limits, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/limits/top"), false, admin_limits_top, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), false, admin_limits_explain, ADMIN_LEVEL_READ},
-    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), true, admin_limits_set, ADMIN_LEVEL_WRITE},
-    {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), true, admin_limits_reset, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/users"), false, admin_users, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), true, admin_sessions_revoke, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/policy"), false, admin_policy_get, ADMIN_LEVEL_READ},
-    {HTTP_PUT, STR_INIT("/admin/v1/policy"), true, admin_policy_set, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), false, admin_policy_history, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), true, admin_policy_rollback, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/incidents"), false, admin_incidents, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/audit"), false, admin_audit, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests"), false, admin_requests, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), false, admin_requests_ended, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests/*"), false, admin_request_trace, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), true, admin_request_kill, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/check"), false, admin_check, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/reload"), true, admin_reload, ADMIN_LEVEL_ADMIN},
-    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), true, admin_upgrade, ADMIN_LEVEL_ADMIN},
+    {HTTP_GET, STR_INIT("/admin/v1/workers"), 0, admin_workers, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), ADMIN_BODY_MAX, admin_worker_drain, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/limits"), 0, admin_limits, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/top"), 0, admin_limits_top, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), 0, admin_limits_explain, ADMIN_LEVEL_READ},
+    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE},
+    {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
+     ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/policy"), 0, admin_policy_get, ADMIN_LEVEL_READ},
+    {HTTP_PUT, STR_INIT("/admin/v1/policy"), ADMIN_POLICY_BODY_MAX, admin_policy_set, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), 0, admin_policy_history, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), ADMIN_BODY_MAX, admin_policy_rollback,
+     ADMIN_LEVEL_WRITE},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
+     ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/lint"), ADMIN_POLICY_BODY_MAX, admin_policy_lint,
+     ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/schema"), 0, admin_policy_schema, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/incidents"), 0, admin_incidents, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/audit"), 0, admin_audit, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests"), 0, admin_requests, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), 0, admin_requests_ended, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/*"), 0, admin_request_trace, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), ADMIN_BODY_MAX, admin_request_kill, ADMIN_LEVEL_WRITE},
+    {HTTP_GET, STR_INIT("/admin/v1/check"), 0, admin_check, ADMIN_LEVEL_READ},
+    {HTTP_POST, STR_INIT("/admin/v1/reload"), ADMIN_BODY_MAX, admin_reload, ADMIN_LEVEL_ADMIN},
+    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), ADMIN_BODY_MAX, admin_upgrade, ADMIN_LEVEL_ADMIN},
 };
 
 /* --- answers ------------------------------------------------------------------------------------- */
@@ -217,10 +225,12 @@ static void on_body(struct http_exchange *ex, int rc, struct str body)
     struct pending *p = ex->user; /* call is its first member */
     struct err err = {0};
     if (rc != 0) {
-        http_reply_error(ex, "payload_too_large", "the body may have %d bytes", ADMIN_BODY_MAX);
+        http_reply_error(ex, "payload_too_large", "the body may have %u bytes", p->route->body_max);
         return;
     }
-    if (json_scan(&ex->arena, body, &json_limits_default, &p->call.body, &err) != 0) {
+    const struct json_limits *limits =
+        p->route->body_max > ADMIN_BODY_MAX ? &policy_json_limits : &json_limits_default;
+    if (json_scan(&ex->arena, body, limits, &p->call.body, &err) != 0) {
         http_reply_error(ex, "bad_json", "%s", err.msg);
         return;
     }
@@ -254,8 +264,8 @@ void admin_on_request(struct http_exchange *ex, void *control)
     ex->on_finish = on_finish;
     log_info("admin actor=%s method=" STR_FMT " path=" STR_FMT, p->call.actor, STR_ARG(ex->method_text),
              STR_ARG(ex->path));
-    if (p->route->has_body) {
-        http_read_body(ex, ADMIN_BODY_MAX, on_body);
+    if (p->route->body_max > 0) {
+        http_read_body(ex, p->route->body_max, on_body);
     } else {
         p->route->handle(&p->call);
     }

@@ -7,6 +7,8 @@
  *     PUT  /admin/v1/limits/RULE {"limit", "burst", "ttl_s", "reason"}   POST .../RULE/reset {"reason"}
  *     GET  /admin/v1/policy?version=       PUT  /admin/v1/policy {"preset"|"document", "reason", "if_version"}
  *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
+ *     POST /admin/v1/policy/simulate {"attempts", "document"|"preset", "trace"}
+ *     POST /admin/v1/policy/lint {"document"|"preset"}              GET  /admin/v1/policy/schema
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
  *     GET  /admin/v1/requests?limit=       GET  /admin/v1/requests/ended?limit=
  *     GET  /admin/v1/requests/ID           POST /admin/v1/requests/ID/kill

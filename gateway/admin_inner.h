@@ -15,7 +15,12 @@ struct admin_job;
 struct inspection;
 struct limits_explain;
 
-enum { ADMIN_BODY_MAX = 128 << 10, ADMIN_ANSWER_MAX = 8 << 20, ADMIN_ACTOR_MAX = 96 };
+enum {
+    ADMIN_BODY_MAX = 128 << 10,
+    ADMIN_POLICY_BODY_MAX = 12 << 20, /* a document, and attempts beside it */
+    ADMIN_ANSWER_MAX = 12 << 20,
+    ADMIN_ACTOR_MAX = 96,
+};
 
 struct admin_call {
     struct http_exchange *ex;
@@ -57,6 +62,10 @@ void admin_policy_rollback(struct admin_call *c);
 void admin_users(struct admin_call *c);
 void admin_sessions_revoke(struct admin_call *c);
 void admin_audit(struct admin_call *c);
+/* admin_policy.c */
+void admin_policy_simulate(struct admin_call *c);
+void admin_policy_lint(struct admin_call *c);
+void admin_policy_schema(struct admin_call *c);
 /* admin_incidents.c */
 void admin_incidents(struct admin_call *c);
 /* admin_requests.c */

@@ -21,19 +21,29 @@ enum ctl_exit {
     CTL_UNREACHABLE = 7, /* no gateway at the socket, or no database */
 };
 
-enum { CTL_WORDS_MAX = 16 };
+enum { CTL_WORDS_MAX = 16, CTL_FACTS_MAX = 16, CTL_DOCUMENT_MAX = 8 << 20 };
+
+/* One fact of a made-up attempt: policy simulate. */
+struct ctl_fact {
+    const char *name; /* member of the attempt */
+    const char *value;
+    bool is_text; /* else a number, true or false */
+};
 
 struct ctl {
-    const char *socket;               /* path of the admin socket */
-    const char *server;               /* --server: https://HOST:PORT instead of the socket */
-    const char *cert, *key, *ca;      /* --cert, --key, --ca: PEM files for it */
-    unsigned timeout_s;               /* of an exchange with it */
-    bool json;                        /* -o json */
-    const char *reason;               /* --reason */
-    const char *file;                 /* -f: a policy document */
-    const char *database;             /* --database: libpq URI */
-    const char *folder;               /* --folder: of migrations */
-    const char *phone, *user;         /* --phone, --user */
+    const char *socket;          /* path of the admin socket */
+    const char *server;          /* --server: https://HOST:PORT instead of the socket */
+    const char *cert, *key, *ca; /* --cert, --key, --ca: PEM files for it */
+    unsigned timeout_s;          /* of an exchange with it */
+    bool json;                   /* -o json */
+    const char *reason;          /* --reason */
+    const char *file;            /* -f: a policy document */
+    const char *database;        /* --database: libpq URI */
+    const char *folder;          /* --folder: of migrations */
+    const char *phone, *user;    /* --phone, --user */
+    const char *policy;          /* --policy: a document */
+    struct ctl_fact facts[CTL_FACTS_MAX];
+    int fact_count;
     int64_t if_version;               /* --if-version; 0: any */
     int64_t limit;                    /* --limit; 0: the server's */
     const char *ttl, *burst, *route;  /* --ttl, --burst: limits set; --route: limits explain */
@@ -72,6 +82,9 @@ int ctl_print(const struct ctl *c, const struct ctl_answer *a, const char *list,
 int ctl_get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns);
 int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
                const char *done);
+/* A policy document by file or standard input ("-"). False: it said why. */
+bool ctl_read_document(const char *path, struct buf *out);
+
 /* Puts text into a path or query, percent-encoded but for letters, digits and "-._~". */
 void ctl_add_encoded(struct buf *b, const char *text);
 void ctl_add_query(struct buf *b, const char *name, const char *value);
@@ -94,6 +107,11 @@ int ctl_revoke_user(const struct ctl *c);
 int ctl_check(const struct ctl *c);
 int ctl_reload(const struct ctl *c);
 int ctl_upgrade(const struct ctl *c);
+/* verbs_policy.c */
+int ctl_policy_lint(const struct ctl *c);
+int ctl_policy_simulate(const struct ctl *c);
+int ctl_policy_schema(const struct ctl *c);
+int ctl_policy_show(const struct ctl *c);
 /* verbs_requests.c */
 int ctl_show_requests(const struct ctl *c);
 int ctl_trace_sample(const struct ctl *c);

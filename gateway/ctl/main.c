@@ -40,6 +40,12 @@ static const char usage[] =
     "  migrate\n"
     "  keyring generate FILE | rotate FILE        keys generate FOLDER\n"
     "\n"
+    "  policy lint [FILE]                         what in a policy is hardly meant; exit 3 when there is "
+    "something\n"
+    "  policy simulate                            who would be let in, and why, rule by rule; changes "
+    "nothing\n"
+    "  policy show [VERSION] | schema             a document as written; the JSON Schema of documents\n"
+    "\n"
     "Options:\n"
     "      --socket PATH      admin socket (default $TIDEGATE_ADMIN_SOCKET, else /run/tidegate/admin.sock)\n"
     "      --server URL       https://HOST:PORT of a gateway instead of the socket (default "
@@ -55,6 +61,10 @@ static const char usage[] =
     "      --limit N          at most so many rows       --open      get incidents: unresolved only\n"
     "      --ttl TIME         limits set: how long (90s, 10m, 2h)    --burst N    units at once\n"
     "      --route NAME       limits explain: for rules that count by route\n"
+    "      --policy FILE      policy simulate: this document instead of the one in force; -f FILE: one "
+    "attempt a line\n"
+    "      --phone, --method, --email, --email-disposable, --ip-country, --asn, --device, --platform,\n"
+    "      --app-version, --invite, --campaign, --at   policy simulate: what is known of an attempt\n"
     "      --undo             drain: take the worker back\n"
     "      --database URI     migrate: where (default $TIDEGATE_PG)\n"
     "      --folder PATH      migrate: of the SQL files (default /usr/share/tidegate/migrations)\n"
@@ -89,6 +99,10 @@ static const struct verb {
     {"kill", NULL, ctl_kill, 1},
     {"policy", "get", ctl_policy_get, 1},
     {"policy", "set", ctl_policy_set, 1},
+    {"policy", "show", ctl_policy_show, 1},
+    {"policy", "lint", ctl_policy_lint, 1},
+    {"policy", "simulate", ctl_policy_simulate, 0},
+    {"policy", "schema", ctl_policy_schema, 0},
     {"policy", "history", ctl_policy_history, 0},
     {"policy", "rollback", ctl_policy_rollback, 1},
     {"get", "workers", ctl_get_workers, 0},
@@ -144,7 +158,17 @@ enum {
     OPT_TTL,
     OPT_BURST,
     OPT_ROUTE,
-    OPT_VERSION
+    OPT_VERSION,
+    OPT_POLICY,
+    OPT_FACT /* and on: index in facts */
+};
+
+/* Facts of an attempt, by the names of its members. */
+static const struct ctl_fact facts[] = {
+    {"method", NULL, true},     {"email", NULL, true},       {"email_disposable", NULL, false},
+    {"ip_country", NULL, true}, {"asn", NULL, false},        {"device", NULL, true},
+    {"platform", NULL, true},   {"app_version", NULL, true}, {"invite", NULL, false},
+    {"campaign", NULL, true},   {"at", NULL, true},
 };
 
 static const struct option options[] = {
@@ -167,6 +191,18 @@ static const struct option options[] = {
     {"ttl", required_argument, NULL, OPT_TTL},
     {"burst", required_argument, NULL, OPT_BURST},
     {"route", required_argument, NULL, OPT_ROUTE},
+    {"policy", required_argument, NULL, OPT_POLICY},
+    {"method", required_argument, NULL, OPT_FACT},
+    {"email", required_argument, NULL, OPT_FACT + 1},
+    {"email-disposable", required_argument, NULL, OPT_FACT + 2},
+    {"ip-country", required_argument, NULL, OPT_FACT + 3},
+    {"asn", required_argument, NULL, OPT_FACT + 4},
+    {"device", required_argument, NULL, OPT_FACT + 5},
+    {"platform", required_argument, NULL, OPT_FACT + 6},
+    {"app-version", required_argument, NULL, OPT_FACT + 7},
+    {"invite", required_argument, NULL, OPT_FACT + 8},
+    {"campaign", required_argument, NULL, OPT_FACT + 9},
+    {"at", required_argument, NULL, OPT_FACT + 10},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -182,9 +218,30 @@ static bool take_number(const char *text, int64_t *out)
     return true;
 }
 
+/* A number, true or false goes into the attempt as it is. */
+static int take_fact(struct ctl *c, const struct ctl_fact *f)
+{
+    uint64_t number;
+    bool is_plain =
+        strcmp(optarg, "true") == 0 || strcmp(optarg, "false") == 0 || str_u64(str_from(optarg), &number);
+    for (int i = 0; i < c->fact_count; i++) {
+        if (strcmp(c->facts[i].name, f->name) == 0) {
+            return ctl_usage("%s: is given twice", f->name);
+        }
+    }
+    if (!f->is_text && !is_plain) {
+        return ctl_usage("%s: true, false or a number", f->name);
+    }
+    c->facts[c->fact_count++] = (struct ctl_fact){f->name, optarg, f->is_text};
+    return CTL_OK;
+}
+
 /* CTL_OK, or the code to exit with. */
 static int take_option(struct ctl *c, int o)
 {
+    if (o >= OPT_FACT) {
+        return take_fact(c, &facts[o - OPT_FACT]);
+    }
     switch (o) {
     case OPT_SOCKET:
         c->socket = optarg;
@@ -215,6 +272,9 @@ static int take_option(struct ctl *c, int o)
         return CTL_OK;
     case OPT_PHONE:
         c->phone = optarg;
+        return CTL_OK;
+    case OPT_POLICY:
+        c->policy = optarg;
         return CTL_OK;
     case OPT_USER:
         c->user = optarg;

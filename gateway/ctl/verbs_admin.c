@@ -3,7 +3,7 @@
 
 #include "gateway/ctl/ctl.h"
 
-enum { DOCUMENT_MAX = 128 << 10, TARGET_MAX = 512 };
+enum { TARGET_MAX = 512 };
 
 int ctl_get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns)
 {
@@ -98,8 +98,10 @@ static bool is_json(const char *path, struct str text)
     struct arena arena;
     struct json_doc doc;
     struct err err = {0};
+    struct json_limits limits = {
+        .max_depth = 32, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1u << 20};
     arena_init(&arena);
-    int rc = json_scan(&arena, text, &json_limits_default, &doc, &err);
+    int rc = json_scan(&arena, text, &limits, &doc, &err);
     if (rc != 0) {
         fprintf(stderr, "tidectl: %s: %s\n", path, err.msg);
     }
@@ -107,7 +109,7 @@ static bool is_json(const char *path, struct str text)
     return rc == 0;
 }
 
-static bool read_document(const char *path, struct buf *out)
+bool ctl_read_document(const char *path, struct buf *out)
 {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
     if (f == NULL) {
@@ -123,7 +125,7 @@ static bool read_document(const char *path, struct buf *out)
         fclose(f);
     }
     if (!ok) {
-        fprintf(stderr, "tidectl: %s: cannot be read, or is longer than %d bytes\n", path, DOCUMENT_MAX);
+        fprintf(stderr, "tidectl: %s: cannot be read, or is longer than %d bytes\n", path, CTL_DOCUMENT_MAX);
     }
     return ok && is_json(path, buf_str(out));
 }
@@ -187,10 +189,10 @@ int ctl_policy_set(const struct ctl *c)
     }
     struct buf document;
     struct buf body;
-    buf_init(&document, DOCUMENT_MAX);
-    buf_init(&body, 2 * DOCUMENT_MAX);
+    buf_init(&document, CTL_DOCUMENT_MAX);
+    buf_init(&body, 2 * CTL_DOCUMENT_MAX);
     int code = CTL_FAILED;
-    if (c->file == NULL || read_document(c->file, &document)) {
+    if (c->file == NULL || ctl_read_document(c->file, &document)) {
         write_change(&body, c, preset, &document);
         code = change_policy(c, "PUT", "/admin/v1/policy", &body, "policy set");
     }
@@ -209,7 +211,7 @@ int ctl_policy_rollback(const struct ctl *c)
         return ctl_usage("policy rollback: --reason TEXT says why, for the audit log");
     }
     struct buf body;
-    buf_init(&body, DOCUMENT_MAX);
+    buf_init(&body, CTL_DOCUMENT_MAX);
     struct json_writer w = {.out = &body};
     json_open(&w, '{');
     json_i64_at(&w, "version", (int64_t)version);
@@ -323,7 +325,7 @@ int ctl_revoke_user(const struct ctl *c)
     struct buf target;
     struct buf body;
     buf_init(&target, TARGET_MAX);
-    buf_init(&body, DOCUMENT_MAX);
+    buf_init(&body, CTL_DOCUMENT_MAX);
     buf_add_cstr(&target, "/admin/v1/users/");
     ctl_add_encoded(&target, c->words[0]);
     buf_add_cstr(&target, "/revoke");
