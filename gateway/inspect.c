@@ -45,7 +45,8 @@ static void on_answer(struct loop_msg *m, bool canceled)
 {
     struct part *p = (struct part *)(void *)m;
     struct inspection *i = p->of;
-    if (p->items.n > 0 && i->cb != NULL) {
+    bool fits = !p->items.overflowed && i->items.n + 1 + p->items.n <= ITEMS_BYTES; /* half a list is none */
+    if (p->items.n > 0 && i->cb != NULL && fits) {
         if (i->items.n > 0) {
             buf_add_char(&i->items, ',');
         }

@@ -216,7 +216,7 @@ void trace_write_running(struct json_writer *w, const struct request *r)
     json_str_at(w, "protocol", protocol_of(ex->version));
     write_text(w, "method", ex->method_text);
     write_text(w, "route", str_from(r->route != NULL ? r->route->name : "none"));
-    write_text(w, "path", ex->path);
+    write_text(w, "path", str_of(ex->path.p, ex->path.n < PATH_BYTES ? ex->path.n : PATH_BYTES));
     json_i64_at(w, "status", ex->status);
     write_text(w, "model", str_from(r->model));
     write_text(w, "worker", str_from(r->worker));
