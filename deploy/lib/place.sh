@@ -4,7 +4,7 @@ runtime=/run/tidegate-quickstart-$(printf '%s' "$root" | cksum | cut -d' ' -f1)
 
 # Data lie in var/; where the servers' user cannot reach that, var/ is a link.
 find_place() {
-  var="$root/var"
+  var=$(readlink -f "$root/var") # where it is, not the link: the servers' user may not be able to follow that
   if is_root; then owner=tidegate; else owner=$(id -un); fi
   is_root || runtime="$var/run/sockets"
   bin="$var/bin"
@@ -26,6 +26,7 @@ make_place() {
   if [ ! -e "$var" ] && ! as_owner test -x "$root"; then
     mkdir -p /var/lib/tidegate-quickstart
     ln -sfn /var/lib/tidegate-quickstart "$var"
+    find_place
   fi
   mkdir -p "$var"/{bin,conf,keys,log,outbox,run,state,tls,model} "$runtime"
   if is_root; then
