@@ -138,6 +138,7 @@ def test_a_log_that_takes_nothing_holds_nobody_up(place, kind):
     wait_until(lambda: "logs reopened" in g.process.log.read_text(), 10, "the program's own log goes on")
     slowest = max(ask(g) for _ in range(20))
     assert slowest < 5
+    wait_until(lambda: all(caller.answers > 20 for caller in callers), 30, "the callers are answered")
     for caller in callers:
         caller.end()
     began = time.monotonic()

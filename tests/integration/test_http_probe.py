@@ -1,5 +1,6 @@
 """What a server has to refuse, after the list of Http11Probe (its names), sent to a route that passes through: every case
 is refused, the connection closes, what follows in it is never answered, and the upstream never sees a request of it."""
+import re
 import socket
 import threading
 import time
@@ -333,6 +334,11 @@ def test_refused_bodies(rig, route, name):
     assert not seen or route == "stream"
 
 
+def in_one_piece(body):
+    """However it was cut into chunks: what waits unsent leaves as one."""
+    return re.sub(rb"\r\n[0-9A-Fa-f]+\r\n", b"", body)
+
+
 @pytest.mark.parametrize("name", ALIKE)
 def test_allowed_forms_become_plain_ones(rig, name):
     data = send(rig, ALIKE[name] + HIDDEN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -344,7 +350,7 @@ def test_allowed_forms_become_plain_ones(rig, name):
     assert head.split(b"\r\n")[0].split(b" ")[1] == b"/stream/x"
     assert not {b"upgrade", b"connection", b"http2-settings", b"expect", b"te", b"trailer"} & set(fields)
     assert fields.count(b"content-length") + fields.count(b"transfer-encoding") <= 1
-    assert b"evil" not in seen[0] and (b"hello" in body) == (b"hello" in ALIKE[name])
+    assert b"evil" not in seen[0] and (b"hello" in in_one_piece(body)) == (b"hello" in in_one_piece(ALIKE[name]))
 
 
 @pytest.mark.parametrize("data", [
