@@ -475,19 +475,6 @@ def test_events_go_before_files(edge):
 
 # --- connections that end, and those that sleep ------------------------------------------------------------------------------
 
-@pytest.fixture
-def limited(tmp_path):
-    made = []
-
-    def make(**limits):
-        made.append(Edge(tmp_path, **limits))
-        return made[-1]
-
-    yield make
-    for e in made:
-        e.stop()
-
-
 def goaways(peer):
     return [struct.unpack("!II", f[3][:8]) for f in peer.of(GOAWAY)]
 
