@@ -125,7 +125,7 @@ def cluster_port() -> int:
 class Cluster:
     """Three primaries with a replica each; a node that is silent for `down_ms` is replaced."""
 
-    def __init__(self, folder: Path, replicas: int = 1, down_ms: int = 500):
+    def __init__(self, folder: Path, replicas: int = 1, down_ms: int = 1000):
         self.servers = [
             Server(folder / str(i), cluster_port(), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
                    "--cluster-node-timeout", down_ms, "--cluster-require-full-coverage", "no") for i in range(3 * (1 + replicas))]
@@ -143,7 +143,12 @@ class Cluster:
                        cli(server.port, "CLUSTER", "NODES").count("\n") == len(self.servers) - 1, 20, "the cluster is up")
         wait_until(lambda: sum(cli(server.port, "INFO", "replication").count("master_link_status:up")
                                for server in self.servers) == 3 * self.replicas, 20, "the replicas follow")
+        wait_until(self.agrees, 20, "the nodes agree about the slots")
         return self
+
+    def agrees(self) -> bool:
+        return subprocess.run(["redis-cli", "--cluster", "check", self.servers[0].address], capture_output=True,
+                              timeout=60).returncode == 0
 
     @property
     def settings(self) -> dict:
@@ -158,6 +163,7 @@ class Cluster:
     def move(self, slots: int, source: Server, target: Server) -> None:
         cli(source.port, "--cluster", "reshard", source.address, "--cluster-from", self.id_of(source), "--cluster-to",
             self.id_of(target), "--cluster-slots", slots, "--cluster-yes", check=True)
+        wait_until(self.agrees, 20, "the nodes agree about the slots that moved")
 
     def keys(self) -> list[str]:
         return [key for server in self.primaries() for key in cli(server.port, "KEYS", "*").split()]
