@@ -111,6 +111,7 @@ struct auth_call {
     void *request;                  /* the gateway's own, for its ports */
     struct addr client;             /* after trusted proxies */
     struct str device;              /* x-device-id as sent, may be empty */
+    struct policy_caller caller;    /* what the policy is told beside the number */
     struct str body;                /* whole */
     const struct jws_claims *who;   /* verified, or NULL: no user */
 

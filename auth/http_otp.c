@@ -1,7 +1,7 @@
 /* POST /auth/v1/otp: a code to a phone number.
  *
  *     body -> number -> policy
- *       denied and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
+ *       not allowed and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
  *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
  *                                                    \- too soon: 429   \- failed: drop, 503
  *
@@ -243,7 +243,7 @@ static void on_looked_up(struct auth_job *job, int rc)
     } else {
         otp_count("denied");
         refusal_sample(call->al, call->conf, &(struct refusal){"otp", &ask->phone, &subject, &ask->decision});
-        reply_denied(call, call->al->policy, ask->decision.reason);
+        reply_denied(call, call->al->policy, &ask->decision);
     }
 }
 
@@ -292,9 +292,9 @@ static void otp_decide(struct auth_call *call, struct otp_ask *ask)
 {
     struct policy_decision *d = &ask->decision;
     struct policy_facts facts;
-    policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &facts);
+    policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &call->caller, &facts);
     policy_decide(call->al->policy, &facts, d);
-    ask->is_denied = d->effect == POLICY_EFFECT_DENY;
+    ask->is_denied = d->effect != POLICY_EFFECT_ALLOW;
     if (ask->is_denied) { /* the loop's policy may be another one when the answer comes */
         d->rule = arena_cstr(&call->ex->arena, str_from(d->rule));
         d->reason = arena_cstr(&call->ex->arena, str_from(d->reason));

@@ -37,6 +37,7 @@ struct verify_flow {
     struct subject subject;
     char code[OTP_DIGITS + 1];
     struct session_origin origin;
+    struct policy_caller caller;
     struct policy *known; /* a reference: as this loop knows it */
     unsigned rounds;
     /* results */
@@ -68,9 +69,9 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *use
         return rc;
     }
     struct policy_facts facts;
-    policy_facts_of_phone(f->policy, f->job.secrets, &f->phone, &facts);
+    policy_facts_of_phone(f->policy, f->job.secrets, &f->phone, &f->caller, &facts);
     policy_decide(f->policy, &facts, &f->decision);
-    if (f->decision.effect == POLICY_EFFECT_DENY) {
+    if (f->decision.effect != POLICY_EFFECT_ALLOW) {
         f->outcome = VERIFY_DENIED;
         return 0;
     }
@@ -139,7 +140,7 @@ static void verify_reply(struct auth_call *call, struct verify_flow *f)
         http_reply_problem(call->ex, &too_many);
         break;
     case VERIFY_DENIED:
-        reply_denied(call, f->policy, f->decision.reason);
+        reply_denied(call, f->policy, &f->decision);
         break;
     case VERIFY_BANNED:
         http_reply_error(call->ex, "user_banned", "User is banned");
@@ -227,6 +228,7 @@ void auth_http_verify(struct auth_call *call)
     f->job.clear = verify_clear;
     f->conf = *call->conf;
     f->phone = phone;
+    f->caller = call->caller;
     f->known = call->al->policy ? policy_ref(call->al->policy) : NULL;
     snprintf(f->code, sizeof f->code, STR_FMT, STR_ARG(body.token));
     session_origin_of(call, &f->origin);

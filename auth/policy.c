@@ -65,12 +65,14 @@ const char *policy_platform_name(enum policy_platform p)
 enum policy_state policy_state(const struct policy *p)
 {
     bool allows = p->fallback.effect == POLICY_EFFECT_ALLOW;
-    bool denies = p->fallback.effect == POLICY_EFFECT_DENY;
+    bool lists = p->fallback.effect == POLICY_EFFECT_WAITLIST;
+    bool refuses = p->fallback.effect != POLICY_EFFECT_ALLOW;
     for (unsigned i = 0; i < p->rule_count; i++) {
         allows |= p->rules[i].effect == POLICY_EFFECT_ALLOW;
-        denies |= p->rules[i].effect == POLICY_EFFECT_DENY;
+        lists |= p->rules[i].effect == POLICY_EFFECT_WAITLIST;
+        refuses |= p->rules[i].effect != POLICY_EFFECT_ALLOW;
     }
-    return !denies ? POLICY_STATE_OPEN : allows ? POLICY_STATE_RESTRICTED : POLICY_STATE_CLOSED;
+    return !refuses ? POLICY_STATE_OPEN : allows || lists ? POLICY_STATE_RESTRICTED : POLICY_STATE_CLOSED;
 }
 
 static bool rule_is_about(const struct policy_rule *r, enum policy_method m)
@@ -117,11 +119,11 @@ static void policy_write_countries(const struct policy *p, struct json_writer *w
     json_close(w, ']');
 }
 
-/* The reason that most people meet: of the first deny rule, else of the default. */
+/* The reason that most people meet: of the first rule that does not allow, else of the default. */
 static const char *policy_main_reason(const struct policy *p)
 {
     for (unsigned i = 0; i < p->rule_count; i++) {
-        if (p->rules[i].effect == POLICY_EFFECT_DENY) {
+        if (p->rules[i].effect != POLICY_EFFECT_ALLOW) {
             return p->rules[i].reason;
         }
     }

@@ -13,10 +13,12 @@
  *      "default": {"effect": "deny", "reason": "signup_closed"},
  *      "messages": {"signup_closed": {"en": "...", "zh-Hans": "...", "zh-Hant": "..."}},
  *      "existing_users": "unaffected"}
+ * Effects: allow; deny with a reason; waitlist, whose reason is always signup_waitlisted. Each may have a `challenge` (none,
+ * pow, pow_hard): what the caller must have solved, asked for by whoever carries the decision out.
  * Conditions of `when` (all must hold; lists: one of): method, phone_country, phone_prefix, phone_type,
  * phone_virtual, email_domain, email_disposable, ip_country, asn, phone_country_is_ip_country, device, app_version,
  * platform, invite, campaign, time; docs/policy.md teaches them. A rule with `ramp_percent` is for that part of the
- * people only. A fact that is missing makes a condition false for allow and true for deny.
+ * people only. A fact that is missing makes a condition false for allow and true for the others.
  * `version`, when present, is the version the document was edited from.
  * Ownership: policy_parse gives one reference. Limits: 8 MiB, 1000 rules, 1000 values a list, 200,000 e-mail domains.
  * Thread rule: pure; references are atomic. */
@@ -28,9 +30,20 @@
 #include "base/err.h"
 #include "base/json.h"
 
-enum { POLICY_NAME_MAX = 63, POLICY_DOCUMENT_MAX = 8 << 20, POLICY_LANGS = 3 };
+enum { POLICY_NAME_MAX = 63, POLICY_CAMPAIGN_MAX = 63, POLICY_DOCUMENT_MAX = 8 << 20, POLICY_LANGS = 3 };
 
-enum policy_effect { POLICY_EFFECT_ALLOW = 0, POLICY_EFFECT_DENY = 1 };
+enum policy_effect {
+    POLICY_EFFECT_ALLOW = 0,
+    POLICY_EFFECT_DENY = 1,
+    POLICY_EFFECT_WAITLIST = 2, /* no account now: a place on the waiting list */
+};
+
+/* What must have been solved before anything else; the larger is the harder. */
+enum policy_challenge {
+    POLICY_CHALLENGE_NONE = 0,
+    POLICY_CHALLENGE_POW = 1, /* proof of work */
+    POLICY_CHALLENGE_POW_HARD = 2,
+};
 
 /* What people are told the state of sign-up is. */
 enum policy_state {
@@ -72,6 +85,17 @@ struct policy_app_version {
 struct policy;
 struct secret_ring;
 
+/* What a request tells beside the number or address: a plain value, copied into jobs. All zero: nothing is known. */
+struct policy_caller {
+    char ip_country[3];        /* ISO 3166 of the client's address; "": not known */
+    uint32_t asn;              /* of the client's address; 0: not known */
+    enum policy_device device; /* what attestation proved; none: it was tried and failed */
+    enum policy_platform platform;
+    struct policy_app_version app_version;
+    enum policy_answer invite;              /* a good one was shown */
+    char campaign[POLICY_CAMPAIGN_MAX + 1]; /* of the invite; "": none */
+};
+
 /* What is known of one attempt. All zero but for method: nothing is. Texts are borrowed. */
 struct policy_facts {
     enum policy_method method;
@@ -94,7 +118,8 @@ struct policy_decision {
     enum policy_effect effect;
     int64_t version;    /* of the policy that decided */
     const char *rule;   /* id of the rule, "default" when none matched; borrowed from the policy */
-    const char *reason; /* problem code for a denial, NULL for allow; borrowed */
+    const char *reason; /* problem code when the effect is not allow, else NULL; borrowed */
+    enum policy_challenge challenge;
 };
 
 extern const struct json_limits policy_json_limits; /* of a document */
@@ -104,9 +129,9 @@ const char *policy_preset(struct str name);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* NULL allowed; any thread */
 
-/* The facts of a sign-up with a phone number, now. ramp only when a rule of p asks for it. */
+/* The facts of a sign-up with a phone number, now. ramp only when a rule of p asks for it. Borrows phone and caller. */
 void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, const struct phone *phone,
-                           struct policy_facts *out);
+                           const struct policy_caller *caller, struct policy_facts *out);
 /* Where somebody stands on the ramp: a keyed hash of the canonical number or address. Always the same for the same
  * person, whatever the policy, so that nobody gets in by trying again and a growing ramp keeps whom it let in. */
 uint32_t policy_ramp_of(const struct secret_ring *r, enum policy_method m, struct str identifier);
@@ -123,7 +148,9 @@ int64_t policy_version(const struct policy *p);
 const char *policy_name(const struct policy *p);
 int64_t policy_edited_from(const struct policy *p); /* `version` inside the document; 0 when absent */
 enum policy_state policy_state(const struct policy *p);
-const char *policy_state_name(enum policy_state s); /* "open", "restricted", "closed" */
+const char *policy_state_name(enum policy_state s);         /* "open", "restricted", "closed" */
+const char *policy_effect_name(enum policy_effect e);       /* "allow", "deny", "waitlist" */
+const char *policy_challenge_name(enum policy_challenge c); /* "none", "pow", "pow_hard" */
 const char *policy_method_name(enum policy_method m);
 const char *policy_device_name(enum policy_device d);                    /* "none", "basic", "strong" */
 const char *policy_platform_name(enum policy_platform p);                /* "ios", "android", "web" */

@@ -83,6 +83,7 @@ struct policy_rule {
     uint32_t ramp;                                                             /* of 10,000 */
     enum policy_answer is_virtual, is_disposable, is_same_country, is_invited; /* the wanted answer */
     enum policy_effect effect;
+    enum policy_challenge challenge;
     struct policy_countries *phone_country, *ip_country;
     struct policy_numbers prefix; /* policy_prefix_key */
     struct policy_numbers asn;
@@ -91,7 +92,7 @@ struct policy_rule {
     struct policy_time *time;
     struct policy_app_version at_least, below; /* is_known: that bound is there */
     char *id;                                  /* unique in the document */
-    char *reason;                              /* deny: problem code */
+    char *reason;                              /* problem code; NULL: the effect is allow */
 };
 
 struct policy_words {

@@ -176,11 +176,11 @@ static bool condition_covers(enum policy_condition c, const struct policy_rule *
     return false;
 }
 
-/* A deny rule also takes those of whom something is not known, an allow rule does not: so an allow rule hides a later
- * deny rule only by what is always known. */
+/* Rules that do not allow also take those of whom something is not known, an allow rule does not: so an allow rule hides
+ * a later one of theirs only by what is always known. */
 static bool rule_hides(const struct policy_rule *early, const struct policy_rule *late)
 {
-    bool is_certain = early->effect == POLICY_EFFECT_DENY || late->effect == POLICY_EFFECT_ALLOW ||
+    bool is_certain = early->effect != POLICY_EFFECT_ALLOW || late->effect == POLICY_EFFECT_ALLOW ||
                       (early->has & ~facts_certain) == 0;
     if (!is_certain || (early->has & ~late->has) != 0) {
         return false;
@@ -206,8 +206,8 @@ static void lint_unreachable(struct lint *l, unsigned rule)
     }
 }
 
-/* Does an earlier rule deny the whole country to those whom this one would let in? */
-static const char *who_denies(const struct policy *p, unsigned rule, int country)
+/* Does an earlier rule take the whole country from this one, which would let them in? */
+static const char *who_takes(const struct policy *p, unsigned rule, int country)
 {
     const uint32_t whole = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_PHONE_COUNTRY);
     const struct policy_rule *late = &p->rules[rule];
@@ -215,7 +215,7 @@ static const char *who_denies(const struct policy *p, unsigned rule, int country
         const struct policy_rule *r = &p->rules[i];
         bool for_them = !(r->has & POLICY_BIT(POLICY_IF_METHOD)) ||
                         ((late->has & POLICY_BIT(POLICY_IF_METHOD)) && (late->methods & ~r->methods) == 0);
-        if (r->effect == POLICY_EFFECT_DENY && (r->has & ~whole) == 0 && for_them && r->phone_country &&
+        if (r->effect != POLICY_EFFECT_ALLOW && (r->has & ~whole) == 0 && for_them && r->phone_country &&
             policy_countries_has(r->phone_country, country)) {
             return r->id;
         }
@@ -227,9 +227,9 @@ static void lint_countries(struct lint *l, unsigned rule)
 {
     const struct policy_rule *r = &l->policy->rules[rule];
     for (int c = 0; r->effect == POLICY_EFFECT_ALLOW && r->phone_country && c < POLICY_COUNTRIES; c++) {
-        const char *who = policy_countries_has(r->phone_country, c) ? who_denies(l->policy, rule, c) : NULL;
+        const char *who = policy_countries_has(r->phone_country, c) ? who_takes(l->policy, rule, c) : NULL;
         if (who) {
-            find(l, rule, "country_emptied", "rule %s lets nobody of %c%c in: rule %s denies them before",
+            find(l, rule, "country_emptied", "rule %s lets nobody of %c%c in: rule %s takes them before",
                  r->id, 'A' + c / 26, 'A' + c % 26, who);
         }
     }

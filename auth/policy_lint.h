@@ -2,9 +2,9 @@
  *
  *     unreachable_rule   an earlier rule takes everybody whom this one is for
  *     everybody_denied   no rule and no default lets anybody in
- *     country_emptied    a country that an allow rule names is denied before as a whole
+ *     country_emptied    a country that an allow rule names is denied or listed before as a whole
  *     window_past        the time of a rule is over
- *     unknown_fact       a condition on what accounts do not tell yet: it never allows, and it always denies
+ *     unknown_fact       a condition on what accounts do not tell yet: it never allows, and always denies or lists
  *
  * Thread rule: pure. */
 #ifndef TIDE_AUTH_POLICY_LINT_H

@@ -1,5 +1,5 @@
 /* Deciding. A decision walks the rules in order; a condition is true, false or unknown, and unknown never opens the
- * door: it counts as false for allow and as true for deny. */
+ * door: it counts as false for allow and as true for the other effects. */
 #include <stdlib.h>
 
 #include "auth/policy_inner.h"
@@ -29,9 +29,18 @@ uint32_t policy_ramp_of(const struct secret_ring *r, enum policy_method m, struc
 }
 
 void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, const struct phone *phone,
-                           struct policy_facts *out)
+                           const struct policy_caller *caller, struct policy_facts *out)
 {
-    *out = (struct policy_facts){.method = POLICY_METHOD_PHONE, .phone = phone, .now_s = clock_wall_s()};
+    *out = (struct policy_facts){.method = POLICY_METHOD_PHONE,
+                                 .phone = phone,
+                                 .now_s = clock_wall_s(),
+                                 .asn = caller->asn,
+                                 .device = caller->device,
+                                 .platform = caller->platform,
+                                 .app_version = caller->app_version,
+                                 .invite = caller->invite,
+                                 .campaign = str_from(caller->campaign)};
+    memcpy(out->ip_country, caller->ip_country, sizeof out->ip_country);
     if (p->has_ramp) {
         out->has_ramp = true;
         out->ramp = policy_ramp_of(r, POLICY_METHOD_PHONE, str_from(phone->e164));
@@ -241,7 +250,7 @@ enum policy_match policy_condition_match(const struct policy_rule *r, enum polic
 
 static bool rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
 {
-    enum policy_match wanted = r->effect == POLICY_EFFECT_DENY ? POLICY_MATCH_UNKNOWN : POLICY_MATCH_YES;
+    enum policy_match wanted = r->effect == POLICY_EFFECT_ALLOW ? POLICY_MATCH_YES : POLICY_MATCH_UNKNOWN;
     for (uint32_t left = r->has; left; left &= left - 1) {
         if (policy_condition_match(r, (enum policy_condition)__builtin_ctz(left), a) < wanted) {
             return false;
@@ -265,5 +274,5 @@ void policy_decide(const struct policy *p, const struct policy_facts *facts, str
     policy_attempt_init(&a, facts);
     unsigned i = policy_find_rule(p, &a);
     const struct policy_rule *rule = i < p->rule_count ? &p->rules[i] : &p->fallback;
-    *out = (struct policy_decision){rule->effect, p->version, rule->id, rule->reason};
+    *out = (struct policy_decision){rule->effect, p->version, rule->id, rule->reason, rule->challenge};
 }

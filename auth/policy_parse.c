@@ -13,6 +13,20 @@ static struct policy *subject(const struct policy_reader *r)
     return r->subject;
 }
 
+static const char *const effects[] = {"allow", "deny", "waitlist", NULL};  /* by enum policy_effect */
+static const char *const challenges[] = {"none", "pow", "pow_hard", NULL}; /* by enum policy_challenge */
+static const char waitlist_reason[] = "signup_waitlisted";
+
+const char *policy_effect_name(enum policy_effect e)
+{
+    return effects[e];
+}
+
+const char *policy_challenge_name(enum policy_challenge c)
+{
+    return challenges[c];
+}
+
 static int rule_id(struct policy_reader *r, const cJSON *v, void *rule)
 {
     return policy_read_word(r, v, &((struct policy_rule *)rule)->id);
@@ -20,19 +34,28 @@ static int rule_id(struct policy_reader *r, const cJSON *v, void *rule)
 
 static int rule_effect(struct policy_reader *r, const cJSON *v, void *rule)
 {
-    static const char *const names[] = {"allow", "deny", NULL};
-    int i = policy_read_choice(r, v, names);
+    int i = policy_read_choice(r, v, effects);
     if (i >= 0) {
         ((struct policy_rule *)rule)->effect = (enum policy_effect)i;
     }
     return i;
 }
 
-/* Reasons are problem codes that clients know. */
+static int rule_challenge(struct policy_reader *r, const cJSON *v, void *rule)
+{
+    int i = policy_read_choice(r, v, challenges);
+    if (i >= 0) {
+        ((struct policy_rule *)rule)->challenge = (enum policy_challenge)i;
+    }
+    return i;
+}
+
 static int rule_reason(struct policy_reader *r, const cJSON *v, void *rule)
 {
-    static const char *const names[] = {"signup_region_not_allowed", "signup_closed", "signup_disabled",
-                                        NULL};
+    /* problem codes that clients know */
+    static const char *const names[] = {"signup_region_not_allowed", "signup_closed",
+                                        "signup_disabled",           "signup_busy",
+                                        "invite_required",           NULL};
     int i = policy_read_choice(r, v, names);
     if (i >= 0) {
         ((struct policy_rule *)rule)->reason = strdup(names[i]);
@@ -40,13 +63,16 @@ static int rule_reason(struct policy_reader *r, const cJSON *v, void *rule)
     return i;
 }
 
-static int rule_check(struct policy_reader *r, const struct policy_rule *rule)
+static int rule_check(struct policy_reader *r, struct policy_rule *rule)
 {
     if (rule->effect == POLICY_EFFECT_DENY && !rule->reason) {
         return REFUSE(r, "deny wants a reason");
     }
-    if (rule->effect == POLICY_EFFECT_ALLOW && rule->reason) {
-        return REFUSE(r, "allow has no reason");
+    if (rule->effect != POLICY_EFFECT_DENY && rule->reason) {
+        return REFUSE(r, "%s has no reason", policy_effect_name(rule->effect));
+    }
+    if (rule->effect == POLICY_EFFECT_WAITLIST) {
+        rule->reason = strdup(waitlist_reason);
     }
     return 0;
 }
@@ -71,6 +97,7 @@ static int top_rules(struct policy_reader *r, const cJSON *v, void *into)
         {"when", policy_read_when, true},
         {"effect", rule_effect, true},
         {"reason", rule_reason, false},
+        {"challenge", rule_challenge, false},
         {"ramp_percent", policy_read_ramp, false},
         {0},
     };
@@ -96,8 +123,10 @@ static int top_rules(struct policy_reader *r, const cJSON *v, void *into)
 
 static int top_default(struct policy_reader *r, const cJSON *v, void *into)
 {
-    static const struct policy_member members[] = {
-        {"effect", rule_effect, true}, {"reason", rule_reason, false}, {0}};
+    static const struct policy_member members[] = {{"effect", rule_effect, true},
+                                                   {"reason", rule_reason, false},
+                                                   {"challenge", rule_challenge, false},
+                                                   {0}};
     struct policy_rule *rule = &subject(r)->fallback;
     rule->id = strdup("default");
     int rc = policy_read_object(r, v, members, rule);

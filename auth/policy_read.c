@@ -9,7 +9,7 @@ enum { WORD_MAX = 40 };
 
 int policy_refuse(struct policy_reader *r, const char *fmt, ...)
 {
-    char what[96];
+    char what[200];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
@@ -159,7 +159,7 @@ int policy_read_list(struct policy_reader *r, const cJSON *value, int max, polic
 
 int policy_read_choice(struct policy_reader *r, const cJSON *value, const char *const *names)
 {
-    char all[80] = "";
+    char all[120] = "";
     char near[WORD_MAX + 32] = "";
     for (int i = 0; names[i]; i++) {
         if (cJSON_IsString(value) && strcmp(value->valuestring, names[i]) == 0) {

@@ -7,12 +7,19 @@
 #define OBJECT "{\"type\":\"object\",\"additionalProperties\":false,"
 #define WORD "{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9._-]{1,63}$\"}"
 #define TEXT "{\"type\":\"string\",\"minLength\":1,\"maxLength\":500}"
-#define REASON "{\"enum\":[\"signup_region_not_allowed\",\"signup_closed\",\"signup_disabled\"]}"
-/* deny has a reason, allow has none */
+#define REASON                                                                                               \
+    "{\"enum\":[\"signup_region_not_allowed\",\"signup_closed\",\"signup_disabled\","                        \
+    "\"signup_busy\",\"invite_required\"]}"
+#define REASON_OF_MESSAGE                                                                                    \
+    "{\"enum\":[\"signup_region_not_allowed\",\"signup_closed\",\"signup_disabled\",\"signup_busy\","        \
+    "\"invite_required\",\"signup_waitlisted\"]}"
+/* deny has a reason, the others have none */
 #define EFFECTS                                                                                              \
-    "\"oneOf\":[{\"properties\":{\"effect\":{\"const\":\"allow\"},\"reason\":false}},"                       \
+    "\"oneOf\":[{\"properties\":{\"effect\":{\"enum\":[\"allow\",\"waitlist\"]},\"reason\":false}},"         \
     "{\"properties\":{\"effect\":{\"const\":\"deny\"}},\"required\":[\"reason\"]}]"
-#define EFFECT_AND_REASON "\"effect\":{\"enum\":[\"allow\",\"deny\"]},\"reason\":" REASON
+#define EFFECT_AND_REASON                                                                                    \
+    "\"effect\":{\"enum\":[\"allow\",\"deny\",\"waitlist\"]},\"reason\":" REASON                             \
+    ",\"challenge\":{\"enum\":[\"none\",\"pow\",\"pow_hard\"]}"
 
 static const char head[] =
     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"Tidegate sign-up policy\","
@@ -21,7 +28,7 @@ static const char head[] =
     "\"name\":" WORD ",\"version\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":9000000000000000},"
     "\"existing_users\":{\"const\":\"unaffected\"},"
     "\"default\":" OBJECT "\"required\":[\"effect\"],\"properties\":{" EFFECT_AND_REASON "}," EFFECTS "},"
-    "\"messages\":{\"type\":\"object\",\"maxProperties\":16,\"propertyNames\":" REASON
+    "\"messages\":{\"type\":\"object\",\"maxProperties\":16,\"propertyNames\":" REASON_OF_MESSAGE
     ",\"additionalProperties\":" OBJECT "\"required\":[\"en\"],\"properties\":{\"en\":" TEXT
     ",\"zh-Hans\":" TEXT ",\"zh-Hant\":" TEXT "}}},"
     "\"rules\":{\"type\":\"array\",\"maxItems\":1000,\"items\":" OBJECT

@@ -174,18 +174,13 @@ static int read_attempt(struct policy_reader *r, const cJSON *v, struct attempt 
 
 /* --- the answer -------------------------------------------------------------------------------------- */
 
-static const char *effect_name(enum policy_effect e)
-{
-    return e == POLICY_EFFECT_ALLOW ? "allow" : "deny";
-}
-
 static void write_rule(struct json_writer *w, const struct policy_rule *rule, bool matched,
                        const struct policy_attempt *a)
 {
     static const char *const results[] = {"failed", "unknown", "held"}; /* by enum policy_match */
     json_open(w, '{');
     json_str_at(w, "rule", str_from(rule->id));
-    json_str_at(w, "effect", str_from(effect_name(rule->effect)));
+    json_str_at(w, "effect", str_from(policy_effect_name(rule->effect)));
     json_bool_at(w, "matched", matched);
     json_open_at(w, "conditions", '[');
     for (uint32_t left = rule->has; left; left &= left - 1) {
@@ -208,13 +203,14 @@ static void write_result(struct json_writer *w, const struct policy_simulation *
     unsigned decides = policy_find_rule(p, &a);
     const struct policy_rule *rule = decides < p->rule_count ? &p->rules[decides] : &p->fallback;
     json_open(w, '{');
-    json_str_at(w, "effect", str_from(effect_name(rule->effect)));
+    json_str_at(w, "effect", str_from(policy_effect_name(rule->effect)));
     json_str_at(w, "rule", str_from(rule->id));
     if (rule->reason) {
         json_str_at(w, "reason", str_from(rule->reason));
     } else {
         json_null_at(w, "reason");
     }
+    json_str_at(w, "challenge", str_from(policy_challenge_name(rule->challenge)));
     if (attempt->facts.has_ramp) {
         json_i64_at(w, "ramp", attempt->facts.ramp);
     } else {

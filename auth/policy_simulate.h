@@ -6,7 +6,7 @@
  *      "ip_country": "CN", "asn": 4134, "device": "strong", "platform": "ios", "app_version": "2.10",
  *      "invite": true, "campaign": "spring", "at": "2026-12-01T09:00:00+08:00"}
  * method is phone when absent, `at` is now.
- * Answer: {"policy", "version", "results": [{"effect", "rule", "reason", "ramp", "trace": [{"rule", "effect",
+ * Answer: {"policy", "version", "results": [{"effect", "rule", "reason", "challenge", "ramp", "trace": [{"rule", "effect",
  * "matched", "conditions": [{"condition", "result": "held"|"failed"|"unknown"}]}]}]}; the trace ends with the rule
  * that decided.
  * Errors: ERR_INVALID names the path of an attempt that cannot be read.

@@ -114,7 +114,7 @@ void reply_session(struct auth_call *call, const struct account *a, const struct
     buf_clear(&token.text);
 }
 
-void reply_denied(struct auth_call *call, const struct policy *p, const char *reason)
+void reply_denied(struct auth_call *call, const struct policy *p, const struct policy_decision *d)
 {
     struct buf extra;
     unsigned lang = auth_lang(call);
@@ -123,7 +123,7 @@ void reply_denied(struct auth_call *call, const struct policy *p, const char *re
              "\"policy_version\":%lld,\"login_unaffected\":true,\"signup\":", (long long)policy_version(p));
     policy_write_public(p, lang, &extra);
     struct problem problem = {
-        .code = reason, .message = policy_message(p, reason, lang), .extra = buf_str(&extra)};
+        .code = d->reason, .message = policy_message(p, d->reason, lang), .extra = buf_str(&extra)};
     http_reply_problem(call->ex, &problem);
     buf_clear(&extra);
 }

@@ -13,7 +13,7 @@ void reply_write_user(struct json_writer *w, const struct account *a);
 /* The answer to verify and refresh: mints the access token and replies. */
 void reply_session(struct auth_call *call, const struct account *a, const struct access_grant *grant,
                    int64_t counter, bool is_new_user);
-/* A sign-up that the policy denies: the reason, its words in the caller's language, what is allowed instead. */
-void reply_denied(struct auth_call *call, const struct policy *p, const char *reason);
+/* A sign-up that the policy does not allow: the reason, its words in the caller's language, what is allowed instead. */
+void reply_denied(struct auth_call *call, const struct policy *p, const struct policy_decision *d);
 
 #endif

@@ -82,11 +82,13 @@ def random_policy(dice: random.Random) -> dict:
     for i in range(dice.randint(0, 8)):
         rule = {"id": f"r{i}", "when": random_when(dice), "effect": "allow"}
         if dice.random() < 0.4:
-            rule |= {"effect": "deny", "reason": "signup_disabled"}
+            rule |= dice.choice([{"effect": "deny", "reason": "signup_disabled"}, {"effect": "waitlist"}])
+        if dice.random() < 0.3:
+            rule["challenge"] = dice.choice(["none", "pow", "pow_hard"])
         if dice.random() < 0.3:
             rule["ramp_percent"] = dice.choice([0.01, 1, 25, 33.33, 50, 99.99, 100])
         rules.append(rule)
-    return document(rules, dice.choice([CLOSED, {"effect": "allow"}]))
+    return document(rules, dice.choice([CLOSED, {"effect": "allow"}, {"effect": "waitlist", "challenge": "pow"}]))
 
 
 def random_attempt(dice: random.Random) -> dict:
@@ -129,7 +131,7 @@ def test_decides_as_the_model_does(pair, admin):
             assert (result["effect"], result["rule"]) == wanted, (policy, known)
             assert result["ramp"] == known["ramp"]
             seen.add(wanted)
-    assert {("allow", "default"), ("deny", "default"), ("allow", "r3"), ("deny", "r3")} <= seen
+    assert {(effect, rule) for effect in ("allow", "deny", "waitlist") for rule in ("default", "r3")} <= seen
 
 
 # --- tidectl ----------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ def test_the_schema_agrees_with_the_gateway(pair, admin):
         policy = random_policy(dice)
         checker.validate(policy)
     rule = {"id": "a", "when": {}, "effect": "allow"}
-    for broken in (document([{**rule, "effect": "waitlist"}]), document([{**rule, "reason": "signup_closed"}]),
+    for broken in (document([{**rule, "effect": "waitlist", "reason": "signup_waitlisted"}]), document([{**rule, "reason": "signup_closed"}]),
                    document([{**rule, "challenge": 1}]), document([{**rule, "when": {"asn": []}}]),
                    document([{**rule, "when": {"email_domain": ["Big.example"]}}]), document([{**rule, "ramp_percent": 0}]),
                    document([{**rule, "when": {"time": {"zone": "UTC"}}}]), document([], {"effect": "deny"}),

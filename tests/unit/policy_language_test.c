@@ -14,6 +14,7 @@
 #define TAIL "}],\"default\":{\"effect\":\"deny\",\"reason\":\"signup_closed\"}}"
 #define ALLOW(when) HEAD "\"effect\":\"allow\",\"when\":" when TAIL
 #define DENY(when) HEAD "\"effect\":\"deny\",\"reason\":\"signup_disabled\",\"when\":" when TAIL
+#define LIST(when) HEAD "\"effect\":\"waitlist\",\"when\":" when TAIL
 
 static struct secret_ring *ring;
 
@@ -49,30 +50,30 @@ static bool rule_takes(const char *document, const char *attempt)
 }
 
 struct held {
-    const char *allow, *deny; /* documents with one condition */
-    const char *yes, *no;     /* attempts that fulfil it, and that do not; what is in neither is unknown */
+    const char *allow, *deny, *list; /* documents with one condition */
+    const char *yes, *no; /* attempts that fulfil it, and that do not; what is in neither is unknown */
 };
-#define BOTH(when) ALLOW(when), DENY(when)
+#define EACH(when) ALLOW(when), DENY(when), LIST(when)
 
 static const struct held helds[] = {
-    {BOTH("{\"email_domain\":[\"trash.example\",\"x.org\"]}"), "{\"email\":\"a@b.TRASH.example\"}",
+    {EACH("{\"email_domain\":[\"trash.example\",\"x.org\"]}"), "{\"email\":\"a@b.TRASH.example\"}",
      "{\"email\":\"a@nottrash.example\"}"},
-    {BOTH("{\"email_disposable\":true}"), "{\"email_disposable\":true}", "{\"email_disposable\":false}"},
-    {BOTH("{\"ip_country\":[\"CN\",\"SG\"]}"), "{\"ip_country\":\"SG\"}", "{\"ip_country\":\"US\"}"},
-    {BOTH("{\"asn\":[4134,4294967295]}"), "{\"asn\":4294967295}", "{\"asn\":4135}"},
-    {BOTH("{\"phone_country_is_ip_country\":true}"), "{\"phone\":\"13800138000\",\"ip_country\":\"CN\"}",
+    {EACH("{\"email_disposable\":true}"), "{\"email_disposable\":true}", "{\"email_disposable\":false}"},
+    {EACH("{\"ip_country\":[\"CN\",\"SG\"]}"), "{\"ip_country\":\"SG\"}", "{\"ip_country\":\"US\"}"},
+    {EACH("{\"asn\":[4134,4294967295]}"), "{\"asn\":4294967295}", "{\"asn\":4135}"},
+    {EACH("{\"phone_country_is_ip_country\":true}"), "{\"phone\":\"13800138000\",\"ip_country\":\"CN\"}",
      "{\"phone\":\"+85251234567\",\"ip_country\":\"CN\"}"},
-    {BOTH("{\"phone_country_is_ip_country\":false}"), "{\"phone\":\"13800138000\",\"ip_country\":\"HK\"}",
+    {EACH("{\"phone_country_is_ip_country\":false}"), "{\"phone\":\"13800138000\",\"ip_country\":\"HK\"}",
      "{\"phone\":\"13800138000\",\"ip_country\":\"CN\"}"},
-    {BOTH("{\"device\":[\"basic\",\"strong\"]}"), "{\"device\":\"strong\"}", "{\"device\":\"none\"}"},
-    {BOTH("{\"platform\":[\"ios\"]}"), "{\"platform\":\"ios\"}", "{\"platform\":\"web\"}"},
-    {BOTH("{\"app_version\":{\"at_least\":\"2.9\",\"below\":\"3\"}}"), "{\"app_version\":\"2.10\"}",
+    {EACH("{\"device\":[\"basic\",\"strong\"]}"), "{\"device\":\"strong\"}", "{\"device\":\"none\"}"},
+    {EACH("{\"platform\":[\"ios\"]}"), "{\"platform\":\"ios\"}", "{\"platform\":\"web\"}"},
+    {EACH("{\"app_version\":{\"at_least\":\"2.9\",\"below\":\"3\"}}"), "{\"app_version\":\"2.10\"}",
      "{\"app_version\":\"3.0.0\"}"},
-    {BOTH("{\"app_version\":{\"at_least\":\"2.9\"}}"), "{\"app_version\":\"2.9.0.0\"}",
+    {EACH("{\"app_version\":{\"at_least\":\"2.9\"}}"), "{\"app_version\":\"2.9.0.0\"}",
      "{\"app_version\":\"2.8.99\"}"},
-    {BOTH("{\"invite\":true}"), "{\"invite\":true}", "{\"invite\":false}"},
-    {BOTH("{\"campaign\":[\"spring\"]}"), "{\"campaign\":\"spring\"}", "{\"campaign\":\"spring2\"}"},
-    {BOTH("{\"phone_prefix\":[\"+86138\"],\"phone_virtual\":false}"), "{\"phone\":\"13800138000\"}",
+    {EACH("{\"invite\":true}"), "{\"invite\":true}", "{\"invite\":false}"},
+    {EACH("{\"campaign\":[\"spring\"]}"), "{\"campaign\":\"spring\"}", "{\"campaign\":\"spring2\"}"},
+    {EACH("{\"phone_prefix\":[\"+86138\"],\"phone_virtual\":false}"), "{\"phone\":\"13800138000\"}",
      "{\"phone\":\"13900138000\"}"},
 };
 
@@ -80,8 +81,12 @@ static void conditions_hold_fail_or_are_unknown(void **state)
 {
     for (size_t i = 0; i < sizeof helds / sizeof *helds; i++) {
         const struct held *h = &helds[i];
-        if (!rule_takes(h->allow, h->yes) || !rule_takes(h->deny, h->yes) || rule_takes(h->allow, h->no) ||
-            rule_takes(h->deny, h->no) || rule_takes(h->allow, "{}") || !rule_takes(h->deny, "{}")) {
+        bool hold =
+            rule_takes(h->allow, h->yes) && rule_takes(h->deny, h->yes) && rule_takes(h->list, h->yes);
+        bool fail =
+            !rule_takes(h->allow, h->no) && !rule_takes(h->deny, h->no) && !rule_takes(h->list, h->no);
+        if (!hold || !fail || rule_takes(h->allow, "{}") || !rule_takes(h->deny, "{}") ||
+            !rule_takes(h->list, "{}")) {
             fail_msg("case %zu: %s", i, h->allow);
         }
     }
@@ -118,7 +123,7 @@ static void ramps_grow(void **state)
         struct policy_decision a, b;
         snprintf(number, sizeof number, "+861380013%04u", i);
         assert_int_equal(phone_read(str_from(number), PHONE_MODE_STRICT, &phone, NULL), 0);
-        policy_facts_of_phone(small, ring, &phone, &facts);
+        policy_facts_of_phone(small, ring, &phone, &(struct policy_caller){.asn = 0}, &facts);
         policy_decide(small, &facts, &a);
         policy_decide(large, &facts, &b);
         in_small += a.effect == POLICY_EFFECT_ALLOW;
@@ -158,10 +163,38 @@ static const struct said refused[] = {
     {ALLOW("{\"ramp_percent\":5}"), "$.rules[0].when.ramp_percent: stands beside when"},
     {HEAD "\"effect\":\"allow\",\"ramp_percent\":0,\"when\":{}" TAIL, "$.rules[0].ramp_percent: must be"},
     {HEAD "\"effect\":\"allow\",\"ramp_percent\":1.234,\"when\":{}" TAIL, "$.rules[0].ramp_percent: must be"},
-    {HEAD "\"effect\":\"waitlist\",\"when\":{}" TAIL, "$.rules[0].effect: is not one of allow, deny"},
-    {HEAD "\"effect\":\"allow\",\"challenge\":1,\"when\":{}" TAIL, "$.rules[0].challenge: unknown member"},
+    {HEAD "\"effect\":\"queue\",\"when\":{}" TAIL, "$.rules[0].effect: is not one of allow, deny, waitlist"},
+    {HEAD "\"effect\":\"waitlist\",\"reason\":\"signup_busy\",\"when\":{}" TAIL,
+     "$.rules[0]: waitlist has no reason"},
+    {HEAD "\"effect\":\"allow\",\"challenge\":\"pow_hart\",\"when\":{}" TAIL,
+     "$.rules[0].challenge: is not one of none, pow, pow_hard (did you mean pow_hard?)"},
     {HEAD "\"effect\":\"allow\",\"cap\":{},\"when\":{}" TAIL, "$.rules[0].cap: unknown member"},
 };
+
+/* Every effect and challenge, the default's too, comes out of a decision as it was written. */
+static void decisions_carry_effect_and_challenge(void **state)
+{
+    struct policy *p = parse("{\"name\":\"t\",\"existing_users\":\"unaffected\",\"rules\":["
+                             "{\"id\":\"web\",\"when\":{\"platform\":[\"web\"]},\"effect\":\"allow\","
+                             "\"challenge\":\"pow_hard\"},"
+                             "{\"id\":\"ios\",\"when\":{\"platform\":[\"ios\"]},\"effect\":\"deny\","
+                             "\"reason\":\"signup_busy\"}],"
+                             "\"default\":{\"effect\":\"waitlist\",\"challenge\":\"pow\"}}");
+    struct policy_facts facts = {.platform = POLICY_PLATFORM_WEB};
+    struct policy_decision d;
+    policy_decide(p, &facts, &d);
+    assert_true(d.effect == POLICY_EFFECT_ALLOW && d.challenge == POLICY_CHALLENGE_POW_HARD && !d.reason);
+    facts.platform = POLICY_PLATFORM_IOS;
+    policy_decide(p, &facts, &d);
+    assert_true(d.effect == POLICY_EFFECT_DENY && d.challenge == POLICY_CHALLENGE_NONE);
+    assert_string_equal(d.reason, "signup_busy");
+    facts.platform = POLICY_PLATFORM_ANDROID;
+    policy_decide(p, &facts, &d);
+    assert_true(d.effect == POLICY_EFFECT_WAITLIST && d.challenge == POLICY_CHALLENGE_POW);
+    assert_string_equal(d.reason, "signup_waitlisted");
+    assert_int_equal(policy_state(p), POLICY_STATE_RESTRICTED);
+    policy_unref(p);
+}
 
 static void refusals_help(void **state)
 {
@@ -229,6 +262,7 @@ int main(void)
         cmocka_unit_test(conditions_hold_fail_or_are_unknown),
         cmocka_unit_test(windows_of_time),
         cmocka_unit_test(ramps_grow),
+        cmocka_unit_test(decisions_carry_effect_and_challenge),
         cmocka_unit_test(refusals_help),
         cmocka_unit_test(lint_finds),
     };

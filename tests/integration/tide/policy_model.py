@@ -89,7 +89,7 @@ def decide(document: dict, attempt: dict) -> tuple[str, str]:
         conditions = dict(rule["when"])
         if "ramp_percent" in rule:
             conditions["ramp_percent"] = rule["ramp_percent"]
-        missing = rule["effect"] == "deny"
+        missing = rule["effect"] != "allow"
         answers = (_condition(name, wanted, attempt) for name, wanted in conditions.items())
         if all(missing if answer is UNKNOWN else answer for answer in answers):
             return rule["effect"], rule["id"]
