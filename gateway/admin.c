@@ -16,38 +16,43 @@ struct admin_route {
     uint32_t body_max; /* bytes; 0: none */
     void (*handle)(struct admin_call *c);
     enum admin_level level;
+    bool has_trial; /* handle looks at call->dry_run; a change without it refuses ?dry_run=1 */
 };
 
 static const struct admin_route routes[] = {
-    {HTTP_GET, STR_INIT("/admin/v1/workers"), 0, admin_workers, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), ADMIN_BODY_MAX, admin_worker_drain, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/limits"), 0, admin_limits, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/limits/top"), 0, admin_limits_top, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), 0, admin_limits_explain, ADMIN_LEVEL_READ},
-    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE},
-    {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ},
+    {HTTP_GET, STR_INIT("/admin/v1/workers"), 0, admin_workers, ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/workers/*/drain"), ADMIN_BODY_MAX, admin_worker_drain, ADMIN_LEVEL_WRITE,
+     true},
+    {HTTP_GET, STR_INIT("/admin/v1/limits"), 0, admin_limits, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/top"), 0, admin_limits_top, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), 0, admin_limits_explain, ADMIN_LEVEL_READ, false},
+    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE, false},
+    {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE,
+     false},
+    {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
-     ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/policy"), 0, admin_policy_get, ADMIN_LEVEL_READ},
-    {HTTP_PUT, STR_INIT("/admin/v1/policy"), ADMIN_POLICY_BODY_MAX, admin_policy_set, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), 0, admin_policy_history, ADMIN_LEVEL_READ},
+     ADMIN_LEVEL_WRITE, false},
+    {HTTP_GET, STR_INIT("/admin/v1/policy"), 0, admin_policy_get, ADMIN_LEVEL_READ, false},
+    {HTTP_PUT, STR_INIT("/admin/v1/policy"), ADMIN_POLICY_BODY_MAX, admin_policy_set, ADMIN_LEVEL_WRITE,
+     false},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/history"), 0, admin_policy_history, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), ADMIN_BODY_MAX, admin_policy_rollback,
-     ADMIN_LEVEL_WRITE},
+     ADMIN_LEVEL_WRITE, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
-     ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/policy/lint"), ADMIN_POLICY_BODY_MAX, admin_policy_lint,
-     ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/policy/schema"), 0, admin_policy_schema, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/incidents"), 0, admin_incidents, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/audit"), 0, admin_audit, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests"), 0, admin_requests, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), 0, admin_requests_ended, ADMIN_LEVEL_READ},
-    {HTTP_GET, STR_INIT("/admin/v1/requests/*"), 0, admin_request_trace, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), ADMIN_BODY_MAX, admin_request_kill, ADMIN_LEVEL_WRITE},
-    {HTTP_GET, STR_INIT("/admin/v1/check"), 0, admin_check, ADMIN_LEVEL_READ},
-    {HTTP_POST, STR_INIT("/admin/v1/reload"), ADMIN_BODY_MAX, admin_reload, ADMIN_LEVEL_ADMIN},
-    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), ADMIN_BODY_MAX, admin_upgrade, ADMIN_LEVEL_ADMIN},
+     ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/lint"), ADMIN_POLICY_BODY_MAX, admin_policy_lint, ADMIN_LEVEL_READ,
+     false},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/schema"), 0, admin_policy_schema, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/incidents"), 0, admin_incidents, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/audit"), 0, admin_audit, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/requests"), 0, admin_requests, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), 0, admin_requests_ended, ADMIN_LEVEL_READ, false},
+    {HTTP_GET, STR_INIT("/admin/v1/requests/*"), 0, admin_request_trace, ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), ADMIN_BODY_MAX, admin_request_kill, ADMIN_LEVEL_WRITE,
+     false},
+    {HTTP_GET, STR_INIT("/admin/v1/check"), 0, admin_check, ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/reload"), ADMIN_BODY_MAX, admin_reload, ADMIN_LEVEL_ADMIN, true},
+    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), ADMIN_BODY_MAX, admin_upgrade, ADMIN_LEVEL_ADMIN, false},
 };
 
 /* --- answers ------------------------------------------------------------------------------------- */
@@ -241,6 +246,22 @@ static void on_body(struct http_exchange *ex, int rc, struct str body)
     p->route->handle(&p->call);
 }
 
+/* A change that is only tried must not happen: false when it has answered. */
+static bool take_dry_run(struct admin_call *c, const struct admin_route *route)
+{
+    struct str value;
+    if (!http_query_get(c->ex, "dry_run", &value)) {
+        return true;
+    }
+    if (!str_is(value, "1") || !route->has_trial) {
+        http_reply_error(c->ex, "validation_failed",
+                         route->has_trial ? "dry_run: 1, or left out" : "dry_run: this cannot be tried");
+        return false;
+    }
+    c->dry_run = true;
+    return true;
+}
+
 void admin_on_request(struct http_exchange *ex, void *control)
 {
     struct pending *p = ARENA_NEW(&ex->arena, struct pending);
@@ -250,6 +271,9 @@ void admin_on_request(struct http_exchange *ex, void *control)
     if (p->route == NULL) {
         http_reply_error(ex, path_known ? "method_not_allowed" : "not_found",
                          "the admin API has no such verb");
+        return;
+    }
+    if (!take_dry_run(&p->call, p->route)) {
         return;
     }
     enum admin_level level = admin_identify(&p->call);

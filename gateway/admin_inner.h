@@ -27,6 +27,7 @@ struct admin_call {
     struct control *control;
     struct str name;                /* the NAME in the path, or empty */
     struct json_doc body;           /* of a request with a body: an object */
+    bool dry_run;                   /* say what would happen, and change nothing */
     char actor[ADMIN_ACTOR_MAX];    /* "unix:0(root)", "cert:ops.example.com" */
     struct admin_job *job;          /* running, or NULL */
     struct inspection *inspection;  /* likewise */

@@ -33,7 +33,9 @@ void admin_worker_drain(struct admin_call *c)
         http_reply_error(c->ex, "validation_failed", "drain: wants true or false");
         return;
     }
-    if (!chat_drain_worker(c->control->gateway, c->name, drain)) {
+    bool is_known = c->dry_run ? chat_has_worker(c->control->gateway, c->name)
+                               : chat_drain_worker(c->control->gateway, c->name, drain);
+    if (!is_known) {
         http_reply_error(c->ex, "not_found", "there is no worker " STR_FMT, STR_ARG(c->name));
         return;
     }
@@ -100,7 +102,8 @@ void admin_reload(struct admin_call *c)
     if (!admin_knows_members(c, NULL, 0)) {
         return;
     }
-    if (control_reload(c->control, &err) != 0) {
+    int rc = c->dry_run ? control_try_reload(c->control, &err) : control_reload(c->control, &err);
+    if (rc != 0) {
         http_reply_error(c->ex, "validation_failed", "%s", err.msg);
         return;
     }

@@ -179,6 +179,11 @@ bool chat_drain_worker(struct gateway *g, struct str name, bool drain)
     return router_drain(g->chat->router, name, drain);
 }
 
+bool chat_has_worker(struct gateway *g, struct str name)
+{
+    return router_has(g->chat->router, name);
+}
+
 bool chat_is_ready(struct gateway *g)
 {
     struct worker_table *t = router_table(g->chat->router);

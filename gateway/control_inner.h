@@ -68,5 +68,7 @@ void control_http_reload(struct control *c); /* certificates of the admin API */
 
 /* SIGHUP and tidectl reload. On error the old configuration goes on and err says which line. */
 int control_reload(struct control *c, struct err *err) TIDE_CHECK;
+/* Would the file be taken? Loads it, and drops it. */
+int control_try_reload(struct control *c, struct err *err) TIDE_CHECK;
 
 #endif

@@ -36,6 +36,19 @@ static int load_checked(struct control *c, struct gateway_config **out, struct e
     return 0;
 }
 
+int control_try_reload(struct control *c, struct err *err)
+{
+    struct gateway_config *conf = NULL;
+    if (atomic_load(&c->gateway->retired)) {
+        return err_set(err, ERR_CONFLICT, "another process serves now: this one only ends what it has begun");
+    }
+    int rc = load_checked(c, &conf, err);
+    if (rc == 0) {
+        config_unref(conf);
+    }
+    return rc;
+}
+
 int control_reload(struct control *c, struct err *err)
 {
     struct gateway_config *conf = NULL;

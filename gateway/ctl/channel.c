@@ -21,7 +21,7 @@ struct ctl_channel {
 
 static void set_timeouts(const struct ctl *c, int fd)
 {
-    struct timeval limit = {.tv_sec = c->timeout_s};
+    struct timeval limit = {.tv_sec = c->timeout_ms / 1000, .tv_usec = c->timeout_ms % 1000 * 1000};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
@@ -31,7 +31,7 @@ static int open_unix(const struct ctl *c, int *out)
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     size_t n = strlen(c->socket);
     if (n >= sizeof to.sun_path) {
-        return ctl_usage("--socket: the path is longer than a socket's can be");
+        return ctl_usage(c, "--socket: the path is longer than a socket's can be");
     }
     memcpy(to.sun_path, c->socket, n + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -165,10 +165,10 @@ static int open_tls(const struct ctl *c, struct ctl_channel *ch)
     char host[HOST_MAX + 1];
     const char *port = NULL;
     if (!split(c->server, host, &port)) {
-        return ctl_usage("--server: https://HOST:PORT");
+        return ctl_usage(c, "--server: https://HOST:PORT");
     }
     if (c->cert == NULL || c->key == NULL) {
-        return ctl_usage("--server wants --cert and --key: the certificate that you show");
+        return ctl_usage(c, "--server wants --cert and --key: the certificate that you show");
     }
     int code = connect_tcp(c, host, port, &ch->fd);
     return code == CTL_OK ? shake_hands(c, host, ch) : code;

@@ -1,6 +1,11 @@
 /* tidectl: what its verbs share. Words of the command line in, one request to the admin socket (or local work),
  * a table or JSON out, an exit code.
  *
+ * To add a verb: write its function, and its row in the array at the end of the same file (verbs_*.c). Parsing, --help,
+ * completion and manual pages come from the row; what the row says is wanted has been given when the function runs.
+ * A new option: a member of struct ctl, and a row in options.c. A new file of verbs: its array declared in verbs.h and
+ * named in verbs.c. tests/unit/ctl_verbs_test.c parses every example of every row.
+ *
  * Thread rule: one thread. */
 #ifndef TIDE_GATEWAY_CTL_CTL_H
 #define TIDE_GATEWAY_CTL_CTL_H
@@ -14,44 +19,100 @@ enum ctl_exit {
     CTL_OK = 0,
     CTL_FAILED = 1,      /* the work failed */
     CTL_USAGE = 2,       /* wrong words */
-    CTL_DEGRADED = 3,    /* check: something is not well */
+    CTL_DEGRADED = 3,    /* a condition is false: check, policy lint */
     CTL_DENIED = 4,      /* not allowed */
     CTL_NOT_FOUND = 5,   /* no such thing */
     CTL_CONFLICT = 6,    /* stale --if-version */
     CTL_UNREACHABLE = 7, /* no gateway at the socket, or no database */
 };
 
-enum { CTL_WORDS_MAX = 16, CTL_FACTS_MAX = 16, CTL_DOCUMENT_MAX = 8 << 20 };
-
-/* One fact of a made-up attempt: policy simulate. */
-struct ctl_fact {
-    const char *name; /* member of the attempt */
-    const char *value;
-    bool is_text; /* else a number, true or false */
+/* What a verb needs at the gateway; a gateway's socket has one by its file mode, a certificate by configuration. */
+enum ctl_level {
+    CTL_LEVEL_NONE = 0, /* asks no gateway */
+    CTL_LEVEL_READ = 1,
+    CTL_LEVEL_WRITE = 2,
+    CTL_LEVEL_ADMIN = 3,
 };
 
+enum ctl_form {
+    CTL_TABLE = 0,
+    CTL_JSON = 1,
+    CTL_YAML = 2,
+    CTL_NAME = 3,
+    CTL_BARE = 4 /* names alone: completion */
+};
+
+enum { CTL_WORDS_MAX = 1024, CTL_COLUMNS_MAX = 12, CTL_DOCUMENT_MAX = 8 << 20 };
+
+struct ctl_verb;
+
+/* Facts of a made-up attempt, as the command line has them; NULL: not known. policy simulate. */
+struct ctl_attempt {
+    const char *phone, *method, *email, *email_disposable, *ip_country, *asn, *device, *platform,
+        *app_version, *invite, *campaign, *at;
+};
+
+/* The command line, read. A text that was not given is NULL, a number 0, a switch false. */
 struct ctl {
-    const char *socket;          /* path of the admin socket */
-    const char *server;          /* --server: https://HOST:PORT instead of the socket */
-    const char *cert, *key, *ca; /* --cert, --key, --ca: PEM files for it */
-    unsigned timeout_s;          /* of an exchange with it */
-    bool json;                   /* -o json */
-    const char *reason;          /* --reason */
-    const char *file;            /* -f: a policy document */
-    const char *database;        /* --database: libpq URI */
-    const char *folder;          /* --folder: of migrations */
-    const char *phone, *user;    /* --phone, --user */
-    const char *policy;          /* --policy: a document */
-    struct ctl_fact facts[CTL_FACTS_MAX];
-    int fact_count;
-    int64_t if_version;               /* --if-version; 0: any */
-    int64_t limit;                    /* --limit; 0: the server's */
-    const char *ttl, *burst, *route;  /* --ttl, --burst: limits set; --route: limits explain */
-    bool open;                        /* --open: unresolved only */
-    bool undo;                        /* --undo: drain */
-    const char *words[CTL_WORDS_MAX]; /* after the verb */
+    const struct ctl_verb *verb;
+    const char *words[CTL_WORDS_MAX]; /* after the verb's own; as many as its row takes */
     int word_count;
+
+    const char *socket;          /* path of the admin socket */
+    const char *server;          /* https://HOST:PORT instead of the socket */
+    const char *cert, *key, *ca; /* PEM files for it */
+    int64_t timeout_ms;          /* of an exchange with it */
+    const char *output;          /* -o, as form */
+    enum ctl_form form;
+    bool help, version;
+
+    bool dry_run; /* a request that would change something says so: ctl_request */
+    const char *reason, *file, *database, *folder, *user, *policy, *route;
+    int64_t if_version, limit, burst; /* units */
+    int64_t ttl_ms;
+    bool open, undo;
+    struct ctl_attempt attempt; /* its phone is get users' as well */
 };
+
+/* --- rows of the tables --------------------------------------------------------------------------------------- */
+
+enum ctl_type {
+    CTL_TEXT = 1,   /* const char * */
+    CTL_FILE = 2,   /* likewise: a path; "-" may be standard input */
+    CTL_CHOICE = 3, /* likewise: one of those in `value` */
+    CTL_SCALAR = 4, /* likewise: true, false, or a whole number */
+    CTL_COUNT = 5,  /* int64_t: 1 or more */
+    CTL_TIME = 6,   /* int64_t ms: 90s, 10m, 2h */
+    CTL_SWITCH = 7, /* bool */
+};
+
+/* options.c */
+struct ctl_option {
+    const char *name;   /* without its dashes */
+    char letter;        /* 0: none */
+    enum ctl_type type; /* of the member */
+    size_t at;          /* offset of the member in struct ctl */
+    const char
+        *value;       /* as help shows it: "FILE"; a choice's are its choices: "table json"; NULL: a switch */
+    const char *help; /* one line */
+    bool is_everywhere; /* every verb takes it */
+};
+
+struct ctl_verb {
+    const char *words;    /* "policy set" */
+    const char *args;     /* "RULE LIMIT", "[VERSION]", "FILE..."; NULL: none */
+    const char *options;  /* names, by spaces; "reason!" has to be given; NULL: none but those everywhere */
+    enum ctl_level level; /* at the gateway */
+    const char *summary;  /* one line, from a small letter, no full stop */
+    const char *about;    /* paragraphs, parted by an empty line; NULL: none */
+    const char *examples; /* a line each: words after "tidectl ", "  # ", what it does; NULL: none */
+    const char *exits;    /* what a code tells here: "3 something is not well"; NULL: as everywhere */
+    int (*run)(const struct ctl *c);
+    int (*names)(
+        const struct ctl *c); /* lists what the first argument may be, for completion: ctl_get; NULL */
+};
+
+/* --- the gateway ------------------------------------------------------------------------------------------------ */
 
 /* channel.c: an open way to the gateway; prints why when it fails. read: 0 at the end, negative on error. */
 struct ctl_channel;
@@ -60,7 +121,7 @@ void ctl_channel_close(struct ctl_channel *ch);
 bool ctl_channel_write(struct ctl_channel *ch, struct str text);
 ssize_t ctl_channel_read(struct ctl_channel *ch, char *room, size_t n);
 
-/* One request and its answer; prints why when it fails. */
+/* request.c: one request and its answer; prints why when it fails. */
 struct ctl_answer {
     unsigned status; /* HTTP */
     struct buf body;
@@ -69,63 +130,43 @@ struct ctl_answer {
 int ctl_request(const struct ctl *c, const char *method, const char *target, const struct buf *body,
                 struct ctl_answer *out);
 
-/* Columns of a table: header and member; a NULL header ends it. */
-struct ctl_column {
-    const char *header;
-    const char *key;
-};
-/* The answer as -o says: JSON as it came, or the items of `list` (NULL: the object itself, one row) as a table. */
-int ctl_print(const struct ctl *c, const struct ctl_answer *a, const char *list,
-              const struct ctl_column *columns);
-
-/* Shared by the verbs that ask the admin API. GET, printed; a change, and what to say when it is done. */
-int ctl_get(const struct ctl *c, const char *target, const char *list, const struct ctl_column *columns);
-int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
-               const char *done);
-/* A policy document by file or standard input ("-"). False: it said why. */
-bool ctl_read_document(const char *path, struct buf *out);
-
-/* Puts text into a path or query, percent-encoded but for letters, digits and "-._~". */
+/* target.c: puts text into a path or query, percent-encoded but for letters, digits and "-._~". */
 void ctl_add_encoded(struct buf *b, const char *text);
-void ctl_add_query(struct buf *b, const char *name, const char *value);
+void ctl_add_query(struct buf *b, const char *name, const char *value);    /* NULL: left out */
 void ctl_add_query_number(struct buf *b, const char *name, int64_t value); /* 0: left out */
 
-int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* CTL_USAGE */
+/* --- what comes out --------------------------------------------------------------------------------------------- */
 
-/* verbs_admin.c */
-int ctl_policy_get(const struct ctl *c);
-int ctl_policy_set(const struct ctl *c);
-int ctl_policy_history(const struct ctl *c);
-int ctl_policy_rollback(const struct ctl *c);
-int ctl_get_workers(const struct ctl *c);
-int ctl_get_limits(const struct ctl *c);
-int ctl_get_users(const struct ctl *c);
-int ctl_get_incidents(const struct ctl *c);
-int ctl_get_audit(const struct ctl *c);
-int ctl_drain_worker(const struct ctl *c);
-int ctl_revoke_user(const struct ctl *c);
-int ctl_check(const struct ctl *c);
-int ctl_reload(const struct ctl *c);
-int ctl_upgrade(const struct ctl *c);
-/* verbs_policy.c */
-int ctl_policy_lint(const struct ctl *c);
-int ctl_policy_simulate(const struct ctl *c);
-int ctl_policy_schema(const struct ctl *c);
-int ctl_policy_show(const struct ctl *c);
-/* verbs_requests.c */
-int ctl_show_requests(const struct ctl *c);
-int ctl_trace_sample(const struct ctl *c);
-int ctl_trace(const struct ctl *c);
-int ctl_kill(const struct ctl *c);
-/* verbs_limits.c */
-int ctl_limits_top(const struct ctl *c);
-int ctl_limits_explain(const struct ctl *c);
-int ctl_limits_set(const struct ctl *c);
-int ctl_limits_reset(const struct ctl *c);
-/* verbs_local.c */
-int ctl_migrate(const struct ctl *c);
-int ctl_keyring_generate(const struct ctl *c);
-int ctl_keyring_rotate(const struct ctl *c);
-int ctl_keys_generate(const struct ctl *c);
+/* How an answer looks as a table, and by name. */
+struct ctl_column {
+    const char *header;
+    const char *key; /* member of an item */
+};
+struct ctl_view {
+    const char *list; /* member that holds the items; NULL: the answer is the one item, a line a column */
+    const char *kind; /* "worker": -o name prints worker/w1 */
+    const char *key;  /* the member that names an item */
+    struct ctl_column columns[CTL_COLUMNS_MAX + 1]; /* a NULL header ends it */
+};
+
+/* print.c: an answer as -o says. */
+int ctl_print(const struct ctl *c, struct str json, const struct ctl_view *view);
+/* True when -o wants the answer itself (json, yaml), and then it is printed. */
+bool ctl_print_raw(const struct ctl *c, struct str json);
+void ctl_print_yaml(struct str json); /* yaml.c: scanned JSON */
+
+/* GET, printed. */
+int ctl_get(const struct ctl *c, const char *target, const struct ctl_view *view);
+/* A change. Prints "worker/w1 draining" for thing "worker/w1" and what happened "draining", or as -o says. */
+int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+               const char *thing, const char *happened);
+/* The line of a change that needs no gateway or printed its own answer; json "" makes one of the thing. */
+void ctl_say_done(const struct ctl *c, struct str json, const char *thing, const char *happened);
+
+/* document.c: a JSON document by file or standard input ("-"). False: it said why. */
+bool ctl_read_document(const char *path, struct buf *out);
+
+/* Says what is wrong with the words, and where help is. CTL_USAGE. */
+int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -113,7 +113,10 @@ int ctl_request(const struct ctl *c, const char *method, const char *target, con
         return code;
     }
     buf_init(&request, ANSWER_MAX);
-    buf_addf(&request, "%s %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", method, target);
+    const char *trial = c->dry_run && strcmp(method, "GET") != 0 ? "dry_run=1" : "";
+    const char *joint = trial[0] == '\0' ? "" : strchr(target, '?') != NULL ? "&" : "?";
+    buf_addf(&request, "%s %s%s%s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", method, target,
+             joint, trial);
     if (body != NULL) {
         buf_addf(&request, "content-type: application/json\r\ncontent-length: %zu\r\n", body->n);
     }

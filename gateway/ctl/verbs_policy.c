@@ -1,242 +1,184 @@
-/* Verbs that ask a policy and change nothing. */
+/* Verbs about the policy in force: what it is, another one, an older one. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "gateway/ctl/ctl.h"
 
-enum { BODY_MAX = 16 << 20, TARGET_MAX = 64 };
+enum { TARGET_MAX = 512 };
 
-static const struct json_limits answer_limits = {
-    .max_depth = 32, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1u << 24};
-
-/* Text of a member of an object, without its quotes. */
-static struct str member(struct arena *a, struct str object, const char *key)
-{
-    struct json_slice m;
-    struct str text = STR("-");
-    while (json_next(&object, &m)) {
-        if (str_is(m.key, key) && m.type != JSON_NULL && !json_get_str(a, &m, &text)) {
-            text = m.raw;
-        }
+#define POLICY_COLUMNS                                                                                       \
+    {                                                                                                        \
+        {"VERSION", "version"}, {"NAME", "name"}, {"STATE", "state"}, {"IN-FORCE", "in_force"},              \
+            {"SINCE", "created_at"}, {"ACTOR", "actor"}, {"REASON", "reason"},                               \
+        {                                                                                                    \
+            NULL, NULL                                                                                       \
+        }                                                                                                    \
     }
-    return text;
-}
 
-/* Opens a body; its policy is --policy FILE, the word of the command (a file), or else the one in force. */
-static bool begin(struct buf *body, struct json_writer *w, const char *file)
+static int policy_get(const struct ctl *c)
 {
-    struct buf document;
-    bool ok = true;
-    buf_init(&document, CTL_DOCUMENT_MAX);
-    buf_init(body, BODY_MAX);
-    *w = (struct json_writer){.out = body};
-    json_open(w, '{');
-    if (file != NULL) {
-        ok = ctl_read_document(file, &document);
-        json_raw_at(w, "document", ok ? buf_str(&document) : STR("null"));
-    }
-    buf_clear(&document);
-    return ok;
-}
-
-static int post(const struct ctl *c, const char *target, const struct buf *body,
-                int (*print)(const struct ctl *c, struct arena *a, const struct json_doc *doc))
-{
-    struct ctl_answer answer;
-    struct arena arena;
-    struct json_doc doc;
-    arena_init(&arena);
-    int code = ctl_request(c, "POST", target, body, &answer);
-    if (code == CTL_OK) {
-        if (c->json) {
-            printf(STR_FMT "\n", STR_ARG(buf_str(&answer.body)));
-        }
-        bool is_read = json_scan(&arena, buf_str(&answer.body), &answer_limits, &doc, NULL) == 0;
-        code = is_read ? print(c, &arena, &doc) : CTL_FAILED;
-    }
-    arena_clear(&arena);
-    buf_clear(&answer.body);
+    static const struct ctl_view view = {NULL, "policy", "version", POLICY_COLUMNS};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/policy");
+    ctl_add_query(&target, "version", c->word_count > 0 ? c->words[0] : NULL);
+    int code = ctl_get(c, target.p, &view);
+    buf_clear(&target);
     return code;
 }
 
-static struct str list_of(const struct json_doc *doc, const char *key)
+static int policy_history(const struct ctl *c)
 {
-    const struct json_slice *m = json_member(doc, key);
-    return m != NULL ? m->raw : STR("[]");
+    static const struct ctl_view view = {"items", "policy", "version", POLICY_COLUMNS};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/policy/history");
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, &view);
+    buf_clear(&target);
+    return code;
 }
 
-/* --- lint -------------------------------------------------------------------------------------------- */
-
-static int print_findings(const struct ctl *c, struct arena *a, const struct json_doc *doc)
+static int64_t version_in(struct str answer)
 {
-    struct str list = list_of(doc, "findings");
-    struct json_slice m;
-    unsigned findings = 0;
-    while (json_next(&list, &m)) {
-        findings++;
-        if (!c->json) {
-            printf(STR_FMT ": " STR_FMT " (" STR_FMT ")\n", STR_ARG(member(a, m.raw, "path")),
-                   STR_ARG(member(a, m.raw, "message")), STR_ARG(member(a, m.raw, "code")));
-        }
+    struct arena arena;
+    struct json_doc doc;
+    int64_t version = 0;
+    arena_init(&arena);
+    const struct json_slice *v = json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0
+                                     ? json_member(&doc, "version")
+                                     : NULL;
+    if (v != NULL && !json_get_i64(v, &version)) {
+        version = 0;
     }
-    if (!c->json && findings == 0) {
-        printf("nothing found\n");
-    }
-    return findings == 0 ? CTL_OK : CTL_DEGRADED;
+    arena_clear(&arena);
+    return version;
 }
 
-int ctl_policy_lint(const struct ctl *c)
+/* As ctl_change; the line has the new version, which a rollback or --if-version wants. */
+static int change_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+                         const char *done)
 {
+    struct ctl_answer a;
+    int code = ctl_request(c, method, target, body, &a);
+    if (code == CTL_OK && !ctl_print_raw(c, buf_str(&a.body))) {
+        printf(c->form == CTL_NAME ? "policy/%.0s%lld\n" : "%s: version %lld\n", done,
+               (long long)version_in(buf_str(&a.body)));
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
+static void write_change(struct buf *body, const struct ctl *c, const char *preset,
+                         const struct buf *document)
+{
+    struct json_writer w = {.out = body};
+    json_open(&w, '{');
+    if (preset != NULL) {
+        json_str_at(&w, "preset", str_from(preset));
+    } else {
+        json_raw_at(&w, "document", buf_str(document));
+    }
+    json_str_at(&w, "reason", str_from(c->reason));
+    if (c->if_version > 0) {
+        json_i64_at(&w, "if_version", c->if_version);
+    }
+    json_close(&w, '}');
+}
+
+static int policy_set(const struct ctl *c)
+{
+    const char *preset = c->word_count > 0 ? c->words[0] : NULL;
+    if ((preset != NULL) == (c->file != NULL)) {
+        return ctl_usage(c, "either a preset (open, mainland-phone-only, closed) or -f FILE");
+    }
+    struct buf document;
     struct buf body;
-    struct json_writer w;
+    buf_init(&document, CTL_DOCUMENT_MAX);
+    buf_init(&body, 2 * CTL_DOCUMENT_MAX);
     int code = CTL_FAILED;
-    if (begin(&body, &w, c->word_count > 0 ? c->words[0] : NULL)) {
-        json_close(&w, '}');
-        code = post(c, "/admin/v1/policy/lint", &body, print_findings);
+    if (c->file == NULL || ctl_read_document(c->file, &document)) {
+        write_change(&body, c, preset, &document);
+        code = change_policy(c, "PUT", "/admin/v1/policy", &body, "policy set");
     }
+    buf_clear(&body);
+    buf_clear(&document);
+    return code;
+}
+
+static int policy_rollback(const struct ctl *c)
+{
+    uint64_t version = 0;
+    if (!str_u64(str_from(c->words[0]), &version) || version > INT64_MAX) {
+        return ctl_usage(c, "VERSION is a number: see tidectl policy history");
+    }
+    struct buf body;
+    buf_init(&body, CTL_DOCUMENT_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_i64_at(&w, "version", (int64_t)version);
+    json_str_at(&w, "reason", str_from(c->reason));
+    if (c->if_version > 0) {
+        json_i64_at(&w, "if_version", c->if_version);
+    }
+    json_close(&w, '}');
+    int code = change_policy(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
     buf_clear(&body);
     return code;
 }
 
-/* --- simulate ---------------------------------------------------------------------------------------- */
-
-static void print_conditions(struct arena *a, struct str list)
+static int list_presets(const struct ctl *c)
 {
-    struct json_slice m;
-    const char *comma = "";
-    while (json_next(&list, &m)) {
-        printf("%s " STR_FMT " " STR_FMT, comma, STR_ARG(member(a, m.raw, "condition")),
-               STR_ARG(member(a, m.raw, "result")));
-        comma = ",";
-    }
-    printf("%s\n", comma[0] == 0 ? " no condition" : "");
-}
-
-/* The decision, and under it each rule that was asked. */
-static int print_results(const struct ctl *c, struct arena *a, const struct json_doc *doc)
-{
-    struct str results = list_of(doc, "results");
-    struct json_slice result, rule;
-    while (!c->json && json_next(&results, &result)) {
-        printf(STR_FMT "  rule " STR_FMT "  reason " STR_FMT "  ramp " STR_FMT "\n",
-               STR_ARG(member(a, result.raw, "effect")), STR_ARG(member(a, result.raw, "rule")),
-               STR_ARG(member(a, result.raw, "reason")), STR_ARG(member(a, result.raw, "ramp")));
-        struct str trace = member(a, result.raw, "trace");
-        trace = str_is(trace, "-") ? STR("[]") : trace;
-        while (json_next(&trace, &rule)) {
-            printf(
-                "  %s " STR_FMT " (" STR_FMT "):", str_is(member(a, rule.raw, "matched"), "true") ? "*" : " ",
-                STR_ARG(member(a, rule.raw, "rule")), STR_ARG(member(a, rule.raw, "effect")));
-            print_conditions(a, member(a, rule.raw, "conditions"));
-        }
-    }
+    fputs("open\nmainland-phone-only\nclosed\n", stdout);
     return CTL_OK;
 }
 
-static void write_fact(struct json_writer *w, const struct ctl_fact *f)
-{
-    if (f->is_text) {
-        json_str_at(w, f->name, str_from(f->value));
-    } else {
-        json_raw_at(w, f->name, str_from(f->value));
-    }
-}
-
-/* One attempt a line. False: it said why. */
-static bool write_cases(struct json_writer *w, const char *path)
-{
-    FILE *f = fopen(path, "r");
-    char *line = NULL;
-    size_t room = 0;
-    unsigned number = 0;
-    bool ok = f != NULL;
-    if (!ok) {
-        fprintf(stderr, "tidectl: %s: cannot be read\n", path);
-    }
-    for (ssize_t n; ok && (n = getline(&line, &room, f)) > 0;) {
-        struct arena arena;
-        struct json_doc doc;
-        struct err err = {0};
-        struct str text = str_of(line, (size_t)n - (line[n - 1] == '\n'));
-        number++;
-        arena_init(&arena);
-        if (str_trim(text).n > 0) {
-            ok = json_scan(&arena, text, &answer_limits, &doc, &err) == 0;
-            json_raw(w, ok ? text : STR("null"));
-        }
-        arena_clear(&arena);
-        if (!ok) {
-            fprintf(stderr, "tidectl: %s:%u: %s\n", path, number, err.msg);
-        }
-    }
-    free(line);
-    if (f != NULL) {
-        fclose(f);
-    }
-    return ok;
-}
-
-int ctl_policy_simulate(const struct ctl *c)
-{
-    struct buf body;
-    struct json_writer w;
-    bool is_one = c->file == NULL;
-    if (!is_one && (c->fact_count > 0 || c->phone != NULL)) {
-        return ctl_usage("policy simulate: either --file CASES or the facts of one attempt");
-    }
-    bool ok = begin(&body, &w, c->policy);
-    json_bool_at(&w, "trace", is_one);
-    json_open_at(&w, "attempts", '[');
-    if (is_one) {
-        json_open(&w, '{');
-        if (c->phone != NULL) {
-            json_str_at(&w, "phone", str_from(c->phone));
-        }
-        for (int i = 0; i < c->fact_count; i++) {
-            write_fact(&w, &c->facts[i]);
-        }
-        json_close(&w, '}');
-    } else {
-        ok = ok && write_cases(&w, c->file);
-    }
-    json_close(&w, ']');
-    json_close(&w, '}');
-    int code = ok ? post(c, "/admin/v1/policy/simulate", &body, print_results) : CTL_FAILED;
-    buf_clear(&body);
-    return code;
-}
-
-/* --- show, schema ------------------------------------------------------------------------------------ */
-
-int ctl_policy_schema(const struct ctl *c)
-{
-    struct ctl_answer a;
-    int code = ctl_request(c, "GET", "/admin/v1/policy/schema", NULL, &a);
-    if (code == CTL_OK) {
-        printf(STR_FMT "\n", STR_ARG(buf_str(&a.body)));
-    }
-    buf_clear(&a.body);
-    return code;
-}
-
-/* The document itself, as it was written: to a file, edited, and set again. */
-int ctl_policy_show(const struct ctl *c)
-{
-    struct ctl_answer a;
-    struct arena arena;
-    struct json_doc doc;
-    char target[TARGET_MAX];
-    uint64_t version = 0;
-    if (c->word_count > 0 && !str_u64(str_from(c->words[0]), &version)) {
-        return ctl_usage("policy show [VERSION]: see tidectl policy history");
-    }
-    snprintf(target, sizeof target, "/admin/v1/policy?version=%llu", (unsigned long long)version);
-    arena_init(&arena);
-    int code = ctl_request(c, "GET", target, NULL, &a);
-    if (code == CTL_OK && json_scan(&arena, buf_str(&a.body), &answer_limits, &doc, NULL) == 0) {
-        printf(STR_FMT "\n", STR_ARG(list_of(&doc, "document")));
-    }
-    arena_clear(&arena);
-    buf_clear(&a.body);
-    return code;
-}
+const struct ctl_verb ctl_verbs_policy[] = {
+    {
+        .words = "policy get",
+        .args = "[VERSION]",
+        .level = CTL_LEVEL_READ,
+        .summary = "who may sign up now, since when, why",
+        .about =
+            "The policy in force, or an older VERSION of policy history. The document itself: policy show.",
+        .examples = "policy get\n"
+                    "policy get 41 -o yaml",
+        .run = policy_get,
+    },
+    {
+        .words = "policy set",
+        .args = "[PRESET]",
+        .options = "file reason! if-version",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "another policy, on every gateway within a second",
+        .about = "A preset is open, mainland-phone-only or closed; --file puts a document of your own in "
+                 "force (try it "
+                 "first: policy lint, policy simulate). People who have an account are never touched.\n"
+                 "\n"
+                 "The public notice on the status page changes in the same transaction.",
+        .examples = "policy set mainland-phone-only --reason \"attack 17\"\n"
+                    "policy set -f policy.json --reason \"campaign\" --if-version 41\n"
+                    "policy set open --reason \"over\"",
+        .names = list_presets,
+        .run = policy_set,
+    },
+    {
+        .words = "policy history",
+        .options = "limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "who changed it, when, and why",
+        .examples = "policy history --limit 5",
+        .run = policy_history,
+    },
+    {
+        .words = "policy rollback",
+        .args = "VERSION",
+        .options = "reason! if-version",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "back to an older version",
+        .about = "The old document comes into force again, as a new version.",
+        .examples = "policy rollback 41 --reason \"over\"",
+        .names = policy_history,
+        .run = policy_rollback,
+    },
+    {.words = NULL},
+};

@@ -5,36 +5,47 @@
 
 enum { TARGET_MAX = 512 };
 
-static int list(const struct ctl *c, const char *path, const struct ctl_column *columns)
+static int list(const struct ctl *c, const char *path, const struct ctl_view *view)
 {
-    struct ctl_answer a;
     char target[96];
     snprintf(target, sizeof target, "%s?limit=%lld", path, (long long)(c->limit > 0 ? c->limit : 100));
-    int code = ctl_request(c, "GET", target, NULL, &a);
-    if (code == CTL_OK) {
-        code = ctl_print(c, &a, "items", columns);
-    }
-    buf_clear(&a.body);
-    return code;
+    return ctl_get(c, target, view);
 }
 
-int ctl_show_requests(const struct ctl *c)
+static int show_requests(const struct ctl *c)
 {
-    static const struct ctl_column columns[] = {
-        {"ID", "request_id"},       {"AGE-MS", "age_ms"}, {"STATE", "state"},   {"ROUTE", "route"},
-        {"CLIENT", "client"},       {"STATUS", "status"}, {"WORKER", "worker"}, {"SENT", "bytes_out"},
-        {"QUEUED", "queued_bytes"}, {NULL, NULL}};
-    return list(c, "/admin/v1/requests", columns);
+    static const struct ctl_view view = {"items",
+                                         "request",
+                                         "request_id",
+                                         {{"ID", "request_id"},
+                                          {"AGE-MS", "age_ms"},
+                                          {"STATE", "state"},
+                                          {"ROUTE", "route"},
+                                          {"CLIENT", "client"},
+                                          {"STATUS", "status"},
+                                          {"WORKER", "worker"},
+                                          {"SENT", "bytes_out"},
+                                          {"QUEUED", "queued_bytes"}}};
+    return list(c, "/admin/v1/requests", &view);
 }
 
-int ctl_trace_sample(const struct ctl *c)
+static int trace_sample(const struct ctl *c)
 {
-    static const struct ctl_column columns[] = {
-        {"ENDED", "ended_at"},         {"ID", "request_id"},        {"ROUTE", "route"},
-        {"STATUS", "status"},          {"FINISH", "finish"},        {"PARSE-US", "parse_us"},
-        {"AUTH-US", "auth_us"},        {"LIMIT-US", "limit_us"},    {"QUEUE-US", "queue_us"},
-        {"FIRST-US", "first_byte_us"}, {"LAST-US", "last_byte_us"}, {NULL, NULL}};
-    return list(c, "/admin/v1/requests/ended", columns);
+    static const struct ctl_view view = {"items",
+                                         "request",
+                                         "request_id",
+                                         {{"ENDED", "ended_at"},
+                                          {"ID", "request_id"},
+                                          {"ROUTE", "route"},
+                                          {"STATUS", "status"},
+                                          {"FINISH", "finish"},
+                                          {"PARSE-US", "parse_us"},
+                                          {"AUTH-US", "auth_us"},
+                                          {"LIMIT-US", "limit_us"},
+                                          {"QUEUE-US", "queue_us"},
+                                          {"FIRST-US", "first_byte_us"},
+                                          {"LAST-US", "last_byte_us"}}};
+    return list(c, "/admin/v1/requests/ended", &view);
 }
 
 /* One member a line. */
@@ -55,8 +66,9 @@ static int print_items(const struct ctl *c, const struct ctl_answer *a)
     struct arena arena;
     struct json_doc doc;
     int code = CTL_FAILED;
-    if (c->json) {
-        return ctl_print(c, a, NULL, NULL);
+    static const struct ctl_view names = {"items", "request", "request_id", {{NULL, NULL}}};
+    if (c->form != CTL_TABLE) {
+        return ctl_print(c, buf_str(&a->body), &names);
     }
     arena_init(&arena);
     if (json_scan(&arena, buf_str(&a->body), &json_limits_default, &doc, NULL) == 0) {
@@ -91,19 +103,13 @@ static int about_one(const struct ctl *c, const char *method, const char *rest, 
     return code;
 }
 
-int ctl_trace(const struct ctl *c)
+static int trace(const struct ctl *c)
 {
-    if (c->word_count != 1) {
-        return ctl_usage("trace ID: the x-request-id of an answer, or a trace id; or: trace sample");
-    }
     return about_one(c, "GET", "", NULL);
 }
 
-int ctl_kill(const struct ctl *c)
+static int kill_request(const struct ctl *c)
 {
-    if (c->word_count != 1) {
-        return ctl_usage("kill ID: see tidectl show requests");
-    }
     struct buf body;
     buf_init(&body, 16);
     buf_add_cstr(&body, "{}");
@@ -111,3 +117,41 @@ int ctl_kill(const struct ctl *c)
     buf_clear(&body);
     return code;
 }
+
+const struct ctl_verb ctl_verbs_requests[] = {
+    {
+        .words = "show requests",
+        .options = "limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "what runs now at this gateway",
+        .examples = "show requests --limit 20",
+        .run = show_requests,
+    },
+    {
+        .words = "trace",
+        .args = "ID",
+        .level = CTL_LEVEL_READ,
+        .summary = "what became of a request, and where its time went",
+        .about = "ID is the x-request-id of an answer, or a trace id.",
+        .examples = "trace 0af7651916cd43dd8448eb211c80319c",
+        .run = trace,
+    },
+    {
+        .words = "trace sample",
+        .options = "limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "some requests that have ended, phase by phase",
+        .examples = "trace sample --limit 20",
+        .run = trace_sample,
+    },
+    {
+        .words = "kill",
+        .args = "ID",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "ends a running request",
+        .examples = "kill 0af7651916cd43dd8448eb211c80319c",
+        .names = show_requests,
+        .run = kill_request,
+    },
+    {.words = NULL},
+};

@@ -311,16 +311,29 @@ void router_free(struct router *r)
     free(r);
 }
 
+static struct member *find_member(const struct router *r, struct str name)
+{
+    struct member *m = r->members;
+    while (m != NULL && !str_is(name, m->worker->name)) {
+        m = m->next;
+    }
+    return m;
+}
+
+bool router_has(const struct router *r, struct str name)
+{
+    return find_member(r, name) != NULL;
+}
+
 bool router_drain(struct router *r, struct str name, bool drain)
 {
-    for (struct member *m = r->members; m; m = m->next) {
-        if (str_is(name, m->worker->name)) {
-            atomic_store(&m->worker->load.draining, drain);
-            log_info("worker name=%s draining=%d", m->worker->name, drain);
-            return true;
-        }
+    const struct member *m = find_member(r, name);
+    if (m == NULL) {
+        return false;
     }
-    return false;
+    atomic_store(&m->worker->load.draining, drain);
+    log_info("worker name=%s draining=%d", m->worker->name, drain);
+    return true;
 }
 
 static void write_member(struct json_writer *w, const struct member *m)

@@ -33,6 +33,7 @@ int router_configure(struct router *r, const struct router_conf *conf, struct er
 
 struct worker_table *router_table(struct router *r); /* a reference to the current one; any thread */
 bool router_drain(struct router *r, struct str name, bool drain); /* false: no such worker */
-void router_write_json(const struct router *r, struct buf *out);  /* an array of workers */
+bool router_has(const struct router *r, struct str name);
+void router_write_json(const struct router *r, struct buf *out); /* an array of workers */
 
 #endif

@@ -69,7 +69,7 @@ def test_explain_looks_without_taking(gateway):
 
 
 def test_other_numbers_for_a_while_here(gateway):
-    assert "limit address is 2/1h for 2s" in gateway.ctl(
+    assert "limit/address is 2/1h for 2 s" in gateway.ctl(
         "limits", "set", "address", "2/1h", "--ttl", "2s", "--reason", "flood").stdout
     began = time.monotonic()
     assert come_from(gateway, "203.0.113.1", 4) == [200, 200, 429, 429]

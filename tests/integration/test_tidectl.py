@@ -220,7 +220,7 @@ def test_reload_by_socket(pair):
 @pytest.mark.parametrize("words", [
     (), ("dance",), ("get",), ("get", "nothing"), ("check", "twice"), ("policy", "set", "open"), ("policy", "set", "--reason", "t"),
     ("policy", "set", "open", "-f", "x", "--reason", "t"), ("policy", "rollback", "--reason", "t"),
-    ("policy", "rollback", "x", "--reason", "t"), ("policy", "rollback", "1"), ("drain", "worker"), ("-o", "yaml", "check"),
+    ("policy", "rollback", "x", "--reason", "t"), ("policy", "rollback", "1"), ("drain", "worker"), ("-o", "wide", "check"),
     ("--bogus",), ("--if-version", "x", "check"), ("migrate", "now"), ("get", "users", "--limit", "many")])
 def test_wrong_words_are_two(pair, words):
     done = ctl(pair, *words, code=2)

@@ -1,0 +1,214 @@
+/* Answers as -o says. For people: columns as wide as their widest cell, two spaces between, "-" for what is absent. */
+#include <stdio.h>
+
+#include "gateway/ctl/ctl.h"
+
+enum { CELL_MAX = 60 };
+
+static const struct json_limits limits = {
+    .max_depth = 64, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1u << 24};
+
+static unsigned count_columns(const struct ctl_column *columns)
+{
+    unsigned n = 0;
+    while (n < CTL_COLUMNS_MAX && columns[n].header != NULL) {
+        n++;
+    }
+    return n;
+}
+
+/* Shows a value without its quotes; lists and objects as JSON. */
+static struct str cell(struct arena *a, struct str object, const char *key)
+{
+    struct json_slice m;
+    struct str text = STR("-");
+    while (json_next(&object, &m)) {
+        if (!str_is(m.key, key) || m.type == JSON_NULL) {
+            continue;
+        }
+        if (m.type != JSON_STRING || !json_get_str(a, &m, &text)) {
+            text = m.raw;
+        }
+    }
+    return text.n == 0         ? STR("-")
+           : text.n > CELL_MAX ? str_of(text.p, str_utf8_safe_len(str_of(text.p, CELL_MAX)))
+                               : text;
+}
+
+static void widen(struct arena *a, struct str object, const struct ctl_column *columns, unsigned n,
+                  size_t *widths)
+{
+    for (unsigned i = 0; i < n; i++) {
+        size_t width = cell(a, object, columns[i].key).n;
+        widths[i] = width > widths[i] ? width : widths[i];
+    }
+}
+
+static void print_cell(struct str text, size_t width, bool last)
+{
+    printf("%.*s%*s", STR_ARG(text), last ? 0 : (int)(width - text.n + 2), "");
+}
+
+static void print_row(struct arena *a, struct str object, const struct ctl_column *columns, unsigned n,
+                      const size_t *widths)
+{
+    for (unsigned i = 0; i < n; i++) {
+        print_cell(cell(a, object, columns[i].key), widths[i], i + 1 == n);
+    }
+    printf("\n");
+}
+
+static void print_table(struct arena *a, struct str items, const struct ctl_column *columns)
+{
+    unsigned n = count_columns(columns);
+    size_t widths[CTL_COLUMNS_MAX];
+    struct json_slice row;
+    for (unsigned i = 0; i < n; i++) {
+        widths[i] = strlen(columns[i].header);
+    }
+    for (struct str in = items; json_next(&in, &row);) {
+        widen(a, row.raw, columns, n, widths);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        print_cell(str_from(columns[i].header), widths[i], i + 1 == n);
+    }
+    printf("\n");
+    for (struct str in = items; json_next(&in, &row);) {
+        print_row(a, row.raw, columns, n, widths);
+    }
+}
+
+/* One object: a line a column, "NAME  value". */
+static void print_object(struct arena *a, struct str object, const struct ctl_column *columns)
+{
+    unsigned n = count_columns(columns);
+    size_t width = 0;
+    for (unsigned i = 0; i < n; i++) {
+        size_t header = strlen(columns[i].header);
+        width = header > width ? header : width;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct str text = cell(a, object, columns[i].key);
+        printf("%-*s  " STR_FMT "\n", (int)width, columns[i].header, STR_ARG(text));
+    }
+}
+
+static void print_name(const struct ctl *c, struct arena *a, struct str object, const struct ctl_view *view)
+{
+    struct str name = cell(a, object, view->key);
+    if (c->form == CTL_NAME) {
+        printf("%s/", view->kind);
+    }
+    printf(STR_FMT "\n", STR_ARG(name));
+}
+
+static void print_view(const struct ctl *c, struct arena *a, const struct json_doc *doc,
+                       const struct ctl_view *view)
+{
+    const struct json_slice *list = view->list != NULL ? json_member(doc, view->list) : NULL;
+    struct str items = list != NULL ? list->raw : STR("[]");
+    bool is_by_name = c->form == CTL_NAME || c->form == CTL_BARE;
+    struct json_slice row;
+    if (view->list == NULL && is_by_name) {
+        print_name(c, a, doc->raw, view);
+    } else if (view->list == NULL) {
+        print_object(a, doc->raw, view->columns);
+    } else if (!is_by_name) {
+        print_table(a, items, view->columns);
+    }
+    while (view->list != NULL && is_by_name && json_next(&items, &row)) {
+        print_name(c, a, row.raw, view);
+    }
+}
+
+int ctl_print(const struct ctl *c, struct str json, const struct ctl_view *view)
+{
+    struct arena arena;
+    struct json_doc doc;
+    struct err err = {0};
+    int code = CTL_OK;
+    if (ctl_print_raw(c, json)) {
+        return CTL_OK;
+    }
+    arena_init(&arena);
+    if (json_scan(&arena, json, &limits, &doc, &err) == 0) {
+        print_view(c, &arena, &doc, view);
+    } else {
+        fprintf(stderr, "tidectl: the answer is not JSON: %s\n", err.msg);
+        code = CTL_FAILED;
+    }
+    arena_clear(&arena);
+    return code;
+}
+
+bool ctl_print_raw(const struct ctl *c, struct str json)
+{
+    struct arena arena;
+    struct json_doc doc;
+    if (c->form != CTL_JSON && c->form != CTL_YAML) {
+        return false;
+    }
+    arena_init(&arena);
+    if (c->form == CTL_YAML && json_scan(&arena, json, &limits, &doc, NULL) == 0) {
+        ctl_print_yaml(doc.raw);
+    } else {
+        printf(STR_FMT "\n", STR_ARG(json));
+    }
+    arena_clear(&arena);
+    return true;
+}
+
+/* "worker/w1" is worker and w1; without a slash all is the kind. */
+static void print_made_up(const struct ctl *c, const char *thing, const char *happened)
+{
+    struct buf text;
+    struct json_writer w = {.out = &text};
+    struct str name = str_from(thing);
+    struct str kind;
+    buf_init(&text, CTL_DOCUMENT_MAX);
+    (void)str_cut(&name, '/', &kind);
+    json_open(&w, '{');
+    json_str_at(&w, "kind", kind);
+    json_str_at(&w, "name", name);
+    json_str_at(&w, "happened", str_from(happened));
+    json_close(&w, '}');
+    (void)ctl_print_raw(c, buf_str(&text));
+    buf_clear(&text);
+}
+
+void ctl_say_done(const struct ctl *c, struct str json, const char *thing, const char *happened)
+{
+    if (json.n > 0 && ctl_print_raw(c, json)) {
+        return;
+    }
+    if (c->form == CTL_JSON || c->form == CTL_YAML) {
+        print_made_up(c, thing, happened);
+    } else if (c->form == CTL_NAME) {
+        printf("%s\n", thing);
+    } else {
+        printf("%s %s%s\n", thing, happened, c->dry_run ? " (dry run)" : "");
+    }
+}
+
+int ctl_get(const struct ctl *c, const char *target, const struct ctl_view *view)
+{
+    struct ctl_answer a;
+    int code = ctl_request(c, "GET", target, NULL, &a);
+    if (code == CTL_OK) {
+        code = ctl_print(c, buf_str(&a.body), view);
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
+int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
+               const char *thing, const char *happened)
+{
+    struct ctl_answer a;
+    int code = ctl_request(c, method, target, body, &a);
+    if (code == CTL_OK) {
+        ctl_say_done(c, buf_str(&a.body), thing, happened);
+    }
+    buf_clear(&a.body);
+    return code;
+}

@@ -1,0 +1,122 @@
+/* Verbs about accounts and what is on record: users, sessions, incidents, the audit log. */
+#include <stdio.h>
+
+#include "gateway/ctl/ctl.h"
+
+enum { TARGET_MAX = 512, BODY_MAX = 4096 };
+
+static int get_users(const struct ctl *c)
+{
+    static const struct ctl_view view = {"items",
+                                         "user",
+                                         "id",
+                                         {{"ID", "id"},
+                                          {"PHONE", "phone"},
+                                          {"CREATED", "created_at"},
+                                          {"LAST-SIGN-IN", "last_sign_in_at"},
+                                          {"SESSIONS", "sessions"},
+                                          {"COUNTRY", "country"},
+                                          {"POLICY", "policy_version"}}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/users");
+    ctl_add_query(&target, "phone", c->attempt.phone);
+    ctl_add_query(&target, "user", c->user);
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, &view);
+    buf_clear(&target);
+    return code;
+}
+
+static int get_incidents(const struct ctl *c)
+{
+    static const struct ctl_view view = {"items",
+                                         "incident",
+                                         "id",
+                                         {{"ID", "id"},
+                                          {"STATUS", "status"},
+                                          {"IMPACT", "impact"},
+                                          {"STARTED", "started_at"},
+                                          {"RESOLVED", "resolved_at"},
+                                          {"NAME", "name"}}};
+    return ctl_get(c, c->open ? "/admin/v1/incidents?open=1" : "/admin/v1/incidents", &view);
+}
+
+static int get_audit(const struct ctl *c)
+{
+    static const struct ctl_view view = {"items",
+                                         "audit",
+                                         "id",
+                                         {{"ID", "id"},
+                                          {"AT", "at"},
+                                          {"ACTOR", "actor"},
+                                          {"ACTION", "action"},
+                                          {"TARGET", "target"},
+                                          {"REASON", "reason"}}};
+    struct buf target;
+    buf_init(&target, TARGET_MAX);
+    buf_add_cstr(&target, "/admin/v1/audit");
+    ctl_add_query_number(&target, "limit", c->limit);
+    int code = ctl_get(c, target.p, &view);
+    buf_clear(&target);
+    return code;
+}
+
+static int revoke_user(const struct ctl *c)
+{
+    struct buf target;
+    struct buf body;
+    char thing[96];
+    buf_init(&target, TARGET_MAX);
+    buf_init(&body, BODY_MAX);
+    buf_add_cstr(&target, "/admin/v1/users/");
+    ctl_add_encoded(&target, c->words[0]);
+    buf_add_cstr(&target, "/revoke");
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    snprintf(thing, sizeof thing, "user/%.80s", c->words[0]);
+    int code = ctl_change(c, "POST", target.p, &body, thing, "sessions ended");
+    buf_clear(&body);
+    buf_clear(&target);
+    return code;
+}
+
+const struct ctl_verb ctl_verbs_accounts[] = {
+    {
+        .words = "get users",
+        .options = "phone user limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "accounts; numbers are shown masked",
+        .examples = "get users --phone +8613800138000\n"
+                    "get users --limit 20",
+        .run = get_users,
+    },
+    {
+        .words = "revoke user",
+        .args = "ID",
+        .options = "reason!",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "ends all sessions of an account",
+        .examples = "revoke user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason \"stolen phone\"",
+        .run = revoke_user,
+    },
+    {
+        .words = "get audit",
+        .options = "limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "who changed what, when, and why",
+        .examples = "get audit --limit 20",
+        .run = get_audit,
+    },
+    {
+        .words = "get incidents",
+        .options = "open",
+        .level = CTL_LEVEL_READ,
+        .summary = "what the status page tells the public",
+        .examples = "get incidents --open",
+        .run = get_incidents,
+    },
+    {.words = NULL},
+};
