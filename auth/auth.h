@@ -59,6 +59,13 @@ struct auth_message {
     char id[ID_UUID_TEXT + 1];   /* message id: the webhook id, the same for each try */
 };
 
+/* One request for a code, as it looks before anything is done for it. */
+struct auth_attempt {
+    bool may_create;                 /* the request allows a new account */
+    enum policy_challenge challenge; /* that the policy asks of it */
+    struct str payload;              /* proof of work as the client sent it, or empty */
+};
+
 /* What the gateway does for this room. */
 struct auth_ports {
     /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (a
@@ -66,6 +73,9 @@ struct auth_ports {
      * not admitted the port has answered. */
     void (*check_limit)(struct auth_call *call, const char *event, struct str phone, struct str prefix,
                         void (*done)(struct auth_call *call, bool is_admitted));
+    /* Asks for proof of work when this attempt has to show some, and checks it. done as above. */
+    void (*check_challenge)(struct auth_call *call, const struct auth_attempt *a,
+                            void (*done)(struct auth_call *call, bool is_admitted));
     void (*give_back)(struct auth_call *call); /* what check_limit took: nothing was sent */
     /* Hands the message to the provider. done(arg, rc) on the loop that asked, exactly once: 0 accepted, ERR_TIMEOUT,
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */

@@ -95,6 +95,14 @@ static bool read_member(struct auth_call *call, const struct body_member *m, con
         }
         return true;
     }
+    if (m->type == BODY_OBJECT) {
+        if (v->type != JSON_OBJECT) {
+            refuse_member(call, str_from(m->name), "must be an object");
+            return false;
+        }
+        *text = v->raw;
+        return true;
+    }
     if (!json_get_str(&call->ex->arena, v, text)) {
         refuse_member(call, str_from(m->name), "must be a string");
         return false;
@@ -140,6 +148,28 @@ bool auth_body_read(struct auth_call *call, const struct body_member *members, u
             return false;
         }
         if (!read_member(call, m, v, into)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool auth_object_str(struct auth_call *call, const char *object, struct str raw, const char *member,
+                     uint32_t max_bytes, struct str *out)
+{
+    struct json_slice v;
+    *out = STR("");
+    while (json_next(&raw, &v)) {
+        if (v.key_escaped || !str_is(v.key, member) || v.type == JSON_NULL) {
+            continue;
+        }
+        struct str name = arena_printf(&call->ex->arena, "%s.%s", object, member);
+        if (!json_get_str(&call->ex->arena, &v, out)) {
+            refuse_member(call, name, "must be a string");
+            return false;
+        }
+        if (out->n > max_bytes) {
+            refuse_member(call, name, "is too long");
             return false;
         }
     }

@@ -32,9 +32,10 @@ void auth_job_free(struct auth_job *job);
 
 /* Members that a body may have; all others refuse it by name. */
 enum body_type {
-    BODY_STRING = 0, /* into a struct str; absent or null: empty */
-    BODY_BOOL = 1,   /* into a bool; absent or null: unchanged */
-    BODY_IGNORED = 2 /* GoTrue clients send it, nothing here reads it */
+    BODY_STRING = 0,  /* into a struct str; absent or null: empty */
+    BODY_BOOL = 1,    /* into a bool; absent or null: unchanged */
+    BODY_IGNORED = 2, /* GoTrue clients send it, nothing here reads it */
+    BODY_OBJECT = 3   /* into a struct str, as written; absent or null: empty. auth_object_str reads it */
 };
 struct body_member {
     const char *name;
@@ -44,6 +45,10 @@ struct body_member {
 };
 /* False: refused and answered (bad_json, validation_failed naming the member). */
 bool auth_body_read(struct auth_call *call, const struct body_member *members, unsigned count, void *into);
+/* The string `member` of a BODY_OBJECT named `object`, empty when it is absent or null; its other members are ignored.
+ * Likewise. */
+bool auth_object_str(struct auth_call *call, const char *object, struct str raw, const char *member,
+                     uint32_t max_bytes, struct str *out);
 /* The member `phone`, made canonical; likewise. */
 bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out);
 

@@ -1,6 +1,6 @@
 /* POST /auth/v1/otp: a code to a phone number.
  *
- *     body -> number -> policy
+ *     body -> number -> policy -> proof of work, when this attempt has to show some
  *       not allowed and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
  *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
  *                                                    \- too soon: 429   \- failed: drop, 503
@@ -22,8 +22,11 @@
 static struct metric otp_requests = METRIC_COUNTER_L(
     "tidegate_auth_code_requests_total", "Requests for one-time codes, by what came of them.", "result");
 
+enum { PAYLOAD_MAX = 8192 };
+
 struct otp_body {
-    struct str phone, email, channel;
+    struct str phone, email, channel, security;
+    struct str payload; /* of security */
     bool create_user;
 };
 
@@ -271,10 +274,13 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
         {"data", BODY_IGNORED, 0, 0},
         {"code_challenge", BODY_IGNORED, 0, 0},
         {"code_challenge_method", BODY_IGNORED, 0, 0},
-        {"gotrue_meta_security", BODY_IGNORED, 0, 0},
+        {"gotrue_meta_security", BODY_OBJECT, offsetof(struct otp_body, security), 0},
     };
-    *body = (struct otp_body){.phone = STR(""), .email = STR(""), .channel = STR("sms"), .create_user = true};
-    if (!auth_body_read(call, members, sizeof members / sizeof *members, body)) {
+    *body = (struct otp_body){
+        .phone = STR(""), .email = STR(""), .channel = STR("sms"), .security = STR(""), .create_user = true};
+    if (!auth_body_read(call, members, sizeof members / sizeof *members, body) ||
+        !auth_object_str(call, "gotrue_meta_security", body->security, "captcha_token", PAYLOAD_MAX,
+                         &body->payload)) {
         return false;
     }
     if (body->email.n > 0) {
@@ -301,6 +307,18 @@ static void otp_decide(struct auth_call *call, struct otp_ask *ask)
     }
 }
 
+static void on_challenge_passed(struct auth_call *call, bool is_admitted)
+{
+    const struct otp_ask *ask = call->state;
+    if (!is_admitted) {
+        otp_count("challenged");
+    } else if (ask->is_denied && ask->create_user) {
+        call->al->ports->check_limit(call, "signup_denied", STR(""), STR(""), on_denied_admitted);
+    } else {
+        otp_check_sms_limit(call);
+    }
+}
+
 void auth_http_otp(struct auth_call *call)
 {
     struct otp_body body;
@@ -315,9 +333,10 @@ void auth_http_otp(struct auth_call *call)
     ask->create_user = body.create_user;
     otp_decide(call, ask);
     call->state = ask;
-    if (ask->is_denied && ask->create_user) {
-        call->al->ports->check_limit(call, "signup_denied", STR(""), STR(""), on_denied_admitted);
-    } else {
-        otp_check_sms_limit(call);
+    if (body.payload.n == 0) {
+        body.payload = http_field_get(call->ex, "x-altcha");
     }
+    struct auth_attempt attempt = {
+        .may_create = ask->create_user, .challenge = ask->decision.challenge, .payload = body.payload};
+    call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
 }

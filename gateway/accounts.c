@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gateway/accounts_inner.h"
+#include "gateway/challenge.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
 #include "gateway/hooks.h"
@@ -37,6 +38,28 @@ static void port_check_limit(struct auth_call *call, const char *event, struct s
     *w = (struct limit_wait){call, done};
     struct limits_keys keys = {.phone = phone, .phone_prefix = prefix, .account = STR("")};
     limits_more(r, event, &keys, on_limit, w);
+}
+
+struct challenge_done {
+    struct auth_call *call;
+    void (*done)(struct auth_call *call, bool is_admitted);
+};
+
+static void on_challenge(void *arg, bool is_admitted)
+{
+    struct challenge_done *w = arg;
+    w->done(w->call, is_admitted);
+}
+
+static void port_check_challenge(struct auth_call *call, const struct auth_attempt *a,
+                                 void (*done)(struct auth_call *, bool))
+{
+    struct request *r = call->request;
+    struct challenge_done *w = ARENA_NEW(&r->ex->arena, struct challenge_done);
+    *w = (struct challenge_done){call, done};
+    _Static_assert((int)POW_LEVEL_HARD == (int)POLICY_CHALLENGE_POW_HARD, "levels and the policy's words");
+    enum pow_level level = challenge_level(r, a->may_create, (enum pow_level)a->challenge, POW_LEVEL_NONE);
+    challenge_check(r, "otp", level, a->payload, on_challenge, w);
 }
 
 static void port_give_back(struct auth_call *call)
@@ -196,6 +219,7 @@ int accounts_open(struct gateway *g, struct err *err)
     g->accounts = a;
     a->gateway = g;
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
+                                   .check_challenge = port_check_challenge,
                                    .give_back = port_give_back,
                                    .send_message = port_send_message,
                                    .poll_soon = port_poll_soon,

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/pg.h"
 #include "gateway/admin_conf.h"
+#include "gateway/challenge_conf.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
 #include "gateway/hooks_conf.h"
@@ -73,6 +74,7 @@ struct gateway_settings {
     struct pg_conf *database; /* NULL: none, accounts are off */
     struct auth_config *auth; /* NULL: accounts are off */
     struct limits_conf limits;
+    struct challenge_conf challenge;
     struct hooks_conf hooks;
     struct chat_conf chat;
     struct proxy_conf proxy;

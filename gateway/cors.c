@@ -7,9 +7,9 @@ static const char exposed[] =
     "x-request-id, retry-after, ratelimit, ratelimit-policy, x-supabase-api-version, x-sb-error-code";
 static const char request_fields[] =
     "authorization, apikey, content-type, accept-language, x-client-info, x-device-id, "
-    "x-supabase-api-version, x-app-platform, x-app-version, idempotency-key";
+    "x-supabase-api-version, x-app-platform, x-app-version, x-altcha, idempotency-key";
 
-static bool is_listed(const struct gateway_config *conf, struct str origin)
+bool cors_lists(const struct gateway_config *conf, struct str origin)
 {
     const struct conf_strings *origins = &conf->set->cors.origins;
     for (unsigned i = 0; i < origins->n; i++) {
@@ -37,7 +37,7 @@ bool cors_apply(struct request *r, uint32_t methods)
     }
     http_add_field(ex, "vary", STR("origin"));
     struct str origin = http_field_get(ex, "origin");
-    if (origin.n == 0 || !is_listed(r->conf, origin)) {
+    if (origin.n == 0 || !cors_lists(r->conf, origin)) {
         return false;
     }
     http_add_field(ex, "access-control-allow-origin", origin);

@@ -5,6 +5,7 @@
 
 #include "gateway/request.h"
 
+bool cors_lists(const struct gateway_config *conf, struct str origin); /* one of cors.origins */
 /* Adds the fields that a listed origin may read the answer with. True: it was a preflight and is answered. */
 bool cors_apply(struct request *r, uint32_t methods);
 

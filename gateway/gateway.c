@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "gateway/access_log.h"
 #include "gateway/accounts.h"
+#include "gateway/challenge.h"
 #include "gateway/chat.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
@@ -171,6 +172,7 @@ static int open_parts(struct gateway *g, struct err *err)
 {
     int rc = limits_open(g, err);
     if (rc == 0) {
+        challenge_open(g);
         rc = accounts_open(g, err);
     }
     if (rc == 0) {
@@ -451,6 +453,7 @@ void gateway_free(struct gateway *g)
     }
     chat_close(g);
     accounts_close(g);
+    challenge_close(g);
     limits_close(g);
     for (unsigned i = 0; i < g->loop_count; i++) {
         trace_ring_free(g->loops[i].trace);

@@ -98,6 +98,7 @@ struct gateway {
     struct access_log *access_log; /* access_log.h */
     struct accounts *accounts;
     struct limits *limits;
+    struct challenge *challenge; /* challenge.h */
     struct chat *chat;
     char instance[33];              /* random, this process: name of its share in Redis hashes */
     uint64_t started_ms;            /* monotonic */

@@ -140,6 +140,11 @@ void limits_loop_close(struct gateway_loop *gl)
     }
 }
 
+struct redis *limits_ledger(struct gateway_loop *gl)
+{
+    return gl->limits->ledger;
+}
+
 bool limits_has_redis(const struct gateway_loop *gl)
 {
     return gl->limits->redis != NULL;

@@ -12,6 +12,7 @@
 #include "base/jws.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
+#include "gateway/challenge.h"
 #include "gateway/client_addr.h"
 #include "gateway/config.h"
 #include "gateway/cors.h"
@@ -153,6 +154,7 @@ static void finish(struct request *r, enum http_finish reason)
         loop_timer_disarm(&r->deadline);
     }
     limits_settle(r);
+    challenge_forget(r);
     if (r->ref != NULL) {
         r->ref->r = NULL;
         request_ref_drop(r->ref);

@@ -1,6 +1,7 @@
 #include "gateway/route_rows.h"
 
 #include "gateway/accounts.h"
+#include "gateway/challenge.h"
 #include "gateway/chat.h"
 #include "gateway/config.h"
 #include "gateway/health.h"
@@ -14,6 +15,9 @@ int route_rows_build(struct gateway_config *c, struct err *err)
     int rc = route_table_add(c->routes, health_routes, health_route_count, err);
     if (rc == 0 && c->set->auth != NULL) {
         rc = route_table_add(c->routes, accounts_routes, accounts_route_count, err);
+    }
+    if (rc == 0 && c->set->auth != NULL) {
+        rc = route_table_add(c->routes, challenge_routes, challenge_route_count, err);
     }
     if (rc == 0 && c->set->chat.workers.n > 0) {
         struct route rows[CHAT_ROUTES];

@@ -4,6 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from tide.browser import browser  # noqa: E402, F401
 from tide.fixtures import (a, app, b, edge, fake, limited, own_pair, own_stack, page, pair, stack,  # noqa: E402, F401
                            tls)
 

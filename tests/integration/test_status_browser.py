@@ -1,15 +1,11 @@
 """The status page in a real browser: no script, no second request, light, dark, narrow, in three languages.
 
 TIDE_SCREENSHOTS=DIR keeps a picture of each view there."""
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 
-webdriver = pytest.importorskip("selenium.webdriver")
-pytestmark = pytest.mark.skipif(not shutil.which("chromedriver") or not shutil.which("chromium"),
-                                reason="chromium and chromium-driver are not installed")
+from tide.browser import needs_browser, picture
+
+pytestmark = needs_browser
 
 # Nothing on the page may stick out sideways, overlap another heading, or be too faint to read.
 MEASURE = """
@@ -32,26 +28,6 @@ return {faint, wide, scrolls: document.documentElement.scrollWidth > innerWidth,
         unnamed: [...document.querySelectorAll('svg:not([aria-hidden])')].filter(s => !s.getAttribute('aria-label')).length,
         requests: performance.getEntriesByType('resource').map(r => r.name)};
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--hide-scrollbars",
-                     "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def picture(browser, name: str) -> None:
-    folder = os.environ.get("TIDE_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
 def view(browser, page, path: str, scheme: str, width: int) -> dict:
