@@ -1,6 +1,9 @@
 /* One chat request: which worker, when, and what when it fails. Callbacks stand in the order of time. */
 #include "gateway/chat_call.h"
 
+#include <openssl/evp.h>
+#include <stdio.h>
+
 #include "base/jws.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -214,9 +217,25 @@ static const struct upstream_handler upstream_handler = {
 
 /* --- to a worker -------------------------------------------------------------------------------------- */
 
-static unsigned own_fields(const struct chat_call *c, struct http_field out[5])
+/* Workers share what they computed of a prompt, and take turns, within a tenant: 64 bits of the account's hash,
+ * the same from every gateway. */
+static struct str tenant_of(const struct chat_call *c)
+{
+    const char *sub = c->r->who ? c->r->who->sub : "";
+    unsigned char hash[32];
+    size_t n = sizeof hash;
+    char text[17];
+    BUG_ON(!EVP_Q_digest(NULL, "SHA256", NULL, sub, strlen(sub), hash, &n));
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(text + 2UL * i, 3, "%02x", hash[i]);
+    }
+    return arena_dup(&c->r->ex->arena, str_of(text, 16));
+}
+
+static unsigned own_fields(const struct chat_call *c, struct http_field out[6])
 {
     unsigned n = 0;
+    out[n++] = (struct http_field){STR("x-tide-tenant"), tenant_of(c)};
     out[n++] = (struct http_field){STR("content-type"), STR("application/json")};
     out[n++] = (struct http_field){STR("accept"),
                                    c->body.is_stream ? STR("text/event-stream") : STR("application/json")};
@@ -226,7 +245,7 @@ static unsigned own_fields(const struct chat_call *c, struct http_field out[5])
 
 static void attempt(struct chat_call *c, struct worker_grant grant)
 {
-    struct http_field fields[5];
+    struct http_field fields[6];
     struct upstream_request req = {.target = c->kind == CHAT_KIND_CHAT ? STR("/v1/chat/completions")
                                                                        : STR("/v1/completions"),
                                    .body = c->body.upstream,

@@ -39,6 +39,7 @@ struct output_msg {
     struct loop_msg m;
     struct answer *answer;
     uint32_t answer_tokens;
+    uint32_t cached_tokens;
     enum engine_finish finish;
     size_t n;
     char text[];
@@ -118,15 +119,21 @@ static void start_stream(struct answer *a)
 
 static struct problem failure(enum engine_finish finish)
 {
-    bool gone = finish == ENGINE_FINISH_CANCELED;
-    return (struct problem){.code = gone ? "draining" : "internal_error",
-                            .detail = gone ? STR("The worker is stopping.")
-                                           : STR("The model could not compute the answer.")};
+    switch (finish) {
+    case ENGINE_FINISH_CANCELED:
+        return (struct problem){.code = "draining", .detail = STR("The worker is stopping.")};
+    case ENGINE_FINISH_LATE:
+        return (struct problem){.code = "upstream_timeout",
+                                .detail = STR("The answer was not finished within --request-timeout.")};
+    default:
+        return (struct problem){.code = "internal_error",
+                                .detail = STR("The model could not compute the answer.")};
+    }
 }
 
 static bool has_failed(enum engine_finish finish)
 {
-    return finish == ENGINE_FINISH_CANCELED || finish == ENGINE_FINISH_FAILED;
+    return finish == ENGINE_FINISH_CANCELED || finish == ENGINE_FINISH_FAILED || finish == ENGINE_FINISH_LATE;
 }
 
 static void finish_stream(struct answer *a, struct buf *events)
@@ -190,6 +197,7 @@ static void reply_whole(struct answer *a)
 static void take_output(struct answer *a, const struct output_msg *out)
 {
     a->reply.answer_tokens = out->answer_tokens;
+    a->reply.cached_tokens = out->cached_tokens;
     a->finish = out->finish;
     a->job_runs = out->finish == ENGINE_FINISH_NONE;
     a->first_us = a->first_us ? a->first_us : clock_mono_us();
@@ -228,6 +236,7 @@ static void on_output(void *arg, const struct engine_output *out)
     *msg = (struct output_msg){.m = {.fn = on_output_msg},
                                .answer = a,
                                .answer_tokens = out->answer_tokens,
+                               .cached_tokens = out->cached_tokens,
                                .finish = out->finish,
                                .n = out->text.n};
     memcpy(msg->text, out->text.p, out->text.n);
@@ -240,10 +249,11 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
 {
     struct answer *a = ex->user;
     uint64_t now = clock_mono_us();
-    log_info("request id=%s answer=%s status=%u finish=%s stop=%s prompt_tokens=%u answer_tokens=%u "
+    log_info("request id=%s answer=%s status=%u finish=%s stop=%s prompt_tokens=%u cached_tokens=%u "
+             "answer_tokens=%u "
              "first_ms=%llu total_ms=%llu",
              ex->id, a->reply.id, ex->status, http_finish_name(reason), engine_finish_name(a->finish),
-             a->reply.prompt_tokens, a->reply.answer_tokens,
+             a->reply.prompt_tokens, a->reply.cached_tokens, a->reply.answer_tokens,
              (unsigned long long)(a->first_us ? (a->first_us - a->began_us) / 1000 : 0),
              (unsigned long long)(now - a->began_us) / 1000);
     if (a->job_runs) {
@@ -258,6 +268,7 @@ static struct engine_job make_job(struct answer *a, struct openai_request *q)
     struct engine_job job = {.prompt = q->prompt.p,
                              .prompt_n = (uint32_t)q->prompt.n,
                              .max_tokens = q->max_tokens,
+                             .tenant = q->tenant,
                              .sampling = q->sampling,
                              .ignore_end = q->ignore_end,
                              .stop_count = q->stop_count,
@@ -295,10 +306,12 @@ static struct answer *answer_new(struct http_exchange *ex, struct engine *engine
     return a;
 }
 
-void answer_start(struct http_exchange *ex, struct engine *engine, struct str model, struct openai_request *q)
+void answer_start(struct http_exchange *ex, struct engine *engine, struct str model, uint32_t within_ms,
+                  struct openai_request *q)
 {
     struct answer *a = answer_new(ex, engine, model, q);
     struct engine_job job = make_job(a, q);
+    job.deadline_us = a->began_us + 1000ULL * within_ms;
     a->job_runs = true;
     if (engine_submit(engine, &job, &a->job)) {
         struct problem p = {

@@ -13,8 +13,9 @@
 #include "inference/worker/engine.h"
 #include "inference/worker/openai_request.h"
 
-/* Takes the request's prompt. Sets the exchange's callbacks; replies itself also when the queue is full. */
-void answer_start(struct http_exchange *ex, struct engine *engine, struct str model,
+/* Takes the request's prompt. Sets the exchange's callbacks; replies itself also when the queue is full.
+ * within_ms: an answer that takes longer ends with an error. */
+void answer_start(struct http_exchange *ex, struct engine *engine, struct str model, uint32_t within_ms,
                   struct openai_request *q);
 
 #endif

@@ -120,9 +120,14 @@ static int run_ids(const struct options *o, struct backend *b, const struct id_l
 {
     struct batch_token *tokens = calloc(o->step_tokens, sizeof *tokens);
     bool *taken = calloc(vocab, sizeof *taken);
-    int rc = tokens && taken ? 0 : err_set(err, ERR_NOMEM, "no memory for a batch");
+    uint32_t width = (ids->n + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t *table = calloc(width, sizeof *table);
+    int rc = tokens && taken && table ? 0 : err_set(err, ERR_NOMEM, "no memory for a batch");
+    for (uint32_t i = 0; !rc && i < width; i++) {
+        table[i] = i;
+    }
     for (uint32_t done = 0; !rc && done < ids->n;) {
-        struct batch batch = {.tokens = tokens};
+        struct batch batch = {.tokens = tokens, .tables = table, .table_width = width};
         float *logits;
         while (batch.n < o->step_tokens && done + batch.n < ids->n) {
             tokens[batch.n] = (struct batch_token){
@@ -137,12 +142,13 @@ static int run_ids(const struct options *o, struct backend *b, const struct id_l
     }
     free(tokens);
     free(taken);
+    free(table);
     return rc;
 }
 
 static int run_model(const struct options *o, struct model *m, const struct id_list *ids, struct err *err)
 {
-    struct backend_conf conf = {.slots = 1,
+    struct backend_conf conf = {.kv_blocks = (ids->n + KV_BLOCK - 1) / KV_BLOCK,
                                 .context = ids->n,
                                 .batch_tokens = o->step_tokens,
                                 .batch_logits = o->step_tokens,

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "inference/worker/sequence.h"
+#include "inference/worker/scheduler.h"
 #include "inference/worker/worker_metrics.h"
 
 enum { CONTEXT_DEFAULT_MAX = 4096, TEMPLATE_LINE_MAX = 256 << 10 };
@@ -27,7 +27,8 @@ struct engine {
     struct sequence *inbox_head; /* new ones, in order */
     struct sequence *inbox_tail;
     struct cancel_list cancels;
-    uint32_t unslotted; /* in the inbox or waiting */
+    uint32_t inbox_n;
+    uint32_t waiting_n; /* in the scheduler */
     uint64_t next_id;
     bool ending;
 
@@ -40,19 +41,13 @@ struct engine {
     uint32_t context;
 
     /* the engine's thread only */
+    struct scheduler *scheduler;
     struct sampler *sampler;
-    struct sequence *waiting_head; /* oldest first */
-    struct sequence *waiting_tail;
-    struct sequence **slots; /* running, by slot; NULL: free */
-    uint32_t *order;         /* slots in use, oldest sequence first */
-    uint32_t running;
-    struct batch_token *batch;
-    uint32_t batch_room; /* tokens of a step */
 };
 
 const char *engine_finish_name(enum engine_finish f)
 {
-    static const char *const names[] = {"none", "stop", "length", "abort", "error"};
+    static const char *const names[] = {"none", "stop", "length", "abort", "error", "timeout"};
     return names[f];
 }
 
@@ -61,7 +56,7 @@ const char *engine_finish_name(enum engine_finish f)
 int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id)
 {
     pthread_mutex_lock(&e->mutex);
-    if (e->unslotted >= e->conf.queue || e->ending) {
+    if (e->inbox_n + e->waiting_n >= e->conf.queue || e->ending) {
         pthread_mutex_unlock(&e->mutex);
         engine_job_clear(job);
         return ERR_AGAIN;
@@ -74,7 +69,7 @@ int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id)
         e->inbox_head = s;
     }
     e->inbox_tail = s;
-    e->unslotted++;
+    e->inbox_n++;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->mutex);
     return 0;
@@ -102,173 +97,74 @@ static void count_end(const struct sequence *s, enum engine_finish finish)
     metric_observe_us(&worker_whole_request, clock_mono_us() - s->submitted_us);
 }
 
-static void forget_waiting(struct engine *e, uint32_t n)
+/* Ends a sequence that the scheduler has given back; NULL: there was none. */
+static bool end(struct sequence *s, enum engine_finish finish)
 {
-    pthread_mutex_lock(&e->mutex);
-    e->unslotted -= n;
-    pthread_mutex_unlock(&e->mutex);
+    if (s) {
+        count_end(s, finish);
+        sequence_end(s, finish);
+        sequence_free(s);
+    }
+    return s != NULL;
 }
 
-static void release_slot(struct engine *e, struct sequence *s)
+static void end_all(struct engine *e, enum engine_finish finish)
 {
-    uint32_t at = 0;
-    while (e->slots[e->order[at]] != s) {
-        at++;
+    while (end(scheduler_take_first(e->scheduler), finish)) {
     }
-    for (uint32_t i = at; i + 1 < e->running; i++) {
-        e->order[i] = e->order[i + 1];
-    }
-    e->slots[s->slot] = NULL;
-    e->running--;
-    sequence_free(s);
 }
 
 /* --- what came in since the last step ---------------------------------------------------------------- */
 
-static bool cancel_running(struct engine *e, uint64_t id)
+static bool has_work(const struct engine *e)
 {
-    for (uint32_t i = 0; i < e->running; i++) {
-        struct sequence *s = e->slots[e->order[i]];
-        if (s->id == id) {
-            count_end(s, ENGINE_FINISH_CANCELED);
-            sequence_end(s, ENGINE_FINISH_CANCELED);
-            release_slot(e, s);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void cancel_waiting(struct engine *e, uint64_t id)
-{
-    struct sequence *before = NULL;
-    for (struct sequence *s = e->waiting_head; s; before = s, s = s->next) {
-        if (s->id != id) {
-            continue;
-        }
-        *(before ? &before->next : &e->waiting_head) = s->next;
-        if (e->waiting_tail == s) {
-            e->waiting_tail = before;
-        }
-        count_end(s, ENGINE_FINISH_CANCELED);
-        sequence_end(s, ENGINE_FINISH_CANCELED);
-        sequence_free(s);
-        forget_waiting(e, 1);
-        return;
-    }
-}
-
-static void append_waiting(struct engine *e, struct sequence *head, struct sequence *tail)
-{
-    if (!head) {
-        return;
-    }
-    if (e->waiting_tail) {
-        e->waiting_tail->next = head;
-    } else {
-        e->waiting_head = head;
-    }
-    e->waiting_tail = tail;
+    struct scheduler_load load = scheduler_load(e->scheduler);
+    return e->ending || e->inbox_head || e->cancels.n > 0 || load.running > 0 || load.waiting > 0;
 }
 
 /* Waits for work when there is none. False: the engine ends. */
 static bool take_inbox(struct engine *e)
 {
     pthread_mutex_lock(&e->mutex);
-    while (!e->ending && !e->inbox_head && e->cancels.n == 0 && e->running == 0 && !e->waiting_head) {
+    while (!has_work(e)) {
         pthread_cond_wait(&e->wake, &e->mutex);
     }
     bool goes_on = !e->ending;
     struct sequence *head = e->inbox_head;
-    struct sequence *tail = e->inbox_tail;
     struct cancel_list cancels = e->cancels;
     e->inbox_head = NULL;
     e->inbox_tail = NULL;
+    e->waiting_n += e->inbox_n;
+    e->inbox_n = 0;
     e->cancels = (struct cancel_list){0};
     pthread_mutex_unlock(&e->mutex);
 
-    append_waiting(e, head, tail);
+    while (head) {
+        struct sequence *s = head;
+        head = s->next;
+        scheduler_add(e->scheduler, s);
+    }
     for (size_t i = 0; i < cancels.n; i++) {
-        if (!cancel_running(e, cancels.ids[i])) {
-            cancel_waiting(e, cancels.ids[i]);
-        }
+        end(scheduler_take(e->scheduler, cancels.ids[i]), ENGINE_FINISH_CANCELED);
     }
     free(cancels.ids);
-    return goes_on;
-}
-
-static void admit(struct engine *e)
-{
-    uint32_t admitted = 0;
-    for (uint32_t slot = 0; slot < e->conf.slots && e->waiting_head; slot++) {
-        if (e->slots[slot]) {
-            continue;
-        }
-        struct sequence *s = e->waiting_head;
-        e->waiting_head = s->next;
-        if (!e->waiting_head) {
-            e->waiting_tail = NULL;
-        }
-        s->next = NULL;
-        s->slot = slot;
-        s->started_us = clock_mono_us();
-        metric_observe_us(&worker_queue_time, s->started_us - s->submitted_us);
-        e->slots[slot] = s;
-        e->order[e->running++] = slot;
-        admitted++;
+    while (end(scheduler_take_late(e->scheduler, clock_mono_us()), ENGINE_FINISH_LATE)) {
     }
-    forget_waiting(e, admitted);
+    return goes_on;
 }
 
 static void show_load(struct engine *e)
 {
-    uint64_t used = 0;
-    uint32_t waiting = 0;
-    for (uint32_t i = 0; i < e->running; i++) {
-        used += e->slots[e->order[i]]->tokens.n;
-    }
-    for (const struct sequence *s = e->waiting_head; s; s = s->next) {
-        waiting++;
-    }
-    metric_set(&worker_running, e->running);
-    metric_set(&worker_waiting, waiting);
-    metric_set(&worker_kv_usage, (double)used / ((double)e->conf.slots * e->context));
+    struct scheduler_load load = scheduler_load(e->scheduler);
+    pthread_mutex_lock(&e->mutex);
+    e->waiting_n = load.waiting;
+    pthread_mutex_unlock(&e->mutex);
+    metric_set(&worker_running, load.running);
+    metric_set(&worker_waiting, load.waiting);
+    metric_set(&worker_kv_usage, (double)load.blocks_used / load.blocks);
 }
 
 /* --- one step ---------------------------------------------------------------------------------------- */
-
-static void add_tokens(struct engine *e, struct batch *batch, struct sequence *s, uint32_t n)
-{
-    s->batch_n = n;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t position = s->computed + i;
-        e->batch[batch->n++] = (struct batch_token){.token = s->tokens.p[position],
-                                                    .slot = s->slot,
-                                                    .position = position,
-                                                    .wants_logits = position + 1 == s->tokens.n};
-    }
-}
-
-static struct batch plan(struct engine *e)
-{
-    struct batch batch = {.tokens = e->batch};
-    for (uint32_t i = 0; i < e->running; i++) {
-        struct sequence *s = e->slots[e->order[i]];
-        s->batch_n = 0;
-        if (sequence_decodes(s)) {
-            add_tokens(e, &batch, s, 1);
-        }
-    }
-    for (uint32_t i = 0; i < e->running; i++) {
-        struct sequence *s = e->slots[e->order[i]];
-        uint32_t left = (uint32_t)s->tokens.n - s->computed;
-        uint32_t room = e->batch_room - batch.n;
-        if (s->batch_n == 0 && room > 0) {
-            add_tokens(e, &batch, s, left < room ? left : room);
-        }
-    }
-    return batch;
-}
 
 static void count_token(struct sequence *s)
 {
@@ -299,47 +195,27 @@ static enum engine_finish sample(struct engine *e, struct sequence *s, float *lo
 static void use_logits(struct engine *e, const struct batch *batch, float *logits)
 {
     for (uint32_t i = 0; i < batch->n; i++) {
-        struct sequence *s = e->slots[batch->tokens[i].slot];
+        struct sequence *s = scheduler_sequence(e->scheduler, batch->tokens[i].sequence);
         if (s->computed < s->job.prompt_n) {
             metric_add(&worker_prompt_tokens, 1);
         }
-        s->computed++;
+        scheduler_computed(e->scheduler, s);
         if (!batch->tokens[i].wants_logits) {
             continue;
         }
         if (sample(e, s, logits) != ENGINE_FINISH_NONE) {
-            release_slot(e, s);
+            sequence_free(scheduler_take(e->scheduler, s->id));
         }
         logits += e->model->sizes.vocab;
     }
-}
-
-static void end_all(struct engine *e, enum engine_finish finish)
-{
-    while (e->running) {
-        struct sequence *s = e->slots[e->order[0]];
-        count_end(s, finish);
-        sequence_end(s, finish);
-        release_slot(e, s);
-    }
-    uint32_t waited = 0;
-    while (e->waiting_head) {
-        struct sequence *s = e->waiting_head;
-        e->waiting_head = s->next;
-        count_end(s, finish);
-        sequence_end(s, finish);
-        sequence_free(s);
-        waited++;
-    }
-    e->waiting_tail = NULL;
-    forget_waiting(e, waited);
 }
 
 static void step(struct engine *e)
 {
     struct err err;
     float *logits;
-    struct batch batch = plan(e);
+    struct batch batch = scheduler_plan(e->scheduler);
+    show_load(e);
     if (batch.n == 0) {
         return;
     }
@@ -351,15 +227,13 @@ static void step(struct engine *e)
     metric_add(&worker_steps, 1);
     metric_add(&worker_step_tokens, batch.n);
     use_logits(e, &batch, logits);
+    show_load(e);
 }
 
 static void serve(struct engine *e)
 {
     while (take_inbox(e)) {
-        admit(e);
-        show_load(e);
         step(e);
-        show_load(e);
     }
     end_all(e, ENGINE_FINISH_CANCELED);
     show_load(e);
@@ -404,7 +278,7 @@ static int load_text(struct engine *e, struct err *err)
     return 0;
 }
 
-static int load_backend(struct engine *e, struct err *err)
+static int choose_context(struct engine *e, struct err *err)
 {
     uint32_t trained = e->model->sizes.context;
     e->context =
@@ -413,22 +287,34 @@ static int load_backend(struct engine *e, struct err *err)
         return err_set(err, ERR_INVALID, "--context %u is more than the %u the model was made for",
                        e->context, trained);
     }
-    e->batch_room = e->conf.step_tokens > e->conf.slots ? e->conf.step_tokens : e->conf.slots;
-    struct backend_conf conf = {.slots = e->conf.slots,
+    if (e->conf.kv_tokens && e->conf.kv_tokens < e->context) {
+        return err_set(err, ERR_INVALID, "--kv-tokens %u is less than one --context of %u", e->conf.kv_tokens,
+                       e->context);
+    }
+    return 0;
+}
+
+static int load_backend(struct engine *e, struct err *err)
+{
+    uint64_t kv_tokens = e->conf.kv_tokens ? e->conf.kv_tokens : (uint64_t)e->conf.slots * e->context;
+    struct scheduler_conf plan = {.slots = e->conf.slots,
+                                  .context = e->context,
+                                  .kv_blocks = (uint32_t)((kv_tokens + KV_BLOCK - 1) / KV_BLOCK),
+                                  .step_tokens = e->conf.step_tokens > e->conf.slots ? e->conf.step_tokens
+                                                                                     : e->conf.slots};
+    struct backend_conf conf = {.kv_blocks = plan.kv_blocks,
                                 .context = e->context,
-                                .batch_tokens = e->batch_room,
+                                .batch_tokens = plan.step_tokens,
                                 .batch_logits = e->conf.slots,
                                 .threads = e->conf.threads,
                                 .portable = e->conf.portable};
     e->graph = graph_new(e->model);
     e->sampler = sampler_new(e->model->sizes.vocab);
-    e->slots = calloc(e->conf.slots, sizeof(struct sequence *));
-    e->order = calloc(e->conf.slots, sizeof *e->order);
-    e->batch = calloc(e->batch_room, sizeof *e->batch);
-    if (!e->graph || !e->sampler || !e->slots || !e->order || !e->batch) {
+    if (!e->graph || !e->sampler) {
         return err_set(err, ERR_NOMEM, "engine: no memory");
     }
-    return backend_cpu.open(e->graph, &conf, &e->backend, err);
+    int rc = scheduler_new(&plan, &e->scheduler, err);
+    return rc ? rc : backend_cpu.open(e->graph, &conf, &e->backend, err);
 }
 
 static int load(struct engine *e, struct err *err)
@@ -437,6 +323,9 @@ static int load(struct engine *e, struct err *err)
     int rc = model_open(e->conf.model, &e->model, err);
     if (!rc) {
         rc = load_text(e, err);
+    }
+    if (!rc) {
+        rc = choose_context(e, err);
     }
     if (!rc) {
         rc = load_backend(e, err);
@@ -501,9 +390,7 @@ void engine_free(struct engine *e)
     tokenizer_free(e->tokenizer);
     sampler_free(e->sampler);
     model_close(e->model);
-    free(e->slots);
-    free(e->order);
-    free(e->batch);
+    scheduler_free(e->scheduler);
     free(e->cancels.ids);
     pthread_mutex_destroy(&e->mutex);
     pthread_cond_destroy(&e->wake);

@@ -1,15 +1,15 @@
-/* Continuous batching: one thread that takes jobs, gives each a KV slot, and computes one batch after the
- * other in which the next token of every running answer stands beside chunks of new prompts.
+/* The engine's thread: takes jobs, computes one batch after the other and hands out what was said.
+ * Not the choice of what runs: scheduler.h.
  *
- *     engine_submit -> waiting -> (slot free) prefill in chunks -> decode -> done
+ *     engine_submit -> inbox -> scheduler -> backend -> sampler -> on_output
  *
  * Life: engine_new starts the thread, which loads the model and calls on_loaded once; then jobs are served
  * until engine_free, which ends what still runs as canceled and joins.
  * Ownership: engine_submit takes the job in every case. The engine calls job->on_output on its own thread;
  * the call with `done` is the last and comes exactly once for every job that was accepted.
- * A step: new jobs and cancels, then waiting jobs into free slots (first come first served), then a batch:
- * one token for each decoding sequence, the rest of `step_tokens` for prompts, oldest first.
- * Limits: `slots` run, `queue` wait; more are refused with ERR_AGAIN. KV memory is fixed at start.
+ * A step: new jobs, cancels and deadlines, then one batch.
+ * Limits: `slots` run, `queue` wait; more are refused with ERR_AGAIN. KV memory is fixed at start; when it is
+ * full, prompts wait and the youngest answer is computed again later: nothing fails.
  * Thread rule: engine_submit and engine_cancel from any thread. */
 #ifndef TIDE_WORKER_ENGINE_H
 #define TIDE_WORKER_ENGINE_H
@@ -27,20 +27,24 @@ enum engine_finish {
     ENGINE_FINISH_LENGTH = 2,   /* max_tokens */
     ENGINE_FINISH_CANCELED = 3, /* engine_cancel, or the engine ends */
     ENGINE_FINISH_FAILED = 4,   /* the backend failed */
+    ENGINE_FINISH_LATE = 5,     /* its deadline passed */
 };
-const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abort", "error" */
+const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abort", "error", "timeout" */
 
 struct engine_output {
     uint64_t job;              /* its id */
     struct str text;           /* new text, maybe empty; borrowed until the return */
     uint32_t answer_tokens;    /* so far, the end token not counted */
+    uint32_t cached_tokens;    /* of the prompt, found in the KV cache */
     enum engine_finish finish; /* not NONE on the last output */
 };
 
 struct engine_job {
     token_id *prompt; /* malloc'ed; owned by the job */
     uint32_t prompt_n;
-    uint32_t max_tokens; /* prompt_n + max_tokens must not pass the context */
+    uint32_t max_tokens;  /* prompt_n + max_tokens must not pass the context */
+    uint64_t tenant;      /* who shares prefixes and a place in the queue; 0: all who are not named */
+    uint64_t deadline_us; /* monotonic; 0: none */
     struct sampler_params sampling;
     bool ignore_end;                    /* go on after an end token */
     struct buf stops;                   /* bytes of all stop strings */
@@ -54,7 +58,8 @@ void engine_job_clear(struct engine_job *job);
 struct engine_conf {
     const char *model;
     uint32_t slots;
-    uint32_t context; /* 0: the model's, at most 4096 */
+    uint32_t context;   /* 0: the model's, at most 4096 */
+    uint32_t kv_tokens; /* of all sequences and kept prefixes; 0: slots * context */
     uint32_t threads;
     uint32_t step_tokens;
     uint32_t queue;

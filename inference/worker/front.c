@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/http/problem.h"
 #include "base/http/server.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "inference/worker/answer.h"
@@ -24,7 +25,8 @@ struct front {
     char alias_text[128];
     struct buf api_key; /* empty: none asked for */
     uint32_t body_bytes;
-    int64_t started_s; /* `created` of the model */
+    uint32_t request_ms; /* that an answer may take */
+    int64_t started_s;   /* `created` of the model */
 };
 
 static void reply_json(struct http_exchange *ex, const struct buf *body)
@@ -67,6 +69,15 @@ static bool take_body(struct http_exchange *ex, int rc)
     return true;
 }
 
+/* A gateway says for whom it asks; what the request itself says is told apart within that. */
+static void name_tenant(struct http_exchange *ex, struct openai_request *q)
+{
+    struct str name = http_field_get(ex, "x-tide-tenant");
+    if (name.n) {
+        q->tenant ^= id_siphash(name.p, name.n);
+    }
+}
+
 static void on_answer_body(struct http_exchange *ex, int rc, struct str body)
 {
     struct front *f = front_of(ex);
@@ -82,7 +93,8 @@ static void on_answer_body(struct http_exchange *ex, int rc, struct str body)
     if (rc) {
         reply_fault(ex, &fault);
     } else {
-        answer_start(ex, f->engine, f->model, &q);
+        name_tenant(ex, &q);
+        answer_start(ex, f->engine, f->model, f->request_ms, &q);
     }
 }
 
@@ -346,6 +358,7 @@ int front_open(struct loop *loop, const struct options *o, struct front **out, s
     BUG_ON(!f);
     buf_init(&f->api_key, KEY_MAX);
     f->body_bytes = o->body_bytes;
+    f->request_ms = o->request_ms;
     f->started_s = clock_wall_s();
     int rc = set_names(f, o, err);
     if (!rc) {

@@ -1,7 +1,7 @@
 /* The forward pass as a list of operations over a flat batch: the same list for every backend.
  *
- * A batch is tokens of any mix of requests, each with its KV slot and position; a prompt's chunk and
- * another request's single new token stand side by side. An operation reads and writes named buffers of
+ * A batch is tokens of any mix of sequences, each with its position; a prompt's chunk and another sequence's
+ * single new token stand side by side. Keys and values live in blocks of KV_BLOCK positions. An operation reads and writes named buffers of
  * (tokens x width) float32; which buffer has which width follows from the model's sizes.
  *
  *     embed -> [ norm q k v rope store attend o+ | norm gate up swiglu down+ ] x layers -> pick norm head
@@ -64,18 +64,27 @@ struct graph {
 struct graph *graph_new(const struct model *model); /* NULL: no memory */
 void graph_free(struct graph *g);
 
+enum { KV_BLOCK = 16 }; /* positions of a block of the KV cache */
+
 struct batch_token {
     int32_t token;     /* vocabulary id */
-    uint32_t slot;     /* KV slot of its request */
-    uint32_t position; /* from 0; below the slot's context */
+    uint32_t sequence; /* whose table of blocks */
+    uint32_t position; /* from 0; its block stands in the table */
     bool wants_logits;
 };
 
-/* Tokens of one request stand in rising order of position; each position below is in the cache already
- * or earlier in the same batch. */
+/* Tokens of one sequence stand in rising order of position; each position below is in the cache already
+ * or earlier in the same batch. Position p of sequence s lives in block tables[s * table_width + p / KV_BLOCK]. */
 struct batch {
     const struct batch_token *tokens;
     uint32_t n;
+    const uint32_t *tables;
+    uint32_t table_width;
 };
+
+static inline const uint32_t *batch_table(const struct batch *b, uint32_t sequence)
+{
+    return b->tables + (size_t)sequence * b->table_width;
+}
 
 #endif

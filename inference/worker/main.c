@@ -98,6 +98,7 @@ static int start(struct worker *w, struct err *err)
     const struct engine_conf conf = {.model = o->model,
                                      .slots = o->slots,
                                      .context = o->context,
+                                     .kv_tokens = o->kv_tokens,
                                      .threads = o->threads,
                                      .step_tokens = o->step_tokens,
                                      .queue = o->queue,

@@ -64,6 +64,9 @@ static void add_usage(struct json_writer *w, const struct openai_answer *a)
     json_i64_at(w, "prompt_tokens", a->prompt_tokens);
     json_i64_at(w, "completion_tokens", a->answer_tokens);
     json_i64_at(w, "total_tokens", (int64_t)a->prompt_tokens + a->answer_tokens);
+    json_open_at(w, "prompt_tokens_details", '{');
+    json_i64_at(w, "cached_tokens", a->cached_tokens);
+    json_close(w, '}');
     json_close(w, '}');
 }
 

@@ -14,6 +14,7 @@ struct openai_answer {
     struct str model; /* borrowed */
     int64_t created;  /* Unix seconds */
     uint32_t prompt_tokens;
+    uint32_t cached_tokens; /* of the prompt */
     uint32_t answer_tokens;
 };
 

@@ -4,7 +4,7 @@
 
 #include "base/id.h"
 
-enum { MAX_MESSAGES = 4096 };
+enum { MAX_MESSAGES = 4096, CACHE_SALT_MAX = 256 };
 
 static const struct json_limits limits = {
     .max_depth = 64, .max_members = 1 << 16, .max_items = 1 << 18, .max_string = 1 << 30};
@@ -239,6 +239,21 @@ static int read_length(struct reader *r, struct openai_request *q)
     return 0;
 }
 
+/* Whose prompts may share what was computed: vLLM's field of this name. */
+static int read_cache_salt(struct reader *r, struct openai_request *q)
+{
+    const struct json_slice *v = member(r, "cache_salt");
+    struct str salt;
+    if (!v) {
+        return 0;
+    }
+    if (!json_get_str(r->arena, v, &salt) || salt.n == 0 || salt.n > CACHE_SALT_MAX) {
+        return fail(r, "cache_salt", "expected a string of 1 to 256 bytes");
+    }
+    q->tenant = id_siphash(salt.p, salt.n);
+    return 0;
+}
+
 static int read_common(struct reader *r, struct openai_request *q)
 {
     int rc = read_model(r);
@@ -246,6 +261,7 @@ static int read_common(struct reader *r, struct openai_request *q)
     rc = rc ? rc : read_stream(r, q);
     rc = rc ? rc : read_sampling(r, q);
     rc = rc ? rc : read_stops(r, q);
+    rc = rc ? rc : read_cache_salt(r, q);
     return rc ? rc : read_bool(r, "ignore_eos", &q->ignore_end);
 }
 

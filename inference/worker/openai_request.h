@@ -25,6 +25,7 @@ struct openai_request {
     bool stream;
     bool include_usage;
     bool ignore_end;
+    uint64_t tenant;                /* of cache_salt; 0: none given */
     uint32_t max_tokens;            /* filled in: what the context leaves when the request has none */
     struct sampler_params sampling; /* seed drawn when the request has none */
     struct str stops[STOPPER_MAX_STOPS];

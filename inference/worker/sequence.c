@@ -46,8 +46,11 @@ static void tell(struct sequence *s, const struct buf *text, enum engine_finish 
     if (text->n == 0 && finish == ENGINE_FINISH_NONE) {
         return;
     }
-    struct engine_output out = {
-        .job = s->id, .text = buf_str(text), .answer_tokens = sequence_answer_n(s), .finish = finish};
+    struct engine_output out = {.job = s->id,
+                                .text = buf_str(text),
+                                .answer_tokens = sequence_answer_n(s),
+                                .cached_tokens = s->cached,
+                                .finish = finish};
     s->job.on_output(s->job.arg, &out);
 }
 

@@ -11,15 +11,19 @@
 
 struct sequence {
     struct sequence *next; /* waiting list */
+    uint64_t turn;         /* its place in that list */
     struct engine_job job;
     uint64_t id;
     uint32_t slot;            /* while running */
     struct token_list tokens; /* prompt, then answer */
     uint32_t computed;        /* tokens in the KV cache */
     uint32_t batch_n;         /* tokens in the running batch */
+    uint32_t blocks;          /* of the KV cache, while running */
+    uint64_t chain;           /* hash of its full blocks in the cache */
+    uint32_t cached;          /* prompt tokens that needed no computing when it started */
     struct stopper stopper;
     uint64_t submitted_us;
-    uint64_t started_us; /* got its slot */
+    uint64_t started_us; /* first got a slot; 0: not yet */
     uint64_t last_us;    /* last token; 0: none yet */
 };
 

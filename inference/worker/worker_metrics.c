@@ -3,7 +3,13 @@
 struct metric worker_running = METRIC_GAUGE("vllm:num_requests_running", "Requests that hold a slot.");
 struct metric worker_waiting = METRIC_GAUGE("vllm:num_requests_waiting", "Requests waiting for a slot.");
 struct metric worker_kv_usage =
-    METRIC_GAUGE("vllm:kv_cache_usage_perc", "Positions of the KV cache in use; 1 is all of them.");
+    METRIC_GAUGE("vllm:kv_cache_usage_perc", "Blocks of the KV cache in use; 1 is all of them.");
+struct metric worker_preemptions =
+    METRIC_COUNTER("vllm:num_preemptions_total", "Answers put back into the queue for want of blocks.");
+struct metric worker_prefix_queries =
+    METRIC_COUNTER("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the KV cache.");
+struct metric worker_prefix_hits =
+    METRIC_COUNTER("vllm:prefix_cache_hits_total", "Prompt tokens found there.");
 struct metric worker_prompt_tokens = METRIC_COUNTER("vllm:prompt_tokens_total", "Prompt tokens computed.");
 struct metric worker_answer_tokens = METRIC_COUNTER("vllm:generation_tokens_total", "Answer tokens made.");
 struct metric worker_finished =
@@ -29,9 +35,10 @@ void worker_metrics_init(void)
         &worker_running,       &worker_waiting,    &worker_kv_usage,    &worker_prompt_tokens,
         &worker_answer_tokens, &worker_finished,   &worker_first_token, &worker_between_tokens,
         &worker_whole_request, &worker_queue_time, &worker_steps,       &worker_step_tokens,
-        &worker_refused,       &worker_slots,
+        &worker_refused,       &worker_slots,      &worker_preemptions, &worker_prefix_queries,
+        &worker_prefix_hits,
     };
-    static const char *const reasons[] = {"stop", "length", "abort", "error"};
+    static const char *const reasons[] = {"stop", "length", "abort", "error", "timeout"};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
         metric_register(all[i]);
     }

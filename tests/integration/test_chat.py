@@ -114,8 +114,10 @@ def test_bytes_survive_and_credentials_do_not(rig):
     assert r.status_code == 200
     seen = rig.asked()[0]
     assert seen.body == body
-    assert set(seen.headers) == {"host", "content-type", "accept", "x-request-id", "traceparent", "content-length"}
+    assert set(seen.headers) == {"host", "content-type", "accept", "x-request-id", "x-tide-tenant", "traceparent",
+                                 "content-length"}
     assert seen.headers["x-request-id"] == r.headers["x-request-id"]
+    assert len(seen.headers["x-tide-tenant"]) == 16
     rig.read_stream(seed=18446744073709551615)
     sent = rig.asked()[-1]
     assert sent.json["stream_options"] == {"include_usage": True}

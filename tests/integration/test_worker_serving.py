@@ -48,7 +48,54 @@ def test_stream_has_vllm_shape(worker):
     assert all(c["choices"][0]["finish_reason"] is None for c in [first, *middle])
     assert finish["choices"][0]["delta"] == {}
     assert finish["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    cached = usage["usage"].pop("prompt_tokens_details")["cached_tokens"]
+    assert cached % 16 == 0 and 16 <= cached < whole["usage"]["prompt_tokens"]  # the same prompt a moment ago
+    del whole["usage"]["prompt_tokens_details"]
     assert usage["choices"] == [] and usage["usage"] == whole["usage"]
+
+
+def test_a_second_turn_computes_only_what_is_new(worker):
+    """Of one tenant's chat, the first turn is found again; another tenant's same words are not; answers are the same."""
+    turns = [{"role": "user", "content": "Tell me of tides, gates and rivers. " * 8}]
+
+    def ask(tenant: str, **salt) -> dict:
+        body = {"model": ALIAS, "messages": turns, "max_tokens": 20, "temperature": 0, **salt}
+        return worker.http.post("/v1/chat/completions", json=body, headers={"x-tide-tenant": tenant}).json()
+
+    def cached(answer: dict) -> int:
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    hits = worker.metric("vllm:prefix_cache_hits_total")
+    first = ask("alice")
+    assert cached(first) == 0
+    turns += [first["choices"][0]["message"], {"role": "user", "content": "And then?"}]
+    second, others, salted = ask("alice"), ask("bob"), ask("alice", cache_salt="x")
+    assert cached(second) >= first["usage"]["prompt_tokens"] // 16 * 16
+    assert cached(others) == cached(salted) == 0
+    assert second["choices"] == others["choices"] == salted["choices"]
+    assert worker.metric("vllm:prefix_cache_hits_total") - hits == cached(second)
+
+
+def test_more_answers_than_the_cache_holds(tmp_path):
+    """Eight answers where blocks suffice for two and a half: they wait and give way, and all come whole."""
+    with Worker(tmp_path, "--slots", "8", "--context", "256", "--kv-tokens", "640") as small:
+        def ask(i: int) -> str:
+            body = {"prompt": [1000 + i] * 40, "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+            return small.http.post("/v1/completions", json=body).json()["choices"][0]["text"]
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(ask, range(8)))
+        assert small.metric("vllm:num_preemptions_total") > 0
+        assert together == [ask(i) for i in range(8)]
+        assert small.metric("vllm:kv_cache_usage_perc") == 0
+
+
+def test_an_answer_past_its_time_ends_with_an_error(tmp_path):
+    with Worker(tmp_path, "--context", "4096", "--request-timeout", "2s") as hasty:
+        body = {"prompt": [1000], "max_tokens": 4000, "ignore_eos": True}
+        answer = hasty.http.post("/v1/completions", json=body)
+        assert answer.status_code == 504 and answer.json()["error"]["code"] == "upstream_timeout"
+        assert hasty.metric('vllm:request_success_total{finished_reason="timeout"}') == 1
 
 
 def test_openai_client(worker):
@@ -198,6 +245,7 @@ REFUSED = [
     ({**CHAT, "max_completion_tokens": "9"}, "max_completion_tokens"), ({**CHAT, "n": 2}, "n"), ({**CHAT, "n": 0}, "n"),
     ({**CHAT, "stream": "yes"}, "stream"), ({**CHAT, "stream_options": 1}, "stream_options"),
     ({**CHAT, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"), ({**CHAT, "stop": 5}, "stop"),
+    ({**CHAT, "cache_salt": ""}, "cache_salt"),
     ({**CHAT, "stop": [""]}, "stop"), ({**CHAT, "stop": ["a"] * 17}, "stop"), ({**CHAT, "stop": "x" * 600}, "stop"),
     ({**CHAT, "presence_penalty": 3}, "presence_penalty"), ({**CHAT, "frequency_penalty": []}, "frequency_penalty"),
     ({**CHAT, "logprobs": True}, "logprobs"), ({**CHAT, "response_format": {"type": "json_object"}}, "response_format.type"),
@@ -238,7 +286,8 @@ def test_prompts_past_the_context(worker):
     assert answer.status_code == 400 and error["code"] == "context_length_exceeded" and error["param"] == "prompt"
     assert "512 tokens" in error["message"] and "513 tokens (500 in the prompt, 13 in the completion)" in error["message"]
     whole = worker.complete(ids, max_tokens=12, ignore_eos=True).json()
-    assert whole["usage"] == {"prompt_tokens": 500, "completion_tokens": 12, "total_tokens": 512}
+    assert whole["usage"] == {"prompt_tokens": 500, "completion_tokens": 12, "total_tokens": 512,
+                              "prompt_tokens_details": {"cached_tokens": 0}}
     rest = worker.complete(ids, ignore_eos=True).json()  # no max_tokens: what the context leaves
     assert rest["usage"]["completion_tokens"] == 12 and rest["choices"][0]["finish_reason"] == "length"
     million = worker.chat("word " * 200_000)
@@ -330,7 +379,7 @@ def test_memory_returns_after_many_canceled_requests(tmp_path):
         leave(1500)
         wait_until(lambda: w.open_files() <= files + 2, 20, "descriptors are back")
         assert w.rss_kb() < memory + 24_000  # the KV cache's pages were touched before
-        assert w.complete("x", max_tokens=2).status_code == 200
+        wait_until(lambda: w.complete("x", max_tokens=2).status_code == 200, 30, "connections that left unseen are done with")
 
 
 # --- models that cannot be served --------------------------------------------------------------------------------

@@ -4,7 +4,9 @@
 
 #include <pthread.h>
 
+#include "base/clock.h"
 #include "inference/worker/engine.h"
+#include "inference/worker/worker_metrics.h"
 
 enum { JOBS = 12, ANSWER = 24 };
 
@@ -13,6 +15,7 @@ struct result {
     pthread_cond_t changed;
     struct buf text;
     uint32_t tokens;
+    uint32_t cached;
     unsigned ends; /* outputs with a finish: must be exactly one */
     enum engine_finish finish;
 };
@@ -68,6 +71,7 @@ static void on_output(void *arg, const struct engine_output *out)
     pthread_mutex_lock(&r->mutex);
     buf_add_str(&r->text, out->text);
     r->tokens = out->answer_tokens;
+    r->cached = out->cached_tokens;
     r->finish = out->finish;
     r->ends += out->finish != ENGINE_FINISH_NONE;
     pthread_cond_signal(&r->changed);
@@ -168,6 +172,123 @@ static void answers_do_not_depend_on_the_batch(void **state)
     assert_true(differ);
 }
 
+static uint64_t preemptions(void)
+{
+    return (uint64_t)metric_child_value(metric_child(&worker_preemptions, NULL));
+}
+
+/* With room for one and a half sequences, answers give way to each other and are computed again, to the same end. */
+static void answers_survive_preemption(void **state)
+{
+    struct engine_conf conf = {.slots = 8, .context = 96, .threads = 2, .step_tokens = 32, .queue = 100};
+    struct buf alone[JOBS];
+    run_jobs(conf, 1, alone);
+    uint64_t before = preemptions();
+    conf.kv_tokens = 160;
+    expect_same(conf, JOBS, alone);
+    assert_true(preemptions() > before);
+    for (unsigned i = 0; i < JOBS; i++) {
+        buf_clear(&alone[i]);
+    }
+}
+
+static uint32_t run_one(struct engine *e, struct engine_job job, struct result *r)
+{
+    uint64_t id;
+    result_init(r);
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(r);
+    return r->cached;
+}
+
+/* A second turn finds the first one's prompt and answer; it says the same as an engine that never saw them. */
+static void a_known_prefix_is_not_computed_again(void **state)
+{
+    struct engine_conf conf = {.slots = 2, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
+    struct engine *warm = ready_engine(conf);
+    struct engine *cold = ready_engine(conf);
+    struct result r[5];
+    assert_int_equal(run_one(warm, make_job(3, ANSWER, &r[0]), &r[0]), 0);
+    assert_int_equal(run_one(warm, make_job(3, ANSWER, &r[1]), &r[1]),
+                     48); /* of 54: the last part is its own */
+    struct engine_job other = make_job(3, ANSWER, &r[2]);
+    other.tenant = 77;
+    assert_int_equal(run_one(warm, other, &r[2]), 0);
+    struct engine_job longer = make_job(3, ANSWER, &r[3]);
+    longer.prompt = realloc(longer.prompt, 70 * sizeof *longer.prompt);
+    for (; longer.prompt_n < 70; longer.prompt_n++) {
+        longer.prompt[longer.prompt_n] = 9;
+    }
+    struct engine_job same = longer;
+    same.prompt = malloc(70 * sizeof *same.prompt);
+    memcpy(same.prompt, longer.prompt, 70 * sizeof *same.prompt);
+    buf_init(&same.stops, 1000);
+    same.arg = &r[4];
+    assert_int_equal(run_one(warm, longer, &r[3]), 48);
+    assert_int_equal(run_one(cold, same, &r[4]), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(r[i].text.n, r[0].text.n);
+        assert_memory_equal(r[i].text.p, r[0].text.p, r[0].text.n);
+    }
+    assert_int_equal(r[3].text.n, r[4].text.n);
+    assert_memory_equal(r[3].text.p, r[4].text.p, r[4].text.n);
+    for (unsigned i = 0; i < 5; i++) {
+        buf_clear(&r[i].text);
+    }
+    engine_free(warm);
+    engine_free(cold);
+}
+
+/* One who floods the queue waits for himself: a newcomer is next in turn. */
+static void tenants_take_turns(void **state)
+{
+    struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 16, .queue = 100};
+    struct engine *e = ready_engine(conf);
+    struct result flood[20];
+    struct result newcomer;
+    uint64_t id;
+    for (unsigned i = 0; i < 20; i++) {
+        struct engine_job job = make_job(i, 60, &flood[i]);
+        job.tenant = 1;
+        result_init(&flood[i]);
+        assert_int_equal(engine_submit(e, &job, &id), 0);
+    }
+    wait_end(&flood[0]);
+    struct engine_job job = make_job(5, 3, &newcomer);
+    job.tenant = 2;
+    result_init(&newcomer);
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(&newcomer);
+    pthread_mutex_lock(&flood[19].mutex);
+    assert_int_equal(flood[19].ends, 0);
+    pthread_mutex_unlock(&flood[19].mutex);
+    engine_free(e);
+    for (unsigned i = 0; i < 20; i++) {
+        buf_clear(&flood[i].text);
+    }
+    buf_clear(&newcomer.text);
+}
+
+static void a_deadline_ends_an_answer(void **state)
+{
+    struct engine_conf conf = {.slots = 1, .context = 256, .threads = 1, .step_tokens = 16, .queue = 10};
+    struct engine *e = ready_engine(conf);
+    struct result r[2];
+    uint64_t id;
+    for (unsigned i = 0; i < 2; i++) { /* one runs, one waits */
+        struct engine_job job = make_job(i, 190, &r[i]);
+        job.deadline_us = clock_mono_us() + 1;
+        result_init(&r[i]);
+        assert_int_equal(engine_submit(e, &job, &id), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        wait_end(&r[i]);
+        assert_int_equal(r[i].finish, ENGINE_FINISH_LATE);
+        buf_clear(&r[i].text);
+    }
+    engine_free(e);
+}
+
 static void cancels_free_slots(void **state)
 {
     struct engine_conf conf = {.slots = 2, .context = 256, .threads = 1, .step_tokens = 16, .queue = 100};
@@ -201,6 +322,7 @@ static void cancels_free_slots(void **state)
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(results[i].ends, 1);
     }
+    assert_true(metric_child_value(metric_child(&worker_kv_usage, NULL)) == 0); /* every block came back */
     buf_clear(&last.text);
 }
 
@@ -283,6 +405,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
+        cmocka_unit_test(answers_survive_preemption),
+        cmocka_unit_test(a_known_prefix_is_not_computed_again),
+        cmocka_unit_test(tenants_take_turns),
+        cmocka_unit_test(a_deadline_ends_an_answer),
         cmocka_unit_test(cancels_free_slots),
         cmocka_unit_test(the_queue_ends),
         cmocka_unit_test(stop_strings_end_an_answer),

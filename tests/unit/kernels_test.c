@@ -196,30 +196,40 @@ static void norm_and_activation(void **state)
 
 static void check_attention(uint32_t positions, uint32_t dim)
 {
+    static const uint32_t table[] = {2, 0, 3}; /* blocks out of order, one unused between */
     static float query[96];
     static float plain[96];
-    static uint16_t keys[40 * 96];
-    static uint16_t values[40 * 96];
-    static float scores[40];
+    static uint16_t keys[4 * KV_BLOCK * 96];
+    static uint16_t values[4 * KV_BLOCK * 96];
+    static float scores[3 * KV_BLOCK];
     static float out[96];
     struct builder b;
     builder_init(&b);
     b.random += positions * 1000 + dim;
     fill(&b, query, 96);
+    struct attend_job job = {.query = query,
+                             .keys = keys,
+                             .values = values,
+                             .table = table,
+                             .block_values = (size_t)KV_BLOCK * dim,
+                             .positions = positions,
+                             .head_dim = dim,
+                             .scale = 0.7F,
+                             .scores = scores,
+                             .out = out};
     for (uint32_t p = 0; p < positions; p++) {
         fill(&b, plain, 96);
-        kernels->to_half(plain, dim, keys + (size_t)p * dim);
+        kernels->to_half(plain, dim, keys + attend_at(&job, p));
         fill(&b, plain, 96);
-        kernels->to_half(plain, dim, values + (size_t)p * dim);
+        kernels->to_half(plain, dim, values + attend_at(&job, p));
     }
-    struct attend_job job = {query, keys, values, positions, dim, 0.7F, scores, out};
     kernels->attend(&job);
     double weights[40];
     double total = 0;
     for (uint32_t p = 0; p < positions; p++) {
         double s = 0;
         for (uint32_t i = 0; i < dim; i++) {
-            s += (double)query[i] * (double)half_to_float(keys[p * dim + i]);
+            s += (double)query[i] * (double)half_to_float(keys[attend_at(&job, p) + i]);
         }
         weights[p] = exp(s * 0.7);
         total += weights[p];
@@ -227,7 +237,7 @@ static void check_attention(uint32_t positions, uint32_t dim)
     for (uint32_t i = 0; i < dim; i++) {
         double exact = 0;
         for (uint32_t p = 0; p < positions; p++) {
-            exact += weights[p] / total * (double)half_to_float(values[p * dim + i]);
+            exact += weights[p] / total * (double)half_to_float(values[attend_at(&job, p) + i]);
         }
         assert_true(fabs((double)out[i] - exact) < 2e-5);
     }

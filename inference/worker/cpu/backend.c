@@ -115,7 +115,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         rc = allocate_buffers(b, err);
     }
     if (!rc) {
-        rc = kv_cache_init(&b->kv, &g->model->sizes, conf->slots, conf->context, err);
+        rc = kv_cache_init(&b->kv, &g->model->sizes, conf->kv_blocks, err);
     }
     if (!rc) {
         fill_rotation(b);
@@ -148,7 +148,8 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
     b->picked_count = 0;
     for (uint32_t i = 0; i < batch->n; i++) {
         const struct batch_token *t = &batch->tokens[i];
-        BUG_ON(t->slot >= b->conf.slots || t->position >= b->conf.context);
+        BUG_ON(t->position >= b->conf.context);
+        BUG_ON(batch_table(batch, t->sequence)[t->position / KV_BLOCK] >= b->conf.kv_blocks);
         BUG_ON(t->token < 0 || (uint32_t)t->token >= b->graph->model->sizes.vocab);
         if (t->wants_logits) {
             BUG_ON(b->picked_count == b->conf.batch_logits);

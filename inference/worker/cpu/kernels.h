@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "inference/worker/cpu/packed.h"
+#include "inference/worker/graph.h"
 
 enum { KERNEL_TILE = 4 }; /* most columns of one call */
 
@@ -26,16 +27,26 @@ struct quantized {
 typedef void (*strip_cb)(const uint8_t *strip, const struct quantized *x, unsigned columns,
                          float out[KERNEL_TILE][PACKED_ROWS]);
 
+/* One query head over the positions of one sequence. Position p stands KV_BLOCK positions a block:
+ * keys + table[p / KV_BLOCK] * block_values + p % KV_BLOCK * head_dim, values alike. */
 struct attend_job {
     const float *query;     /* head_dim */
-    const uint16_t *keys;   /* f16, positions x head_dim */
+    const uint16_t *keys;   /* f16, block 0 of the head */
     const uint16_t *values; /* the same shape */
-    uint32_t positions;     /* 1 and up */
+    const uint32_t *table;  /* blocks of the sequence, in order */
+    size_t block_values;
+    uint32_t positions; /* 1 and up */
     uint32_t head_dim;
     float scale;   /* of the scores */
     float *scores; /* scratch, positions */
     float *out;    /* head_dim */
 };
+
+static inline size_t attend_at(const struct attend_job *job, uint32_t position)
+{
+    return job->table[position / KV_BLOCK] * job->block_values +
+           (size_t)(position % KV_BLOCK) * job->head_dim;
+}
 
 struct cpu_kernels {
     const char *name;

@@ -352,12 +352,11 @@ static float fill_scores(const struct attend_job *job)
     uint32_t p = 0;
     __m128 scale = _mm_set1_ps(job->scale);
     for (; p + 4 <= job->positions; p += 4) {
-        __m128 s = score4(job->query, job->keys + (size_t)p * job->head_dim, job->head_dim);
+        __m128 s = score4(job->query, job->keys + attend_at(job, p), job->head_dim);
         _mm_storeu_ps(job->scores + p, _mm_mul_ps(s, scale));
     }
     for (; p < job->positions; p++) {
-        job->scores[p] =
-            score1(job->query, job->keys + (size_t)p * job->head_dim, job->head_dim) * job->scale;
+        job->scores[p] = score1(job->query, job->keys + attend_at(job, p), job->head_dim) * job->scale;
     }
     float largest = job->scores[0];
     for (p = 1; p < job->positions; p++) {
@@ -393,7 +392,7 @@ INLINE void mix_values(const struct attend_job *job, uint32_t from, unsigned chu
     }
     for (uint32_t p = 0; p < job->positions; p++) {
         __m256 share = _mm256_broadcast_ss(job->scores + p);
-        const uint16_t *value = job->values + (size_t)p * job->head_dim + from;
+        const uint16_t *value = job->values + attend_at(job, p) + from;
 #pragma GCC unroll 8
         for (unsigned i = 0; i < chunks; i++) {
             acc[i] = _mm256_fmadd_ps(share, load_halves(value + 8 * i), acc[i]);

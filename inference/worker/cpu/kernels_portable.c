@@ -143,7 +143,7 @@ static void attend(const struct attend_job *job)
     uint32_t dim = job->head_dim;
     float largest = -INFINITY;
     for (uint32_t p = 0; p < job->positions; p++) {
-        const uint8_t *key = (const uint8_t *)(job->keys + (size_t)p * dim);
+        const uint8_t *key = (const uint8_t *)(job->keys + attend_at(job, p));
         job->scores[p] = dot_f16(key, job->query, dim) * job->scale;
         largest = fmaxf(largest, job->scores[p]);
     }
@@ -155,7 +155,7 @@ static void attend(const struct attend_job *job)
     memset(job->out, 0, dim * sizeof *job->out);
     for (uint32_t p = 0; p < job->positions; p++) {
         float share = job->scores[p] / total;
-        const uint16_t *value = job->values + (size_t)p * dim;
+        const uint16_t *value = job->values + attend_at(job, p);
         for (uint32_t i = 0; i < dim; i++) {
             job->out[i] += share * half_to_float(value[i]);
         }

@@ -188,7 +188,9 @@ static void run_store(struct backend *b, const struct graph_op *op, unsigned thr
         size_t token = i / b->kv.heads;
         uint32_t head = (uint32_t)(i % b->kv.heads);
         const struct batch_token *t = &b->batch->tokens[token];
-        size_t at = kv_cache_at(&b->kv, op->layer, t->slot, head) + (size_t)t->position * dim;
+        uint32_t block = batch_table(b->batch, t->sequence)[t->position / KV_BLOCK];
+        size_t at = kv_cache_at(&b->kv, op->layer, head) + block * b->kv.block_values +
+                    (size_t)(t->position % KV_BLOCK) * dim;
         b->kernels->to_half(row_of(b, op->a, token) + (size_t)head * dim, dim, b->kv.keys + at);
         b->kernels->to_half(row_of(b, op->b, token) + (size_t)head * dim, dim, b->kv.values + at);
     }
@@ -207,11 +209,13 @@ static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread
         }
         uint32_t head = i % s->heads;
         const struct batch_token *t = &b->batch->tokens[i / s->heads];
-        size_t at = kv_cache_at(&b->kv, op->layer, t->slot, head / group);
+        size_t at = kv_cache_at(&b->kv, op->layer, head / group);
         struct attend_job job = {
             .query = row_of(b, op->a, i / s->heads) + (size_t)head * s->head_dim,
             .keys = b->kv.keys + at,
             .values = b->kv.values + at,
+            .table = batch_table(b->batch, t->sequence),
+            .block_values = b->kv.block_values,
             .positions = t->position + 1,
             .head_dim = s->head_dim,
             .scale = 1.0F / sqrtf((float)s->head_dim),
