@@ -1,10 +1,9 @@
-/* See admin.h: one function a verb. */
-#include "auth/admin.h"
-
+/* See admin.h: one function a verb. Those of the policy are in admin_policy.c. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "auth/account.h"
+#include "auth/admin_inner.h"
 #include "base/json.h"
 #include "base/pg.h"
 
@@ -33,18 +32,19 @@ void auth_admin_free(struct auth_admin *a)
     free(a->request_id);
     free(a->preset);
     free(a->document);
+    free(a->base_document);
     free(a->phone);
     free(a->user);
     buf_clear(&a->out);
     free(a);
 }
 
-static int64_t admin_limit(const struct auth_admin *a)
+int64_t admin_limit(const struct auth_admin *a)
 {
     return a->limit == 0 ? ADMIN_LIMIT : a->limit < ADMIN_LIMIT_MAX ? a->limit : ADMIN_LIMIT_MAX;
 }
 
-static int admin_wants_reason(struct pg *pg, const struct auth_admin *a)
+int admin_wants_reason(struct pg *pg, const struct auth_admin *a)
 {
     if (!a->actor || !a->actor[0]) {
         return err_set(pg_err(pg), ERR_INVALID, "actor: is missing");
@@ -52,115 +52,7 @@ static int admin_wants_reason(struct pg *pg, const struct auth_admin *a)
     return a->reason && a->reason[0] ? 0 : err_set(pg_err(pg), ERR_INVALID, "reason: is missing");
 }
 
-#define ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
-
-/* --- policy ------------------------------------------------------------------------------------------ */
-
-static int policy_get(struct pg *pg, struct auth_admin *a)
-{
-    int rows = pg_query(pg,
-                        "SELECT v.version, v.name, v.state, v.document::text, v.reason, v.actor, " ISO(
-                            "v.created_at") ", v.version = c.version FROM policy_versions v, policy_current c"
-                                            " WHERE v.version = CASE WHEN $1 = 0 THEN c.version ELSE $1 END",
-                        PG_I64(a->version));
-    if (rows <= 0) {
-        return rows < 0 ? rows
-                        : err_set(pg_err(pg), ERR_NOT_FOUND, "there is no policy version %lld",
-                                  (long long)a->version);
-    }
-    struct json_writer w = {.out = &a->out};
-    json_open(&w, '{');
-    json_i64_at(&w, "version", pg_i64(pg, 0, 0));
-    json_str_at(&w, "name", pg_value(pg, 0, 1));
-    json_str_at(&w, "state", pg_value(pg, 0, 2));
-    json_bool_at(&w, "in_force", pg_bool(pg, 0, 7));
-    json_str_at(&w, "reason", pg_value(pg, 0, 4));
-    json_str_at(&w, "actor", pg_value(pg, 0, 5));
-    json_str_at(&w, "created_at", pg_value(pg, 0, 6));
-    json_raw_at(&w, "document", pg_value(pg, 0, 3));
-    json_close(&w, '}');
-    return 0;
-}
-
-/* The public notice: what /auth/v1/settings says, in all languages. */
-static void notice_write(const struct policy *p, struct buf *out)
-{
-    static const char *const tags[POLICY_LANGS] = {"en", "zh-Hans", "zh-Hant"};
-    struct json_writer w = {.out = out};
-    json_open(&w, '{');
-    json_str_at(&w, "policy", str_from(policy_name(p)));
-    json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
-    json_open_at(&w, "messages", '{');
-    for (unsigned lang = 0; lang < POLICY_LANGS; lang++) {
-        struct str words = policy_main_message(p, lang);
-        if (words.n > 0) {
-            json_str_at(&w, tags[lang], words);
-        }
-    }
-    json_close(&w, '}');
-    json_close(&w, '}');
-}
-
-static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, const char *action)
-{
-    struct policy *p = NULL;
-    struct buf notice;
-    int rc = policy_parse(document, 0, &p, pg_err(pg));
-    if (rc < 0) {
-        return rc;
-    }
-    int64_t if_version = a->if_version ? a->if_version : a->preset ? 0 : policy_edited_from(p);
-    if_version = a->verb == AUTH_ADMIN_POLICY_ROLLBACK ? a->if_version : if_version;
-    buf_init(&notice, POLICY_DOCUMENT_MAX);
-    notice_write(p, &notice);
-    int rows = pg_query(pg, "SELECT version, previous FROM policy_set($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                        PG_CSTR(policy_name(p)), PG_CSTR(policy_state_name(policy_state(p))),
-                        PG_STR(document), PG_STR(buf_str(&notice)), PG_CSTR(a->reason), PG_CSTR(a->actor),
-                        PG_CSTR(a->request_id ? a->request_id : ""), PG_I64(if_version), PG_CSTR(action));
-    if (rows > 0) {
-        struct json_writer w = {.out = &a->out};
-        json_open(&w, '{');
-        json_i64_at(&w, "version", pg_i64(pg, 0, 0));
-        json_str_at(&w, "name", str_from(policy_name(p)));
-        json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
-        json_i64_at(&w, "previous", pg_i64(pg, 0, 1));
-        json_close(&w, '}');
-    }
-    buf_clear(&notice);
-    policy_unref(p);
-    return rows < 0 ? rows : 0;
-}
-
-static int policy_set(struct pg *pg, struct auth_admin *a)
-{
-    if (!a->preset == !a->document) {
-        return err_set(pg_err(pg), ERR_INVALID, "either preset or document is wanted");
-    }
-    const char *document = a->preset ? policy_preset(str_from(a->preset)) : a->document;
-    if (!document) {
-        return err_set(pg_err(pg), ERR_INVALID, "preset: is not one of open, mainland-phone-only, closed");
-    }
-    int rc = admin_wants_reason(pg, a);
-    return rc < 0 ? rc : policy_put(pg, a, str_from(document), "policy.set");
-}
-
-static int policy_rollback(struct pg *pg, struct auth_admin *a)
-{
-    int rc = admin_wants_reason(pg, a);
-    if (rc < 0) {
-        return rc;
-    }
-    int rows =
-        pg_query(pg, "SELECT document::text FROM policy_versions WHERE version = $1", PG_I64(a->version));
-    if (rows <= 0) {
-        return rows < 0 ? rows
-                        : err_set(pg_err(pg), ERR_NOT_FOUND, "there is no policy version %lld",
-                                  (long long)a->version);
-    }
-    return policy_put(pg, a, pg_value(pg, 0, 0), "policy.rollback");
-}
-
-static void write_columns(struct json_writer *w, const struct pg *pg, int row, const char *const *names)
+void admin_write_columns(struct json_writer *w, const struct pg *pg, int row, const char *const *names)
 {
     for (int column = 0; names[column]; column++) {
         if (pg_is_null(pg, row, column)) {
@@ -169,30 +61,6 @@ static void write_columns(struct json_writer *w, const struct pg *pg, int row, c
             json_str_at(w, names[column], pg_value(pg, row, column));
         }
     }
-}
-
-static int policy_history(struct pg *pg, struct auth_admin *a)
-{
-    static const char *const names[] = {"name", "state", "reason", "actor", "created_at", NULL};
-    int rows = pg_query(pg,
-                        "SELECT v.name, v.state, v.reason, v.actor, " ISO(
-                            "v.created_at") ", v.version,"
-                                            " v.version = c.version FROM policy_versions v, policy_current c"
-                                            " ORDER BY v.version DESC LIMIT $1",
-                        PG_I64(admin_limit(a)));
-    struct json_writer w = {.out = &a->out};
-    json_open(&w, '{');
-    json_open_at(&w, "items", '[');
-    for (int i = 0; i < rows; i++) {
-        json_open(&w, '{');
-        json_i64_at(&w, "version", pg_i64(pg, i, 5));
-        json_bool_at(&w, "in_force", pg_bool(pg, i, 6));
-        write_columns(&w, pg, i, names);
-        json_close(&w, '}');
-    }
-    json_close(&w, ']');
-    json_close(&w, '}');
-    return rows < 0 ? rows : 0;
 }
 
 /* --- people ------------------------------------------------------------------------------------------ */
@@ -231,7 +99,7 @@ static void write_user(struct json_writer *w, struct pg *pg, struct auth_admin *
     struct uuid identity = pg_uuid(pg, row, 9);
     char e164[PHONE_E164_MAX + 1], masked[PHONE_E164_MAX + 1];
     json_open(w, '{');
-    write_columns(w, pg, row, names);
+    admin_write_columns(w, pg, row, names);
     json_i64_at(w, "policy_version", pg_i64(pg, row, 7));
     json_i64_at(w, "sessions", pg_i64(pg, row, 8));
     if (subject_open(a->secrets, &identity, pg_bytea(pg, row, 10), e164, NULL) == 0) {
@@ -253,7 +121,7 @@ static int users_list(struct pg *pg, struct auth_admin *a)
     }
     int rows = pg_query(
         pg,
-        "SELECT u.id, " ISO("u.created_at") ", " ISO("u.last_sign_in_at") ", " ISO(
+        "SELECT u.id, " ADMIN_ISO("u.created_at") ", " ADMIN_ISO("u.last_sign_in_at") ", " ADMIN_ISO(
             "u.banned_until") ", u.signup_method, u.signup_country, u.policy_rule,"
                               " u.policy_version, (SELECT count(*) FROM sessions s WHERE s.user_id = u.id"
                               "   AND s.ended_at IS NULL AND s.expires_at > now()), i.id, i.subject_enc"
@@ -301,17 +169,18 @@ static int sessions_revoke(struct pg *pg, struct auth_admin *a)
 static int audit_list(struct pg *pg, struct auth_admin *a)
 {
     static const char *const names[] = {"at", "actor", "action", "target", "reason", "request_id", NULL};
-    int rows = pg_query(pg,
-                        "SELECT " ISO("at") ", actor, action, target, reason, request_id, detail::text, id"
-                                            " FROM audit ORDER BY id DESC LIMIT $1",
-                        PG_I64(admin_limit(a)));
+    int rows =
+        pg_query(pg,
+                 "SELECT " ADMIN_ISO("at") ", actor, action, target, reason, request_id, detail::text, id"
+                                           " FROM audit ORDER BY id DESC LIMIT $1",
+                 PG_I64(admin_limit(a)));
     struct json_writer w = {.out = &a->out};
     json_open(&w, '{');
     json_open_at(&w, "items", '[');
     for (int i = 0; i < rows; i++) {
         json_open(&w, '{');
         json_i64_at(&w, "id", pg_i64(pg, i, 7));
-        write_columns(&w, pg, i, names);
+        admin_write_columns(&w, pg, i, names);
         json_raw_at(&w, "detail", pg_value(pg, i, 6));
         json_close(&w, '}');
     }
@@ -323,9 +192,16 @@ static int audit_list(struct pg *pg, struct auth_admin *a)
 int auth_admin_job(struct pg *pg, void *admin)
 {
     static int (*const verbs[])(struct pg *, struct auth_admin *) = {
-        [AUTH_ADMIN_POLICY_GET] = policy_get,         [AUTH_ADMIN_POLICY_SET] = policy_set,
-        [AUTH_ADMIN_POLICY_HISTORY] = policy_history, [AUTH_ADMIN_POLICY_ROLLBACK] = policy_rollback,
-        [AUTH_ADMIN_USERS_LIST] = users_list,         [AUTH_ADMIN_SESSIONS_REVOKE] = sessions_revoke,
+        [AUTH_ADMIN_POLICY_GET] = auth_admin_policy_get,
+        [AUTH_ADMIN_POLICY_SET] = auth_admin_policy_set,
+        [AUTH_ADMIN_POLICY_HISTORY] = auth_admin_policy_history,
+        [AUTH_ADMIN_POLICY_ROLLBACK] = auth_admin_policy_rollback,
+        [AUTH_ADMIN_POLICY_DIFF] = auth_admin_policy_diff,
+        [AUTH_ADMIN_POLICY_SCHEDULE] = auth_admin_policy_schedule,
+        [AUTH_ADMIN_POLICY_SCHEDULED] = auth_admin_policy_scheduled,
+        [AUTH_ADMIN_POLICY_CANCEL] = auth_admin_policy_cancel,
+        [AUTH_ADMIN_USERS_LIST] = users_list,
+        [AUTH_ADMIN_SESSIONS_REVOKE] = sessions_revoke,
         [AUTH_ADMIN_AUDIT_LIST] = audit_list,
     };
     struct auth_admin *a = admin;

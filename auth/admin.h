@@ -18,12 +18,16 @@ struct pg;
 
 enum auth_admin_verb {
     AUTH_ADMIN_POLICY_GET = 0,      /* version 0: the current one. out: {version,name,state,document,...} */
-    AUTH_ADMIN_POLICY_SET = 1,      /* document or preset; reason wanted. out: {version,name,previous} */
+    AUTH_ADMIN_POLICY_SET = 1,      /* document or preset; reason. out: {version,name,previous,for_s} */
     AUTH_ADMIN_POLICY_HISTORY = 2,  /* limit. out: {items:[{version,name,actor,reason,created_at}]} */
     AUTH_ADMIN_POLICY_ROLLBACK = 3, /* version: its document becomes a new version; reason wanted */
     AUTH_ADMIN_USERS_LIST = 4,      /* phone (any spelling) or user, else the newest; limit. Numbers masked */
     AUTH_ADMIN_SESSIONS_REVOKE = 5, /* user; reason wanted. out: {revoked: n} */
     AUTH_ADMIN_AUDIT_LIST = 6,      /* limit. out: {items:[...]} */
+    AUTH_ADMIN_POLICY_DIFF = 7,     /* from base_* to document, preset or version. out: policy_diff.h */
+    AUTH_ADMIN_POLICY_SCHEDULE = 8, /* as SET, at at_ms. out: {id,name} */
+    AUTH_ADMIN_POLICY_SCHEDULED = 9, /* out: {items:[{id,at,name,until,actor,reason}]} */
+    AUTH_ADMIN_POLICY_CANCEL = 10,   /* id of a scheduled change; reason */
 };
 
 struct auth_admin {
@@ -32,13 +36,19 @@ struct auth_admin {
     char *actor;                 /* who asks: "unix:0(root)"; required for changes */
     char *reason;                /* required for changes */
     char *request_id;            /* or NULL */
-    char *preset;                /* POLICY_SET: a name, or */
-    char *document;              /* POLICY_SET: JSON text */
-    int64_t version;             /* GET, ROLLBACK */
+    char *preset;                /* SET, SCHEDULE, DIFF: a name, or */
+    char *document;              /* JSON text */
+    int64_t version;             /* GET, ROLLBACK, DIFF */
     int64_t if_version;          /* SET, ROLLBACK: refuse unless current; 0 = any */
-    char *phone;                 /* USERS_LIST */
-    char *user;                  /* USERS_LIST, SESSIONS_REVOKE: UUID */
-    unsigned limit;              /* rows; 0 = 50, at most 1000 */
+    int64_t for_ms;              /* SET, SCHEDULE: then it goes back; 0: it stays */
+    bool is_dry_run;      /* SET, ROLLBACK, SCHEDULE: change nothing. out: {dry_run,version,diff,lint} */
+    char *base_document;  /* DIFF: JSON text, or */
+    int64_t base_version; /* DIFF; 0: the current one */
+    int64_t at_ms;        /* SCHEDULE: Unix milliseconds */
+    int64_t id;           /* CANCEL */
+    char *phone;          /* USERS_LIST */
+    char *user;           /* USERS_LIST, SESSIONS_REVOKE: UUID */
+    unsigned limit;       /* rows; 0 = 50, at most 1000 */
 
     struct buf out; /* JSON object when rc is 0 */
     struct err err; /* why not */

@@ -34,9 +34,16 @@ static const struct admin_route routes[] = {
      ADMIN_LEVEL_WRITE, false},
     {HTTP_GET, STR_INIT("/admin/v1/policy"), 0, admin_policy_get, ADMIN_LEVEL_READ, false},
     {HTTP_PUT, STR_INIT("/admin/v1/policy"), ADMIN_POLICY_BODY_MAX, admin_policy_set, ADMIN_LEVEL_WRITE,
-     false},
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/policy/history"), 0, admin_policy_history, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/rollback"), ADMIN_BODY_MAX, admin_policy_rollback,
+     ADMIN_LEVEL_WRITE, true},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/diff"), ADMIN_DIFF_BODY_MAX, admin_policy_diff, ADMIN_LEVEL_READ,
+     false},
+    {HTTP_GET, STR_INIT("/admin/v1/policy/schedule"), 0, admin_policy_scheduled, ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/schedule"), ADMIN_POLICY_BODY_MAX, admin_policy_schedule,
+     ADMIN_LEVEL_WRITE, true},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/schedule/*/cancel"), ADMIN_BODY_MAX, admin_policy_unschedule,
      ADMIN_LEVEL_WRITE, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
      ADMIN_LEVEL_READ, false},
@@ -164,6 +171,16 @@ bool admin_get_number(struct admin_call *c, const char *key, int64_t *out)
     const struct json_slice *v = json_member(&c->body, key);
     if (v != NULL && !json_get_i64(v, out)) {
         refuse_member(c, key, "a whole number");
+        return false;
+    }
+    return true;
+}
+
+bool admin_get_bool(struct admin_call *c, const char *key, bool *out)
+{
+    const struct json_slice *v = json_member(&c->body, key);
+    if (v != NULL && !json_get_bool(v, out)) {
+        refuse_member(c, key, "true or false");
         return false;
     }
     return true;

@@ -1,4 +1,5 @@
-/* Verbs of the admin API that auth/admin.h does: policy, users, sessions, the audit log. */
+/* Verbs of the admin API that auth/admin.h does: users, sessions, the audit log. Those of the policy are in
+ * admin_policy_change.c. */
 #include <stdlib.h>
 
 #include "auth/admin.h"
@@ -22,9 +23,8 @@ static void done(struct admin_call *c, void *arg, int rc, const struct err *err)
         admin_refuse(c, rc, a->err.code != ERR_OK ? &a->err : err);
         return;
     }
-    if (a->verb == AUTH_ADMIN_POLICY_SET || a->verb == AUTH_ADMIN_POLICY_ROLLBACK ||
-        a->verb == AUTH_ADMIN_SESSIONS_REVOKE) {
-        control_poll_soon(c->control);
+    if (a->actor != NULL && a->reason != NULL) {
+        control_poll_soon(c->control); /* it was a change */
     }
     admin_reply(c, &a->out);
 }
@@ -34,8 +34,7 @@ static void drop(void *arg)
     auth_admin_free(arg);
 }
 
-/* NULL: it has answered. */
-static struct auth_admin *verb_new(struct admin_call *c, enum auth_admin_verb verb)
+struct auth_admin *admin_auth_verb(struct admin_call *c, enum auth_admin_verb verb)
 {
     struct gateway *g = c->control->gateway;
     if (g->conf->secrets == NULL) {
@@ -48,7 +47,7 @@ static struct auth_admin *verb_new(struct admin_call *c, enum auth_admin_verb ve
     return a;
 }
 
-static void submit(struct admin_call *c, struct auth_admin *a)
+void admin_auth_submit(struct admin_call *c, struct auth_admin *a)
 {
     admin_submit(c, &(struct admin_work){.run = run, .done = done, .drop = drop, .arg = a});
 }
@@ -66,7 +65,7 @@ static bool query_number(struct admin_call *c, const char *name, int64_t *out)
     return true;
 }
 
-static void list(struct admin_call *c, enum auth_admin_verb verb)
+void admin_auth_list(struct admin_call *c, enum auth_admin_verb verb)
 {
     int64_t limit = 0;
     int64_t version = 0;
@@ -77,7 +76,7 @@ static void list(struct admin_call *c, enum auth_admin_verb verb)
     }
     (void)http_query_get(c->ex, "phone", &phone);
     (void)http_query_get(c->ex, "user", &user);
-    struct auth_admin *a = verb_new(c, verb);
+    struct auth_admin *a = admin_auth_verb(c, verb);
     if (a == NULL) {
         return;
     }
@@ -85,33 +84,22 @@ static void list(struct admin_call *c, enum auth_admin_verb verb)
     a->version = version;
     a->phone = text_dup(phone);
     a->user = text_dup(user);
-    submit(c, a);
-}
-
-void admin_policy_get(struct admin_call *c)
-{
-    list(c, AUTH_ADMIN_POLICY_GET);
-}
-
-void admin_policy_history(struct admin_call *c)
-{
-    list(c, AUTH_ADMIN_POLICY_HISTORY);
+    admin_auth_submit(c, a);
 }
 
 void admin_users(struct admin_call *c)
 {
-    list(c, AUTH_ADMIN_USERS_LIST);
+    admin_auth_list(c, AUTH_ADMIN_USERS_LIST);
 }
 
 void admin_audit(struct admin_call *c)
 {
-    list(c, AUTH_ADMIN_AUDIT_LIST);
+    admin_auth_list(c, AUTH_ADMIN_AUDIT_LIST);
 }
 
 /* --- changing ------------------------------------------------------------------------------------ */
 
-/* Every change says why. False: it has answered. */
-static bool get_reason(struct admin_call *c, struct str *reason)
+bool admin_get_reason(struct admin_call *c, struct str *reason)
 {
     if (!admin_get_text(c, "reason", reason)) {
         return false;
@@ -123,68 +111,18 @@ static bool get_reason(struct admin_call *c, struct str *reason)
     return true;
 }
 
-void admin_policy_set(struct admin_call *c)
-{
-    static const char *const members[] = {"preset", "document", "reason", "if_version"};
-    struct str reason = STR("");
-    struct str preset = STR("");
-    int64_t if_version = 0;
-    if (!admin_knows_members(c, members, 4) || !get_reason(c, &reason) ||
-        !admin_get_text(c, "preset", &preset) || !admin_get_number(c, "if_version", &if_version)) {
-        return;
-    }
-    const struct json_slice *document = json_member(&c->body, "document");
-    if ((preset.n > 0) == (document != NULL)) {
-        http_reply_error(c->ex, "validation_failed", "either preset or document is wanted");
-        return;
-    }
-    struct auth_admin *a = verb_new(c, AUTH_ADMIN_POLICY_SET);
-    if (a == NULL) {
-        return;
-    }
-    a->preset = text_dup(preset);
-    a->document = document != NULL ? text_dup(document->raw) : NULL;
-    a->reason = text_dup(reason);
-    a->if_version = if_version;
-    submit(c, a);
-}
-
-void admin_policy_rollback(struct admin_call *c)
-{
-    static const char *const members[] = {"version", "reason", "if_version"};
-    struct str reason = STR("");
-    int64_t version = 0;
-    int64_t if_version = 0;
-    if (!admin_knows_members(c, members, 3) || !get_reason(c, &reason) ||
-        !admin_get_number(c, "version", &version) || !admin_get_number(c, "if_version", &if_version)) {
-        return;
-    }
-    if (version <= 0) {
-        http_reply_error(c->ex, "validation_failed", "version: which one to go back to");
-        return;
-    }
-    struct auth_admin *a = verb_new(c, AUTH_ADMIN_POLICY_ROLLBACK);
-    if (a == NULL) {
-        return;
-    }
-    a->version = version;
-    a->if_version = if_version;
-    a->reason = text_dup(reason);
-    submit(c, a);
-}
-
 void admin_sessions_revoke(struct admin_call *c)
 {
     static const char *const members[] = {"reason"};
     struct str reason = STR("");
-    if (!admin_knows_members(c, members, 1) || !get_reason(c, &reason)) {
+    if (!admin_knows_members(c, members, 1) || !admin_get_reason(c, &reason)) {
         return;
     }
-    struct auth_admin *a = verb_new(c, AUTH_ADMIN_SESSIONS_REVOKE);
+    struct auth_admin *a = admin_auth_verb(c, AUTH_ADMIN_SESSIONS_REVOKE);
     if (a == NULL) {
         return;
     }
     a->user = text_dup(c->name);
     a->reason = text_dup(reason);
-    submit(c, a);
+    admin_auth_submit(c, a);
 }

@@ -6,6 +6,7 @@
 #ifndef TIDE_GATEWAY_ADMIN_INNER_H
 #define TIDE_GATEWAY_ADMIN_INNER_H
 
+#include "auth/admin.h"
 #include "base/http/problem.h"
 #include "base/json.h"
 #include "gateway/admin_conf.h"
@@ -18,6 +19,7 @@ struct limits_explain;
 enum {
     ADMIN_BODY_MAX = 128 << 10,
     ADMIN_POLICY_BODY_MAX = 12 << 20, /* a document, and attempts beside it */
+    ADMIN_DIFF_BODY_MAX = 17 << 20,   /* two documents */
     ADMIN_ANSWER_MAX = 12 << 20,
     ADMIN_ACTOR_MAX = 96,
 };
@@ -39,6 +41,7 @@ void admin_reply(struct admin_call *c, const struct buf *text);
 /* Reads a member of the body; false when it has answered (wrong type). Absent leaves *out alone. */
 bool admin_get_text(struct admin_call *c, const char *key, struct str *out) TIDE_CHECK;
 bool admin_get_number(struct admin_call *c, const char *key, int64_t *out) TIDE_CHECK;
+bool admin_get_bool(struct admin_call *c, const char *key, bool *out) TIDE_CHECK;
 /* False when it has answered: a member that is none of the n names. */
 bool admin_knows_members(struct admin_call *c, const char *const *names, unsigned n) TIDE_CHECK;
 
@@ -55,14 +58,25 @@ void admin_refuse(struct admin_call *c, int rc, const struct err *err); /* a job
 /* admin_access.c: fills c->actor. */
 enum admin_level admin_identify(struct admin_call *c);
 
-/* admin_accounts.c */
+/* admin_accounts.c: verbs of auth/admin.h. A new one with actor and request id (NULL: it has answered), its inputs of a
+ * query, and its end: the answer, after a change (one with a reason) a poll too. */
+struct auth_admin *admin_auth_verb(struct admin_call *c, enum auth_admin_verb verb);
+void admin_auth_list(struct admin_call *c, enum auth_admin_verb verb);
+void admin_auth_submit(struct admin_call *c, struct auth_admin *a);
+/* Every change says why. False: it has answered. */
+bool admin_get_reason(struct admin_call *c, struct str *reason) TIDE_CHECK;
+void admin_users(struct admin_call *c);
+void admin_sessions_revoke(struct admin_call *c);
+void admin_audit(struct admin_call *c);
+/* admin_policy_change.c */
 void admin_policy_get(struct admin_call *c);
 void admin_policy_set(struct admin_call *c);
 void admin_policy_history(struct admin_call *c);
 void admin_policy_rollback(struct admin_call *c);
-void admin_users(struct admin_call *c);
-void admin_sessions_revoke(struct admin_call *c);
-void admin_audit(struct admin_call *c);
+void admin_policy_diff(struct admin_call *c);
+void admin_policy_scheduled(struct admin_call *c);
+void admin_policy_schedule(struct admin_call *c);
+void admin_policy_unschedule(struct admin_call *c);
 /* admin_policy.c */
 void admin_policy_simulate(struct admin_call *c);
 void admin_policy_lint(struct admin_call *c);

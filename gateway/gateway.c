@@ -19,6 +19,7 @@
 #include "gateway/control.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
+#include "gateway/policy_due.h"
 #include "gateway/proxy.h"
 #include "gateway/request.h"
 #include "gateway/routes.h"
@@ -174,6 +175,9 @@ static int open_parts(struct gateway *g, struct err *err)
     if (rc == 0) {
         challenge_open(g);
         rc = accounts_open(g, err);
+    }
+    if (rc == 0) {
+        policy_due_open(g);
     }
     if (rc == 0) {
         rc = chat_open(g, err);
@@ -452,6 +456,7 @@ void gateway_free(struct gateway *g)
         close_loop_parts(&g->loops[i]);
     }
     chat_close(g);
+    policy_due_close(g);
     accounts_close(g);
     challenge_close(g);
     limits_close(g);

@@ -45,6 +45,7 @@ struct identify_loop;
 struct limits;
 struct limits_loop;
 struct pg_pool;
+struct policy_due;
 struct proxy_loop;
 struct request;
 struct route_table;
@@ -97,6 +98,7 @@ struct gateway {
     unsigned listener_count;
     struct access_log *access_log; /* access_log.h */
     struct accounts *accounts;
+    struct policy_due *policy_due; /* policy_due.h */
     struct limits *limits;
     struct challenge *challenge; /* challenge.h */
     struct chat *chat;

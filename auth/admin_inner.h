@@ -1,0 +1,30 @@
+/* Inside of admin.h: shared by admin*.c only.
+ *
+ * A verb reads its inputs from the struct, writes its answer to a->out, and returns 0 or an error with words in
+ * pg_err(pg).
+ * Thread rule: a database thread. */
+#ifndef TIDE_AUTH_ADMIN_INNER_H
+#define TIDE_AUTH_ADMIN_INNER_H
+
+#include "auth/admin.h"
+#include "base/json.h"
+#include "base/pg.h"
+
+#define ADMIN_ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+
+int64_t admin_limit(const struct auth_admin *a); /* rows to ask for */
+int admin_wants_reason(struct pg *pg, const struct auth_admin *a) TIDE_CHECK;
+/* The first columns of a row as members; names ends with NULL. */
+void admin_write_columns(struct json_writer *w, const struct pg *pg, int row, const char *const *names);
+
+/* admin_policy.c */
+int auth_admin_policy_get(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_set(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_history(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_rollback(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_diff(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_schedule(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_scheduled(struct pg *pg, struct auth_admin *a);
+int auth_admin_policy_cancel(struct pg *pg, struct auth_admin *a);
+
+#endif
