@@ -97,7 +97,6 @@ unsigned accept_connections_limit(const struct http_limits *limits); /* of the p
 SSL_CTX *tls_set_context(struct tls_set *set, struct err *err);
 int tls_on_client_hello(SSL *ssl, int *alert, void *arg); /* tls_io.c */
 const char *tls_client_name(const SSL *ssl);              /* of an mTLS client, or NULL */
-void tls_on_key_log(const SSL *ssl, const char *line);
 
 /* server_metrics.c */
 void http_count_refused(const char *reason); /* a connection was not taken */

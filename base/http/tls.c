@@ -265,7 +265,6 @@ SSL_CTX *tls_set_context(struct tls_set *s, struct err *err)
     set_sessions(ctx, s);
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, s);
     SSL_CTX_set_client_hello_cb(ctx, tls_on_client_hello, NULL);
-    SSL_CTX_set_keylog_callback(ctx, tls_on_key_log);
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
     SSL_CTX_set_cert_cb(ctx, on_certificate, s);
     return ctx;

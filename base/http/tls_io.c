@@ -126,12 +126,36 @@ static void on_later_message(struct conn *c)
     }
 }
 
-static void on_written(struct tls_handshake *h, int type, const uint8_t *p, size_t n)
+static void on_key_log(const SSL *ssl, const char *line)
 {
+    struct conn *c = SSL_get_app_data(ssl);
+    if (c->handshake && tls_secrets_take(&c->handshake->secrets, line)) {
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
+    }
+}
+
+/* OpenSSL tells secrets of a handshake digit by digit through sprintf, a twelfth of all that a handshake costs. The two
+ * that count come right behind the Finished of either side: only there it is asked, until one was told. */
+static void ask_for_secret(struct conn *c)
+{
+    if (c->server->limits.own_records) {
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(c->ssl), on_key_log);
+    }
+}
+
+static bool is_finished_message(int type, const uint8_t *p, size_t n)
+{
+    return type == SSL3_RT_HANDSHAKE && n > 0 && *p == SSL3_MT_FINISHED;
+}
+
+static void on_written(struct conn *c, int type, const uint8_t *p, size_t n)
+{
+    struct tls_handshake *h = c->handshake;
     if (type == SSL3_RT_HEADER) {
         h->written += h->is_finished;
-    } else if (type == SSL3_RT_HANDSHAKE && n > 0 && *p == SSL3_MT_FINISHED) {
+    } else if (is_finished_message(type, p, n)) {
         h->is_finished = true;
+        ask_for_secret(c);
     }
 }
 
@@ -141,7 +165,7 @@ static void on_message(int is_written, int version, int type, const void *p, siz
     struct conn *c = arg;
     struct tls_handshake *h = c->handshake;
     if (is_written && h) {
-        on_written(h, type, p, n);
+        on_written(c, type, p, n);
     }
     if (is_written || c->state == CONN_DEAD) {
         return;
@@ -156,6 +180,8 @@ static void on_message(int is_written, int version, int type, const void *p, siz
         on_later_message(c);
     } else if (type == SSL3_RT_HANDSHAKE && n > 0 && *(const uint8_t *)p == SSL3_MT_CLIENT_HELLO) {
         on_hello(c, str_of(p, n));
+    } else if (h && is_finished_message(type, p, n)) {
+        ask_for_secret(c);
     }
 }
 
@@ -224,14 +250,6 @@ void tls_close(struct conn *c)
     forget_ssl(c);
     tls_records_free(c->records);
     c->records = NULL;
-}
-
-void tls_on_key_log(const SSL *ssl, const char *line)
-{
-    struct conn *c = SSL_get_app_data(ssl);
-    if (c->handshake && c->server->limits.own_records) {
-        tls_secrets_take(&c->handshake->secrets, line);
-    }
 }
 
 /* From here on records are ours, where they can be. */

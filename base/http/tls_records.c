@@ -1,8 +1,8 @@
 #include "base/http/tls_records.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -11,15 +11,14 @@ enum { KEY_MAX = 32, IV_BYTES = 12, TAG_BYTES = 16, SUITES = 3, KEY_UPDATE = 24,
 
 struct suite {
     uint16_t id;
-    const char *cipher;
-    const EVP_MD *(*hash)(void);
+    const char *cipher, *hash;
     uint8_t key_n, secret_n; /* bytes */
 };
 
 static const struct suite suites[SUITES] = {
-    {0x1301, "AES-128-GCM", EVP_sha256, 16, 32},
-    {0x1302, "AES-256-GCM", EVP_sha384, 32, 48},
-    {0x1303, "ChaCha20-Poly1305", EVP_sha256, 32, 32},
+    {0x1301, "AES-128-GCM", "SHA256", 16, 32},
+    {0x1302, "AES-256-GCM", "SHA384", 32, 48},
+    {0x1303, "ChaCha20-Poly1305", "SHA256", 32, 32},
 };
 
 /* A context knows whose key it holds: keys have numbers that are never used twice. */
@@ -30,6 +29,7 @@ struct context {
 
 struct tls_ciphers {
     struct context seal[SUITES], open[SUITES];
+    EVP_MAC_CTX *hmac[SUITES]; /* for HKDF */
     uint64_t next_key_number;
 };
 
@@ -78,7 +78,7 @@ static uint8_t read_hex(const char *hex, uint8_t out[TLS_SECRET_MAX])
 }
 
 /* "CLIENT_TRAFFIC_SECRET_0 <client random> <secret>", both in lower-case hexadecimal digits. */
-void tls_secrets_take(struct tls_secrets *s, const char *line)
+bool tls_secrets_take(struct tls_secrets *s, const char *line)
 {
     static const char client[] = "CLIENT_TRAFFIC_SECRET_0 ", server[] = "SERVER_TRAFFIC_SECRET_0 ";
     const char *secret = strrchr(line, ' ');
@@ -86,13 +86,17 @@ void tls_secrets_take(struct tls_secrets *s, const char *line)
         s->client_n = read_hex(secret + 1, s->client);
     } else if (strncmp(line, server, sizeof(server) - 1) == 0) {
         s->server_n = read_hex(secret + 1, s->server);
+    } else {
+        return false;
     }
+    return true;
 }
 
 /* HKDF-Expand-Label (7.1) without context, for at most one block of the hash. */
-static void expand(const struct suite *suite, const uint8_t *secret, const char *label, uint8_t *out,
+static void expand(const struct tls_records *r, const uint8_t *secret, const char *label, uint8_t *out,
                    uint8_t n)
 {
+    EVP_MAC_CTX *hmac = r->ciphers->hmac[r->suite - suites];
     uint8_t info[32];
     uint8_t block[EVP_MAX_MD_SIZE];
     size_t label_n = strlen(label);
@@ -105,22 +109,23 @@ static void expand(const struct suite *suite, const uint8_t *secret, const char 
     at += 6 + label_n;
     info[at++] = 0; /* the context's length */
     info[at++] = 1; /* the block's number */
-    BUG_ON(n > suite->secret_n || !HMAC(suite->hash(), secret, suite->secret_n, info, at, block, NULL));
+    BUG_ON(n > r->suite->secret_n || EVP_MAC_init(hmac, secret, r->suite->secret_n, NULL) != 1 ||
+           EVP_MAC_update(hmac, info, at) != 1 || EVP_MAC_final(hmac, block, NULL, sizeof(block)) != 1);
     memcpy(out, block, n);
     OPENSSL_cleanse(block, sizeof(block));
 }
 
 static void set_keys(struct tls_records *r, struct direction *d)
 {
-    expand(r->suite, d->secret, "key", d->key, r->suite->key_n);
-    expand(r->suite, d->secret, "iv", d->iv, IV_BYTES);
+    expand(r, d->secret, "key", d->key, r->suite->key_n);
+    expand(r, d->secret, "iv", d->iv, IV_BYTES);
     d->seq = 0;
     d->key_number = ++r->ciphers->next_key_number;
 }
 
 static void next_keys(struct tls_records *r, struct direction *d)
 {
-    expand(r->suite, d->secret, "traffic upd", d->secret, r->suite->secret_n);
+    expand(r, d->secret, "traffic upd", d->secret, r->suite->secret_n);
     set_keys(r, d);
 }
 
@@ -134,14 +139,28 @@ static void context_open(struct context *c, const char *cipher_name, int is_seal
     EVP_CIPHER_free(cipher); /* the context holds it */
 }
 
+static EVP_MAC_CTX *hmac_new(EVP_MAC *mac, const char *hash)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)hash, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC_CTX *c = EVP_MAC_CTX_new(mac);
+    BUG_ON(!c || EVP_MAC_CTX_set_params(c, params) != 1);
+    return c;
+}
+
 struct tls_ciphers *tls_ciphers_new(void)
 {
     struct tls_ciphers *c = calloc(1, sizeof(*c));
-    BUG_ON(!c);
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    BUG_ON(!c || !mac);
     for (int i = 0; i < SUITES; i++) {
         context_open(&c->seal[i], suites[i].cipher, 1);
         context_open(&c->open[i], suites[i].cipher, 0);
+        c->hmac[i] = hmac_new(mac, suites[i].hash);
     }
+    EVP_MAC_free(mac);
     return c;
 }
 
@@ -153,6 +172,7 @@ void tls_ciphers_free(struct tls_ciphers *c)
     for (int i = 0; i < SUITES; i++) {
         EVP_CIPHER_CTX_free(c->seal[i].evp);
         EVP_CIPHER_CTX_free(c->open[i].evp);
+        EVP_MAC_CTX_free(c->hmac[i]);
     }
     free(c);
 }

@@ -48,7 +48,7 @@ struct tls_secrets {
     uint8_t client[TLS_SECRET_MAX], server[TLS_SECRET_MAX];
     uint8_t client_n, server_n; /* bytes; 0: not told yet */
 };
-void tls_secrets_take(struct tls_secrets *s, const char *line); /* other lines are passed over */
+bool tls_secrets_take(struct tls_secrets *s, const char *line); /* false: another line, passed over */
 
 /* The cipher contexts of a loop. */
 struct tls_ciphers;
