@@ -6,7 +6,8 @@
 #include "base/pg.h"
 
 int account_create(struct pg *pg, const struct secret_ring *r, const struct policy_decision *decision,
-                   const struct phone *phone, const struct subject *s, struct uuid *user)
+                   const struct uuid *invite, const struct phone *phone, const struct subject *s,
+                   struct uuid *user)
 {
     struct uuid identity = uuid_v7();
     struct buf sealed;
@@ -14,10 +15,10 @@ int account_create(struct pg *pg, const struct secret_ring *r, const struct poli
     buf_init(&sealed, SUBJECT_SEALED_MAX);
     int rc = subject_seal(r, &identity, phone, &sealed, pg_err(pg));
     if (rc == 0) {
-        rc = pg_query(pg, "SELECT auth_create_user($1, $2, 'phone', $3, $4, $5, $6, $7, $8)",
+        rc = pg_query(pg, "SELECT auth_create_user($1, $2, 'phone', $3, $4, $5, $6, $7, $8, $9)",
                       PG_I64(decision->version), PG_CSTR(decision->rule), PG_CSTR(phone->country),
                       PG_UUID(*user), PG_UUID(identity), PG_BYTES(s->hash[0], SECRET_HMAC_BYTES),
-                      PG_CSTR(s->key_id), PG_BYTES(sealed.p, sealed.n));
+                      PG_CSTR(s->key_id), PG_BYTES(sealed.p, sealed.n), invite ? PG_UUID(*invite) : PG_NULL);
     }
     buf_clear(&sealed);
     return rc < 0 ? rc : 0;

@@ -121,7 +121,8 @@ static int document_given(struct pg *pg, const struct auth_admin *a, struct str 
     const char *text = a->preset ? policy_preset(str_from(a->preset)) : a->document;
     *out = str_from(text);
     return text ? 0
-                : err_set(pg_err(pg), ERR_INVALID, "preset: is not one of open, mainland-phone-only, closed");
+                : err_set(pg_err(pg), ERR_INVALID,
+                          "preset: is not one of open, mainland-phone-only, invite-only, closed");
 }
 
 int auth_admin_policy_diff(struct pg *pg, struct auth_admin *a)

@@ -45,8 +45,9 @@ struct auth_config {
     uint64_t otp_tries;             /* 5 a code */
     uint64_t otp_failures;          /* 20 a number in otp_failure_window_ms */
     uint64_t otp_failure_window_ms; /* 24 h */
-    uint64_t refusal_samples;       /* 120 refused sign-ups kept a minute and loop */
-    uint64_t job_ms;                /* 5 s for one database job */
+    uint64_t invite_quota;    /* 10 accounts that an inviter's invites may bring in, unless they have more */
+    uint64_t refusal_samples; /* 120 refused sign-ups kept a minute and loop */
+    uint64_t job_ms;          /* 5 s for one database job */
 };
 extern const struct conf_section auth_conf_section;
 

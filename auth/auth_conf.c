@@ -129,6 +129,16 @@ static const struct conf_entry auth_conf_entries[] = {
      .max = 172800000,
      .flags = CONF_RELOADABLE,
      .help = "How long wrong guesses are remembered, from the first."},
+    {.name = "invite_quota",
+     .type = CONF_INT,
+     CONF_FIELD(struct auth_config, invite_quota),
+     .preset = "10",
+     .min = 0,
+     .max = 100000000,
+     .flags = CONF_RELOADABLE,
+     .help =
+         "Accounts that the invites of one inviter may bring in, all together, until tidectl invite create "
+         "--quota says another number. Invites of operators have no quota."},
     {.name = "refusal_samples",
      .type = CONF_INT,
      CONF_FIELD(struct auth_config, refusal_samples),

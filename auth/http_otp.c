@@ -1,6 +1,7 @@
 /* POST /auth/v1/otp: a code to a phone number.
  *
- *     body -> number -> policy -> proof of work, when this attempt has to show some
+ *     body -> number -> an invite shown: limit invite -> what is it worth? good: the limit is given back
+ *          -> policy -> proof of work, when this attempt has to show some
  *       not allowed and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
  *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
  *                                                    \- too soon: 429   \- failed: drop, 503
@@ -10,6 +11,7 @@
  * The flow outlives its client: what was begun is settled. */
 #include "auth/account.h"
 #include "auth/call.h"
+#include "auth/invite.h"
 #include "auth/otp.h"
 #include "auth/refusal.h"
 #include "auth/reply.h"
@@ -22,11 +24,12 @@
 static struct metric otp_requests = METRIC_COUNTER_L(
     "tidegate_auth_code_requests_total", "Requests for one-time codes, by what came of them.", "result");
 
-enum { PAYLOAD_MAX = 8192 };
+enum { PAYLOAD_MAX = 8192, INVITE_TEXT_MAX = 256 };
 
 struct otp_body {
-    struct str phone, email, channel, security;
+    struct str phone, email, channel, security, data;
     struct str payload; /* of security */
+    struct str invite;  /* of data */
     bool create_user;
 };
 
@@ -34,8 +37,18 @@ struct otp_body {
 struct otp_ask {
     struct phone phone;
     bool create_user;
+    struct str payload;              /* of proof of work */
+    struct str invite_text;          /* data.invite; empty: none */
+    struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
     struct policy_decision decision; /* why; its texts are on the arena */
+};
+
+/* Looks what an invite is worth. */
+struct otp_invite {
+    struct auth_job job; /* first */
+    struct invite_code code;
+    struct invite invite;
 };
 
 /* Looks whether a denied number has an account. */
@@ -52,9 +65,9 @@ struct otp_flow {
     struct subject subject;
     struct otp_new code;
     struct auth_message message;
-    bool create_user; /* the request allows a new account */
-    bool may_create;  /* and so does the policy */
-    bool is_known;    /* the number has an account */
+    bool create_user;         /* the request allows a new account */
+    struct otp_intent intent; /* may_create: and so does the policy */
+    bool is_known;            /* the number has an account */
     int64_t wait_s;
 };
 
@@ -154,8 +167,8 @@ static int run_begin(struct pg *pg, void *arg)
         return found;
     }
     f->is_known = found > 0;
-    otp_draw(f->job.secrets, f->phone.e164, !f->is_known && !f->may_create, &f->code);
-    int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, f->may_create, &f->wait_s);
+    otp_draw(f->job.secrets, f->phone.e164, !f->is_known && !f->intent.may_create, &f->code);
+    int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, &f->intent, &f->wait_s);
     return rc == ERR_LIMIT ? err_set(pg_err(pg), ERR_LIMIT, "too soon") : rc;
 }
 
@@ -180,7 +193,7 @@ static void on_begun(struct auth_job *job, int rc)
         auth_job_free(job);
         return;
     }
-    bool is_decoy = !f->is_known && !f->may_create;
+    bool is_decoy = !f->is_known && !f->intent.may_create;
     if (job->call && !f->create_user) {
         otp_reply_sent(f);
         auth_job_release(job);
@@ -203,7 +216,9 @@ static void on_sms_admitted(struct auth_call *call, bool is_admitted)
     f->conf = *call->conf;
     f->phone = ask->phone;
     f->create_user = ask->create_user;
-    f->may_create = ask->create_user && !ask->is_denied;
+    f->intent = (struct otp_intent){.may_create = ask->create_user && !ask->is_denied,
+                                    .has_invite = ask->invite.state == INVITE_GOOD,
+                                    .invite = ask->invite.id};
     snprintf(f->message.lang, sizeof f->message.lang, "%s", problem_lang_tag(auth_lang(call)));
     subject_of_phone(f->job.secrets, &f->phone, &f->subject);
     auth_job_submit(&f->job, run_begin, on_begun);
@@ -238,7 +253,7 @@ static void on_looked_up(struct auth_job *job, int rc)
     if (!call) {
         return;
     }
-    const struct otp_ask *ask = call->state;
+    struct otp_ask *ask = call->state;
     if (rc < 0) {
         auth_reply_failed(call, rc);
     } else if (is_known) {
@@ -246,6 +261,7 @@ static void on_looked_up(struct auth_job *job, int rc)
     } else {
         otp_count("denied");
         refusal_sample(call->al, call->conf, &(struct refusal){"otp", &ask->phone, &subject, &ask->decision});
+        invite_explain(&ask->decision, ask->invite.state);
         reply_denied(call, call->al->policy, &ask->decision);
     }
 }
@@ -271,16 +287,21 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
         {"email", BODY_STRING, offsetof(struct otp_body, email), 0},
         {"channel", BODY_STRING, offsetof(struct otp_body, channel), 0},
         {"create_user", BODY_BOOL, offsetof(struct otp_body, create_user), 0},
-        {"data", BODY_IGNORED, 0, 0},
+        {"data", BODY_OBJECT, offsetof(struct otp_body, data), 0},
         {"code_challenge", BODY_IGNORED, 0, 0},
         {"code_challenge_method", BODY_IGNORED, 0, 0},
         {"gotrue_meta_security", BODY_OBJECT, offsetof(struct otp_body, security), 0},
     };
-    *body = (struct otp_body){
-        .phone = STR(""), .email = STR(""), .channel = STR("sms"), .security = STR(""), .create_user = true};
+    *body = (struct otp_body){.phone = STR(""),
+                              .email = STR(""),
+                              .channel = STR("sms"),
+                              .security = STR(""),
+                              .data = STR(""),
+                              .create_user = true};
     if (!auth_body_read(call, members, sizeof members / sizeof *members, body) ||
         !auth_object_str(call, "gotrue_meta_security", body->security, "captcha_token", PAYLOAD_MAX,
-                         &body->payload)) {
+                         &body->payload) ||
+        !auth_object_str(call, "data", body->data, "invite", INVITE_TEXT_MAX, &body->invite)) {
         return false;
     }
     if (body->email.n > 0) {
@@ -298,6 +319,7 @@ static void otp_decide(struct auth_call *call, struct otp_ask *ask)
 {
     struct policy_decision *d = &ask->decision;
     struct policy_facts facts;
+    invite_tell(&ask->invite, &call->caller);
     policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &call->caller, &facts);
     policy_decide(call->al->policy, &facts, d);
     ask->is_denied = d->effect != POLICY_EFFECT_ALLOW;
@@ -319,6 +341,60 @@ static void on_challenge_passed(struct auth_call *call, bool is_admitted)
     }
 }
 
+static void otp_go_on(struct auth_call *call, struct otp_ask *ask)
+{
+    otp_decide(call, ask);
+    struct auth_attempt attempt = {
+        .may_create = ask->create_user, .challenge = ask->decision.challenge, .payload = ask->payload};
+    call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
+}
+
+/* --- the invite -------------------------------------------------------------------------------------- */
+
+static int run_invite(struct pg *pg, void *arg)
+{
+    struct otp_invite *i = arg;
+    return invite_find(pg, i->job.secrets, &i->code, &i->invite);
+}
+
+static void on_invite_found(struct auth_job *job, int rc)
+{
+    struct auth_call *call = job->call;
+    struct invite invite = ((struct otp_invite *)job)->invite;
+    auth_job_free(job);
+    if (!call) {
+        return;
+    }
+    if (rc < 0) {
+        auth_reply_failed(call, rc);
+        return;
+    }
+    struct otp_ask *ask = call->state;
+    ask->invite = invite;
+    if (invite.state == INVITE_GOOD) {
+        call->al->ports->give_back(call);
+    }
+    otp_go_on(call, ask);
+}
+
+static void on_invite_admitted(struct auth_call *call, bool is_admitted)
+{
+    struct otp_ask *ask = call->state;
+    struct invite_code code;
+    if (!is_admitted) {
+        otp_count("limited");
+        return;
+    }
+    if (!invite_code_read(ask->invite_text, &code)) {
+        ask->invite = (struct invite){.state = INVITE_UNKNOWN};
+        otp_go_on(call, ask);
+        return;
+    }
+    struct otp_invite *i = auth_job_new(sizeof *i, call);
+    i->code = code;
+    auth_job_submit(&i->job, run_invite, on_invite_found);
+}
+
 void auth_http_otp(struct auth_call *call)
 {
     struct otp_body body;
@@ -331,12 +407,12 @@ void auth_http_otp(struct auth_call *call)
         return;
     }
     ask->create_user = body.create_user;
-    otp_decide(call, ask);
+    ask->payload = body.payload.n > 0 ? body.payload : http_field_get(call->ex, "x-altcha");
+    ask->invite_text = body.invite;
     call->state = ask;
-    if (body.payload.n == 0) {
-        body.payload = http_field_get(call->ex, "x-altcha");
+    if (ask->create_user && ask->invite_text.n > 0) {
+        call->al->ports->check_limit(call, "invite", STR(""), STR(""), on_invite_admitted);
+    } else {
+        otp_go_on(call, ask);
     }
-    struct auth_attempt attempt = {
-        .may_create = ask->create_user, .challenge = ask->decision.challenge, .payload = body.payload};
-    call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
 }

@@ -3,6 +3,7 @@
  * A process that dies in the middle has changed nothing. */
 #include "auth/account.h"
 #include "auth/call.h"
+#include "auth/invite.h"
 #include "auth/otp.h"
 #include "auth/refusal.h"
 #include "auth/reply.h"
@@ -44,6 +45,7 @@ struct verify_flow {
     enum verify_outcome outcome;
     struct policy *policy;           /* a reference: the one that decided, when an account was to be made */
     struct policy_decision decision; /* of that one; its texts are borrowed from it */
+    struct invite invite;            /* that came with the request for the code, as it stands now */
     int64_t wait_s;
     bool is_new_user;
     struct account account;
@@ -60,15 +62,19 @@ static void verify_clear(struct auth_job *job)
 /* --- inside the transaction -------------------------------------------------------------------------- */
 
 /* Decides by the policy in force and makes the account; f->outcome VERIFY_DENIED when it may not be. */
-static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *user)
+static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp_intent *intent,
+                          struct uuid *user)
 {
     policy_unref(f->policy);
     f->policy = NULL;
-    int rc = account_policy(pg, f->known, &f->policy);
+    f->invite = (struct invite){.state = INVITE_NONE};
+    int rc = intent->has_invite ? invite_load(pg, &intent->invite, &f->invite) : 0;
+    rc = rc < 0 ? rc : account_policy(pg, f->known, &f->policy);
     if (rc < 0) {
         return rc;
     }
     struct policy_facts facts;
+    invite_tell(&f->invite, &f->caller);
     policy_facts_of_phone(f->policy, f->job.secrets, &f->phone, &f->caller, &facts);
     policy_decide(f->policy, &facts, &f->decision);
     if (f->decision.effect != POLICY_EFFECT_ALLOW) {
@@ -76,7 +82,8 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, struct uuid *use
         return 0;
     }
     f->is_new_user = true;
-    return account_create(pg, f->job.secrets, &f->decision, &f->phone, &f->subject, user);
+    const struct uuid *invite = f->invite.state == INVITE_GOOD ? &f->invite.id : NULL;
+    return account_create(pg, f->job.secrets, &f->decision, invite, &f->phone, &f->subject, user);
 }
 
 static int verify_open_session(struct pg *pg, struct verify_flow *f, const struct uuid *user)
@@ -114,11 +121,11 @@ static int run_verify(struct pg *pg, void *arg)
     if (found < 0) {
         return found;
     }
-    if (found == 0 && !checked.may_create) {
+    if (found == 0 && !checked.intent.may_create) {
         f->outcome = VERIFY_WRONG;
         return 0;
     }
-    rc = found ? 0 : verify_sign_up(pg, f, &user);
+    rc = found ? 0 : verify_sign_up(pg, f, &checked.intent, &user);
     return rc < 0 || f->outcome != VERIFY_SIGNED_IN ? rc : verify_open_session(pg, f, &user);
 }
 
@@ -140,6 +147,7 @@ static void verify_reply(struct auth_call *call, struct verify_flow *f)
         http_reply_problem(call->ex, &too_many);
         break;
     case VERIFY_DENIED:
+        invite_explain(&f->decision, f->invite.state);
         reply_denied(call, f->policy, &f->decision);
         break;
     case VERIFY_BANNED:
@@ -160,7 +168,7 @@ static void verify_count(const struct verify_flow *f, int rc)
 static void on_verified(struct auth_job *job, int rc)
 {
     struct verify_flow *f = (struct verify_flow *)job;
-    /* policy_stale, or the number got its account on another gateway: all was rolled back, so begin again */
+    /* policy_stale, an invite that ran out, or the number got its account on another gateway: all was rolled back, so begin again */
     if (rc == ERR_CONFLICT && ++f->rounds < VERIFY_ROUNDS) {
         auth_job_submit(job, run_verify, on_verified);
         return;

@@ -44,7 +44,7 @@ static int otp_wait(struct pg *pg, const struct auth_config *conf, const struct 
 }
 
 int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subject *s,
-              const struct otp_new *code, bool may_create, int64_t *wait_s)
+              const struct otp_new *code, const struct otp_intent *intent, int64_t *wait_s)
 {
     int rows = pg_query(
         pg,
@@ -63,12 +63,14 @@ int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subjec
         int rc = otp_wait(pg, conf, s, wait_s);
         return rc < 0 ? rc : ERR_LIMIT;
     }
-    rows = pg_query(
-        pg,
-        "INSERT INTO otp_codes (id, phone_hash, purpose, code_mac, code_key, may_create, expires_at)"
-        " VALUES ($1, $2, '" PURPOSE "', $3, $4, $5, clock_timestamp() + $6 * interval '1 ms')",
-        PG_UUID(code->id), PG_BYTES(s->hash[0], SECRET_HMAC_BYTES), PG_BYTES(code->mac, SECRET_HMAC_BYTES),
-        PG_CSTR(code->key_id), PG_BOOL(may_create), PG_I64((int64_t)conf->otp_ttl_ms));
+    rows =
+        pg_query(pg,
+                 "INSERT INTO otp_codes (id, phone_hash, purpose, code_mac, code_key, may_create, "
+                 "expires_at, invite_id)"
+                 " VALUES ($1, $2, '" PURPOSE "', $3, $4, $5, clock_timestamp() + $6 * interval '1 ms', $7)",
+                 PG_UUID(code->id), PG_BYTES(s->hash[0], SECRET_HMAC_BYTES),
+                 PG_BYTES(code->mac, SECRET_HMAC_BYTES), PG_CSTR(code->key_id), PG_BOOL(intent->may_create),
+                 PG_I64((int64_t)conf->otp_ttl_ms), intent->has_invite ? PG_UUID(intent->invite) : PG_NULL);
     return rows < 0 ? rows : 0;
 }
 
@@ -152,13 +154,16 @@ int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret
         pg,
         "UPDATE otp_codes SET attempts = attempts + 1 WHERE phone_hash = $1 AND purpose = '" PURPOSE "'"
         " AND is_live AND expires_at > clock_timestamp() AND attempts < $2"
-        " RETURNING id, code_mac, code_key, may_create",
+        " RETURNING id, code_mac, code_key, may_create, invite_id",
         PG_BYTES(s->hash[0], SECRET_HMAC_BYTES), PG_I64((int64_t)conf->otp_tries));
     if (rows <= 0) {
         return rows;
     }
     out->id = pg_uuid(pg, 0, 0);
-    out->may_create = pg_bool(pg, 0, 3);
+    out->intent = (struct otp_intent){.may_create = pg_bool(pg, 0, 3), .has_invite = !pg_is_null(pg, 0, 4)};
+    if (out->intent.has_invite) {
+        out->intent.invite = pg_uuid(pg, 0, 4);
+    }
     bool is_right = otp_opens(pg, r, e164, code);
     rows = otp_charge_number(pg, conf, s);
     if (rows < 0) {

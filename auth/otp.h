@@ -26,9 +26,16 @@ struct otp_new {
 void otp_draw(const struct secret_ring *r, const char *e164, bool is_decoy, struct otp_new *out);
 bool otp_is_code(struct str text); /* exactly OTP_DIGITS ASCII digits */
 
+/* What a code remembers of its request, for when it is presented. */
+struct otp_intent {
+    bool may_create; /* it allowed a new account */
+    bool has_invite; /* and showed an invite */
+    struct uuid invite;
+};
+
 /* 0 begun; ERR_LIMIT: too soon or too many failures, *wait_s says how long. */
 int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subject *s,
-              const struct otp_new *code, bool may_create, int64_t *wait_s) TIDE_CHECK;
+              const struct otp_new *code, const struct otp_intent *intent, int64_t *wait_s) TIDE_CHECK;
 int otp_activate(struct pg *pg, const struct auth_config *conf, const struct subject *s,
                  const struct uuid *id) TIDE_CHECK;
 int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id) TIDE_CHECK;
@@ -41,8 +48,8 @@ enum otp_verdict {
 struct otp_checked {
     enum otp_verdict verdict;
     struct uuid id;
-    bool may_create; /* the request for this code allowed a new account */
-    int64_t wait_s;  /* OTP_TOO_MANY */
+    struct otp_intent intent; /* of the request for this code */
+    int64_t wait_s;           /* OTP_TOO_MANY */
 };
 /* 0 whatever the verdict: commit it, the attempt has to count. */
 int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret_ring *r,

@@ -7,10 +7,10 @@
 enum { FINDINGS_MAX = 200 };
 
 /* What a sign-up tells today; the rest are conditions on facts that are missing. */
-static const uint32_t facts_told = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_PHONE_TYPE) |
-                                   POLICY_BIT(POLICY_IF_PHONE_VIRTUAL) | POLICY_BIT(POLICY_IF_PHONE_COUNTRY) |
-                                   POLICY_BIT(POLICY_IF_PHONE_PREFIX) | POLICY_BIT(POLICY_IF_RAMP) |
-                                   POLICY_BIT(POLICY_IF_TIME);
+static const uint32_t facts_told =
+    POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_PHONE_TYPE) | POLICY_BIT(POLICY_IF_PHONE_VIRTUAL) |
+    POLICY_BIT(POLICY_IF_PHONE_COUNTRY) | POLICY_BIT(POLICY_IF_PHONE_PREFIX) | POLICY_BIT(POLICY_IF_RAMP) |
+    POLICY_BIT(POLICY_IF_TIME) | POLICY_BIT(POLICY_IF_INVITE) | POLICY_BIT(POLICY_IF_CAMPAIGN);
 /* What is known of every attempt. */
 static const uint32_t facts_certain = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(POLICY_IF_TIME);
 

@@ -142,14 +142,16 @@ static enum policy_match match_asn(const struct policy_rule *r, uint32_t asn)
     return asn ? POLICY_MATCH_NO : POLICY_MATCH_UNKNOWN;
 }
 
-static enum policy_match match_campaign(const struct policy_rule *r, struct str campaign)
+/* Who is known to have shown no invite belongs to no campaign. */
+static enum policy_match match_campaign(const struct policy_rule *r, const struct policy_facts *f)
 {
+    struct str campaign = f->campaign;
     for (unsigned i = 0; campaign.n && i < r->campaign.count; i++) {
         if (str_is(campaign, r->campaign.items[i])) {
             return POLICY_MATCH_YES;
         }
     }
-    return campaign.n ? POLICY_MATCH_NO : POLICY_MATCH_UNKNOWN;
+    return campaign.n || f->invite != POLICY_UNKNOWN ? POLICY_MATCH_NO : POLICY_MATCH_UNKNOWN;
 }
 
 static int app_version_compare(const struct policy_app_version *a, const struct policy_app_version *b)
@@ -237,7 +239,7 @@ enum policy_match policy_condition_match(const struct policy_rule *r, enum polic
     case POLICY_IF_PHONE_PREFIX:
         return match_prefix(r, a);
     case POLICY_IF_CAMPAIGN:
-        return match_campaign(r, f->campaign);
+        return match_campaign(r, f);
     case POLICY_IF_EMAIL_DOMAIN:
         return a->domain.count ? match_of(domain_set_has(r->email_domain, &a->domain)) : POLICY_MATCH_UNKNOWN;
     case POLICY_CONDITIONS:

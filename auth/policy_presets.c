@@ -20,6 +20,15 @@ static const struct preset presets[] = {
      "\"zh-Hans\":\"目前仅支持中国大陆手机号注册。已注册用户可正常登录。\","
      "\"zh-Hant\":\"目前僅支援中國大陸手機號碼註冊。已註冊使用者可正常登入。\"}},"
      "\"existing_users\":\"unaffected\"}"},
+    {"invite-only", "{\"name\":\"invite-only\",\"rules\":["
+                    "{\"id\":\"invited\",\"when\":{\"invite\":true},\"effect\":\"allow\"}],"
+                    "\"default\":{\"effect\":\"deny\",\"reason\":\"invite_required\"},"
+                    "\"messages\":{\"invite_required\":{"
+                    "\"en\":\"Sign-up is by invitation only at the moment. "
+                    "If you already have an account, you can sign in as usual.\","
+                    "\"zh-Hans\":\"目前仅限受邀用户注册。已注册用户可正常登录。\","
+                    "\"zh-Hant\":\"目前僅限受邀使用者註冊。已註冊使用者可正常登入。\"}},"
+                    "\"existing_users\":\"unaffected\"}"},
     {"closed",
      "{\"name\":\"closed\",\"rules\":[],\"default\":{\"effect\":\"deny\",\"reason\":\"signup_closed\"},"
      "\"messages\":{\"signup_closed\":{"

@@ -9,6 +9,9 @@
  *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
  *     POST /admin/v1/policy/simulate {"attempts", "document"|"preset", "trace"}
  *     POST /admin/v1/policy/lint {"document"|"preset"}              GET  /admin/v1/policy/schema
+ *     GET  /admin/v1/invites?id=&code=&campaign=&limit=
+ *     POST /admin/v1/invites {"count", "uses", "campaign", "ttl_s", "inviter", "quota", "reason"}
+ *     POST /admin/v1/invites/revoke {"id"|"code"|"campaign", "reason"}
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
  *     GET  /admin/v1/requests?limit=       GET  /admin/v1/requests/ended?limit=
  *     GET  /admin/v1/requests/ID           POST /admin/v1/requests/ID/kill

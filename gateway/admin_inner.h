@@ -77,6 +77,10 @@ void admin_policy_diff(struct admin_call *c);
 void admin_policy_scheduled(struct admin_call *c);
 void admin_policy_schedule(struct admin_call *c);
 void admin_policy_unschedule(struct admin_call *c);
+/* admin_invites.c */
+void admin_invites(struct admin_call *c);
+void admin_invites_create(struct admin_call *c);
+void admin_invites_revoke(struct admin_call *c);
 /* admin_policy.c */
 void admin_policy_simulate(struct admin_call *c);
 void admin_policy_lint(struct admin_call *c);

@@ -70,6 +70,8 @@ struct ctl {
     const char *reason, *file, *database, *folder, *user, *policy, *route;
     int64_t if_version, limit, burst; /* units */
     int64_t ttl_ms;
+    const char *inviter; /* invites; the campaign is attempt's */
+    int64_t uses, count, quota;
     bool open, undo;
     struct ctl_attempt attempt; /* its phone is get users' as well */
 };

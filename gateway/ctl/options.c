@@ -26,6 +26,12 @@ const struct ctl_option ctl_options[] = {
     {"burst", 0, CTL_COUNT, AT(burst), "N", "units at once", false},
     {"undo", 0, CTL_SWITCH, AT(undo), NULL, "take the worker back", false},
 
+    {"uses", 0, CTL_COUNT, AT(uses), "N", "accounts that each invite may bring in (1)", false},
+    {"count", 0, CTL_COUNT, AT(count), "N", "how many (1)", false},
+    {"inviter", 0, CTL_TEXT, AT(inviter), "NAME", "whom the invites are charged to", false},
+    {"quota", 0, CTL_COUNT, AT(quota), "N", "accounts that the inviter's invites may bring in, all together",
+     false},
+
     /* --- of lists --- */
     {"limit", 0, CTL_COUNT, AT(limit), "N", "at most so many rows", false},
     {"open", 0, CTL_SWITCH, AT(open), NULL, "only those that are not resolved", false},

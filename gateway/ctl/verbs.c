@@ -4,6 +4,7 @@
 const struct ctl_group ctl_groups[] = {
     {"Who may sign up", ctl_verbs_policy},
     {"Try a policy; nothing changes", ctl_verbs_try},
+    {"Invites", ctl_verbs_invites},
     {"Accounts, audit, incidents", ctl_verbs_accounts},
     {"Limits", ctl_verbs_limits},
     {"Single requests", ctl_verbs_requests},

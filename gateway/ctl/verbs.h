@@ -13,6 +13,7 @@ extern const struct ctl_verb ctl_verbs_process[];  /* verbs_process.c */
 extern const struct ctl_verb ctl_verbs_policy[];   /* verbs_policy.c */
 extern const struct ctl_verb ctl_verbs_try[];      /* verbs_try.c */
 extern const struct ctl_verb ctl_verbs_accounts[]; /* verbs_accounts.c */
+extern const struct ctl_verb ctl_verbs_invites[];  /* verbs_invites.c */
 extern const struct ctl_verb ctl_verbs_limits[];   /* verbs_limits.c */
 extern const struct ctl_verb ctl_verbs_requests[]; /* verbs_requests.c */
 extern const struct ctl_verb ctl_verbs_local[];    /* verbs_local.c */

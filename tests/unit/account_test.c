@@ -7,6 +7,8 @@
 
 #include "auth/account.h"
 #include "auth/admin.h"
+#include "auth/invite.h"
+#include "auth/invite_admin.h"
 #include "auth/otp.h"
 #include "auth/session.h"
 #include "auth/sync.h"
@@ -86,6 +88,7 @@ struct person {
     struct otp_checked checked;
     char guess[OTP_DIGITS + 1];
     struct policy_decision decision;
+    const struct uuid *invite;
     struct uuid user, session;
     int64_t began_s;
     struct account account;
@@ -103,7 +106,7 @@ static int run_begin(struct pg *pg, void *arg)
 {
     struct person *p = arg;
     otp_draw(ring, p->phone.e164, false, &p->code);
-    return otp_begin(pg, &conf, &p->subject, &p->code, true, &p->wait_s);
+    return otp_begin(pg, &conf, &p->subject, &p->code, &(struct otp_intent){.may_create = true}, &p->wait_s);
 }
 
 static int run_activate(struct pg *pg, void *arg)
@@ -128,7 +131,7 @@ static int run_sign_up(struct pg *pg, void *arg)
 {
     struct person *p = arg;
     struct session_origin origin = {.device = "d", .user_agent = "u", .address = "192.0.2.1"};
-    int rc = account_create(pg, ring, &p->decision, &p->phone, &p->subject, &p->user);
+    int rc = account_create(pg, ring, &p->decision, p->invite, &p->phone, &p->subject, &p->user);
     rc = rc < 0 ? rc : session_create(pg, &conf, &p->user, &origin, &p->session, &p->began_s);
     return rc < 0 ? rc : account_load(pg, ring, &p->user, &p->account);
 }
@@ -187,7 +190,7 @@ static void crowd_go(struct crowd_job *jobs, unsigned n)
 {
     struct crowd crowd = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, n};
     struct pg_conf pool_conf = {
-        .uri = app_uri, .connections = 8, .queue = 512, .connect_ms = 2000, .job_ms = 20000};
+        .uri = app_uri, .connections = 8, .queue = 1024, .connect_ms = 2000, .job_ms = 20000};
     struct pg_pool *pool = pg_pool_new(&pool_conf, NULL);
     for (unsigned i = 0; i < n; i++) {
         jobs[i].crowd = &crowd;
@@ -243,7 +246,7 @@ static void a_code_is_pending_then_live_then_gone(void **state)
     assert_int_equal(as_app(run_drop, &p), 0); /* the provider did not take it */
     person_get_code(&p);
     assert_int_equal(person_guess(&p, p.code.code), OTP_RIGHT);
-    assert_true(p.checked.may_create);
+    assert_true(p.checked.intent.may_create && !p.checked.intent.has_invite);
 }
 
 static void five_guesses_a_code_whatever_comes_at_once(void **state)
@@ -526,6 +529,103 @@ static void policy_versions(void **state)
     auth_admin_free(a);
 }
 
+/* The text of the member `code` of the first invite made. */
+static void invite_make(int64_t uses, const char *inviter, char code[INVITE_CODE_TEXT])
+{
+    struct invite_admin *a = invite_admin_new(INVITE_CREATE, ring);
+    a->actor = strdup("test");
+    a->reason = strdup("because");
+    a->inviter = inviter ? strdup(inviter) : NULL;
+    a->uses = uses;
+    a->default_quota = 3;
+    assert_int_equal(as_app(invite_admin_job, a), 0);
+    const char *found = strstr(a->out.p, "\"code\":\"");
+    assert_non_null(found);
+    snprintf(code, INVITE_CODE_TEXT, "%s", found + 8);
+    invite_admin_free(a);
+}
+
+struct invite_look {
+    struct invite_code code;
+    struct invite invite;
+};
+
+static int run_invite_find(struct pg *pg, void *arg)
+{
+    struct invite_look *l = arg;
+    return invite_find(pg, ring, &l->code, &l->invite);
+}
+
+static enum invite_state invite_worth(const char *text, struct invite *out)
+{
+    struct invite_look l = {0};
+    assert_true(invite_code_read(str_from(text), &l.code));
+    assert_int_equal(as_app(run_invite_find, &l), 0);
+    *out = l.invite;
+    return l.invite.state;
+}
+
+static void ten_uses_are_ten_accounts_whoever_comes_at_once(void **state)
+{
+    need_server();
+    enum { MANY = 1000, USES = 10 };
+    struct person *all = calloc(MANY, sizeof *all);
+    struct crowd_job *jobs = calloc(MANY, sizeof *jobs);
+    char code[INVITE_CODE_TEXT], number[PHONE_E164_MAX + 1];
+    struct invite invite;
+    unsigned in = 0;
+    int64_t users = number_of("SELECT count(*) FROM users");
+    int64_t current = number_of("SELECT version FROM policy_current");
+    invite_make(USES, NULL, code);
+    assert_int_equal(invite_worth(code, &invite), INVITE_GOOD);
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(number, sizeof number, "+861390000%04u", i);
+        person_init(&all[i], number);
+        all[i].decision.version = current;
+        all[i].invite = &invite.id;
+        jobs[i] = (struct crowd_job){.run = run_sign_up, .arg = &all[i]};
+    }
+    crowd_go(jobs, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_true(jobs[i].rc == 0 || jobs[i].rc == ERR_CONFLICT);
+        in += jobs[i].rc == 0;
+    }
+    assert_int_equal(in, USES);
+    assert_int_equal(number_of("SELECT count(*) FROM users") - users, USES);
+    assert_int_equal(number_of("SELECT count(*) FROM users WHERE invite_id IS NOT NULL"), USES);
+    assert_int_equal(number_of("SELECT uses FROM invites"), USES);
+    assert_int_equal(invite_worth(code, &invite), INVITE_USED_UP);
+    assert_true(sql_as(app_uri, "UPDATE invites SET uses = 0") < 0); /* only the functions count */
+    free(all);
+    free(jobs);
+}
+
+static void inviters_have_a_quota_even_at_once(void **state)
+{
+    need_server();
+    enum { MANY = 20, QUOTA = 3 };
+    struct invite_admin *all[MANY];
+    struct crowd_job jobs[MANY] = {0};
+    unsigned made = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        all[i] = invite_admin_new(INVITE_CREATE, ring);
+        all[i]->actor = strdup("test");
+        all[i]->reason = strdup("because");
+        all[i]->inviter = strdup("li");
+        all[i]->default_quota = QUOTA;
+        jobs[i] = (struct crowd_job){.run = invite_admin_job, .arg = all[i]};
+    }
+    crowd_go(jobs, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_true(jobs[i].rc == 0 || jobs[i].rc == ERR_CONFLICT);
+        assert_true(jobs[i].rc == 0 || strstr(all[i]->err.msg, "invite_quota: li has 3 of 3"));
+        made += jobs[i].rc == 0;
+        invite_admin_free(all[i]);
+    }
+    assert_int_equal(made, QUOTA);
+    assert_int_equal(number_of("SELECT sum(max_uses) FROM invites WHERE inviter = 'li'"), QUOTA);
+}
+
 static void people_for_operators(void **state)
 {
     need_server();
@@ -630,6 +730,8 @@ int main(void)
         cmocka_unit_test(sessions_grow_old),
         cmocka_unit_test(logout_scopes_and_what_gateways_learn),
         cmocka_unit_test(policy_versions),
+        cmocka_unit_test(ten_uses_are_ten_accounts_whoever_comes_at_once),
+        cmocka_unit_test(inviters_have_a_quota_even_at_once),
         cmocka_unit_test(people_for_operators),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -74,6 +74,8 @@ def _condition(name: str, wanted, a: dict) -> bool | None:
         return any(domain in parents for domain in wanted) if labels else UNKNOWN
     if name == "phone_prefix":
         return any(a["phone"].startswith(prefix) for prefix in wanted) if "phone" in a else UNKNOWN
+    if name == "campaign" and name not in a and "invite" in a:
+        return False
     if name not in a:
         return UNKNOWN
     if name == "app_version":
