@@ -19,8 +19,8 @@ enum {
     TABLES = 65, /* the last is the shared one */
     SHARED = TABLES - 1,
     PAGE_SLOTS = 1024,
-    PAGES = 128,
-    CHILDREN = 4096,
+    PAGES = 512,      /* room for as many histograms */
+    CHILDREN = 16384, /* two configurations of 1024 routes, 64 rules and as many workers */
     HISTOGRAM_SLOTS = METRIC_BUCKETS + 1, /* the sum in microseconds is the last */
     LABELS = 8,
 };
@@ -34,6 +34,8 @@ struct metric_child {
     struct metric *metric;
     struct metric_child *next;
     char *labels;        /* values, comma-separated; NULL for none */
+    uint64_t holds;      /* of metric_child, less those released; under lock */
+    bool counts;         /* among the CHILDREN */
     uint32_t slot;       /* the first */
     _Atomic double base; /* gauges: what metric_set gave, less the adds until then */
 };
@@ -47,11 +49,14 @@ static struct {
     pthread_mutex_t lock;
     pthread_key_t key; /* returns a thread's table */
     struct metric *first, **last;
-    uint32_t children;
+    uint32_t children; /* that count */
     uint32_t next_slot;
     uint32_t free_single[CHILDREN], free_histogram[CHILDREN];
     uint32_t free_single_n, free_histogram_n;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &all.first};
+static struct metric unnamed =
+    METRIC_COUNTER("tidegate_metrics_unnamed_total",
+                   "Children of metrics that were counted as \"other\": there were too many.");
 static struct table tables[TABLES];
 static _Thread_local struct table *mine;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -216,9 +221,17 @@ static size_t count_values(const char *s)
     return n;
 }
 
-static struct metric_child *child_new(struct metric *m, const char *labels)
+static struct metric_child *child_find(const struct metric *m, const char *labels)
 {
-    BUG_ON(all.children >= CHILDREN);
+    struct metric_child *c = m->children;
+    while (c && labels && strcmp(c->labels, labels) != 0) {
+        c = c->next;
+    }
+    return c;
+}
+
+static struct metric_child *child_new(struct metric *m, const char *labels, bool counts)
+{
     BUG_ON((labels != NULL) != (m->labels != NULL));
     BUG_ON(labels && count_values(labels) != count_values(m->labels));
     struct metric_child *c = calloc(1, sizeof(*c));
@@ -226,12 +239,29 @@ static struct metric_child *child_new(struct metric *m, const char *labels)
     c->metric = m;
     c->labels = labels ? strdup(labels) : NULL;
     c->slot = slots_take(m);
-    all.children++;
+    c->counts = counts;
+    all.children += counts;
     struct metric_child **at = &m->children;
     while (*at) {
         at = &(*at)->next;
     }
     *at = c;
+    return c;
+}
+
+/* Full: the names that come now share one child a metric. It stays, so that what it counted does. */
+static struct metric_child *child_other(struct metric *m)
+{
+    char labels[LABELS * sizeof("other,")];
+    size_t n = 0;
+    for (size_t i = count_values(m->labels); i > 0; i--) {
+        n += (size_t)snprintf(labels + n, sizeof(labels) - n, "other%s", i > 1 ? "," : "");
+    }
+    struct metric_child *c = child_find(m, labels);
+    if (!c) {
+        c = child_new(m, labels, false);
+        c->holds = 1;
+    }
     return c;
 }
 
@@ -247,25 +277,24 @@ void metric_register(struct metric *m)
 
 struct metric_child *metric_child(struct metric *m, const char *label_values)
 {
+    bool is_full = false;
     pthread_mutex_lock(&all.lock);
     register_locked(m);
-    struct metric_child *c = m->children;
-    while (c && label_values && strcmp(c->labels, label_values) != 0) {
-        c = c->next;
-    }
+    struct metric_child *c = child_find(m, label_values);
     if (!c) {
-        c = child_new(m, label_values);
+        is_full = label_values && all.children == CHILDREN;
+        c = is_full ? child_other(m) : child_new(m, label_values, label_values != NULL);
     }
+    c->holds++;
     pthread_mutex_unlock(&all.lock);
+    if (is_full) {
+        metric_add(&unnamed, 1);
+    }
     return c;
 }
 
-void metric_child_remove(struct metric_child *c)
+static void child_remove(struct metric_child *c)
 {
-    if (!c) {
-        return;
-    }
-    pthread_mutex_lock(&all.lock);
     struct metric_child **at = &c->metric->children;
     while (*at != c) {
         BUG_ON(!*at);
@@ -273,10 +302,22 @@ void metric_child_remove(struct metric_child *c)
     }
     *at = c->next;
     slots_give_back(c->metric, c->slot);
-    all.children--;
-    pthread_mutex_unlock(&all.lock);
+    all.children -= c->counts;
     free(c->labels);
     free(c);
+}
+
+void metric_child_release(struct metric_child *c)
+{
+    if (!c) {
+        return;
+    }
+    pthread_mutex_lock(&all.lock);
+    BUG_ON(c->holds == 0);
+    if (--c->holds == 0) {
+        child_remove(c);
+    }
+    pthread_mutex_unlock(&all.lock);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */

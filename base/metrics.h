@@ -1,16 +1,22 @@
 /* Metrics: counters, gauges and histograms, kept per thread and summed when scraped.
  *
  * A metric is a static struct with its HELP text; labels are a fixed list of values given at definition or
- * registered at start (workers, rules): never anything a client chooses.
+ * registered when configured (workers, rules, routes): never anything a client chooses.
  *
  *     static struct metric requests = METRIC_COUNTER("tidegate_http_requests_total", "Requests answered.");
  *     static struct metric by_route = METRIC_COUNTER_L("...", "...", "route,code");
  *     metric_add(&requests, 1);
  *     struct metric_child *c = metric_child(&by_route, "chat,2xx");   // once, kept by the caller
  *     metric_child_add(c, 1);
+ *     metric_child_release(c);                                        // when a reload gives the name up
+ *
+ * Each metric_child is a hold on the child. The last release removes it with its number; who never releases, as all
+ * with fixed names, keeps it for good. A configuration is built before the old one goes, so a name that both have
+ * counts on.
  *
  * Output: Prometheus text format 0.0.4; names pass `promtool check metrics`.
- * Cost: one relaxed add on a cache line of this thread. At most 64 threads, 4096 children in a process.
+ * Cost: one relaxed add on a cache line of this thread. At most 16384 children with labels at a time; past them a new
+ * one is counted under the label values "other", and tidegate_metrics_unnamed_total counts it.
  * Thread rule: any thread; metric_child takes a lock, call it at start or on rare paths. */
 #ifndef TIDE_BASE_METRICS_H
 #define TIDE_BASE_METRICS_H
@@ -65,7 +71,7 @@ struct metric {
 void metric_register(struct metric *m); /* idempotent; unregistered metrics do not appear while unused */
 struct metric_child *metric_child(struct metric *m,
                                   const char *label_values); /* comma-separated, found or made */
-void metric_child_remove(struct metric_child *c); /* a worker that is gone; the pointer is invalid after */
+void metric_child_release(struct metric_child *c);           /* NULL: nothing; the pointer is invalid after */
 
 void metric_add(struct metric *m, int64_t n);
 void metric_set(struct metric *m, double v);

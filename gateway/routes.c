@@ -29,6 +29,12 @@ struct route_table *route_table_new(void)
 
 void route_table_free(struct route_table *t)
 {
+    for (unsigned i = 0; t != NULL && i < t->count; i++) {
+        for (unsigned c = 0; c < ROUTE_CODE_CLASSES; c++) {
+            metric_child_release(t->rows[i].by_code[c]);
+        }
+        metric_child_release(t->rows[i].duration);
+    }
     if (t != NULL) {
         free(t->rows);
         free(t);

@@ -381,6 +381,16 @@ static int rules_add(struct limit_rules *all, const struct limit_row *row, struc
     return rc == 0 ? points_add(all, row, row->at ? str_from(row->at) : STR("*"), err) : rc;
 }
 
+static void rules_free(struct limit_rules *all)
+{
+    for (unsigned i = 0; i < LIMIT_RULES_MAX; i++) { /* past the count there may be one that was refused */
+        for (unsigned o = 0; o < LIMIT_OUTCOMES; o++) {
+            metric_child_release(all->rules[i].outcomes[o]);
+        }
+    }
+    free(all);
+}
+
 struct limit_rules *limit_rules_new(const struct limit_row *rows, unsigned count, struct err *err)
 {
     struct limit_rules *all = calloc(1, sizeof(*all));
@@ -394,7 +404,7 @@ struct limit_rules *limit_rules_new(const struct limit_row *rows, unsigned count
         rc = sets_fill(all, err);
     }
     if (rc != 0) {
-        free(all);
+        rules_free(all);
         return NULL;
     }
     memset(all->at, 0, sizeof(all->at));
@@ -410,7 +420,7 @@ struct limit_rules *limit_rules_ref(struct limit_rules *r)
 void limit_rules_unref(struct limit_rules *r)
 {
     if (r && atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {
-        free(r);
+        rules_free(r);
     }
 }
 

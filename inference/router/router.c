@@ -79,9 +79,7 @@ static void free_member(struct member *m)
     struct metric_child *children[] = {m->up,       m->running,  m->outstanding,
                                        m->requests, m->failures, m->opened};
     for (unsigned i = 0; i < sizeof children / sizeof *children; i++) {
-        if (children[i]) {
-            metric_child_remove(children[i]);
-        }
+        metric_child_release(children[i]);
     }
     member_probe_stop(m);
     http_origin_free(m->origin);

@@ -1,6 +1,7 @@
 """Near a ceiling the cheapest goes first, and what runs goes on: memory, descriptors, disks, the clock; twenty reloads."""
 import json
 import os
+import re
 import signal
 import time
 
@@ -209,3 +210,22 @@ def test_twenty_reloads_under_load_lose_nothing_and_leave_one_snapshot(place):
         one.end()
     assert [one.connections for one in asking[:2]] == [1, 1]
     wait_until(lambda: g.metric("tidegate_config_snapshots") == 1, 10, "older configurations are gone")
+
+
+def test_metrics_of_a_thousand_rules_and_routes_that_reloads_gave_up_are_gone(place):
+    g = place.start()
+    kept = dict(g.settings["limits"]["rules"][0])
+    g.settings["proxy"] = {"upstreams": [{"name": "nobody", "targets": ["127.0.0.1:1"]}]}
+    for n in range(0, 1000, 40):
+        names = [f"passing{i}" for i in range(n, n + 40)]
+        g.settings["limits"]["rules"] = [kept] + [{**kept, "name": name, "at": name} for name in names]
+        g.settings["proxy"]["routes"] = [{"name": name, "path": f"/{name}/", "upstream": "nobody"} for name in names]
+        g.write()
+        g.ctl("reload")
+    assert g.get("/passing999/").status_code == 401
+    wait_until(lambda: g.metric("tidegate_config_snapshots") == 1, 20, "older configurations are gone")
+    shown = g.metrics()
+    assert {f"passing{i}" for i in range(960, 1000)} == set(re.findall(r'tidegate_requests_total{route="(passing\d+)"', shown))
+    assert {f"passing{i}" for i in range(960, 1000)} == set(re.findall(r'rule="(passing\d+)"', shown))
+    assert 'tidegate_requests_total{route="passing999",code="4xx"} 1' in shown
+    assert g.metric("tidegate_metrics_unnamed_total") == 0

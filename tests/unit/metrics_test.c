@@ -1,6 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/metrics.h"
@@ -68,16 +69,54 @@ static void histograms(void **state)
     assert_int_equal(metric_child_value(c), 3);
 }
 
-static void removed_children_leave_clean_slots(void **state)
+static void released_children_leave_clean_slots(void **state)
 {
-    for (int i = 0; i < 5000; i++) { /* more than 4096 would be refused if slots were not reused */
+    for (int i = 0; i < 20000; i++) { /* more than 16384 would be refused if slots were not reused */
         struct metric_child *c = metric_child(&load, "w1");
         assert_int_equal(metric_child_value(c), 0);
         metric_child_add(c, 9);
-        metric_child_remove(c);
+        metric_child_release(c);
     }
     assert_null(strstr(scrape(), "w1"));
-    metric_child_remove(NULL);
+    metric_child_release(NULL);
+}
+
+static void a_child_stays_as_long_as_one_holds_it(void **state)
+{
+    struct metric_child *old = metric_child(&load, "w1");
+    metric_child_add(old, 9);
+    struct metric_child *new = metric_child(&load, "w1"); /* a reload that keeps the name */
+    assert_ptr_equal(old, new);
+    metric_child_release(old);
+    assert_int_equal(metric_child_value(new), 9);
+    metric_child_release(new);
+    assert_null(strstr(scrape(), "w1"));
+}
+
+static void more_children_than_there_is_room_for_share_one(void **state)
+{
+    enum { ROOM = 16384, MANY = ROOM + 100, METRICS = 16 };
+    static struct metric metrics[METRICS];
+    static struct metric_child *held[MANY];
+    for (int i = 0; i < METRICS; i++) {
+        metrics[i] = (struct metric)METRIC_COUNTER_L("t_many_total", "Many.", "route,code");
+    }
+    for (int i = 0; i < MANY; i++) {
+        char labels[32];
+        snprintf(labels, sizeof(labels), "r%d,2xx", i);
+        held[i] = metric_child(&metrics[i % METRICS], labels);
+        metric_child_add(held[i], 1);
+    }
+    assert_ptr_equal(held[MANY - 1], held[MANY - 1 - METRICS]);
+    assert_in_range((int64_t)metric_child_value(held[MANY - 1]), 100 / METRICS, 100);
+    for (int i = 0; i < MANY; i++) {
+        metric_child_release(held[i]);
+    }
+    assert_null(strstr(scrape(), "route=\"r"));
+    assert_non_null(strstr(scrape(), "t_many_total{route=\"other\",code=\"other\"} "));
+    assert_non_null(strstr(scrape(), "\ntidegate_metrics_unnamed_total 1"));
+    assert_int_equal(metric_child_value(metric_child(&load, "w9")), 0); /* there is room again */
+    assert_non_null(strstr(scrape(), "w9"));
 }
 
 enum { THREADS = 80, ADDS = 1000 };
@@ -113,8 +152,12 @@ static void no_add_is_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counters),       cmocka_unit_test(gauges),
-        cmocka_unit_test(histograms),     cmocka_unit_test(removed_children_leave_clean_slots),
+        cmocka_unit_test(counters),
+        cmocka_unit_test(gauges),
+        cmocka_unit_test(histograms),
+        cmocka_unit_test(released_children_leave_clean_slots),
+        cmocka_unit_test(a_child_stays_as_long_as_one_holds_it),
+        cmocka_unit_test(more_children_than_there_is_room_for_share_one),
         cmocka_unit_test(no_add_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,12 +71,38 @@ static void test_words(void **state)
     assert_int_equal(route_dialect_of(STR("/v1x")), HTTP_DIALECT_PROBLEM);
 }
 
+static void test_names_that_are_given_up_leave_no_metrics(void **state)
+{
+    struct route_table *old = NULL;
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (int i = 0; i < 2000; i++) { /* a reload builds the new table before it frees the old one */
+        char name[16];
+        snprintf(name, sizeof name, "r%d", i);
+        struct route_table *new = route_table_new();
+        struct route row = {.name = name, .methods = ROUTE_GET, .path = STR_INIT("/x")};
+        assert_int_equal(route_table_add(new, &row, 1, NULL), 0);
+        assert_int_equal(route_table_add(new, rows, 4, NULL), 0);
+        metric_child_add(route_at(new, 1)->by_code[2], 1); /* "all", which every table has */
+        route_table_free(old);
+        old = new;
+    }
+    metrics_write(&text);
+    assert_non_null(strstr(text.p, "{route=\"all\",code=\"2xx\"} 2000\n"));
+    assert_non_null(strstr(text.p, "route=\"r1999\""));
+    assert_null(strstr(text.p, "route=\"r1998\""));
+    assert_null(strstr(text.p, "route=\"other\""));
+    route_table_free(old);
+    buf_clear(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_unknown_path),
         cmocka_unit_test(test_conflict_names_both),
+        cmocka_unit_test(test_names_that_are_given_up_leave_no_metrics),
         cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,6 +203,34 @@ static void shipped_rules_compile(void **state)
     limit_rules_unref(r);
 }
 
+static void names_that_are_given_up_leave_no_metrics(void **state)
+{
+    struct limit_rules *old = NULL;
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (int i = 0; i < 2000; i++) { /* a reload builds the new rules before it frees the old ones */
+        char name[16];
+        snprintf(name, sizeof(name), "new%d", i);
+        const struct limit_row rows[] = {{.name = name, .by = "address", .limit = "5/1s"},
+                                         {.name = "kept", .by = "address", .limit = "5/1s"},
+                                         {.name = "kept", .by = "address", .limit = "5/1s"}};
+        struct limit_rules *new = limit_rules_new(rows, 2, NULL);
+        assert_null(limit_rules_new(rows, 3, NULL)); /* one that is refused holds nothing */
+        metric_child_add(limit_rules_get(new, 1)->outcomes[LIMIT_ALLOWED], 1);
+        limit_rules_unref(old);
+        old = new;
+    }
+    metrics_write(&text);
+    assert_non_null(strstr(text.p, "{rule=\"kept\",decision=\"allowed\"} 2000\n"));
+    assert_non_null(strstr(text.p, "rule=\"new1999\""));
+    assert_null(strstr(text.p, "rule=\"new1998\""));
+    limit_rules_unref(old);
+    text.n = 0;
+    metrics_write(&text);
+    assert_null(strstr(text.p, "rule=\""));
+    buf_clear(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +241,7 @@ int main(void)
         cmocka_unit_test(points_choose_rules),
         cmocka_unit_test(too_many_rules_at_one_point),
         cmocka_unit_test(shipped_rules_compile),
+        cmocka_unit_test(names_that_are_given_up_leave_no_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
