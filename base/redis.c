@@ -18,14 +18,30 @@ void redis_script_init(struct redis_script *s)
     str_hex_encode(digest, sizeof(digest), s->sha);
 }
 
+static void format_texts(struct buf *out, unsigned n, const struct str *texts)
+{
+    for (unsigned i = 0; i < n; i++) {
+        buf_addf(out, "$%zu\r\n", texts[i].n);
+        buf_add_str(out, texts[i]);
+        buf_add(out, "\r\n", 2);
+    }
+}
+
 void redis_format(struct buf *out, unsigned argc, const struct str *argv)
 {
     buf_addf(out, "*%u\r\n", argc);
-    for (unsigned i = 0; i < argc; i++) {
-        buf_addf(out, "$%zu\r\n", argv[i].n);
-        buf_add_str(out, argv[i]);
-        buf_add(out, "\r\n", 2);
-    }
+    format_texts(out, argc, argv);
+}
+
+void redis_format_script(struct buf *out, const struct redis_script *s, unsigned keys, unsigned argc,
+                         const struct str *argv)
+{
+    char count[12];
+    int n = snprintf(count, sizeof(count), "%u", keys);
+    const struct str head[] = {STR("EVALSHA"), str_from(s->sha), str_of(count, (size_t)n)};
+    buf_addf(out, "*%u\r\n", 3 + argc);
+    format_texts(out, 3, head);
+    format_texts(out, argc, argv);
 }
 
 /* --- life ----------------------------------------------------------------------------------------- */
@@ -156,6 +172,35 @@ int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const str
     int rc = resp.overflowed ? ERR_AGAIN : redis_send(r, op, buf_str(&resp), NULL, cb, arg);
     if (op) {
         op->command = (struct str){"", 0};
+    }
+    buf_clear(&resp);
+    return rc;
+}
+
+struct post {
+    struct redis_op op;
+    char command[];
+};
+
+static void on_posted(void *arg, int rc, const struct redis_reply *reply)
+{
+    free(arg); /* a struct post */
+}
+
+int redis_post(struct redis *r, struct redis_script *script, unsigned keys, unsigned argc,
+               const struct str *argv)
+{
+    struct buf resp;
+    buf_init(&resp, r->conf.max_output_bytes);
+    redis_format_script(&resp, script, keys, argc, argv);
+    struct post *p = resp.overflowed ? NULL : malloc(sizeof(*p) + resp.n);
+    int rc = ERR_AGAIN;
+    if (p) {
+        memcpy(p->command, resp.p, resp.n);
+        rc = redis_send(r, &p->op, str_of(p->command, resp.n), script, on_posted, p);
+    }
+    if (rc != 0) {
+        free(p);
     }
     buf_clear(&resp);
     return rc;

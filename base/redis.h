@@ -122,11 +122,17 @@ int redis_send(struct redis *r, struct redis_op *op, struct str resp, struct red
                redis_cb cb, void *arg) TIDE_CHECK;
 int redis_command(struct redis *r, struct redis_op *op, unsigned argc, const struct str *argv, redis_cb cb,
                   void *arg) TIDE_CHECK; /* formats argv; never replayed */
+/* Calls a script and asks for no answer; NOSCRIPT and moved slots are followed as for redis_send. argv: keys, then
+ * arguments; all is copied. Errors as redis_send. */
+int redis_post(struct redis *r, struct redis_script *script, unsigned keys, unsigned argc,
+               const struct str *argv) TIDE_CHECK;
 void redis_cancel(struct redis_op *op); /* the callback will not run; the command may still have its effect */
 
-/* One command in RESP: appended to out. */
+/* One command in RESP, appended to out; redis_format_script: EVALSHA of a script for keys and arguments. */
 struct buf;
 void redis_format(struct buf *out, unsigned argc, const struct str *argv);
+void redis_format_script(struct buf *out, const struct redis_script *s, unsigned keys, unsigned argc,
+                         const struct str *argv);
 
 /* Any thread: */
 bool redis_is_ready(const struct redis *r); /* some command could be sent */

@@ -147,7 +147,7 @@ static char *put_asked(char *at, const struct request *r)
     return put_text(at, STR(",\"path\":\""), ex->path);
 }
 
-static char *put_phases(char *at, const uint32_t *us)
+static char *put_phases(char *at, const uint64_t *us)
 {
     static const struct str keys[] = {STR_INIT(",\"parse_s\":"), STR_INIT(",\"auth_s\":"),
                                       STR_INIT(",\"body_s\":"), STR_INIT(",\"limit_s\":"),
@@ -174,7 +174,7 @@ static char *put_trace(char *at, const struct request *r)
     return at;
 }
 
-static char *put_answer(char *at, const struct request *r, enum http_finish finish, const uint32_t *us)
+static char *put_answer(char *at, const struct request *r, enum http_finish finish, const uint64_t *us)
 {
     const struct http_exchange *ex = r->ex;
     at = put_number(at, STR(",\"status\":"), ex->status);
@@ -210,7 +210,7 @@ static char *put_chat(char *at, const struct request *r)
 }
 
 void access_log_write(struct access_log *l, const struct request *r, enum http_finish finish,
-                      const uint32_t *phases)
+                      const uint64_t *phases)
 {
     if (!l) {
         return;

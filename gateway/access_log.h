@@ -18,6 +18,6 @@ struct access_log *access_log_open(const char *path, struct err *err); /* "-": s
 void access_log_close(struct access_log *l);
 /* l NULL: off; phases: REQUEST_PHASES of them, in microseconds (trace.h) */
 void access_log_write(struct access_log *l, const struct request *r, enum http_finish finish,
-                      const uint32_t *phases);
+                      const uint64_t *phases);
 
 #endif

@@ -283,7 +283,7 @@ static void on_grant(void *arg, struct worker_grant grant)
     c->waiter = NULL;
     uint64_t waited_ms = loop_now_ms(c->r->gl->loop) - c->queued_ms;
     metric_observe_us(&queue_wait, waited_ms * 1000);
-    c->r->queue_us += (uint32_t)(waited_ms * 1000);
+    c->r->queue_us += waited_ms * 1000;
     loop_timer_disarm(&c->queue_timer);
     attempt(c, grant);
 }

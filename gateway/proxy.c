@@ -74,7 +74,8 @@ static int open_group(struct proxy_group *g, struct loop *loop, const struct pro
                                       .protocol = conf->protocol,
                                       .max_idle = conf->max_idle,
                                       .max_connections = conf->max_connections,
-                                      .idle_ms = conf->keep_ms};
+                                      .idle_ms = conf->keep_ms,
+                                      .ping_ms = conf->ping_ms};
         g->servers[i].origin = http_origin_new(loop, &oc, err);
         if (!g->servers[i].origin) {
             return ERR_INVALID;

@@ -76,6 +76,16 @@ static const struct conf_entry upstream_entries[] = {
      .max = 60 * MINUTE,
      .flags = CONF_RELOADABLE,
      .help = "A kept connection is closed after this; less than the upstream's own time."},
+    {.name = "ping",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct proxy_upstream_conf, ping_ms),
+     .preset = "10s",
+     .min = 100,
+     .max = 60 * MINUTE,
+     .flags = CONF_RELOADABLE,
+     .help = "protocol h2: silence of a connection with running requests until a PING, and from there until "
+             "it is "
+             "given up."},
 };
 static const struct conf_section upstream_section = {.entries = upstream_entries,
                                                      .count = CONF_COUNT(upstream_entries),

@@ -19,6 +19,7 @@ struct proxy_upstream_conf {
     uint64_t answer_ms; /* request written to head of the answer */
     uint64_t idle_ms;   /* between bytes of the answer */
     uint64_t keep_ms;   /* a kept connection is closed after this */
+    uint64_t ping_ms;   /* HTTP/2: silence before a PING, and again until it is given up */
 };
 
 struct proxy_route_conf {

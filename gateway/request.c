@@ -43,7 +43,7 @@ void request_set_state(struct request *r, enum request_state state)
     r->state = state;
     if (state != REQUEST_FINISHED) {
         uint64_t since = clock_mono_us() - r->ex->began_us;
-        r->entered_us[state] = since > 0 ? (uint32_t)since : 1;
+        r->entered_us[state] = since > 0 ? since : 1;
     }
 }
 
@@ -161,7 +161,7 @@ static void finish(struct request *r, enum http_finish reason)
     }
 }
 
-static void count(const struct request *r, uint32_t us)
+static void count(const struct request *r, uint64_t us)
 {
     const struct route_entry *e = (const struct route_entry *)r->route; /* route is its first member */
     unsigned code_class = r->ex->status / 100;
@@ -222,7 +222,7 @@ void request_crash_note(int fd, void *arg)
 static void on_finish(struct http_exchange *ex, enum http_finish reason)
 {
     struct request *r = ex->user;
-    uint32_t phases[REQUEST_PHASES];
+    uint64_t phases[REQUEST_PHASES];
     finish(r, reason);
     trace_phases(r, clock_mono_us(), phases);
     if (r->route != NULL) {
@@ -247,7 +247,7 @@ static struct request *request_new(struct http_exchange *ex, struct gateway_loop
     r->body = STR("");
     r->token = STR("");
     r->device = STR("");
-    r->entered_us[REQUEST_BEGUN] = (uint32_t)(clock_mono_us() - ex->began_us);
+    r->entered_us[REQUEST_BEGUN] = clock_mono_us() - ex->began_us;
     trace_context_of(ex, &r->trace);
     ex->user = r;
     ex->on_finish = on_finish;

@@ -108,8 +108,8 @@ struct request {
     void *handler;                         /* the handler's own state, on the arena */
     struct request_ref *ref;               /* made by request_ref_new; NULL: nobody holds one */
     struct loop_timer deadline;            /* armed while a handler without own deadlines works */
-    uint32_t entered_us[REQUEST_FINISHED]; /* when each state was, since the first byte; 0: not */
-    uint32_t queue_us;                     /* waited for a worker */
+    uint64_t entered_us[REQUEST_FINISHED]; /* when each state was, since the first byte; 0: not */
+    uint64_t queue_us;                     /* waited for a worker */
     struct trace_context trace;
     const char *refused_by;    /* the rule of limits that did; NULL: none */
     const char *model;         /* for the access log and metrics; NULL when none */

@@ -21,7 +21,7 @@ static struct metric_child *phases[REQUEST_PHASES];
 struct entry {
     int64_t ended_ms; /* wall clock; 0: never used */
     uint64_t received_bytes, sent_bytes;
-    uint32_t us[REQUEST_PHASES];
+    uint64_t us[REQUEST_PHASES];
     uint16_t status;
     uint8_t finish;  /* enum http_finish */
     uint8_t version; /* 10, 11, 20 */
@@ -46,7 +46,7 @@ const char *trace_phase_name(enum request_phase p)
 /* --- phases ----------------------------------------------------------------------------------------------- */
 
 /* From the moment `from` was entered until the next state that was. */
-static uint32_t time_in(const struct request *r, enum request_state from, uint32_t now)
+static uint64_t time_in(const struct request *r, enum request_state from, uint64_t now)
 {
     if (from != REQUEST_BEGUN && r->entered_us[from] == 0) {
         return 0;
@@ -59,21 +59,20 @@ static uint32_t time_in(const struct request *r, enum request_state from, uint32
     return now - r->entered_us[from];
 }
 
-void trace_phases(const struct request *r, uint64_t now_us, uint32_t *us)
+void trace_phases(const struct request *r, uint64_t now_us, uint64_t *us)
 {
     const struct http_exchange *ex = r->ex;
-    uint32_t now = (uint32_t)(now_us - ex->began_us);
+    uint64_t now = now_us - ex->began_us;
     us[REQUEST_PHASE_PARSE] = r->entered_us[REQUEST_BEGUN];
     us[REQUEST_PHASE_AUTH] = time_in(r, REQUEST_IDENTIFYING, now);
     us[REQUEST_PHASE_BODY] = time_in(r, REQUEST_READING_BODY, now);
     us[REQUEST_PHASE_LIMIT] = time_in(r, REQUEST_LIMITING, now);
     us[REQUEST_PHASE_QUEUE] = r->queue_us;
-    us[REQUEST_PHASE_FIRST_BYTE] =
-        ex->first_byte_us > ex->began_us ? (uint32_t)(ex->first_byte_us - ex->began_us) : 0;
+    us[REQUEST_PHASE_FIRST_BYTE] = ex->first_byte_us > ex->began_us ? ex->first_byte_us - ex->began_us : 0;
     us[REQUEST_PHASE_LAST_BYTE] = now;
 }
 
-static void observe(const uint32_t *us)
+static void observe(const uint64_t *us)
 {
     for (unsigned p = 0; p < REQUEST_PHASES; p++) {
         if (us[p] > 0) {
@@ -110,7 +109,7 @@ static void keep(char *to, size_t room, struct str text)
     to[n] = '\0';
 }
 
-static void fill(struct entry *e, const struct request *r, enum http_finish finish, const uint32_t *us)
+static void fill(struct entry *e, const struct request *r, enum http_finish finish, const uint64_t *us)
 {
     const struct http_exchange *ex = r->ex;
     e->ended_ms = clock_wall_ms();
@@ -132,7 +131,7 @@ static void fill(struct entry *e, const struct request *r, enum http_finish fini
 }
 
 void trace_finished(struct trace_ring *ring, const struct request *r, enum http_finish finish,
-                    const uint32_t *us)
+                    const uint64_t *us)
 {
     observe(us);
     if (ring != NULL) {
@@ -151,13 +150,13 @@ static void write_text(struct json_writer *w, const char *key, struct str text)
     }
 }
 
-static void write_phases(struct json_writer *w, const uint32_t *us)
+static void write_phases(struct json_writer *w, const uint64_t *us)
 {
     for (unsigned p = 0; p < REQUEST_PHASES; p++) {
         char key[24];
         if (us[p] > 0) {
             (void)snprintf(key, sizeof key, "%s_us", phase_names[p]);
-            json_i64_at(w, key, us[p]);
+            json_i64_at(w, key, (int64_t)us[p]);
         }
     }
 }
@@ -204,7 +203,7 @@ void trace_write_running(struct json_writer *w, const struct request *r)
     const struct http_exchange *ex = r->ex;
     struct addr_prefix client = addr_mask(&r->client, 24, 48);
     uint64_t now = clock_mono_us();
-    uint32_t us[REQUEST_PHASES];
+    uint64_t us[REQUEST_PHASES];
     trace_phases(r, now, us);
     us[REQUEST_PHASE_LAST_BYTE] = 0;
     json_open(w, '{');

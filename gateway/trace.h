@@ -4,7 +4,7 @@
  *     |-- parse --|-- auth --|-- body --|-- limit --|-- handler ......................|
  *     first byte  row found  who it is  body whole  may pass    |queue|  first_byte     last_byte (both from the left end)
  *
- * A phase that a request never came to is 0 and is not observed. Times are microseconds, at most 71 minutes.
+ * A phase that a request never came to is 0 and is not observed. Times are microseconds.
  * Life: a ring is made with its loop; entries are overwritten, oldest first. Texts are copied, cut at their field's size.
  * Cost: a clock read a stage, one entry copied a request. process.trace_requests 0 keeps none.
  * Thread rule: a ring belongs to its loop; histograms are base/metrics'. */
@@ -18,14 +18,14 @@ struct trace_ring;
 struct gateway_loop;
 
 /* Fills us[] (REQUEST_PHASES of them) for a request, running or ended, as of now_us. */
-void trace_phases(const struct request *r, uint64_t now_us, uint32_t *us);
+void trace_phases(const struct request *r, uint64_t now_us, uint64_t *us);
 const char *trace_phase_name(enum request_phase p); /* "parse", "first_byte", ... */
 
 struct trace_ring *trace_ring_new(unsigned entries); /* NULL for 0 */
 void trace_ring_free(struct trace_ring *ring);
 /* The request has ended: histograms, and the ring when there is one. */
 void trace_finished(struct trace_ring *ring, const struct request *r, enum http_finish finish,
-                    const uint32_t *us);
+                    const uint64_t *us);
 
 /* As JSON objects, for operators. */
 void trace_write_running(struct json_writer *w, const struct request *r);

@@ -78,10 +78,10 @@ unsigned concurrency_count(const struct concurrency *t, struct limit_key key)
     return 0;
 }
 
-void concurrency_each(const struct concurrency *t, void (*fn)(void *arg, const struct concurrency_key *k),
-                      void *arg)
+void concurrency_each(const struct concurrency *t, unsigned part, unsigned parts,
+                      void (*fn)(void *arg, const struct concurrency_key *k), void *arg)
 {
-    for (int i = 0; i < BUCKETS; i++) {
+    for (unsigned i = BUCKETS * part / parts; i < BUCKETS * (part + 1) / parts; i++) {
         for (const struct node *n = t->buckets[i]; n; n = n->next) {
             fn(arg, &n->k);
         }

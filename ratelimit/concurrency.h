@@ -1,5 +1,5 @@
 /* What this loop runs now, by key: the count behind rules with unit `concurrent`. Not the limit (the script knows the
- * other gateways), not the sending (limiter_hold.c).
+ * other gateways), not the sending (limiter_beat.c).
  *
  *     concurrency_add (with the request that asks) -> running -> concurrency_drop (it ended, or was refused)
  *
@@ -30,7 +30,8 @@ void concurrency_free(struct concurrency *t);
 unsigned concurrency_add(struct concurrency *t, const struct limit_key_state *k);
 unsigned concurrency_drop(struct concurrency *t, struct limit_key key);
 unsigned concurrency_count(const struct concurrency *t, struct limit_key key);
-void concurrency_each(const struct concurrency *t, void (*fn)(void *arg, const struct concurrency_key *k),
-                      void *arg);
+/* The keys of one of so many parts of about the same size. */
+void concurrency_each(const struct concurrency *t, unsigned part, unsigned parts,
+                      void (*fn)(void *arg, const struct concurrency_key *k), void *arg);
 
 #endif

@@ -62,9 +62,9 @@ unsigned limiter_gateways(const struct limiter_shared *s)
 
 struct redis_script *const *limiter_scripts(unsigned *count)
 {
-    static struct redis_script *const scripts[] = {&limit_script_take, &limit_script_reserve,
+    static struct redis_script *const scripts[] = {&limit_script_take,   &limit_script_reserve,
                                                    &limit_script_settle, &limit_script_beat,
-                                                   &limit_script_peek};
+                                                   &limit_script_peek,   &limit_script_hold};
     *count = sizeof(scripts) / sizeof(scripts[0]);
     return scripts;
 }

@@ -4,8 +4,8 @@
 #include "ratelimit/limiter_reserve.h"
 #include "ratelimit/limiter_shared.h"
 
-/* Adds inc_us to what was taken under the key; negative gives back. Sent at most once and never replayed: a
- * correction that is lost leaves what was reserved, and that ends by itself. */
+/* Adds inc_us to what was taken under the key; negative gives back. Done at most once: a correction that is
+ * lost leaves what was reserved, and that ends by itself. */
 static void key_settle(struct limit_check *c, const struct limit_key_state *k, int64_t inc_us)
 {
     const struct limiter *l = c->limiter;

@@ -6,7 +6,14 @@
 #include "ratelimit/scripts.h"
 
 #define GATEWAYS_KEY "rl:gateways"
-enum { BEATS_A_LIFE = 3, CONNECT_MS = 50, AWAY_MS = 250, GATEWAYS_MAX = 10000 };
+enum {
+    BEATS_A_LIFE = 3,
+    CONNECT_MS = 50,
+    AWAY_MS = 250,
+    GATEWAYS_MAX = 10000,
+    BEAT_COMMAND_MAX = 512,
+    RENEW_PARTS = 30,
+};
 
 /* Fewer gateways than before are believed when heard BEATS_A_LIFE times in a row: after an outage of Redis the others
  * have yet to report, and each would take too large a share of its fallback. */
@@ -26,14 +33,11 @@ static void on_beat_answer(void *arg, int rc, const struct redis_reply *reply)
 static void on_beat_due(void *arg)
 {
     struct limiter *l = arg;
-    char life[16];
-    snprintf(life, sizeof(life), "%u", l->shared->conf.heartbeat_ms * BEATS_A_LIFE);
-    struct str argv[] = {STR("EVAL"),       limit_script_beat.source,      STR("1"),
-                         STR(GATEWAYS_KEY), str_from(l->shared->instance), str_from(life)};
+    struct redis *redis = l->roles[LIMIT_ROLE_LIMITS];
     redis_cancel(&l->beat);
-    int rc = l->roles[LIMIT_ROLE_LIMITS]
-                 ? redis_command(l->roles[LIMIT_ROLE_LIMITS], &l->beat, 6, argv, on_beat_answer, l)
-                 : ERR_UNAVAILABLE;
+    int rc =
+        redis ? redis_send(redis, &l->beat, buf_str(&l->beat_command), &limit_script_beat, on_beat_answer, l)
+              : ERR_UNAVAILABLE;
     /* Away: look again soon, so that the shares are right shortly after its return. */
     loop_timer_arm(&l->beat_timer, rc == 0 ? l->shared->conf.heartbeat_ms : AWAY_MS);
 }
@@ -44,18 +48,31 @@ static void renew(void *arg, const struct concurrency_key *k)
     limiter_send_running(l, k->role, str_of(k->text, k->text_n), (int64_t)k->count);
 }
 
+/* A part of what runs here at a time, so that many keys do not overflow the connection at once. */
 static void on_renew_due(void *arg)
 {
     struct limiter *l = arg;
-    concurrency_each(l->running, renew, l);
-    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS);
+    concurrency_each(l->running, l->renew_part, RENEW_PARTS, renew, l);
+    l->renew_part = (l->renew_part + 1) % RENEW_PARTS;
+    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS / RENEW_PARTS);
+}
+
+static void format_beat(struct limiter *l)
+{
+    char life[16];
+    snprintf(life, sizeof(life), "%u", l->shared->conf.heartbeat_ms * BEATS_A_LIFE);
+    struct str argv[] = {STR(GATEWAYS_KEY), str_from(l->shared->instance), str_from(life)};
+    buf_init(&l->beat_command, BEAT_COMMAND_MAX);
+    redis_format_script(&l->beat_command, &limit_script_beat, 1, 3, argv);
+    BUG_ON(l->beat_command.overflowed);
 }
 
 void limiter_beat_open(struct limiter *l, bool beats)
 {
+    format_beat(l);
     loop_timer_init(l->loop, &l->beat_timer, on_beat_due, l);
     loop_timer_init(l->loop, &l->renew_timer, on_renew_due, l);
-    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS);
+    loop_timer_arm(&l->renew_timer, CONCURRENCY_RENEW_MS / RENEW_PARTS);
     if (beats) {
         loop_timer_arm(&l->beat_timer, CONNECT_MS);
     }
@@ -64,6 +81,7 @@ void limiter_beat_open(struct limiter *l, bool beats)
 void limiter_beat_close(struct limiter *l)
 {
     redis_cancel(&l->beat);
+    buf_clear(&l->beat_command);
     loop_timer_disarm(&l->beat_timer);
     loop_timer_disarm(&l->renew_timer);
 }

@@ -91,8 +91,7 @@ void limiter_command_settle(struct redis *redis, const struct limit_key_state *k
     size_t key_n = limiter_key_text(k, key);
     snprintf(inc, sizeof(inc), "%lld", (long long)inc_us);
     snprintf(cap, sizeof(cap), "%lld", (long long)k->rule->gcra.cap_us);
-    struct str argv[] = {
-        STR("EVAL"), limit_script_settle.source, STR("1"), str_of(key, key_n), str_from(inc), str_from(cap)};
-    int rc = redis_command(redis, NULL, 6, argv, NULL, NULL);
+    struct str argv[] = {str_of(key, key_n), str_from(inc), str_from(cap)};
+    int rc = redis_post(redis, &limit_script_settle, 1, 3, argv);
     (void)rc; /* away: the key ends by itself */
 }

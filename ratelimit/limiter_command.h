@@ -7,7 +7,7 @@
 
 /* EVALSHA of limit_script_take for the call's keys; on the arena. */
 struct str limiter_command_take(const struct limit_call *call, struct arena *arena);
-/* EVAL of limit_script_settle for one key, fire and forget: with its source, as nothing could replay it. */
+/* limit_script_settle for one key, fire and forget. */
 void limiter_command_settle(struct redis *redis, const struct limit_key_state *k, int64_t inc_us);
 
 #endif

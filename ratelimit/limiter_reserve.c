@@ -75,13 +75,8 @@ void limiter_send_running(struct limiter *l, enum limit_role role, struct str ke
     }
     snprintf(life, sizeof(life), "%d", CONCURRENCY_LIFE_MS);
     snprintf(number, sizeof(number), "%lld", (long long)count);
-    struct str argv[] = {STR("EVAL"),
-                         limit_script_hold.source,
-                         STR("1"),
-                         key,
-                         str_from(l->field),
-                         str_from(life),
+    struct str argv[] = {key, str_from(l->field), str_from(life),
                          count == LIMIT_RUNNING_LESS ? STR("-") : str_from(number)};
-    int rc = redis_command(redis, NULL, 7, argv, NULL, NULL);
+    int rc = redis_post(redis, &limit_script_hold, 1, 4, argv);
     (void)rc; /* see the header */
 }

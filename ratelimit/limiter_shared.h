@@ -34,9 +34,11 @@ struct limiter {
     struct redis *roles[LIMIT_ROLES];
     struct loop_timer beat_timer;
     struct redis_op beat;
+    struct buf beat_command;       /* RESP; the same each time */
     unsigned beats_with_fewer;     /* answers in a row that counted fewer gateways than before */
     struct concurrency *running;   /* what runs on this loop */
-    struct loop_timer renew_timer; /* of running */
+    struct loop_timer renew_timer; /* of running, a part each time */
+    unsigned renew_part;           /* the next one's index */
     char field[48];                /* ours in the hashes of what runs: instance and loop */
 };
 

@@ -63,7 +63,8 @@ struct worker_origin *worker_origin_take(struct worker_origins *o, struct worker
         struct http_origin_conf conf = {.target = str_from(w->target),
                                         .protocol = w->protocol,
                                         .max_idle = ORIGIN_IDLE,
-                                        .max_connections = ORIGIN_CONNECTIONS};
+                                        .max_connections = ORIGIN_CONNECTIONS,
+                                        .ping_ms = w->ping_ms};
         struct http_origin *http = http_origin_new(o->loop, &conf, err);
         if (!http) {
             return NULL;

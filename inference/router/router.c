@@ -176,8 +176,8 @@ static bool is_same(const struct member *m, const struct worker_conf *c)
 {
     const struct worker *w = m->worker;
     if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->protocol != c->protocol ||
-        w->weight != c->weight || w->slots != c->slots || m->models_given != (c->models.n > 0) ||
-        c->api_key_file || m->key_file) {
+        w->ping_ms != c->ping_ms || w->weight != c->weight || w->slots != c->slots ||
+        m->models_given != (c->models.n > 0) || c->api_key_file || m->key_file) {
         return false; /* a key file may have other content: such a worker is made anew */
     }
     for (unsigned i = 0; m->models_given && i < c->models.n; i++) {

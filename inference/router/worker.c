@@ -24,6 +24,7 @@ struct worker *worker_new(const struct worker_conf *conf, struct str api_key, ui
         snprintf(w->authorization, sizeof w->authorization, "Bearer " STR_FMT, STR_ARG(api_key));
     }
     w->protocol = conf->protocol;
+    w->ping_ms = conf->ping_ms;
     w->weight = conf->weight ? conf->weight : 100;
     w->slots = conf->slots;
     w->id = id;

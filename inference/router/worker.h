@@ -43,6 +43,7 @@ struct worker {
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
     enum http_origin_protocol protocol;
+    uint64_t ping_ms; /* HTTP/2; worker_conf.h */
     uint32_t weight, slots;
     uint32_t id; /* small, unique in the router: index of loops' origins */
     atomic_uint refs;

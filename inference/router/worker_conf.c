@@ -27,6 +27,16 @@ static const struct conf_entry entries[] = {
      .help =
          "h2: HTTP/2 without TLS and without asking (prior knowledge), many answers on one connection: for "
          "tide-worker, at a third less work an event. h1 for all others."},
+    {.name = "ping",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct worker_conf, ping_ms),
+     .preset = "10s",
+     .min = 100,
+     .max = 60 * 60 * 1000.0,
+     .flags = CONF_RELOADABLE,
+     .help = "protocol h2: silence of a connection with running requests until a PING, and from there until "
+             "it is "
+             "given up."},
     {.name = "models",
      .type = CONF_STRINGS,
      CONF_FIELD(struct worker_conf, models),

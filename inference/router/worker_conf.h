@@ -11,6 +11,7 @@ struct worker_conf {
     const char *name;   /* unique; "w1" */
     const char *target; /* host:port or unix:/path */
     enum http_origin_protocol protocol;
+    uint64_t ping_ms;           /* HTTP/2: silence before a PING, and again until it is given up */
     struct conf_strings models; /* what it serves; none: asked at /v1/models */
     const char *api_key_file;   /* its own key, or NULL */
     uint32_t weight;            /* share of the load; 100 */

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tide.chat_rig import ChatRig
+from tide.edge import read_all
 from tide.process import free_port, wait_until
 from tide.scripted import ScriptedWorker
 
@@ -166,3 +167,18 @@ def test_the_less_busy_server_is_taken(rig):
     for t in threads:
         t.join()
     assert counts[0] >= 2  # each of the two loops balances what it has
+
+
+def test_a_silent_http2_upstream_is_pinged_and_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        rig = ChatRig(tmp_path, [], proxy={
+            "upstreams": [{"name": "up", "targets": [f"127.0.0.1:{silent.getsockname()[1]}"], "protocol": "h2", "ping": "200ms"}],
+            "routes": [{"name": "open", "path": "/open/", "upstream": "up", "auth": "none"}]})
+        try:
+            assert rig.http.get("/open/x", timeout=40).status_code == 502  # not 504 after `answer`, a minute
+            assert rig.metric("tidegate_client_ping_timeouts_total") == 1
+            conn, _ = silent.accept()
+            with conn:
+                assert b"\0\0\x08\x06\0\0\0\0\0" in read_all(conn)
+        finally:
+            rig.close()

@@ -18,7 +18,7 @@ static const struct http_field secret_fields[] = {
 
 static void written(const struct request *r, char *line, size_t room)
 {
-    uint32_t phases[REQUEST_PHASES];
+    uint64_t phases[REQUEST_PHASES];
     trace_phases(r, clock_mono_us(), phases);
     char path[] = "/tmp/tide-access-XXXXXX";
     int fd = mkstemp(path);
