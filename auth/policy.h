@@ -135,7 +135,9 @@ void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, 
 /* Where somebody stands on the ramp: a keyed hash of the canonical number or address. Always the same for the same
  * person, whatever the policy, so that nobody gets in by trying again and a growing ramp keeps whom it let in. */
 uint32_t policy_ramp_of(const struct secret_ring *r, enum policy_method m, struct str identifier);
-bool policy_app_version_read(struct str text, struct policy_app_version *out); /* "2", "2.10.0.7" */
+/* "2", "2.10.0.7". False: it is none, and *out stays as it was. */
+bool policy_app_version_read(struct str text, struct policy_app_version *out);
+enum policy_platform policy_platform_read(struct str text); /* "iOS", in any case; unknown for what is none */
 
 void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out);
 /* The policy's own words for a reason, by enum problem_lang order (en, zh-Hans, zh-Hant); empty: none. */

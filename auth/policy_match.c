@@ -60,8 +60,20 @@ bool policy_app_version_read(struct str text, struct policy_app_version *out)
         }
         v.parts[parts++] = (uint32_t)n;
     }
-    *out = v;
+    if (ends_well) {
+        *out = v;
+    }
     return ends_well;
+}
+
+enum policy_platform policy_platform_read(struct str text)
+{
+    for (enum policy_platform p = POLICY_PLATFORM_IOS; p <= POLICY_PLATFORM_WEB; p++) {
+        if (str_eq_nocase(text, str_from(policy_platform_name(p)))) {
+            return p;
+        }
+    }
+    return POLICY_PLATFORM_UNKNOWN;
 }
 
 static void attempt_set_phone(struct policy_attempt *a, const struct phone *phone)

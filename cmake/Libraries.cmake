@@ -10,6 +10,7 @@ tide_library(EVENT libevent_core)
 tide_library(EVENT_PTHREADS libevent_pthreads)
 tide_library(EVENT_EXTRA libevent_extra)
 tide_library(OPENSSL openssl)
+tide_library(MAXMINDDB libmaxminddb)
 tide_library(NGHTTP2 libnghttp2)
 tide_library(HIREDIS hiredis)
 tide_library(PQ libpq)
@@ -24,7 +25,7 @@ tide_library(CMOCKA cmocka)
 set(TIDE_BASE_LIBS
   PkgConfig::EVENT PkgConfig::EVENT_PTHREADS PkgConfig::EVENT_EXTRA PkgConfig::OPENSSL
   PkgConfig::NGHTTP2 PkgConfig::HIREDIS PkgConfig::PQ PkgConfig::CJSON PkgConfig::SODIUM
-  PkgConfig::YAML Threads::Threads m)
+  PkgConfig::YAML PkgConfig::MAXMINDDB Threads::Threads m)
 
 find_library(PHONENUMBER phonenumber REQUIRED)
 set(TIDE_AUTH_LIBS ${PHONENUMBER})

@@ -130,10 +130,13 @@ static char *put_asked(char *at, const struct request *r)
     at = put_now(put(at, STR("{\"@timestamp\":\"")));
     at = put(put(at, STR("\",\"request_id\":\"")), str_from(ex->id));
     at = put_client(put(at, STR("\",\"client\":\"")), &r->client);
-    if (r->country[0]) {
-        at = put(put(at, STR("\",\"country\":\"")), str_from(r->country));
+    if (r->place.country[0]) {
+        at = put(put(at, STR("\",\"country\":\"")), str_from(r->place.country));
     }
     *at++ = '"';
+    if (r->place.asn) {
+        at = put_number(at, STR(",\"asn\":"), r->place.asn);
+    }
     if (r->who) {
         at = put_text(at, STR(",\"user_id\":\""), str_from(r->who->sub));
     }

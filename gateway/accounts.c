@@ -93,6 +93,19 @@ static void on_cancel(struct request *r)
     auth_call_cancel(r->handler);
 }
 
+/* What an app says of itself is a claim: it may narrow what the policy allows, and proves nothing. */
+static void tell_caller(const struct request *r, struct policy_caller *out)
+{
+    struct str platform = http_field_get(r->ex, "x-app-platform");
+    if (platform.n == 0) {
+        platform = http_field_get(r->ex, "x-supabase-client-platform");
+    }
+    memcpy(out->ip_country, r->place.country, sizeof out->ip_country);
+    out->asn = r->place.asn;
+    out->platform = policy_platform_read(platform);
+    (void)policy_app_version_read(http_field_get(r->ex, "x-app-version"), &out->app_version);
+}
+
 static void start(struct request *r, void (*handle)(struct auth_call *))
 {
     struct auth_call *call = ARENA_NEW(&r->ex->arena, struct auth_call);
@@ -104,6 +117,7 @@ static void start(struct request *r, void (*handle)(struct auth_call *))
                                .device = r->device,
                                .body = r->body,
                                .who = r->who};
+    tell_caller(r, &call->caller);
     r->handler = call;
     r->cancel = on_cancel;
     handle(call);

@@ -21,6 +21,7 @@
 #include "gateway/challenge_conf.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
+#include "gateway/geography.h"
 #include "gateway/hooks_conf.h"
 #include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
@@ -67,6 +68,7 @@ struct gateway_settings {
     const char *ticket_ring_file;  /* NULL: the ring of accounts */
     struct http_limits http;
     struct conf_prefixes trusted_proxies;
+    struct geography_conf geography;
     struct cors_conf cors;
     struct conf_strings apikeys; /* publishable: apps send one as `apikey` */
     struct conf_list issuers;    /* of struct issuer_row, besides our own */

@@ -7,7 +7,8 @@ static const char exposed[] =
     "x-request-id, retry-after, ratelimit, ratelimit-policy, x-supabase-api-version, x-sb-error-code";
 static const char request_fields[] =
     "authorization, apikey, content-type, accept-language, x-client-info, x-device-id, "
-    "x-supabase-api-version, x-app-platform, x-app-version, x-altcha, idempotency-key";
+    "x-supabase-api-version, x-supabase-client-platform, x-app-platform, x-app-version, x-altcha, "
+    "idempotency-key";
 
 bool cors_lists(const struct gateway_config *conf, struct str origin)
 {

@@ -17,6 +17,7 @@
 #include "gateway/chat.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
+#include "gateway/geography.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/policy_due.h"
@@ -125,6 +126,7 @@ static int open_loop(struct gateway_loop *gl, struct err *err)
 {
     struct http_handler handler = request_http_handler;
     handler.arg = gl;
+    geography_loop_open(gl);
     int rc = identify_loop_open(gl, err);
     if (rc == 0) {
         rc = limits_loop_open(gl, err);
@@ -171,6 +173,7 @@ static void new_loops(struct gateway *g)
 
 static int open_parts(struct gateway *g, struct err *err)
 {
+    geography_open(g);
     int rc = limits_open(g, err);
     if (rc == 0) {
         challenge_open(g);
@@ -326,6 +329,7 @@ void gateway_set_config(struct gateway *g, const struct gateway_config *conf)
     g->conf = conf;
     log_set_level((enum log_level)conf->set->process.log.level);
     chat_reload(g, &conf->set->chat);
+    geography_reload(g);
     for (unsigned i = 0; i < g->loop_count; i++) {
         struct config_msg *msg = malloc(sizeof *msg);
         BUG_ON(msg == NULL);
@@ -426,6 +430,7 @@ static void close_loop_parts(struct gateway_loop *gl)
     accounts_loop_close(gl);
     limits_loop_close(gl);
     identify_loop_close(gl);
+    geography_loop_close(gl);
 }
 
 static void close_servers(struct gateway *g)
@@ -446,6 +451,7 @@ static void close_servers(struct gateway *g)
 void gateway_free(struct gateway *g)
 {
     close_servers(g);
+    geography_stop(g);
     pg_pool_free(g->pg);
     g->pg = NULL; /* what still ends finds no database */
     for (unsigned i = 0; i < g->loop_count; i++) {
@@ -460,6 +466,7 @@ void gateway_free(struct gateway *g)
     accounts_close(g);
     challenge_close(g);
     limits_close(g);
+    geography_close(g);
     for (unsigned i = 0; i < g->loop_count; i++) {
         trace_ring_free(g->loops[i].trace);
         loop_free(g->loops[i].loop);

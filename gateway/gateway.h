@@ -38,6 +38,8 @@ struct chat_loop;
 struct config_hold;
 struct control;
 struct gateway_config;
+struct geography;
+struct geography_loop;
 struct http_handover;
 struct http_listener;
 struct http_server;
@@ -63,6 +65,7 @@ struct gateway_loop {
     const struct gateway_config *conf;              /* the snapshot for new requests: that of hold */
     struct config_hold *hold;                       /* owned */
     const struct route_table *routes;               /* of conf (routes.h); borrowed from it */
+    struct geography_loop *geography;               /* geography.h: where clients are */
     struct identify_loop *identify; /* issuers, token cache, buckets of failed checks (identify.h) */
     struct limits_loop *limits;     /* limits.h: Redis connections, local fallback */
     struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
@@ -97,6 +100,7 @@ struct gateway {
     struct http_listener **listeners; /* listener_count of them, the public ones, in the order of the file */
     unsigned listener_count;
     struct access_log *access_log; /* access_log.h */
+    struct geography *geography;
     struct accounts *accounts;
     struct policy_due *policy_due; /* policy_due.h */
     struct limits *limits;

@@ -17,6 +17,7 @@
 #include "gateway/config.h"
 #include "gateway/cors.h"
 #include "gateway/gateway.h"
+#include "gateway/geography.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/routes.h"
@@ -263,6 +264,7 @@ static void on_request(struct http_exchange *ex, void *arg)
     const struct route_entry *entry = route_find(gl->routes, ex->method, ex->path, &allowed);
 
     r->client = client_addr_find(ex, &r->conf->client_addr);
+    r->place = geography_find(gl, &r->client);
     r->device = http_field_get(ex, "x-device-id");
     r->device.n = r->device.n > REQUEST_DEVICE_MAX ? REQUEST_DEVICE_MAX : r->device.n;
     ex->dialect = entry != NULL ? entry->route.dialect : route_dialect_of(ex->path);

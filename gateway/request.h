@@ -22,6 +22,7 @@
 #ifndef TIDE_GATEWAY_REQUEST_H
 #define TIDE_GATEWAY_REQUEST_H
 
+#include "base/geo.h"
 #include "base/http/exchange.h"
 #include "base/http/problem.h"
 #include "gateway/trace_context.h"
@@ -97,7 +98,7 @@ struct request {
     const struct route *route;
     enum request_state state;
     struct addr client;           /* after trusted proxies */
-    char country[3];              /* ISO 3166 of client, "" when unknown */
+    struct geo_place place;       /* where client is; all zero: not known */
     struct str device;            /* x-device-id as sent (untrusted), at most 128 bytes, or empty */
     struct str token;             /* the Bearer token presented, empty when none or when it is the apikey */
     const struct jws_claims *who; /* verified; NULL: no user. Borrowed from the arena */

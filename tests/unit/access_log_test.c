@@ -66,7 +66,7 @@ static void one_line_without_secrets(void **state)
                         .worker = "w",
                         .prompt_tokens = 7,
                         .completion_tokens = -1,
-                        .country = "CN",
+                        .place = {.country = "CN", .asn = 4134},
                         .state = REQUEST_HANDLING,
                         .entered_us = {[REQUEST_BEGUN] = 20,
                                        [REQUEST_IDENTIFYING] = 30,
