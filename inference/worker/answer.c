@@ -12,6 +12,8 @@
 enum {
     EVENT_MAX = 1 << 20,
     WHOLE_MAX = 16 << 20,
+    LOGPROBS_MAX = 64 << 20,
+    BODY_MAX = 512 << 20, /* with 21 named tokens at each place */
     PENDING_MAX = 256 << 10,
     DRAIN_PIECE = 32 << 10, /* given to the socket at once after a pause */
 };
@@ -28,7 +30,8 @@ struct answer {
     bool ended;   /* nothing more will be written */
     bool paused;  /* the socket is full: write to pending */
     struct openai_answer reply;
-    struct buf text; /* whole answers: gathered; streams: what waits for the socket */
+    struct buf text;     /* whole answers: gathered; streams: what waits for the socket */
+    struct buf logprobs; /* whole answers: gathered, struct token_logprob */
     uint64_t began_us;
     uint64_t first_us; /* first output; 0: none yet */
     enum engine_finish finish;
@@ -41,6 +44,8 @@ struct output_msg {
     uint32_t answer_tokens;
     uint32_t cached_tokens;
     enum engine_finish finish;
+    struct token_logprob *logprobs; /* NULL: none; owned */
+    size_t logprob_n;
     size_t n;
     char text[];
 };
@@ -49,6 +54,7 @@ static void free_when_over(struct answer *a)
 {
     if (!a->ex && !a->job_runs) {
         buf_clear(&a->text);
+        buf_clear(&a->logprobs);
         free(a);
     }
 }
@@ -152,7 +158,7 @@ static void finish_stream(struct answer *a, struct buf *events)
     openai_write_done(events);
 }
 
-static void stream_output(struct answer *a, struct str text)
+static void stream_output(struct answer *a, const struct openai_piece *piece)
 {
     struct buf events;
     if (!a->started && has_failed(a->finish)) {
@@ -165,8 +171,8 @@ static void stream_output(struct answer *a, struct str text)
         start_stream(a);
     }
     buf_init(&events, EVENT_MAX);
-    if (text.n) {
-        openai_write_piece(&events, &a->reply, text);
+    if (piece->text.n || piece->logprob_n) {
+        openai_write_piece(&events, &a->reply, piece);
     }
     if (a->finish != ENGINE_FINISH_NONE) {
         finish_stream(a, &events);
@@ -186,8 +192,11 @@ static void reply_whole(struct answer *a)
         http_reply_problem(a->ex, &p);
         return;
     }
-    buf_init(&body, WHOLE_MAX);
-    openai_write_whole(&body, &a->reply, buf_str(&a->text), a->finish);
+    struct openai_piece all = {.text = buf_str(&a->text),
+                               .logprobs = (const void *)a->logprobs.p,
+                               .logprob_n = a->logprobs.n / sizeof *all.logprobs};
+    buf_init(&body, BODY_MAX);
+    openai_write_whole(&body, &a->reply, &all, a->finish);
     http_reply(a->ex, 200, fields, 1, buf_str(&body));
     buf_clear(&body);
 }
@@ -205,10 +214,13 @@ static void take_output(struct answer *a, const struct output_msg *out)
         return;
     }
     if (a->streams) {
-        stream_output(a, str_of(out->text, out->n));
+        struct openai_piece piece = {
+            .text = str_of(out->text, out->n), .logprobs = out->logprobs, .logprob_n = out->logprob_n};
+        stream_output(a, &piece);
         return;
     }
     buf_add(&a->text, out->text, out->n);
+    buf_add(&a->logprobs, out->logprobs, out->logprob_n * sizeof *out->logprobs);
     if (!a->job_runs) {
         reply_whole(a);
     }
@@ -223,6 +235,7 @@ static void on_output_msg(struct loop_msg *m, bool canceled)
     } else if (out->finish != ENGINE_FINISH_NONE) {
         a->job_runs = false;
     }
+    free(out->logprobs);
     free(out);
     free_when_over(a);
 }
@@ -238,8 +251,15 @@ static void on_output(void *arg, const struct engine_output *out)
                                .answer_tokens = out->answer_tokens,
                                .cached_tokens = out->cached_tokens,
                                .finish = out->finish,
+                               .logprob_n = out->logprob_n,
                                .n = out->text.n};
     memcpy(msg->text, out->text.p, out->text.n);
+    if (out->logprob_n) {
+        size_t bytes = out->logprob_n * sizeof *out->logprobs;
+        msg->logprobs = malloc(bytes);
+        BUG_ON(!msg->logprobs);
+        memcpy(msg->logprobs, out->logprobs, bytes);
+    }
     loop_post(a->loop, &msg->m);
 }
 
@@ -269,12 +289,23 @@ static struct engine_job make_job(struct answer *a, struct openai_request *q)
                              .prompt_n = (uint32_t)q->prompt.n,
                              .max_tokens = q->max_tokens,
                              .tenant = q->tenant,
+                             .logprobs = q->logprobs,
+                             .top_logprobs = q->top_logprobs,
+                             .json = q->json,
                              .sampling = q->sampling,
                              .ignore_end = q->ignore_end,
                              .stop_count = q->stop_count,
                              .on_output = on_output,
                              .arg = a};
     q->prompt = (struct token_list){0};
+    if (job.sampling.bias_n) { /* out of the request's arena */
+        size_t bytes = job.sampling.bias_n * sizeof *job.sampling.bias;
+        void *copy = malloc(bytes);
+        BUG_ON(!copy);
+        job.sampling.bias = memcpy(copy, job.sampling.bias, bytes);
+    } else {
+        job.sampling.bias = NULL;
+    }
     buf_init(&job.stops, STOPPER_MAX_STOPS * STOPPER_MAX_BYTES);
     for (unsigned i = 0; i < q->stop_count; i++) {
         buf_add_str(&job.stops, q->stops[i]);
@@ -297,9 +328,12 @@ static struct answer *answer_new(struct http_exchange *ex, struct engine *engine
     a->reply = (struct openai_answer){.is_chat = q->is_chat,
                                       .model = model,
                                       .created = clock_wall_s(),
-                                      .prompt_tokens = (uint32_t)q->prompt.n};
+                                      .prompt_tokens = (uint32_t)q->prompt.n,
+                                      .tokenizer = engine_tokenizer(engine),
+                                      .logprobs = q->logprobs};
     snprintf(a->reply.id, sizeof a->reply.id, "%s-%s", q->is_chat ? "chatcmpl" : "cmpl", ex->id);
     buf_init(&a->text, q->stream ? PENDING_MAX : WHOLE_MAX);
+    buf_init(&a->logprobs, LOGPROBS_MAX);
     ex->user = a;
     ex->on_drain = on_drain;
     ex->on_finish = on_finish;

@@ -43,6 +43,7 @@ struct engine {
     /* the engine's thread only */
     struct scheduler *scheduler;
     struct sampler *sampler;
+    struct json_mask *json;
 };
 
 const char *engine_finish_name(enum engine_finish f)
@@ -178,13 +179,30 @@ static void count_token(struct sequence *s)
     metric_add(&worker_answer_tokens, 1);
 }
 
-/* The new token of one sequence; its finish, or NONE while it goes on. */
-static enum engine_finish sample(struct engine *e, struct sequence *s, float *logits)
+static void note_logprob(struct engine *e, struct sequence *s, const float *logits, token_id id)
 {
+    struct token_logprob l;
+    sampler_logprob(e->sampler, logits, id, s->job.top_logprobs, &l);
+    buf_add(&s->logprobs, &l, sizeof l);
+}
+
+/* The new token of one sequence; its finish, or NONE while it goes on. */
+static enum engine_finish sample(struct engine *e, struct sequence *s, const float *logits)
+{
+    const uint64_t *allowed = s->job.json ? json_mask_allowed(e->json, &s->json) : NULL;
+    if (s->job.json && !allowed) { /* a vocabulary that cannot say what has to come */
+        count_end(s, ENGINE_FINISH_FAILED);
+        sequence_end(s, ENGINE_FINISH_FAILED);
+        return ENGINE_FINISH_FAILED;
+    }
     token_id id = sampler_pick(e->sampler, &s->job.sampling, logits, s->tokens.p + s->job.prompt_n,
-                               sequence_answer_n(s));
+                               sequence_answer_n(s), allowed);
+    bool whole = s->job.json && json_mask_accept(e->json, &s->json, id);
+    if (s->job.logprobs) {
+        note_logprob(e, s, logits, id);
+    }
     count_token(s);
-    enum engine_finish finish = sequence_accept(s, e->tokenizer, id);
+    enum engine_finish finish = sequence_accept(s, e->tokenizer, id, whole);
     if (finish != ENGINE_FINISH_NONE) {
         count_end(s, finish);
     }
@@ -310,7 +328,8 @@ static int load_backend(struct engine *e, struct err *err)
                                 .portable = e->conf.portable};
     e->graph = graph_new(e->model);
     e->sampler = sampler_new(e->model->sizes.vocab);
-    if (!e->graph || !e->sampler) {
+    e->json = json_mask_new(e->tokenizer);
+    if (!e->graph || !e->sampler || !e->json) {
         return err_set(err, ERR_NOMEM, "engine: no memory");
     }
     int rc = scheduler_new(&plan, &e->scheduler, err);
@@ -387,6 +406,7 @@ void engine_free(struct engine *e)
         backend_cpu.close(e->backend);
     }
     graph_free(e->graph);
+    json_mask_free(e->json);
     tokenizer_free(e->tokenizer);
     sampler_free(e->sampler);
     model_close(e->model);

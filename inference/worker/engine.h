@@ -32,10 +32,12 @@ enum engine_finish {
 const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abort", "error", "timeout" */
 
 struct engine_output {
-    uint64_t job;              /* its id */
-    struct str text;           /* new text, maybe empty; borrowed until the return */
-    uint32_t answer_tokens;    /* so far, the end token not counted */
-    uint32_t cached_tokens;    /* of the prompt, found in the KV cache */
+    uint64_t job;                         /* its id */
+    struct str text;                      /* new text, maybe empty; borrowed until the return */
+    uint32_t answer_tokens;               /* so far, the end token not counted */
+    uint32_t cached_tokens;               /* of the prompt, found in the KV cache */
+    const struct token_logprob *logprobs; /* of the tokens since the last output, if asked for; borrowed */
+    uint32_t logprob_n;
     enum engine_finish finish; /* not NONE on the last output */
 };
 
@@ -45,7 +47,10 @@ struct engine_job {
     uint32_t max_tokens;  /* prompt_n + max_tokens must not pass the context */
     uint64_t tenant;      /* who shares prefixes and a place in the queue; 0: all who are not named */
     uint64_t deadline_us; /* monotonic; 0: none */
-    struct sampler_params sampling;
+    struct sampler_params sampling;     /* its bias is malloc'ed and owned by the job */
+    bool logprobs;                      /* of each token of the answer */
+    uint32_t top_logprobs;              /* and of the best ones at its place, up to SAMPLER_TOP_MAX */
+    bool json;                          /* the answer is one JSON object */
     bool ignore_end;                    /* go on after an end token */
     struct buf stops;                   /* bytes of all stop strings */
     uint32_t stop_n[STOPPER_MAX_STOPS]; /* length of each, in order */

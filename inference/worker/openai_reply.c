@@ -33,9 +33,123 @@ static void add_finish(struct json_writer *w, enum engine_finish finish)
     }
 }
 
+/* --- logprobs ---------------------------------------------------------------------------------------- */
+
+/* The token's bytes as text; what is no UTF-8 by itself shows as U+FFFD. */
+static void add_token_text(struct json_writer *w, const struct openai_answer *a, int32_t id, struct buf *text)
+{
+    struct stopper stopper;
+    buf_truncate(text);
+    stopper_init(&stopper, NULL, 0);
+    stopper_push(&stopper, tokenizer_text(a->tokenizer, id), text);
+    stopper_finish(&stopper, text);
+    stopper_clear(&stopper);
+}
+
+static void add_chat_token(struct json_writer *w, const struct openai_answer *a, int32_t id, float logprob,
+                           struct buf *text)
+{
+    struct str bytes = tokenizer_text(a->tokenizer, id);
+    add_token_text(w, a, id, text);
+    json_str_at(w, "token", buf_str(text));
+    json_f64_at(w, "logprob", (double)logprob);
+    json_open_at(w, "bytes", '[');
+    for (size_t i = 0; i < bytes.n; i++) {
+        json_i64(w, (uint8_t)bytes.p[i]);
+    }
+    json_close(w, ']');
+}
+
+static void add_chat_logprobs(struct json_writer *w, const struct openai_answer *a,
+                              const struct openai_piece *piece, struct buf *text)
+{
+    json_open_at(w, "content", '[');
+    for (size_t i = 0; i < piece->logprob_n; i++) {
+        const struct token_logprob *l = &piece->logprobs[i];
+        json_open(w, '{');
+        add_chat_token(w, a, l->id, l->logprob, text);
+        json_open_at(w, "top_logprobs", '[');
+        for (uint32_t k = 0; k < l->top_n; k++) {
+            json_open(w, '{');
+            add_chat_token(w, a, l->top[k].id, l->top[k].logprob, text);
+            json_close(w, '}');
+        }
+        json_close(w, ']');
+        json_close(w, '}');
+    }
+    json_close(w, ']');
+}
+
+static uint32_t characters(struct str bytes) /* those that begin in it */
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < bytes.n; i++) {
+        n += ((uint8_t)bytes.p[i] & 0xC0) != 0x80;
+    }
+    return n;
+}
+
+static void add_top(struct json_writer *w, const struct openai_answer *a, const struct token_logprob *l,
+                    struct buf *text)
+{
+    json_open(w, '{');
+    for (uint32_t k = 0; k < l->top_n; k++) {
+        add_token_text(w, a, l->top[k].id, text);
+        json_f64_at(w, text->p, (double)l->top[k].logprob);
+    }
+    json_close(w, '}');
+}
+
+static void add_text_logprobs(struct json_writer *w, struct openai_answer *a,
+                              const struct openai_piece *piece, struct buf *text)
+{
+    json_open_at(w, "tokens", '[');
+    for (size_t i = 0; i < piece->logprob_n; i++) {
+        add_token_text(w, a, piece->logprobs[i].id, text);
+        json_str(w, buf_str(text));
+    }
+    json_close(w, ']');
+    json_open_at(w, "token_logprobs", '[');
+    for (size_t i = 0; i < piece->logprob_n; i++) {
+        json_f64(w, (double)piece->logprobs[i].logprob);
+    }
+    json_close(w, ']');
+    json_open_at(w, "top_logprobs", '[');
+    for (size_t i = 0; i < piece->logprob_n; i++) {
+        add_top(w, a, &piece->logprobs[i], text);
+    }
+    json_close(w, ']');
+    json_open_at(w, "text_offset", '[');
+    for (size_t i = 0; i < piece->logprob_n; i++) {
+        json_i64(w, a->text_offset);
+        a->text_offset += characters(tokenizer_bytes(a->tokenizer, piece->logprobs[i].id));
+    }
+    json_close(w, ']');
+}
+
+static void add_logprobs(struct json_writer *w, struct openai_answer *a, const struct openai_piece *piece)
+{
+    struct buf text;
+    if (!a->logprobs || !piece) {
+        json_null_at(w, "logprobs");
+        return;
+    }
+    buf_init(&text, 1 << 20);
+    json_open_at(w, "logprobs", '{');
+    if (a->is_chat) {
+        add_chat_logprobs(w, a, piece, &text);
+    } else {
+        add_text_logprobs(w, a, piece, &text);
+    }
+    json_close(w, '}');
+    buf_clear(&text);
+}
+
+/* --- events ------------------------------------------------------------------------------------------ */
+
 /* One choice with what is new: a delta in chats, the text itself in completions. */
-static void add_choice(struct json_writer *w, const struct openai_answer *a, bool role,
-                       const struct str *text, enum engine_finish finish)
+static void add_choice(struct json_writer *w, struct openai_answer *a, bool role,
+                       const struct openai_piece *piece, enum engine_finish finish)
 {
     json_open_at(w, "choices", '[');
     json_open(w, '{');
@@ -45,14 +159,14 @@ static void add_choice(struct json_writer *w, const struct openai_answer *a, boo
         if (role) {
             json_str_at(w, "role", STR("assistant"));
         }
-        if (text) {
-            json_str_at(w, "content", *text);
+        if (piece) {
+            json_str_at(w, "content", piece->text);
         }
         json_close(w, '}');
     } else {
-        json_str_at(w, "text", text ? *text : STR(""));
+        json_str_at(w, "text", piece ? piece->text : STR(""));
     }
-    json_null_at(w, "logprobs");
+    add_logprobs(w, a, role ? NULL : piece);
     add_finish(w, finish);
     json_close(w, '}');
     json_close(w, ']');
@@ -70,22 +184,22 @@ static void add_usage(struct json_writer *w, const struct openai_answer *a)
     json_close(w, '}');
 }
 
-void openai_write_first(struct buf *out, const struct openai_answer *a)
+void openai_write_first(struct buf *out, struct openai_answer *a)
 {
     struct json_writer w = begin_event(out, a);
-    struct str nothing = STR("");
+    struct openai_piece nothing = {.text = STR("")};
     add_choice(&w, a, true, &nothing, ENGINE_FINISH_NONE);
     end_event(&w);
 }
 
-void openai_write_piece(struct buf *out, const struct openai_answer *a, struct str text)
+void openai_write_piece(struct buf *out, struct openai_answer *a, const struct openai_piece *piece)
 {
     struct json_writer w = begin_event(out, a);
-    add_choice(&w, a, false, &text, ENGINE_FINISH_NONE);
+    add_choice(&w, a, false, piece, ENGINE_FINISH_NONE);
     end_event(&w);
 }
 
-void openai_write_finish(struct buf *out, const struct openai_answer *a, enum engine_finish finish)
+void openai_write_finish(struct buf *out, struct openai_answer *a, enum engine_finish finish)
 {
     struct json_writer w = begin_event(out, a);
     add_choice(&w, a, false, NULL, finish);
@@ -106,7 +220,7 @@ void openai_write_done(struct buf *out)
     buf_add_cstr(out, "data: [DONE]\n\n");
 }
 
-void openai_write_whole(struct buf *out, const struct openai_answer *a, struct str text,
+void openai_write_whole(struct buf *out, struct openai_answer *a, const struct openai_piece *all,
                         enum engine_finish finish)
 {
     struct json_writer w = begin(out, a, "chat.completion", "text_completion");
@@ -116,12 +230,12 @@ void openai_write_whole(struct buf *out, const struct openai_answer *a, struct s
     if (a->is_chat) {
         json_open_at(&w, "message", '{');
         json_str_at(&w, "role", STR("assistant"));
-        json_str_at(&w, "content", text);
+        json_str_at(&w, "content", all->text);
         json_close(&w, '}');
     } else {
-        json_str_at(&w, "text", text);
+        json_str_at(&w, "text", all->text);
     }
-    json_null_at(&w, "logprobs");
+    add_logprobs(&w, a, all);
     add_finish(&w, finish);
     json_close(&w, '}');
     json_close(&w, ']');

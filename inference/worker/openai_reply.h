@@ -14,17 +14,27 @@ struct openai_answer {
     struct str model; /* borrowed */
     int64_t created;  /* Unix seconds */
     uint32_t prompt_tokens;
-    uint32_t cached_tokens; /* of the prompt */
+    uint32_t cached_tokens;            /* of the prompt */
+    const struct tokenizer *tokenizer; /* borrowed: names of tokens in logprobs */
+    bool logprobs;
+    uint32_t text_offset; /* characters whose logprobs have been written: completions tell it */
     uint32_t answer_tokens;
 };
 
-void openai_write_first(struct buf *out, const struct openai_answer *a); /* chat only: the role */
-void openai_write_piece(struct buf *out, const struct openai_answer *a, struct str text);
-void openai_write_finish(struct buf *out, const struct openai_answer *a, enum engine_finish finish);
+/* New text and, where they are asked for, the tokens it is made of. */
+struct openai_piece {
+    struct str text;
+    const struct token_logprob *logprobs;
+    size_t logprob_n;
+};
+
+void openai_write_first(struct buf *out, struct openai_answer *a); /* chat only: the role */
+void openai_write_piece(struct buf *out, struct openai_answer *a, const struct openai_piece *piece);
+void openai_write_finish(struct buf *out, struct openai_answer *a, enum engine_finish finish);
 void openai_write_usage(struct buf *out, const struct openai_answer *a);
 void openai_write_done(struct buf *out);
 
-void openai_write_whole(struct buf *out, const struct openai_answer *a, struct str text,
+void openai_write_whole(struct buf *out, struct openai_answer *a, const struct openai_piece *all,
                         enum engine_finish finish);
 void openai_write_models(struct buf *out, struct str id, int64_t created, const struct engine *e);
 void openai_write_model(struct json_writer *w, struct str id, int64_t created, const struct engine *e);

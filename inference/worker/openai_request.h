@@ -25,9 +25,12 @@ struct openai_request {
     bool stream;
     bool include_usage;
     bool ignore_end;
+    bool json;     /* the answer has to be a JSON object */
+    bool logprobs; /* of each token */
+    uint32_t top_logprobs;
     uint64_t tenant;                /* of cache_salt; 0: none given */
     uint32_t max_tokens;            /* filled in: what the context leaves when the request has none */
-    struct sampler_params sampling; /* seed drawn when the request has none */
+    struct sampler_params sampling; /* seed drawn when the request has none; bias in the arena */
     struct str stops[STOPPER_MAX_STOPS];
     unsigned stop_count;
     struct token_list prompt;

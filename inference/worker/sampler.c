@@ -12,6 +12,7 @@ struct choice {
 
 struct sampler {
     uint32_t vocab;
+    float *work;            /* logits with mask, bias and penalties */
     float *weights;         /* of all tokens */
     struct choice *choices; /* those that pass the filters */
     bool *seen;             /* tokens that got their presence penalty; all false between calls */
@@ -24,10 +25,11 @@ struct sampler *sampler_new(uint32_t vocab)
         return NULL;
     }
     s->vocab = vocab;
+    s->work = malloc(vocab * sizeof *s->work);
     s->weights = malloc(vocab * sizeof *s->weights);
     s->choices = malloc(vocab * sizeof *s->choices);
     s->seen = calloc(vocab, sizeof *s->seen);
-    if (!s->weights || !s->choices || !s->seen) {
+    if (!s->work || !s->weights || !s->choices || !s->seen) {
         sampler_free(s);
         return NULL;
     }
@@ -37,6 +39,7 @@ struct sampler *sampler_new(uint32_t vocab)
 void sampler_free(struct sampler *s)
 {
     if (s) {
+        free(s->work);
         free(s->weights);
         free(s->choices);
         free(s->seen);
@@ -62,22 +65,48 @@ double sampler_uniform(uint64_t seed, uint64_t position)
     return (double)bits * 0x1p-53;
 }
 
-static void penalize(struct sampler *s, const struct sampler_params *p, float *logits, const int32_t *answer,
-                     size_t n)
+static void penalize(struct sampler *s, const struct sampler_params *p, const int32_t *answer, size_t n)
 {
-    if (p->presence_penalty == 0 && p->frequency_penalty == 0) {
-        return;
-    }
     for (size_t i = 0; i < n; i++) {
-        logits[answer[i]] -= p->frequency_penalty;
+        s->work[answer[i]] -= p->frequency_penalty;
         if (!s->seen[answer[i]]) {
             s->seen[answer[i]] = true;
-            logits[answer[i]] -= p->presence_penalty;
+            s->work[answer[i]] -= p->presence_penalty;
         }
     }
     for (size_t i = 0; i < n; i++) {
         s->seen[answer[i]] = false;
     }
+}
+
+static void mask(struct sampler *s, const uint64_t *allowed)
+{
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        if (!(allowed[i / 64] >> (i % 64) & 1)) {
+            s->work[i] = -INFINITY;
+        }
+    }
+}
+
+/* The logits to choose from: the model's own when nothing changes them. */
+static const float *change(struct sampler *s, const struct sampler_params *p, const float *logits,
+                           const int32_t *answer, size_t answer_n, const uint64_t *allowed)
+{
+    bool penalties = p->presence_penalty != 0 || p->frequency_penalty != 0;
+    if (!penalties && !allowed && p->bias_n == 0) {
+        return logits;
+    }
+    memcpy(s->work, logits, s->vocab * sizeof *s->work);
+    for (uint32_t i = 0; i < p->bias_n; i++) {
+        s->work[p->bias[i].id] += p->bias[i].add;
+    }
+    if (penalties) {
+        penalize(s, p, answer, answer_n);
+    }
+    if (allowed) {
+        mask(s, allowed);
+    }
+    return s->work;
 }
 
 static uint32_t best_of(const float *logits, uint32_t n)
@@ -203,10 +232,10 @@ static int32_t draw_from_choices(struct sampler *s, const struct sampler_params 
     return s->choices[i].id;
 }
 
-int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, const int32_t *answer,
-                     size_t answer_n)
+int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
+                     const int32_t *answer, size_t answer_n, const uint64_t *allowed)
 {
-    penalize(s, p, logits, answer, answer_n);
+    logits = change(s, p, logits, answer, answer_n, allowed);
     uint32_t best = best_of(logits, s->vocab);
     if (p->temperature <= 0 || !isfinite(logits[best])) {
         return (int32_t)best;
@@ -218,4 +247,45 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, float *l
         return draw_from_all(s, p->min_p, uniform * total);
     }
     return draw_from_choices(s, p, p->min_p, total, uniform);
+}
+
+/* --- what the model thought -------------------------------------------------------------------------- */
+
+static bool is_better(const float *logits, int32_t a, int32_t b)
+{
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
+
+/* Insertion into a short list, best first. */
+static void keep_best(const float *logits, int32_t id, uint32_t most, struct token_logprob *out)
+{
+    uint32_t at = out->top_n;
+    if (at == most && !is_better(logits, id, out->top[most - 1].id)) {
+        return;
+    }
+    out->top_n += at < most;
+    at -= at == most;
+    for (; at > 0 && is_better(logits, id, out->top[at - 1].id); at--) {
+        out->top[at] = out->top[at - 1];
+    }
+    out->top[at].id = id;
+}
+
+void sampler_logprob(const struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
+                     struct token_logprob *out)
+{
+    float largest = logits[best_of(logits, s->vocab)];
+    double total = 0;
+    *out = (struct token_logprob){.id = id};
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        total += (double)expf(logits[i] - largest);
+        if (top_n > 0) {
+            keep_best(logits, (int32_t)i, top_n, out);
+        }
+    }
+    float log_sum = largest + (float)log(total);
+    out->logprob = logits[id] - log_sum;
+    for (uint32_t i = 0; i < out->top_n; i++) {
+        out->top[i].logprob = logits[out->top[i].id] - log_sum;
+    }
 }

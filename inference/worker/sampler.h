@@ -1,6 +1,6 @@
 /* Chooses the next token from logits.
  *
- *     penalties -> temperature -> min_p -> top_k -> top_p -> draw
+ *     mask, bias, penalties -> temperature -> min_p -> top_k -> top_p -> draw
  *
  * The draw comes from a counter-based generator keyed by (seed, position): the same request gives the same
  * text whatever else is in the batch. Temperature 0 takes the largest logit, the lowest id of equals.
@@ -20,15 +20,38 @@ struct sampler_params {
     float frequency_penalty; /* -2 to 2, for each time */
     uint32_t top_k;          /* 0: off */
     uint64_t seed;
+    const struct sampler_bias *bias; /* borrowed */
+    uint32_t bias_n;
+};
+
+struct sampler_bias {
+    int32_t id;
+    float add; /* to the token's logit, -100 to 100 */
+};
+
+enum { SAMPLER_TOP_MAX = 20 };
+
+/* What the model thought before any parameter changed it: natural logarithms of probabilities. */
+struct token_logprob {
+    int32_t id;
+    float logprob;
+    uint32_t top_n;
+    struct {
+        int32_t id;
+        float logprob;
+    } top[SAMPLER_TOP_MAX]; /* best first, lowest id of equals */
 };
 
 struct sampler;
 
 struct sampler *sampler_new(uint32_t vocab); /* NULL: no memory */
 void sampler_free(struct sampler *s);
-/* logits are changed by the penalties. answer: the tokens of the answer so far; its length is the position. */
-int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, const int32_t *answer,
-                     size_t answer_n);
+/* answer: the tokens of the answer so far; its length is the position. allowed: bit i: token i may be chosen;
+ * NULL: all may. */
+int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
+                     const int32_t *answer, size_t answer_n, const uint64_t *allowed);
+void sampler_logprob(const struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
+                     struct token_logprob *out); /* top_n: 0 to SAMPLER_TOP_MAX */
 /* A number in 0..1 (1 excluded) that depends on nothing but its arguments (Philox4x32-10). */
 double sampler_uniform(uint64_t seed, uint64_t position);
 

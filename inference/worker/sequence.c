@@ -4,11 +4,12 @@
 
 #include "base/clock.h"
 
-enum { TEXT_MAX = 1 << 20 };
+enum { TEXT_MAX = 1 << 20, LOGPROBS_MAX = 64 << 20 };
 
 void engine_job_clear(struct engine_job *job)
 {
     free(job->prompt);
+    free((void *)job->sampling.bias);
     buf_clear(&job->stops);
     *job = (struct engine_job){0};
 }
@@ -30,6 +31,7 @@ struct sequence *sequence_new(struct engine_job *job, uint64_t id)
         at += s->job.stop_n[i];
     }
     stopper_init(&s->stopper, stops, s->job.stop_count);
+    buf_init(&s->logprobs, LOGPROBS_MAX);
     return s;
 }
 
@@ -37,6 +39,7 @@ void sequence_free(struct sequence *s)
 {
     token_list_clear(&s->tokens);
     stopper_clear(&s->stopper);
+    buf_clear(&s->logprobs);
     engine_job_clear(&s->job);
     free(s);
 }
@@ -50,8 +53,11 @@ static void tell(struct sequence *s, const struct buf *text, enum engine_finish 
                                 .text = buf_str(text),
                                 .answer_tokens = sequence_answer_n(s),
                                 .cached_tokens = s->cached,
+                                .logprobs = (const void *)s->logprobs.p,
+                                .logprob_n = (uint32_t)(s->logprobs.n / sizeof(struct token_logprob)),
                                 .finish = finish};
     s->job.on_output(s->job.arg, &out);
+    buf_truncate(&s->logprobs);
 }
 
 void sequence_end(struct sequence *s, enum engine_finish finish)
@@ -65,7 +71,8 @@ void sequence_end(struct sequence *s, enum engine_finish finish)
     buf_clear(&text);
 }
 
-enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id)
+enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id,
+                                   bool whole)
 {
     if (!s->job.ignore_end && tokenizer_ends(tokenizer, id)) {
         sequence_end(s, ENGINE_FINISH_STOP);
@@ -77,9 +84,9 @@ enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *t
     enum engine_finish finish = ENGINE_FINISH_NONE;
     if (stopper_push(&s->stopper, tokenizer_bytes(tokenizer, id), &text)) {
         finish = ENGINE_FINISH_STOP;
-    } else if (sequence_answer_n(s) >= s->job.max_tokens) {
+    } else if (whole || sequence_answer_n(s) >= s->job.max_tokens) {
         stopper_finish(&s->stopper, &text);
-        finish = ENGINE_FINISH_LENGTH;
+        finish = whole ? ENGINE_FINISH_STOP : ENGINE_FINISH_LENGTH;
     }
     tell(s, &text, finish);
     buf_clear(&text);

@@ -8,6 +8,7 @@
 #define TIDE_WORKER_SEQUENCE_H
 
 #include "inference/worker/engine.h"
+#include "inference/worker/json_mask.h"
 
 struct sequence {
     struct sequence *next; /* waiting list */
@@ -22,6 +23,8 @@ struct sequence {
     uint64_t chain;           /* hash of its full blocks in the cache */
     uint32_t cached;          /* prompt tokens that needed no computing when it started */
     struct stopper stopper;
+    struct json_answer json; /* when the answer has to be JSON */
+    struct buf logprobs;     /* struct token_logprob, those not told yet */
     uint64_t submitted_us;
     uint64_t started_us; /* first got a slot; 0: not yet */
     uint64_t last_us;    /* last token; 0: none yet */
@@ -39,8 +42,9 @@ static inline bool sequence_decodes(const struct sequence *s) /* one token is le
     return s->computed + 1 == s->tokens.n && s->computed >= s->job.prompt_n;
 }
 
-/* Takes a sampled token and tells the job; not NONE when the sequence ends with it. */
-enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id);
+/* Takes a sampled token and tells the job; not NONE when the sequence ends with it. `whole`: nothing may follow. */
+enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id,
+                                   bool whole);
 void sequence_end(struct sequence *s, enum engine_finish finish); /* the last output, without a token */
 
 #endif

@@ -98,6 +98,57 @@ def test_an_answer_past_its_time_ends_with_an_error(tmp_path):
         assert hasty.metric('vllm:request_success_total{finished_reason="timeout"}') == 1
 
 
+def test_logprobs_are_the_models_own(worker, tmp_path):
+    """Of each token and the best at its place, untouched by temperature and bias; as the diagnostic tool computes them."""
+    prompt = [504, 3575, 282, 4649, 314]
+    answer = worker.complete(prompt, max_tokens=6, temperature=0.3, seed=3, logprobs=4, logit_bias={"0": -100}).json()
+    said = answer["choices"][0]["logprobs"]
+    tokens = worker.http.post("/tokenize", json={"prompt": answer["choices"][0]["text"]}).json()["tokens"]
+    assert len(said["tokens"]) == 6 and "".join(said["tokens"]) == answer["choices"][0]["text"]
+    assert said["text_offset"] == [len("".join(said["tokens"][:i])) for i in range(6)]
+    assert len(tokens) == 6, "or the lines below compare other tokens"
+    ids = tmp_path / "ids.json"
+    ids.write_text(json.dumps(prompt + tokens))
+    lines = tool("logits", "--model", model_file(), "--tokens", ids, "--top", 4).stdout.splitlines()
+    for i, token in enumerate(tokens):
+        place = json.loads(lines[len(prompt) - 1 + i])
+        exact = {id: logit - place["log_sum"] for id, logit in place["top"]}
+        assert sorted(said["top_logprobs"][i].values(), reverse=True) == pytest.approx(list(exact.values()), abs=1e-3)
+        if token in exact:
+            assert said["token_logprobs"][i] == pytest.approx(exact[token], abs=1e-3)
+
+
+def test_logprobs_of_a_chat(worker):
+    """The openai client reads them, streamed and whole alike; bytes are the answer's."""
+    client = openai.OpenAI(base_url=worker.url + "/v1", api_key="none", max_retries=0)
+    ask = {"model": ALIAS, "messages": [{"role": "user", "content": "Write \u6f6e and \U0001f30a."}], "max_tokens": 12,
+           "temperature": 0, "logprobs": True, "top_logprobs": 2, "extra_body": {"ignore_eos": True}}
+    whole = client.chat.completions.create(**ask).choices[0]
+    streamed = [c.choices[0] for c in client.chat.completions.create(**ask, stream=True)]
+    content = [t for c in streamed if c.logprobs for t in c.logprobs.content]
+    assert content == whole.logprobs.content and len(content) == 12
+    assert bytes(b for t in content for b in t.bytes).decode(errors="replace") == whole.message.content
+    for t in content:
+        assert t.logprob <= t.top_logprobs[0].logprob <= 0 and len(t.top_logprobs) == 2
+        assert t.token == t.top_logprobs[0].token  # greedy
+
+
+def test_json_answers_are_json(worker):
+    """Whatever the model would rather say, and however it is sampled: an answer that ends by itself is one object."""
+    ended = 0
+    for seed in range(8):
+        ask = ["Describe a tide gate as JSON.", "Three rivers and their lengths, as a JSON object.", "Hello!"][seed % 3]
+        answer = worker.chat(ask, max_tokens=200, temperature=1.0 if seed % 2 else 0.2, seed=seed,
+                             response_format={"type": "json_object"}).json()
+        choice = answer["choices"][0]
+        if choice["finish_reason"] == "stop":
+            assert isinstance(json.loads(choice["message"]["content"]), dict)
+            ended += 1
+        else:
+            assert choice["finish_reason"] == "length" and choice["message"]["content"].lstrip().startswith("{")
+    assert ended >= 3
+
+
 def test_openai_client(worker):
     client = openai.OpenAI(base_url=worker.url + "/v1", api_key="none", max_retries=0)
     assert [m.id for m in client.models.list()] == [ALIAS]
@@ -248,7 +299,12 @@ REFUSED = [
     ({**CHAT, "cache_salt": ""}, "cache_salt"),
     ({**CHAT, "stop": [""]}, "stop"), ({**CHAT, "stop": ["a"] * 17}, "stop"), ({**CHAT, "stop": "x" * 600}, "stop"),
     ({**CHAT, "presence_penalty": 3}, "presence_penalty"), ({**CHAT, "frequency_penalty": []}, "frequency_penalty"),
-    ({**CHAT, "logprobs": True}, "logprobs"), ({**CHAT, "response_format": {"type": "json_object"}}, "response_format.type"),
+    ({**CHAT, "logprobs": 1}, "logprobs"), ({**CHAT, "top_logprobs": 5}, "top_logprobs"),
+    ({**CHAT, "logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}, "response_format.type"),
+    ({**CHAT, "response_format": {"type": "xml"}}, "response_format.type"), ({**CHAT, "response_format": "json"}, "response_format"),
+    ({**CHAT, "logit_bias": [1]}, "logit_bias"), ({**CHAT, "logit_bias": {"x": 1}}, "logit_bias"),
+    ({**CHAT, "logit_bias": {"99999999": 1}}, "logit_bias"), ({**CHAT, "logit_bias": {"5": 101}}, "logit_bias"),
     ({**CHAT, "model": 7}, "model"),
 ]
 
