@@ -124,6 +124,10 @@ int pg_transaction(struct pg *pg, int (*run)(struct pg *pg, void *arg), void *ar
 int pg_migrate(struct pg *pg, const char *folder,
                void (*on_applied)(void *arg, unsigned version, const char *name), void *arg,
                struct err *err) TIDE_CHECK;
+/* The same without doing it: on_applied is told those that would be applied. */
+int pg_migrate_try(struct pg *pg, const char *folder,
+                   void (*on_applied)(void *arg, unsigned version, const char *name), void *arg,
+                   struct err *err) TIDE_CHECK;
 /* Inside run or after pg_open: the highest version applied, 0 for an empty database. */
 int pg_schema_version(struct pg *pg, unsigned *version) TIDE_CHECK;
 /* Likewise: ERR_CONFLICT when the schema is older than the migrations this program was built with. A newer one is

@@ -27,6 +27,7 @@ struct plan {
     unsigned n;
     unsigned at;      /* the one that is applied now */
     unsigned applied; /* the highest version in the database */
+    bool is_trial;    /* nothing is applied */
 };
 
 /* --- the folder ------------------------------------------------------------------------------- */
@@ -196,7 +197,7 @@ static int apply_all(struct pg *pg, struct plan *p,
     for (p->at = p->applied; p->at < p->n; p->at++) {
         const struct migration *m = &p->items[p->at];
         struct err why;
-        int rc = pg_transaction(pg, apply, p, STEP_MS, &why);
+        int rc = p->is_trial ? 0 : pg_transaction(pg, apply, p, STEP_MS, &why);
         if (rc != 0) {
             return err_set(err, (enum err_code)rc, "%04u_%s.sql: %s", m->version, m->name, why.msg);
         }
@@ -207,25 +208,40 @@ static int apply_all(struct pg *pg, struct plan *p,
     return 0;
 }
 
-int pg_migrate(struct pg *pg, const char *folder,
-               void (*on_applied)(void *arg, unsigned version, const char *name), void *arg, struct err *err)
+static int migrate(struct pg *pg, struct plan *p, const char *folder,
+                   void (*on_applied)(void *arg, unsigned version, const char *name), void *arg,
+                   struct err *err)
 {
-    struct plan p = {.n = 0};
-    int rc = plan_read(&p, folder, err);
+    int rc = plan_read(p, folder, err);
     if (rc == 0) {
         rc = pg_transaction(pg, take_lock, NULL, STEP_MS, err);
     }
     if (rc == 0) {
-        rc = pg_transaction(pg, check_applied, &p, STEP_MS, err);
+        rc = pg_transaction(pg, check_applied, p, STEP_MS, err);
         if (rc == 0) {
-            rc = apply_all(pg, &p, on_applied, arg, err);
+            rc = apply_all(pg, p, on_applied, arg, err);
         }
         if (pg_transaction(pg, give_lock, NULL, STEP_MS, NULL) != 0) {
             pg_conn_drop(pg); /* ends the session and its lock */
         }
     }
-    plan_clear(&p);
+    plan_clear(p);
     return rc;
+}
+
+int pg_migrate(struct pg *pg, const char *folder,
+               void (*on_applied)(void *arg, unsigned version, const char *name), void *arg, struct err *err)
+{
+    struct plan p = {.is_trial = false};
+    return migrate(pg, &p, folder, on_applied, arg, err);
+}
+
+int pg_migrate_try(struct pg *pg, const char *folder,
+                   void (*on_applied)(void *arg, unsigned version, const char *name), void *arg,
+                   struct err *err)
+{
+    struct plan p = {.is_trial = true};
+    return migrate(pg, &p, folder, on_applied, arg, err);
 }
 
 int pg_schema_version(struct pg *pg, unsigned *version)

@@ -38,6 +38,15 @@ function(tide_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin ENABLE_EXPORTS ON)
   list(TRANSFORM P_ROOMS PREPEND tide_)
   target_link_libraries(${name} PRIVATE tide_flags ${P_ROOMS})
+  install(TARGETS ${name} RUNTIME)
+endfunction()
+
+# tide_written(FILE FOLDER word...): what `tidectl words` prints, as a file of the build that is installed.
+function(tide_written file folder)
+  add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/${file} DEPENDS tidectl
+    COMMAND tidectl ${ARGN} > ${CMAKE_BINARY_DIR}/${file} VERBATIM)
+  set_property(GLOBAL APPEND PROPERTY TIDE_WRITTEN ${CMAKE_BINARY_DIR}/${file})
+  install(FILES ${CMAKE_BINARY_DIR}/${file} DESTINATION ${CMAKE_INSTALL_DATADIR}/${folder})
 endfunction()
 
 # tide_unit_tests(dir): each dir/x_test.c is a cmocka program x_test, registered with ctest as x.

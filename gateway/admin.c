@@ -26,12 +26,12 @@ static const struct admin_route routes[] = {
     {HTTP_GET, STR_INIT("/admin/v1/limits"), 0, admin_limits, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/limits/top"), 0, admin_limits_top, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/limits/explain"), 0, admin_limits_explain, ADMIN_LEVEL_READ, false},
-    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE, false},
+    {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE,
-     false},
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
-     ADMIN_LEVEL_WRITE, false},
+     ADMIN_LEVEL_WRITE, true},
     {HTTP_GET, STR_INIT("/admin/v1/invites"), 0, admin_invites, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/invites"), ADMIN_BODY_MAX, admin_invites_create, ADMIN_LEVEL_WRITE,
      false},
@@ -61,10 +61,10 @@ static const struct admin_route routes[] = {
     {HTTP_GET, STR_INIT("/admin/v1/requests/ended"), 0, admin_requests_ended, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/requests/*"), 0, admin_request_trace, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/requests/*/kill"), ADMIN_BODY_MAX, admin_request_kill, ADMIN_LEVEL_WRITE,
-     false},
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/check"), 0, admin_check, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/reload"), ADMIN_BODY_MAX, admin_reload, ADMIN_LEVEL_ADMIN, true},
-    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), ADMIN_BODY_MAX, admin_upgrade, ADMIN_LEVEL_ADMIN, false},
+    {HTTP_POST, STR_INIT("/admin/v1/upgrade"), ADMIN_BODY_MAX, admin_upgrade, ADMIN_LEVEL_ADMIN, true},
 };
 
 /* --- answers ------------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@ struct auth_admin *admin_auth_verb(struct admin_call *c, enum auth_admin_verb ve
         return NULL;
     }
     struct auth_admin *a = auth_admin_new(verb, g->conf->secrets);
+    a->is_dry_run = c->dry_run;
     a->actor = strdup(c->actor);
     a->request_id = strdup(c->ex->id);
     return a;

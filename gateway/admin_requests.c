@@ -90,6 +90,6 @@ void admin_request_trace(struct admin_call *c)
 void admin_request_kill(struct admin_call *c)
 {
     if (admin_knows_members(c, NULL, 0)) {
-        ask_one(c, inspect_kill);
+        ask_one(c, c->dry_run ? inspect_would_kill : inspect_kill);
     }
 }

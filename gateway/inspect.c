@@ -136,14 +136,28 @@ void inspect_sample(struct gateway_loop *gl, const struct inspect_question *q, s
     trace_write_last(&w, gl->trace, q->most);
 }
 
-void inspect_kill(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out)
+static void kill_or_show(struct gateway_loop *gl, const struct inspect_question *q, bool is_trial,
+                         struct buf *out)
 {
     struct json_writer w = {.out = out};
     for (struct request *r = gl->running; r != NULL; r = r->next) {
-        if (strcmp(r->ex->id, q->id) == 0) {
+        if (strcmp(r->ex->id, q->id) != 0) {
+            continue;
+        }
+        trace_write_running(&w, r);
+        if (!is_trial) {
             log_warn("request id=%s killed by an operator", r->ex->id);
-            trace_write_running(&w, r);
             http_abort(r->ex); /* on_finish follows from the loop: the list stays as it is here */
         }
     }
+}
+
+void inspect_kill(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out)
+{
+    kill_or_show(gl, q, false, out);
+}
+
+void inspect_would_kill(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out)
+{
+    kill_or_show(gl, q, true, out);
 }

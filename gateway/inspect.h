@@ -32,5 +32,6 @@ void inspect_running(struct gateway_loop *gl, const struct inspect_question *q, 
 void inspect_trace(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out);
 void inspect_sample(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out);
 void inspect_kill(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out);
+void inspect_would_kill(struct gateway_loop *gl, const struct inspect_question *q, struct buf *out);
 
 #endif

@@ -188,6 +188,17 @@ static void watch(struct upgrade *u, pid_t pid, int fd)
     log_info("upgrade state=started pid=%d program=%s", (int)pid, c->gateway->start.argv[0]);
 }
 
+int upgrade_may_start(const struct upgrade *u, struct err *err)
+{
+    const struct gateway *g = u->control->gateway;
+    if (u->pid != 0 || u->ready_poll.armed || atomic_load(&g->retired) || atomic_load(&g->draining)) {
+        return err_set(err, ERR_CONFLICT, "%s",
+                       u->pid != 0 || u->ready_poll.armed ? "an upgrade is on its way"
+                                                          : "this process is ending");
+    }
+    return 0;
+}
+
 int upgrade_start(struct upgrade *u, struct err *err)
 {
     struct control *c = u->control;
@@ -195,10 +206,9 @@ int upgrade_start(struct upgrade *u, struct err *err)
     struct buf text;
     int fds[2];
     pid_t pid = 0;
-    if (u->pid != 0 || u->ready_poll.armed || atomic_load(&g->retired) || atomic_load(&g->draining)) {
-        return err_set(err, ERR_CONFLICT, "%s",
-                       u->pid != 0 || u->ready_poll.armed ? "an upgrade is on its way"
-                                                          : "this process is ending");
+    int rc = upgrade_may_start(u, err);
+    if (rc != 0) {
+        return rc;
     }
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) {
         return err_set(err, ERR_IO, "no pipe: %s", strerror(errno));
@@ -207,7 +217,7 @@ int upgrade_start(struct upgrade *u, struct err *err)
     buf_init(&text, HTTP_HANDOVER_TEXT_MAX);
     buf_addf(&text, ENV_NAME "=%d %d\n", fds[1], health_is_ready(g));
     http_handover_write(h, &text);
-    int rc = spawn(c, h, fds[1], text.p, &pid);
+    rc = spawn(c, h, fds[1], text.p, &pid);
     http_handover_free(h);
     buf_clear(&text);
     close(fds[1]);

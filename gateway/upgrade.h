@@ -29,6 +29,7 @@ void upgrade_free(struct upgrade *u); /* a new process that is not ready yet is 
 /* The loops run: begins to serve, at once or (inherited sockets) when ready; tells the service manager. */
 void upgrade_begin(struct upgrade *u);
 int upgrade_start(struct upgrade *u, struct err *err) TIDE_CHECK;
+int upgrade_may_start(const struct upgrade *u, struct err *err) TIDE_CHECK; /* 0, or ERR_CONFLICT as above */
 void upgrade_wait(struct upgrade *u, upgrade_cb cb, void *arg); /* after upgrade_start; one waits at most */
 void upgrade_forget(struct upgrade *u, const void *arg);        /* that one no longer does; u may be NULL */
 

@@ -1,6 +1,7 @@
 /* The way to a gateway: its unix socket, or TLS with a certificate of the operator's. Blocking. */
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -12,16 +13,22 @@
 #include "base/secret.h"
 #include "gateway/ctl/ctl.h"
 
-enum { HOST_MAX = 255 };
+enum { HOST_MAX = 255, STEP_MS = 1000 };
 
 struct ctl_channel {
     int fd;
     SSL *ssl; /* NULL: a unix socket */
+    int64_t timeout_ms;
 };
+
+static int64_t timeout_of(const struct ctl *c)
+{
+    return c->timeout_ms > 0 ? c->timeout_ms : CTL_TIMEOUT_MS;
+}
 
 static void set_timeouts(const struct ctl *c, int fd)
 {
-    struct timeval limit = {.tv_sec = c->timeout_ms / 1000, .tv_usec = c->timeout_ms % 1000 * 1000};
+    struct timeval limit = {.tv_sec = timeout_of(c) / 1000, .tv_usec = timeout_of(c) % 1000 * 1000};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
@@ -181,6 +188,7 @@ int ctl_channel_open(const struct ctl *c, struct ctl_channel **out)
     struct ctl_channel *ch = calloc(1, sizeof *ch);
     BUG_ON(ch == NULL);
     ch->fd = -1;
+    ch->timeout_ms = timeout_of(c);
     int code = c->server != NULL ? open_tls(c, ch) : open_unix(c, &ch->fd);
     if (code != CTL_OK) {
         ctl_channel_close(ch);
@@ -226,9 +234,46 @@ static ssize_t read_tls(struct ctl_channel *ch, char *room, int n)
     return -1;
 }
 
+/* Once a second while it waits; at the end the line goes away. */
+static void tell_waited(int64_t ms, bool still)
+{
+    if (still) {
+        ctl_progress("waiting for the gateway: %lld s", (long long)(ms / STEP_MS));
+    } else if (ms >= STEP_MS) {
+        ctl_progress("%s", "");
+    }
+}
+
+/* Until something can be read, or nothing came for the whole timeout; tells a person how long it has been. */
+static bool wait_readable(struct ctl_channel *ch)
+{
+    struct pollfd want = {.fd = ch->fd, .events = POLLIN};
+    if (ch->ssl != NULL && SSL_has_pending(ch->ssl)) {
+        return true;
+    }
+    for (int64_t waited_ms = 0; waited_ms < ch->timeout_ms; waited_ms += STEP_MS) {
+        int64_t left_ms = ch->timeout_ms - waited_ms;
+        int rc = poll(&want, 1, (int)(left_ms < STEP_MS ? left_ms : STEP_MS));
+        if (rc > 0) {
+            tell_waited(waited_ms, false);
+            return true;
+        }
+        if (rc < 0 && errno != EINTR) {
+            return false;
+        }
+        tell_waited(waited_ms + STEP_MS, true);
+    }
+    tell_waited(ch->timeout_ms, false);
+    errno = ETIMEDOUT;
+    return false;
+}
+
 ssize_t ctl_channel_read(struct ctl_channel *ch, char *room, size_t n)
 {
     ssize_t got;
+    if (!wait_readable(ch)) {
+        return -1;
+    }
     do {
         got = ch->ssl != NULL ? read_tls(ch, room, (int)n) : read(ch->fd, room, n);
     } while (got < 0 && ch->ssl == NULL && errno == EINTR);

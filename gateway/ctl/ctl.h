@@ -42,6 +42,7 @@ enum ctl_form {
     CTL_BARE = 4 /* names alone: completion */
 };
 
+enum { CTL_TIMEOUT_MS = 30000 };
 enum { CTL_WORDS_MAX = 1024, CTL_COLUMNS_MAX = 12, CTL_DOCUMENT_MAX = 8 << 20 };
 
 struct ctl_verb;
@@ -61,12 +62,15 @@ struct ctl {
     const char *socket;          /* path of the admin socket */
     const char *server;          /* https://HOST:PORT instead of the socket */
     const char *cert, *key, *ca; /* PEM files for it */
-    int64_t timeout_ms;          /* of an exchange with it */
+    int64_t timeout_ms;          /* of an exchange with it; 0: CTL_TIMEOUT_MS */
     const char *output;          /* -o, as form */
     enum ctl_form form;
     bool help, version;
 
     bool dry_run; /* a request that would change something says so: ctl_request */
+    const char *confirm;
+    bool watch;
+    int64_t every_ms; /* of a watch */
     const char *reason, *file, *database, *folder, *user, *policy, *route;
     int64_t if_version, limit, burst; /* units */
     int64_t ttl_ms;
@@ -100,6 +104,12 @@ struct ctl_option {
     bool is_everywhere; /* every verb takes it */
 };
 
+/* What a command can do to people; a NULL name: nothing that has to be confirmed. */
+struct ctl_harm {
+    const char *name; /* what --confirm has to say */
+    const char *what; /* a sentence */
+};
+
 struct ctl_verb {
     const char *words;    /* "policy set" */
     const char *args;     /* "RULE LIMIT", "[VERSION]", "FILE..."; NULL: none */
@@ -110,8 +120,9 @@ struct ctl_verb {
     const char *examples; /* a line each: words after "tidectl ", "  # ", what it does; NULL: none */
     const char *exits;    /* what a code tells here: "3 something is not well"; NULL: as everywhere */
     int (*run)(const struct ctl *c);
-    int (*names)(
-        const struct ctl *c); /* lists what the first argument may be, for completion: ctl_get; NULL */
+    /* Asked before run: CTL_OK, or the code to exit with; NULL: harmless. */
+    int (*harm)(const struct ctl *c, struct ctl_harm *out);
+    int (*names)(const struct ctl *c); /* lists what the first argument may be: ctl_get; NULL: unknown */
 };
 
 /* --- the gateway ------------------------------------------------------------------------------------------------ */
@@ -164,6 +175,14 @@ int ctl_change(const struct ctl *c, const char *method, const char *target, cons
                const char *thing, const char *happened);
 /* The line of a change that needs no gateway or printed its own answer; json "" makes one of the thing. */
 void ctl_say_done(const struct ctl *c, struct str json, const char *thing, const char *happened);
+
+/* Lines on standard error for a person who waits ("" takes it away); nothing where none looks. */
+void ctl_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* paint.c: escapes, or nothing where no person looks. */
+enum ctl_colour { CTL_PLAIN = 0, CTL_BOLD = 1, CTL_GREEN = 2, CTL_YELLOW = 3, CTL_RED = 4 };
+const char *ctl_paint(enum ctl_colour colour);
+enum ctl_colour ctl_colour_of(struct str state); /* of a word like "ready", "down" */
 
 /* document.c: a JSON document by file or standard input ("-"). False: it said why. */
 bool ctl_read_document(const char *path, struct buf *out);

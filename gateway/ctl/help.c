@@ -172,8 +172,6 @@ static void print_own_options(const struct ctl_verb *v)
 
 static void print_verb_page(const struct ctl_verb *v)
 {
-    static const char *const levels[] = {
-        [CTL_LEVEL_READ] = "read", [CTL_LEVEL_WRITE] = "write", [CTL_LEVEL_ADMIN] = "admin"};
     printf("tidectl %s%s%s [OPTIONS]\n\n  %s\n", v->words, v->args != NULL ? " " : "",
            v->args != NULL ? v->args : "", v->summary);
     if (v->examples != NULL) {
@@ -187,7 +185,7 @@ static void print_verb_page(const struct ctl_verb *v)
     print_own_options(v);
     printf("\n");
     if (v->level != CTL_LEVEL_NONE) {
-        printf("Wants level %s at the gateway. ", levels[v->level]);
+        printf("Wants level %s at the gateway. ", ctl_level_name(v->level));
     }
     printf("%s%s%sOptions of every verb, exit codes: tidectl --help\n", v->exits != NULL ? "Exit " : "",
            v->exits != NULL ? v->exits : "", v->exits != NULL ? ". " : "");

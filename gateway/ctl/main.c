@@ -12,7 +12,7 @@ int main(int argc, char **argv)
                     .cert = getenv("TIDEGATE_ADMIN_CERT"),
                     .key = getenv("TIDEGATE_ADMIN_KEY"),
                     .ca = getenv("TIDEGATE_ADMIN_CA"),
-                    .timeout_ms = 30000,
+                    .every_ms = 2000,
                     .folder = "/usr/share/tidegate/migrations"};
     if (argc > 1 && strcmp(argv[1], "__complete") == 0) { /* half-typed words: nothing to parse yet */
         return ctl_complete(&c, (const char *const *)argv + 2, argc - 2);
@@ -28,7 +28,10 @@ int main(int argc, char **argv)
         printf("tidectl %s\n", TIDE_VERSION);
         return CTL_OK;
     }
-    code = c.verb->run(&c);
+    code = ctl_confirm(&c);
+    if (code == CTL_OK) {
+        code = c.watch ? ctl_watch(&c) : c.verb->run(&c);
+    }
     if (fflush(stdout) != 0 && code == CTL_OK) {
         fputs("tidectl: standard output cannot be written\n", stderr);
         code = CTL_FAILED;

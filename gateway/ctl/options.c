@@ -19,6 +19,7 @@ const struct ctl_option ctl_options[] = {
     {"reason", 0, CTL_TEXT, AT(reason), "TEXT", "why; it goes into the audit log", false},
     {"dry-run", 0, CTL_SWITCH, AT(dry_run), NULL, "the gateway says what would happen, and does nothing",
      false},
+    {"confirm", 0, CTL_TEXT, AT(confirm), "NAME", "yes, that one: for what can hurt; a terminal asks", false},
     {"if-version", 0, CTL_COUNT, AT(if_version), "N", "only when this version is in force now; else exit 6",
      false},
     {"ttl", 0, CTL_TIME, AT(ttl_ms), "TIME", "for how long: 90s, 10m, 2h; it ends by itself", false},
@@ -33,6 +34,8 @@ const struct ctl_option ctl_options[] = {
      false},
 
     /* --- of lists --- */
+    {"watch", 'w', CTL_SWITCH, AT(watch), NULL, "again and again, until interrupted", false},
+    {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s)", false},
     {"limit", 0, CTL_COUNT, AT(limit), "N", "at most so many rows", false},
     {"open", 0, CTL_SWITCH, AT(open), NULL, "only those that are not resolved", false},
     {"user", 0, CTL_TEXT, AT(user), "ID", "this account", false},

@@ -44,16 +44,19 @@ static void widen(struct arena *a, struct str object, const struct ctl_column *c
     }
 }
 
-static void print_cell(struct str text, size_t width, bool last)
+static void print_cell(struct str text, enum ctl_colour colour, size_t width, bool last)
 {
-    printf("%.*s%*s", STR_ARG(text), last ? 0 : (int)(width - text.n + 2), "");
+    bool is_plain = colour == CTL_PLAIN;
+    printf("%s%.*s%s%*s", is_plain ? "" : ctl_paint(colour), STR_ARG(text),
+           is_plain ? "" : ctl_paint(CTL_PLAIN), last ? 0 : (int)(width - text.n + 2), "");
 }
 
 static void print_row(struct arena *a, struct str object, const struct ctl_column *columns, unsigned n,
                       const size_t *widths)
 {
     for (unsigned i = 0; i < n; i++) {
-        print_cell(cell(a, object, columns[i].key), widths[i], i + 1 == n);
+        struct str text = cell(a, object, columns[i].key);
+        print_cell(text, ctl_colour_of(text), widths[i], i + 1 == n);
     }
     printf("\n");
 }
@@ -70,7 +73,7 @@ static void print_table(struct arena *a, struct str items, const struct ctl_colu
         widen(a, row.raw, columns, n, widths);
     }
     for (unsigned i = 0; i < n; i++) {
-        print_cell(str_from(columns[i].header), widths[i], i + 1 == n);
+        print_cell(str_from(columns[i].header), CTL_BOLD, widths[i], i + 1 == n);
     }
     printf("\n");
     for (struct str in = items; json_next(&in, &row);) {

@@ -55,6 +55,14 @@ bool ctl_verb_takes(const struct ctl_verb *v, const struct ctl_option *o, bool *
  * or --version the rest is not looked at. */
 int ctl_parse(struct ctl *c, int argc, const char *const *argv);
 
+/* confirm.c: CTL_OK, or the code to exit with. watch.c: runs the verb until interrupted. */
+int ctl_confirm(const struct ctl *c);
+int ctl_watch(const struct ctl *c);
+
+/* table.c: the tables as -o says (json, yaml, name). */
+void ctl_print_verbs(const struct ctl *c);
+const char *ctl_level_name(enum ctl_level level);
+
 /* distance.c: edits between two words; swapped neighbours are one. Long words are cut. */
 unsigned ctl_distance(struct str a, struct str b);
 

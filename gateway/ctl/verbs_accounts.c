@@ -86,7 +86,7 @@ static int revoke_user(const struct ctl *c)
 const struct ctl_verb ctl_verbs_accounts[] = {
     {
         .words = "get users",
-        .options = "phone user limit",
+        .options = "phone user limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "accounts; numbers are shown masked",
         .examples = "get users --phone +8613800138000\n"
@@ -96,7 +96,7 @@ const struct ctl_verb ctl_verbs_accounts[] = {
     {
         .words = "revoke user",
         .args = "ID",
-        .options = "reason!",
+        .options = "reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "ends all sessions of an account",
         .examples = "revoke user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason \"stolen phone\"",
@@ -104,7 +104,7 @@ const struct ctl_verb ctl_verbs_accounts[] = {
     },
     {
         .words = "get audit",
-        .options = "limit",
+        .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "who changed what, when, and why",
         .examples = "get audit --limit 20",
@@ -112,7 +112,7 @@ const struct ctl_verb ctl_verbs_accounts[] = {
     },
     {
         .words = "get incidents",
-        .options = "open",
+        .options = "open watch every",
         .level = CTL_LEVEL_READ,
         .summary = "what the status page tells the public",
         .examples = "get incidents --open",

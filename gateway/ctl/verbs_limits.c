@@ -119,6 +119,7 @@ static int limits_reset(const struct ctl *c)
 const struct ctl_verb ctl_verbs_limits[] = {
     {
         .words = "get limits",
+        .options = "watch every",
         .level = CTL_LEVEL_READ,
         .summary = "the rules, and what each has allowed and refused",
         .examples = "get limits\n"
@@ -128,10 +129,11 @@ const struct ctl_verb ctl_verbs_limits[] = {
     {
         .words = "limits top",
         .args = "[RULE]",
-        .options = "limit",
+        .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "who is refused most",
         .examples = "limits top\n"
+                    "limits top --watch\n"
                     "limits top otp_address --limit 50",
         .names = get_limits,
         .run = limits_top,
@@ -149,7 +151,7 @@ const struct ctl_verb ctl_verbs_limits[] = {
     {
         .words = "limits set",
         .args = "RULE LIMIT",
-        .options = "ttl! reason! burst",
+        .options = "ttl! reason! burst dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "other numbers for a while, on every gateway",
         .about = "LIMIT is units and period: 10/1s, 100/1h. It ends by itself.",
@@ -160,7 +162,7 @@ const struct ctl_verb ctl_verbs_limits[] = {
     {
         .words = "limits reset",
         .args = "RULE",
-        .options = "reason!",
+        .options = "reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "back to the configuration's numbers",
         .examples = "limits reset address --reason \"over\"",

@@ -1,6 +1,8 @@
 /* Verbs that need no gateway: migrations (PostgreSQL itself), key files. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/jws.h"
 #include "base/pg.h"
@@ -29,7 +31,7 @@ static void on_applied(void *arg, unsigned version, const char *name)
     struct applied *a = arg;
     json_str(&a->w, str_from(name));
     if (a->c->form == CTL_TABLE) {
-        printf("applied %04u %s\n", version, name);
+        printf("%s %04u %s\n", a->c->dry_run ? "would apply" : "applied", version, name);
         fflush(stdout);
     }
 }
@@ -64,7 +66,8 @@ static int migrate(const struct ctl *c)
     buf_init(&a.text, CTL_DOCUMENT_MAX);
     json_open(&a.w, '{');
     json_open_at(&a.w, "applied", '[');
-    int rc = pg_migrate(pg, c->folder, on_applied, &a, &err);
+    int rc = c->dry_run ? pg_migrate_try(pg, c->folder, on_applied, &a, &err)
+                        : pg_migrate(pg, c->folder, on_applied, &a, &err);
     if (rc == 0) {
         rc = pg_schema_version(pg, &version);
     }
@@ -86,10 +89,21 @@ static int say(const struct ctl *c, const char *kind, const char *name, const ch
     return CTL_OK;
 }
 
+/* --dry-run of what makes files. */
+static int try_new(const char *path, struct err *err)
+{
+    return access(path, F_OK) == 0 ? err_set(err, ERR_CONFLICT, "%s exists", path) : 0;
+}
+
+static int try_folder(const char *path, struct err *err)
+{
+    return access(path, W_OK | X_OK) == 0 ? 0 : err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+}
+
 static int keyring_generate(const struct ctl *c)
 {
     struct err err = {0};
-    int rc = secret_ring_generate(c->words[0], &err);
+    int rc = c->dry_run ? try_new(c->words[0], &err) : secret_ring_generate(c->words[0], &err);
     return rc != 0 ? fail(&err) : say(c, "keyring", c->words[0], "generated");
 }
 
@@ -98,6 +112,12 @@ static int keyring_rotate(const struct ctl *c)
     struct err err = {0};
     char active[SECRET_ID_MAX + 1];
     char happened[160];
+    if (c->dry_run) {
+        struct secret_ring *ring = NULL;
+        int rc = secret_ring_load(c->words[0], &ring, &err);
+        secret_ring_unref(ring);
+        return rc != 0 ? fail(&err) : say(c, "keyring", c->words[0], "ticket keys rotated");
+    }
     if (secret_ring_rotate_tickets(c->words[0], active, &err) != 0) {
         return fail(&err);
     }
@@ -110,6 +130,10 @@ static int keys_generate(const struct ctl *c)
 {
     struct err err = {0};
     char kid[JWS_KID_MAX + 1];
+    if (c->dry_run) {
+        int rc = try_folder(c->words[0], &err);
+        return rc != 0 ? fail(&err) : say(c, "key", c->words[0], "generated");
+    }
     int rc = jws_key_generate(c->words[0], kid, &err);
     return rc != 0 ? fail(&err) : say(c, "key", kid, "generated");
 }
@@ -117,7 +141,7 @@ static int keys_generate(const struct ctl *c)
 const struct ctl_verb ctl_verbs_local[] = {
     {
         .words = "migrate",
-        .options = "database folder",
+        .options = "database folder dry-run",
         .summary = "applies the numbered SQL files",
         .about = "Speaks to PostgreSQL itself. What was applied before is left alone; a file that has "
                  "changed since is "
@@ -128,6 +152,7 @@ const struct ctl_verb ctl_verbs_local[] = {
     {
         .words = "keyring generate",
         .args = "FILE",
+        .options = "dry-run",
         .summary = "a new key ring: pepper, look-up, encryption, tickets",
         .about = "Every gateway gets the same file, readable by its user alone.",
         .examples = "keyring generate /etc/tidegate/keyring.json",
@@ -136,6 +161,7 @@ const struct ctl_verb ctl_verbs_local[] = {
     {
         .words = "keyring rotate",
         .args = "FILE",
+        .options = "dry-run",
         .summary = "new keys for TLS session tickets; old tickets stay good",
         .examples = "keyring rotate /etc/tidegate/keyring.json",
         .run = keyring_rotate,
@@ -143,6 +169,7 @@ const struct ctl_verb ctl_verbs_local[] = {
     {
         .words = "keys generate",
         .args = "FOLDER",
+        .options = "dry-run",
         .summary = "a new key that signs access tokens",
         .examples = "keys generate /etc/tidegate/keys",
         .run = keys_generate,

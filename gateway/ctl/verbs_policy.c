@@ -85,6 +85,14 @@ static void write_change(struct buf *body, const struct ctl *c, const char *pres
     json_close(&w, '}');
 }
 
+static int closing_harm(const struct ctl *c, struct ctl_harm *out)
+{
+    if (c->word_count > 0 && strcmp(c->words[0], "closed") == 0) {
+        *out = (struct ctl_harm){"closed", "Nobody without an account could sign up, on any gateway."};
+    }
+    return CTL_OK;
+}
+
 static int policy_set(const struct ctl *c)
 {
     const char *preset = c->word_count > 0 ? c->words[0] : NULL;
@@ -136,6 +144,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy get",
         .args = "[VERSION]",
+        .options = "watch every",
         .level = CTL_LEVEL_READ,
         .summary = "who may sign up now, since when, why",
         .about =
@@ -147,7 +156,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy set",
         .args = "[PRESET]",
-        .options = "file reason! if-version",
+        .options = "file reason! if-version confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "another policy, on every gateway within a second",
         .about = "A preset is open, mainland-phone-only, invite-only or closed; --file puts a document of "
@@ -158,13 +167,15 @@ const struct ctl_verb ctl_verbs_policy[] = {
                  "The public notice on the status page changes in the same transaction.",
         .examples = "policy set mainland-phone-only --reason \"attack 17\"\n"
                     "policy set -f policy.json --reason \"campaign\" --if-version 41\n"
+                    "policy set closed --confirm=closed --reason \"leak\"\n"
                     "policy set open --reason \"over\"",
+        .harm = closing_harm,
         .names = list_presets,
         .run = policy_set,
     },
     {
         .words = "policy history",
-        .options = "limit",
+        .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "who changed it, when, and why",
         .examples = "policy history --limit 5",

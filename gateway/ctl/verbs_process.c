@@ -22,6 +22,56 @@ static int get_workers(const struct ctl *c)
     return ctl_get(c, "/admin/v1/workers", &view);
 }
 
+static bool is_ready(struct arena *a, struct str worker, struct str *name)
+{
+    struct json_slice m;
+    struct str state = STR("");
+    while (json_next(&worker, &m)) {
+        if (str_is(m.key, "state")) {
+            (void)json_get_str(a, &m, &state);
+        } else if (str_is(m.key, "name")) {
+            (void)json_get_str(a, &m, name);
+        }
+    }
+    return str_is(state, "ready");
+}
+
+/* The worker is ready, and no other is. */
+static bool is_last(struct str answer, const char *name)
+{
+    struct arena arena;
+    struct json_doc doc;
+    unsigned others = 0;
+    bool is_it_ready = false;
+    arena_init(&arena);
+    const struct json_slice *items =
+        json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0 ? json_member(&doc, "items") : NULL;
+    struct str rest = items != NULL ? items->raw : STR("[]");
+    struct json_slice item;
+    while (json_next(&rest, &item)) {
+        struct str its = STR("");
+        bool ready = is_ready(&arena, item.raw, &its);
+        is_it_ready = is_it_ready || (ready && str_is(its, name));
+        others += ready && !str_is(its, name) ? 1 : 0;
+    }
+    arena_clear(&arena);
+    return is_it_ready && others == 0;
+}
+
+static int drain_harm(const struct ctl *c, struct ctl_harm *out)
+{
+    struct ctl_answer a;
+    if (c->undo) {
+        return CTL_OK;
+    }
+    int code = ctl_request(c, "GET", "/admin/v1/workers", NULL, &a);
+    if (code == CTL_OK && is_last(buf_str(&a.body), c->words[0])) {
+        *out = (struct ctl_harm){c->words[0], "No other worker is ready: this gateway would answer no chat."};
+    }
+    buf_clear(&a.body);
+    return code;
+}
+
 static int drain_worker(const struct ctl *c)
 {
     struct buf target;
@@ -60,7 +110,7 @@ static int reload(const struct ctl *c)
 static int upgrade(const struct ctl *c)
 {
     struct ctl patient = *c;
-    patient.timeout_ms = UPGRADE_TIMEOUT_MS;
+    patient.timeout_ms = c->timeout_ms > 0 ? c->timeout_ms : UPGRADE_TIMEOUT_MS;
     return post(&patient, "/admin/v1/upgrade", "gateway", "upgraded");
 }
 
@@ -73,7 +123,9 @@ static void print_checks(const struct ctl *c, struct str checks)
         } else if (m.type == JSON_NUMBER) {
             printf("      " STR_FMT " " STR_FMT "\n", STR_ARG(m.key), STR_ARG(m.raw));
         } else {
-            printf("%s  " STR_FMT "\n", m.type == JSON_TRUE ? "ok  " : "FAIL", STR_ARG(m.key));
+            const char *state = m.type == JSON_TRUE ? "ok" : "FAIL";
+            printf("%s%-4s%s  " STR_FMT "\n", ctl_paint(ctl_colour_of(str_from(state))), state,
+                   ctl_paint(CTL_PLAIN), STR_ARG(m.key));
         }
     }
 }
@@ -103,6 +155,7 @@ static int check(const struct ctl *c)
 const struct ctl_verb ctl_verbs_process[] = {
     {
         .words = "check",
+        .options = "watch every",
         .level = CTL_LEVEL_READ,
         .summary = "is all well?",
         .examples = "check\n"
@@ -112,6 +165,7 @@ const struct ctl_verb ctl_verbs_process[] = {
     },
     {
         .words = "get workers",
+        .options = "watch every",
         .level = CTL_LEVEL_READ,
         .summary = "the inference workers as this gateway sees them",
         .examples = "get workers\n"
@@ -121,11 +175,12 @@ const struct ctl_verb ctl_verbs_process[] = {
     {
         .words = "drain worker",
         .args = "NAME",
-        .options = "undo dry-run",
+        .options = "undo dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "no new chats there, from this gateway",
         .examples = "drain worker w1\n"
                     "drain worker w1 --undo",
+        .harm = drain_harm,
         .names = get_workers,
         .run = drain_worker,
     },
@@ -141,6 +196,7 @@ const struct ctl_verb ctl_verbs_process[] = {
     },
     {
         .words = "upgrade",
+        .options = "dry-run",
         .level = CTL_LEVEL_ADMIN,
         .summary = "starts the installed program, and loses no connection",
         .about = "Waits until the new process serves. The old one ends what it has begun.",

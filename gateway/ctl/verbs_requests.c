@@ -121,7 +121,7 @@ static int kill_request(const struct ctl *c)
 const struct ctl_verb ctl_verbs_requests[] = {
     {
         .words = "show requests",
-        .options = "limit",
+        .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "what runs now at this gateway",
         .examples = "show requests --limit 20",
@@ -138,7 +138,7 @@ const struct ctl_verb ctl_verbs_requests[] = {
     },
     {
         .words = "trace sample",
-        .options = "limit",
+        .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "some requests that have ended, phase by phase",
         .examples = "trace sample --limit 20",
@@ -147,6 +147,7 @@ const struct ctl_verb ctl_verbs_requests[] = {
     {
         .words = "kill",
         .args = "ID",
+        .options = "dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "ends a running request",
         .examples = "kill 0af7651916cd43dd8448eb211c80319c",

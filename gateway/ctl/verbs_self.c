@@ -80,6 +80,10 @@ static int man(const struct ctl *c)
 
 static int help(const struct ctl *c)
 {
+    if (c->form != CTL_TABLE) {
+        ctl_print_verbs(c);
+        return CTL_OK;
+    }
     return ctl_help(c, c->words, c->word_count);
 }
 
@@ -88,7 +92,9 @@ const struct ctl_verb ctl_verbs_self[] = {
         .words = "help",
         .args = "[VERB...]",
         .summary = "this page, or a verb's",
-        .examples = "help policy set",
+        .about = "With -o json or yaml: the table of verbs and options, for tools.",
+        .examples = "help policy set\n"
+                    "help -o json",
         .run = help,
     },
     {

@@ -615,7 +615,7 @@ def test_who_leaves_the_queue_makes_room(rig):
 
 
 def test_a_drained_worker_gets_nothing_new(rig):
-    rig.ctl("drain", "worker", "w1")
+    rig.ctl("drain", "worker", "w1", "--confirm=w1")
     rig.workers[0].asked.clear()
     assert all(rig.post().status_code == 200 for _ in range(6))
     assert rig.workers[0].asked == []

@@ -286,7 +286,7 @@ def test_own_document_stale_version_and_rollback(pair, a, tmp_path):
     refused = a.ask_code("+86170" + mainland_phone()[-8:])
     assert code_of(refused) == "signup_disabled"
     assert a.ask_code(mainland_phone()).status_code == 200
-    stale = pair.gateways[0].ctl("policy", "set", "closed", "--reason", "t", "--if-version", str(first["version"] - 1), check=False)
+    stale = pair.gateways[0].ctl("policy", "set", "closed", "--confirm=closed", "--reason", "t", "--if-version", str(first["version"] - 1), check=False)
     assert stale.returncode == 6, stale.stderr
     put(pair, "closed")
     pair.gateways[1].ctl("policy", "rollback", str(first["version"]), "--reason", "too strict")

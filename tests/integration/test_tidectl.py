@@ -42,7 +42,7 @@ def test_policy_set_get_history_rollback(pair):
 
 def test_policy_that_is_no_longer_current_is_a_conflict(pair):
     version = ask(pair, "policy", "get")["version"]
-    for verb in (("set", "closed"), ("rollback", "1")):
+    for verb in (("set", "closed", "--confirm=closed"), ("rollback", "1")):
         done = ctl(pair, "policy", *verb, "--reason", "t", "--if-version", str(version + 1), code=6)
         assert done.stdout == "" and done.stderr.startswith("tidectl: ")
     assert ask(pair, "policy", "get")["version"] == version
@@ -56,7 +56,7 @@ def test_policy_acts_on_the_other_gateway_within_a_second(pair):
         return other.get("/auth/v1/settings", headers={"apikey": APIKEY}).json()["signup"]["policy_version"]
 
     for preset in ("mainland-phone-only", "closed", "open"):
-        version = ask(pair, "policy", "set", preset, "--reason", "t")["version"]
+        version = ask(pair, "policy", "set", preset, "--confirm", preset, "--reason", "t")["version"]
         wait_until(lambda: seen() == version, 1.0, preset, every=0.02)
 
 
@@ -79,7 +79,7 @@ def test_policy_documents_by_file_and_by_standard_input(pair):
 
 
 def test_the_audit_log_names_who_sat_at_the_socket(pair):
-    ctl(pair, "policy", "set", "closed", "--reason", "by the one at the socket")
+    ctl(pair, "policy", "set", "closed", "--confirm=closed", "--reason", "by the one at the socket")
     mine = f"unix:{os.getuid()}({pwd.getpwuid(os.getuid()).pw_name})"
     newest = ask(pair, "get", "audit", "--limit", "1")["items"][0]
     assert (newest["actor"], newest["action"], newest["reason"]) == (mine, "policy.set", "by the one at the socket")
@@ -134,7 +134,7 @@ def test_workers_and_draining(pair):
     with pair.app() as app:
         app.sign_up()
         assert app.chat(model="m").status_code == 200
-        assert ctl(pair, "drain", "worker", "w1").stdout == "worker/w1 draining\n"
+        assert ctl(pair, "drain", "worker", "w1", "--confirm=w1").stdout == "worker/w1 draining\n"
         assert rows(ctl(pair, "get", "workers").stdout)[0]["STATE"] == "draining"
         refused = app.chat(model="m")
         assert refused.status_code == 503 and refused.headers["retry-after"]
@@ -246,7 +246,7 @@ def test_without_a_database_it_is_unreachable(pair):
     pair.postgres.kill()
     try:
         ctl(pair, "get", "users", code=7)
-        ctl(pair, "policy", "set", "closed", "--reason", "t", code=7)
+        ctl(pair, "policy", "set", "closed", "--confirm=closed", "--reason", "t", code=7)
         assert rows(ctl(pair, "get", "workers").stdout)[0]["NAME"] == "w1"
     finally:
         pair.postgres.start()

@@ -79,7 +79,7 @@ def test_everything_at_once(own_stack):
     acting = [Again(lambda: chat(apps[0], False), lambda: chat(apps[0], True)), Again(lambda: chat(apps[1], True)),
               Again(lambda: sign_up_or_be_refused(apps[3])),
               Again(lambda: apps[2].refresh(), lambda: apps[2].user()),
-              Again(lambda: g.ctl("policy", "set", "closed", "--reason", "t"), lambda: g.ctl("policy", "set", "open", "--reason", "t")),
+              Again(lambda: g.ctl("policy", "set", "closed", "--confirm=closed", "--reason", "t"), lambda: g.ctl("policy", "set", "open", "--reason", "t")),
               Again(lambda: reload(g, n)), Again(lambda: look(g))]
     for thread in asking + acting:
         thread.start()
