@@ -18,6 +18,7 @@
 #include "base/id.h"
 
 struct auth_call;
+struct auth_caps_wait;
 struct auth_job;
 struct conf_section;
 struct jws_claims;
@@ -67,6 +68,14 @@ struct auth_attempt {
     struct str payload;              /* proof of work as the client sent it, or empty */
 };
 
+/* A place under the caps of a rule (ratelimit/caps.h knows what is in it). */
+struct auth_place {
+    bool is_taken;
+    char rule[64]; /* its id */
+    int64_t periods[POLICY_CAPS];
+};
+typedef void (*auth_caps_cb)(void *arg, int rc, int64_t wait_s, const struct auth_place *place);
+
 /* What the gateway does for this room. */
 struct auth_ports {
     /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (a
@@ -82,6 +91,12 @@ struct auth_ports {
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
     void (*send_message)(void *ports_arg, const struct auth_message *m, void (*done)(void *arg, int rc),
                          void *arg);
+    /* Is there a place under the caps of that decision's rule, and take it if takes. done(arg, rc, wait_s, place) on
+     * the loop, exactly once, perhaps before this returns: 0; ERR_LIMIT: full, there may be one in wait_s;
+     * ERR_UNAVAILABLE: nobody can say; ERR_CANCELED: the loop ends. place: what was taken, to be copied. */
+    void (*ask_caps)(void *loop_arg, const struct policy_decision *d, bool takes, auth_caps_cb done,
+                     void *arg);
+    void (*give_back_place)(void *loop_arg, const struct auth_place *place);
     void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
     /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */
     void (*session_ended)(void *loop_arg, const struct uuid *session);
@@ -126,8 +141,9 @@ struct auth_call {
     struct str body;                /* whole */
     const struct jws_claims *who;   /* verified, or NULL: no user */
 
-    struct auth_job *job; /* running, or NULL */
-    void *state;          /* the handler's own, on ex->arena */
+    struct auth_job *job;         /* running, or NULL */
+    struct auth_caps_wait *waits; /* for the answer about caps (http_otp.c), or NULL */
+    void *state;                  /* the handler's own, on ex->arena */
 };
 
 /* Handlers of the routes. bodies: buffered, at most AUTH_BODY_MAX. */

@@ -66,6 +66,10 @@ void auth_job_free(struct auth_job *job)
 
 void auth_call_cancel(struct auth_call *call)
 {
+    if (call->waits) {
+        call->waits->call = NULL;
+        call->waits = NULL;
+    }
     if (call->job) {
         auth_job_release(call->job);
     }

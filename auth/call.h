@@ -30,6 +30,11 @@ void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *),
 void auth_job_release(struct auth_job *job); /* the call is answered, the job goes on without it */
 void auth_job_free(struct auth_job *job);
 
+/* Somebody who asked about caps. On the heap until the answer; call is NULL once the client has gone. */
+struct auth_caps_wait {
+    struct auth_call *call;
+};
+
 /* Members that a body may have; all others refuse it by name. */
 enum body_type {
     BODY_STRING = 0,  /* into a struct str; absent or null: empty */

@@ -6,7 +6,8 @@
  *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
  *                                                    \- too soon: 429   \- failed: drop, 503
  *
- * With create_user false the answer is always 200 and comes before the message is sent: known and unknown take
+ * A rule with caps decides only while there is a place under them: the ledger is asked first, and when there is none the
+ * rules behind it are. With create_user false the answer is always 200 and comes before the message is sent: known and unknown take
  * the same steps (an unknown number gets a decoy row and no message).
  * The flow outlives its client: what was begun is settled. */
 #include "auth/account.h"
@@ -20,11 +21,18 @@
 #include "base/metrics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct metric otp_requests = METRIC_COUNTER_L(
     "tidegate_auth_code_requests_total", "Requests for one-time codes, by what came of them.", "result");
 
 enum { PAYLOAD_MAX = 8192, INVITE_TEXT_MAX = 256 };
+
+static struct metric shadows = METRIC_COUNTER_L(
+    "tidegate_policy_shadow_matches_total",
+    "Code requests that a shadow rule of the policy matched, by what it would have decided and what "
+    "was decided.",
+    "would,did");
 
 struct otp_body {
     struct str phone, email, channel, security, data;
@@ -42,6 +50,7 @@ struct otp_ask {
     struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
     struct policy_decision decision; /* why; its texts are on the arena */
+    int64_t wait_s;                  /* a rule's caps are full: until there may be a place */
 };
 
 /* Looks what an invite is worth. */
@@ -74,6 +83,17 @@ struct otp_flow {
 static void otp_count(const char *result)
 {
     metric_child_add(metric_child(&otp_requests, result), 1);
+}
+
+/* Rules that are tried out: what they would have done, beside what was done. */
+static void shadow_count(const struct policy_decision *d)
+{
+    if (d->shadow) {
+        char labels[32];
+        snprintf(labels, sizeof labels, "%s,%s", policy_effect_name(d->shadow_effect),
+                 policy_effect_name(d->effect));
+        metric_child_add(metric_child(&shadows, labels), 1);
+    }
 }
 
 static void otp_reply_sent(struct otp_flow *f)
@@ -315,20 +335,6 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
     return auth_phone_read(call, body->phone, phone);
 }
 
-static void otp_decide(struct auth_call *call, struct otp_ask *ask)
-{
-    struct policy_decision *d = &ask->decision;
-    struct policy_facts facts;
-    invite_tell(&ask->invite, &call->caller);
-    policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &call->caller, &facts);
-    policy_decide(call->al->policy, &facts, d);
-    ask->is_denied = d->effect != POLICY_EFFECT_ALLOW;
-    if (ask->is_denied) { /* the loop's policy may be another one when the answer comes */
-        d->rule = arena_cstr(&call->ex->arena, str_from(d->rule));
-        d->reason = arena_cstr(&call->ex->arena, str_from(d->reason));
-    }
-}
-
 static void on_challenge_passed(struct auth_call *call, bool is_admitted)
 {
     const struct otp_ask *ask = call->state;
@@ -341,12 +347,68 @@ static void on_challenge_passed(struct auth_call *call, bool is_admitted)
     }
 }
 
-static void otp_go_on(struct auth_call *call, struct otp_ask *ask)
+/* --- the decision ------------------------------------------------------------------------------------ */
+
+static void otp_challenge(struct auth_call *call)
 {
-    otp_decide(call, ask);
+    struct otp_ask *ask = call->state;
+    ask->is_denied = ask->decision.effect != POLICY_EFFECT_ALLOW;
     struct auth_attempt attempt = {
         .may_create = ask->create_user, .challenge = ask->decision.challenge, .payload = ask->payload};
     call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
+}
+
+static void otp_decide(struct auth_call *call, unsigned first);
+
+/* Only a look: the place is taken when the account is made. So nobody gets a message for nothing. */
+static void on_caps_peeked(void *arg, int rc, int64_t wait_s, const struct auth_place *none)
+{
+    struct auth_caps_wait *w = arg;
+    struct auth_call *call = w->call;
+    free(w);
+    if (!call || rc == ERR_CANCELED) {
+        return;
+    }
+    struct otp_ask *ask = call->state;
+    call->waits = NULL;
+    if (rc == ERR_LIMIT) {
+        ask->wait_s = wait_s;
+        bool is_same = policy_version(call->al->policy) == ask->decision.version;
+        otp_decide(call, is_same ? ask->decision.index + 1 : 0);
+        return;
+    }
+    if (rc < 0) {
+        policy_decision_close(&ask->decision);
+    }
+    otp_challenge(call);
+}
+
+/* Asks the rules from `first` on, and goes on. */
+static void otp_decide(struct auth_call *call, unsigned first)
+{
+    struct otp_ask *ask = call->state;
+    struct policy_decision *d = &ask->decision;
+    struct policy_facts facts;
+    invite_tell(&ask->invite, &call->caller);
+    policy_facts_of_phone(call->al->policy, call->al->secrets, &ask->phone, &call->caller, &facts);
+    policy_decide_from(call->al->policy, &facts, first, d);
+    d->wait_s = ask->wait_s;
+    if (first == 0) {
+        shadow_count(d);
+    }
+    if (d->has_caps || d->reason) { /* the loop's policy may be another one when an answer comes */
+        d->rule = arena_cstr(&call->ex->arena, str_from(d->rule));
+        d->reason = d->reason ? arena_cstr(&call->ex->arena, str_from(d->reason)) : NULL;
+    }
+    if (d->has_caps && ask->create_user) {
+        struct auth_caps_wait *w = calloc(1, sizeof *w);
+        BUG_ON(!w);
+        w->call = call;
+        call->waits = w;
+        call->al->ports->ask_caps(call->al->arg, d, false, on_caps_peeked, w);
+    } else {
+        otp_challenge(call);
+    }
 }
 
 /* --- the invite -------------------------------------------------------------------------------------- */
@@ -374,7 +436,7 @@ static void on_invite_found(struct auth_job *job, int rc)
     if (invite.state == INVITE_GOOD) {
         call->al->ports->give_back(call);
     }
-    otp_go_on(call, ask);
+    otp_decide(call, 0);
 }
 
 static void on_invite_admitted(struct auth_call *call, bool is_admitted)
@@ -387,7 +449,7 @@ static void on_invite_admitted(struct auth_call *call, bool is_admitted)
     }
     if (!invite_code_read(ask->invite_text, &code)) {
         ask->invite = (struct invite){.state = INVITE_UNKNOWN};
-        otp_go_on(call, ask);
+        otp_decide(call, 0);
         return;
     }
     struct otp_invite *i = auth_job_new(sizeof *i, call);
@@ -413,6 +475,6 @@ void auth_http_otp(struct auth_call *call)
     if (ask->create_user && ask->invite_text.n > 0) {
         call->al->ports->check_limit(call, "invite", STR(""), STR(""), on_invite_admitted);
     } else {
-        otp_go_on(call, ask);
+        otp_decide(call, 0);
     }
 }

@@ -1,6 +1,7 @@
 /* POST /auth/v1/verify: a code becomes a session. One transaction does all of it: counts the attempt, consumes the
  * code, makes the account when there is none (the policy decides again, as it stands then), opens the session.
- * A process that dies in the middle has changed nothing. */
+ * A process that dies in the middle has changed nothing. When the rule that allows has caps, the transaction is given up
+ * at that point, a place is taken in the ledger, and it is done again with the place; so the guess is counted once. */
 #include "auth/account.h"
 #include "auth/call.h"
 #include "auth/invite.h"
@@ -29,6 +30,7 @@ enum verify_outcome {
     VERIFY_TOO_MANY = 2,
     VERIFY_DENIED = 3, /* right code, but the policy lets this number make no account */
     VERIFY_BANNED = 4,
+    VERIFY_WANTS_PLACE = 5, /* right code, but the rule has caps: nothing is written until there is a place */
 };
 
 struct verify_flow {
@@ -41,6 +43,11 @@ struct verify_flow {
     struct policy_caller caller;
     struct policy *known; /* a reference: as this loop knows it */
     unsigned rounds;
+    struct auth_place place; /* taken: under the caps of rule place_rule of version place_version */
+    int64_t place_version;   /* or, when not taken: the rules before full_rules are full in that version */
+    unsigned place_rule, full_rules;
+    int64_t full_wait_s;
+    bool is_closed; /* nobody can say whether there is a place */
     /* results */
     enum verify_outcome outcome;
     struct policy *policy;           /* a reference: the one that decided, when an account was to be made */
@@ -61,6 +68,22 @@ static void verify_clear(struct auth_job *job)
 
 /* --- inside the transaction -------------------------------------------------------------------------- */
 
+static bool verify_has_place(const struct verify_flow *f)
+{
+    return f->place.is_taken && f->place_version == f->decision.version && f->place_rule == f->decision.index;
+}
+
+/* What was found out about caps counts for the version that it was found under. */
+static void verify_decide(struct verify_flow *f, const struct policy_facts *facts)
+{
+    bool is_same = f->place_version == policy_version(f->policy);
+    policy_decide_from(f->policy, facts, is_same ? f->full_rules : 0, &f->decision);
+    f->decision.wait_s = is_same ? f->full_wait_s : 0;
+    if (f->decision.has_caps && f->is_closed) {
+        policy_decision_close(&f->decision);
+    }
+}
+
 /* Decides by the policy in force and makes the account; f->outcome VERIFY_DENIED when it may not be. */
 static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp_intent *intent,
                           struct uuid *user)
@@ -76,10 +99,15 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp
     struct policy_facts facts;
     invite_tell(&f->invite, &f->caller);
     policy_facts_of_phone(f->policy, f->job.secrets, &f->phone, &f->caller, &facts);
-    policy_decide(f->policy, &facts, &f->decision);
+    verify_decide(f, &facts);
+    if (f->decision.has_caps && !verify_has_place(f)) {
+        f->outcome = VERIFY_WANTS_PLACE;
+        return err_set(pg_err(pg), ERR_LIMIT, "wants a place under the caps of its rule");
+    }
     if (f->decision.effect != POLICY_EFFECT_ALLOW) {
+        bool is_for_now = f->is_closed || f->decision.wait_s > 0; /* the code is good for another try */
         f->outcome = VERIFY_DENIED;
-        return 0;
+        return is_for_now ? err_set(pg_err(pg), ERR_LIMIT, "no place under the caps of its rule") : 0;
     }
     f->is_new_user = true;
     const struct uuid *invite = f->invite.state == INVITE_GOOD ? &f->invite.id : NULL;
@@ -153,26 +181,69 @@ static void verify_reply(struct auth_call *call, struct verify_flow *f)
     case VERIFY_BANNED:
         http_reply_error(call->ex, "user_banned", "User is banned");
         break;
+    case VERIFY_WANTS_PLACE: /* on_verified goes on with it */
+        break;
     }
 }
 
 static void verify_count(const struct verify_flow *f, int rc)
 {
-    static const char *const names[] = {"signed_in", "wrong", "too_many", "denied", "banned"};
+    static const char *const names[] = {"signed_in", "wrong", "too_many", "denied", "banned", "failed"};
     const char *result = rc < 0                                             ? "failed"
                          : f->is_new_user && f->outcome == VERIFY_SIGNED_IN ? "signed_up"
                                                                             : names[f->outcome];
     metric_child_add(metric_child(&verifications, result), 1);
 }
 
+static void on_verified(struct auth_job *job, int rc);
+
+static void on_place(void *arg, int rc, int64_t wait_s, const struct auth_place *place)
+{
+    struct verify_flow *f = arg;
+    if (rc == ERR_CANCELED) {
+        auth_job_free(&f->job);
+        return;
+    }
+    f->place_version = f->decision.version;
+    f->place_rule = f->decision.index;
+    if (rc == 0) {
+        f->place = *place;
+    } else if (rc == ERR_LIMIT) {
+        f->full_rules = f->decision.index + 1;
+        f->full_wait_s = wait_s;
+    } else {
+        f->is_closed = true;
+    }
+    auth_job_submit(&f->job, run_verify, on_verified);
+}
+
+/* The account may have been made when the outcome is unknown: then its place stays taken. */
+static void verify_settle_place(struct verify_flow *f, int rc)
+{
+    bool is_made = rc == 0 && f->is_new_user && f->outcome == VERIFY_SIGNED_IN && verify_has_place(f);
+    bool is_unknown = rc < 0 && rc != ERR_CONFLICT && rc != ERR_LIMIT;
+    if (f->place.is_taken && !is_made && !is_unknown) {
+        f->job.al->ports->give_back_place(f->job.al->arg, &f->place);
+    }
+    f->place.is_taken = false;
+}
+
 static void on_verified(struct auth_job *job, int rc)
 {
     struct verify_flow *f = (struct verify_flow *)job;
+    if (rc == ERR_LIMIT && f->outcome == VERIFY_WANTS_PLACE) { /* all was rolled back, the guess too */
+        verify_settle_place(f, rc);                            /* one of an older version */
+        f->full_rules = f->place_version == f->decision.version ? f->full_rules : 0;
+        job->al->ports->ask_caps(job->al->arg, &f->decision, true, on_place, f);
+        return;
+    }
+    rc = rc == ERR_LIMIT && f->outcome == VERIFY_DENIED ? 0 : rc;
     /* policy_stale, an invite that ran out, or the number got its account on another gateway: all was rolled back, so begin again */
     if (rc == ERR_CONFLICT && ++f->rounds < VERIFY_ROUNDS) {
         auth_job_submit(job, run_verify, on_verified);
         return;
     }
+    verify_settle_place(f, rc);
     verify_count(f, rc);
     if (rc == 0 && f->outcome == VERIFY_DENIED) {
         refusal_sample(job->al, &f->conf, &(struct refusal){"verify", &f->phone, &f->subject, &f->decision});

@@ -68,16 +68,19 @@ enum policy_state policy_state(const struct policy *p)
     bool lists = p->fallback.effect == POLICY_EFFECT_WAITLIST;
     bool refuses = p->fallback.effect != POLICY_EFFECT_ALLOW;
     for (unsigned i = 0; i < p->rule_count; i++) {
-        allows |= p->rules[i].effect == POLICY_EFFECT_ALLOW;
-        lists |= p->rules[i].effect == POLICY_EFFECT_WAITLIST;
-        refuses |= p->rules[i].effect != POLICY_EFFECT_ALLOW;
+        const struct policy_rule *r = &p->rules[i];
+        if (!r->is_shadow) {
+            allows |= r->effect == POLICY_EFFECT_ALLOW;
+            lists |= r->effect == POLICY_EFFECT_WAITLIST;
+            refuses |= r->effect != POLICY_EFFECT_ALLOW;
+        }
     }
     return !refuses ? POLICY_STATE_OPEN : allows || lists ? POLICY_STATE_RESTRICTED : POLICY_STATE_CLOSED;
 }
 
 static bool rule_is_about(const struct policy_rule *r, enum policy_method m)
 {
-    return !(r->has & POLICY_BIT(POLICY_IF_METHOD)) || (r->methods & (1u << m));
+    return !r->is_shadow && (!(r->has & POLICY_BIT(POLICY_IF_METHOD)) || (r->methods & (1u << m)));
 }
 
 static bool rule_has_only_methods(const struct policy_rule *r)
@@ -105,8 +108,8 @@ static void policy_write_countries(const struct policy *p, struct json_writer *w
     struct policy_countries all = {{0}};
     for (unsigned i = 0; i < p->rule_count; i++) {
         const struct policy_countries *own = p->rules[i].phone_country;
-        for (unsigned k = 0; own && p->rules[i].effect == POLICY_EFFECT_ALLOW && k < sizeof all.bits / 4;
-             k++) {
+        bool tells = own && !p->rules[i].is_shadow && p->rules[i].effect == POLICY_EFFECT_ALLOW;
+        for (unsigned k = 0; tells && k < sizeof all.bits / 4; k++) {
             all.bits[k] |= own->bits[k];
         }
     }
@@ -123,7 +126,7 @@ static void policy_write_countries(const struct policy *p, struct json_writer *w
 static const char *policy_main_reason(const struct policy *p)
 {
     for (unsigned i = 0; i < p->rule_count; i++) {
-        if (p->rules[i].effect != POLICY_EFFECT_ALLOW) {
+        if (!p->rules[i].is_shadow && p->rules[i].effect != POLICY_EFFECT_ALLOW) {
             return p->rules[i].reason;
         }
     }

@@ -19,6 +19,9 @@
  * phone_virtual, email_domain, email_disposable, ip_country, asn, phone_country_is_ip_country, device, app_version,
  * platform, invite, campaign, time; docs/policy.md teaches them. A rule with `ramp_percent` is for that part of the
  * people only. A fact that is missing makes a condition false for allow and true for the others.
+ * An allow rule may have `caps`: so many accounts a minute, an hour, a day. A decision by such a rule holds only with a
+ * place under them, which whoever carries it out takes; when there is none, policy_decide_from asks the rules behind it.
+ * A rule with `shadow` decides nothing: that it would have is told in the decision.
  * `version`, when present, is the version the document was edited from.
  * Ownership: policy_parse gives one reference. Limits: 8 MiB, 1000 rules, 1000 values a list, 200,000 e-mail domains.
  * Thread rule: pure; references are atomic. */
@@ -44,6 +47,10 @@ enum policy_challenge {
     POLICY_CHALLENGE_POW = 1, /* proof of work */
     POLICY_CHALLENGE_POW_HARD = 2,
 };
+
+/* Periods of the clock, UTC. */
+enum policy_cap { POLICY_CAP_MINUTE = 0, POLICY_CAP_HOUR = 1, POLICY_CAP_DAY = 2, POLICY_CAPS = 3 };
+#define POLICY_CAP_NONE UINT32_MAX
 
 /* What people are told the state of sign-up is. */
 enum policy_state {
@@ -120,6 +127,12 @@ struct policy_decision {
     const char *rule;   /* id of the rule, "default" when none matched; borrowed from the policy */
     const char *reason; /* problem code when the effect is not allow, else NULL; borrowed */
     enum policy_challenge challenge;
+    unsigned index;             /* of the rule; the count of rules: the default */
+    bool has_caps;              /* it holds only with a place under: */
+    uint32_t caps[POLICY_CAPS]; /* accounts, by enum policy_cap; POLICY_CAP_NONE: that period has no cap */
+    const char *shadow;         /* id of the first shadow rule before it that matched; NULL: none; borrowed */
+    enum policy_effect shadow_effect; /* what that one would have decided */
+    int64_t wait_s; /* set by whoever found that there is no place: until there may be one; else 0 */
 };
 
 extern const struct json_limits policy_json_limits; /* of a document */
@@ -140,6 +153,11 @@ bool policy_app_version_read(struct str text, struct policy_app_version *out);
 enum policy_platform policy_platform_read(struct str text); /* "iOS", in any case; unknown for what is none */
 
 void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out);
+/* As if the rules before `first` were not there. */
+void policy_decide_from(const struct policy *p, const struct policy_facts *facts, unsigned first,
+                        struct policy_decision *out);
+/* Nobody can say whether there is a place under its caps: closed. The decision becomes a denial, signup_busy. */
+void policy_decision_close(struct policy_decision *d);
 /* The policy's own words for a reason, by enum problem_lang order (en, zh-Hans, zh-Hant); empty: none. */
 struct str policy_message(const struct policy *p, const char *reason, unsigned lang);
 

@@ -23,6 +23,7 @@ enum {
     POLICY_ID_MAX = 63,
     POLICY_WINDOWS_MAX = 14, /* weekly windows of one condition */
     POLICY_COUNTRIES = 26 * 26,
+    POLICY_CAP_MAX = 1000000000, /* accounts */
 };
 
 enum policy_condition {
@@ -84,6 +85,9 @@ struct policy_rule {
     enum policy_answer is_virtual, is_disposable, is_same_country, is_invited; /* the wanted answer */
     enum policy_effect effect;
     enum policy_challenge challenge;
+    bool is_shadow;
+    bool has_caps;
+    uint32_t caps[POLICY_CAPS]; /* when has_caps; POLICY_CAP_NONE: none for that period */
     struct policy_countries *phone_country, *ip_country;
     struct policy_numbers prefix; /* policy_prefix_key */
     struct policy_numbers asn;
@@ -140,8 +144,11 @@ struct policy_attempt {
 void policy_attempt_init(struct policy_attempt *a, const struct policy_facts *facts);
 enum policy_match policy_condition_match(const struct policy_rule *r, enum policy_condition c,
                                          const struct policy_attempt *a);
-/* The index of the rule that decides; rule_count: the default. */
-unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a);
+/* The index of the first rule from `first` on that matches and is no shadow; rule_count: the default. shadow (NULL
+ * allowed): the first shadow that matched before it, or rule_count. */
+unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a, unsigned first,
+                          unsigned *shadow);
+bool policy_rule_matches(const struct policy_rule *r, const struct policy_attempt *a);
 bool policy_time_holds(const struct policy_time *t, int64_t now_s);
 
 /* policy_when.c: name as in the document, and the JSON Schema of its value. */

@@ -1,10 +1,9 @@
 #include "auth/policy_lint.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "auth/policy_inner.h"
-
-enum { FINDINGS_MAX = 200 };
 
 /* What a sign-up tells today; the rest are conditions on facts that are missing. */
 static const uint32_t facts_told =
@@ -18,30 +17,28 @@ static const uint32_t facts_certain = POLICY_BIT(POLICY_IF_METHOD) | POLICY_BIT(
 
 struct lint {
     const struct policy *policy;
-    struct json_writer w;
-    unsigned findings;
+    struct policy_findings *out;
 };
 
-static void __attribute__((format(printf, 4, 5)))
-find(struct lint *l, unsigned rule, const char *code, const char *fmt, ...)
+static void __attribute__((format(printf, 5, 6)))
+find(struct lint *l, enum policy_severity severity, unsigned rule, const char *code, const char *fmt, ...)
 {
-    char text[200];
     va_list ap;
-    if (l->findings++ >= FINDINGS_MAX) {
+    l->out->errors += severity == POLICY_SEVERITY_ERROR;
+    if (l->out->count == POLICY_FINDINGS_MAX) {
         return;
     }
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    json_open(&l->w, '{');
-    char path[32] = "$";
+    struct policy_finding *f = &l->out->items[l->out->count++];
+    f->severity = severity;
+    f->code = code;
     if (rule < l->policy->rule_count) {
-        snprintf(path, sizeof path, "$.rules[%u]", rule);
+        snprintf(f->path, sizeof f->path, "$.rules[%u]", rule);
+    } else {
+        snprintf(f->path, sizeof f->path, "$");
     }
-    json_str_at(&l->w, "path", str_from(path));
-    json_str_at(&l->w, "code", str_from(code));
-    json_str_at(&l->w, "message", str_from(text));
-    json_close(&l->w, '}');
+    va_start(ap, fmt);
+    vsnprintf(f->message, sizeof f->message, fmt, ap);
+    va_end(ap);
 }
 
 /* --- does one rule take everybody of another? -------------------------------------------------------- */
@@ -184,7 +181,7 @@ static bool rule_hides(const struct policy_rule *early, const struct policy_rule
 {
     bool is_certain = early->effect != POLICY_EFFECT_ALLOW || late->effect == POLICY_EFFECT_ALLOW ||
                       (early->has & ~facts_certain) == 0;
-    if (!is_certain || (early->has & ~late->has) != 0) {
+    if (early->is_shadow || early->has_caps || !is_certain || (early->has & ~late->has) != 0) {
         return false;
     }
     for (uint32_t left = early->has; left; left &= left - 1) {
@@ -201,8 +198,9 @@ static void lint_unreachable(struct lint *l, unsigned rule)
 {
     for (unsigned i = 0; i < rule; i++) {
         if (rule_hides(&l->policy->rules[i], &l->policy->rules[rule])) {
-            find(l, rule, "unreachable_rule", "rule %s is never asked: rule %s takes everybody before",
-                 l->policy->rules[rule].id, l->policy->rules[i].id);
+            find(l, POLICY_SEVERITY_ERROR, rule, "unreachable_rule",
+                 "rule %s is never asked: rule %s takes everybody before", l->policy->rules[rule].id,
+                 l->policy->rules[i].id);
             return;
         }
     }
@@ -217,8 +215,8 @@ static const char *who_takes(const struct policy *p, unsigned rule, int country)
         const struct policy_rule *r = &p->rules[i];
         bool for_them = !(r->has & POLICY_BIT(POLICY_IF_METHOD)) ||
                         ((late->has & POLICY_BIT(POLICY_IF_METHOD)) && (late->methods & ~r->methods) == 0);
-        if (r->effect != POLICY_EFFECT_ALLOW && (r->has & ~whole) == 0 && for_them && r->phone_country &&
-            policy_countries_has(r->phone_country, country)) {
+        if (!r->is_shadow && r->effect != POLICY_EFFECT_ALLOW && (r->has & ~whole) == 0 && for_them &&
+            r->phone_country && policy_countries_has(r->phone_country, country)) {
             return r->id;
         }
     }
@@ -231,8 +229,9 @@ static void lint_countries(struct lint *l, unsigned rule)
     for (int c = 0; r->effect == POLICY_EFFECT_ALLOW && r->phone_country && c < POLICY_COUNTRIES; c++) {
         const char *who = policy_countries_has(r->phone_country, c) ? who_takes(l->policy, rule, c) : NULL;
         if (who) {
-            find(l, rule, "country_emptied", "rule %s lets nobody of %c%c in: rule %s takes them before",
-                 r->id, 'A' + c / 26, 'A' + c % 26, who);
+            find(l, POLICY_SEVERITY_ERROR, rule, "country_emptied",
+                 "rule %s lets nobody of %c%c in: rule %s takes them before", r->id, 'A' + c / 26,
+                 'A' + c % 26, who);
         }
     }
 }
@@ -241,32 +240,86 @@ static void lint_facts(struct lint *l, unsigned rule)
 {
     const struct policy_rule *r = &l->policy->rules[rule];
     bool is_offered = !(r->has & POLICY_BIT(POLICY_IF_METHOD)) || (r->methods & POLICY_METHODS_OFFERED) != 0;
+    bool is_allow = r->effect == POLICY_EFFECT_ALLOW;
     for (uint32_t left = is_offered ? r->has & ~facts_told : 0; left; left &= left - 1) {
-        find(l, rule, "unknown_fact", "sign-ups do not tell %s yet: rule %s %s",
+        find(l, is_allow || r->is_shadow ? POLICY_SEVERITY_WARNING : POLICY_SEVERITY_ERROR, rule,
+             "unknown_fact", "sign-ups do not tell %s yet: rule %s %s",
              policy_condition_name((enum policy_condition)__builtin_ctz(left)), r->id,
-             r->effect == POLICY_EFFECT_ALLOW ? "lets nobody in" : "takes it as held");
+             is_allow ? "lets nobody in" : "takes it as held");
     }
 }
 
-void policy_lint(const struct policy *p, int64_t now_s, struct buf *out)
+static void lint_caps(struct lint *l, unsigned rule)
 {
-    struct lint l = {.policy = p, .w = {.out = out}};
-    json_open(&l.w, '{');
-    json_str_at(&l.w, "name", str_from(policy_name(p)));
-    json_str_at(&l.w, "state", str_from(policy_state_name(policy_state(p))));
-    json_i64_at(&l.w, "rules", p->rule_count);
-    json_open_at(&l.w, "findings", '[');
+    static const char *const names[POLICY_CAPS] = {"minute", "hour", "day"};
+    static const uint64_t seconds[POLICY_CAPS] = {60, 3600, 86400};
+    const struct policy_rule *r = &l->policy->rules[rule];
+    for (unsigned i = 0; r->has_caps && i < POLICY_CAPS; i++) {
+        if (r->caps[i] == 0) {
+            find(l, POLICY_SEVERITY_ERROR, rule, "cap_zero", "rule %s lets nobody in: its cap per %s is 0",
+                 r->id, names[i]);
+        }
+        for (unsigned k = 0; k < i && r->caps[i] != POLICY_CAP_NONE && r->caps[i] > 0; k++) {
+            if (r->caps[k] != POLICY_CAP_NONE && r->caps[k] * (seconds[i] / seconds[k]) <= r->caps[i]) {
+                find(l, POLICY_SEVERITY_WARNING, rule, "cap_without_effect",
+                     "the cap per %s of rule %s is never reached: its cap per %s comes before", names[i],
+                     r->id, names[k]);
+            }
+        }
+    }
+}
+
+void policy_lint_list(const struct policy *p, int64_t now_s, struct policy_findings *out)
+{
+    struct lint l = {.policy = p, .out = out};
+    *out = (struct policy_findings){.items = calloc(POLICY_FINDINGS_MAX, sizeof *out->items)};
+    BUG_ON(!out->items);
     if (policy_state(p) == POLICY_STATE_CLOSED) {
-        find(&l, p->rule_count, "everybody_denied", "nobody can sign up");
+        find(&l, POLICY_SEVERITY_WARNING, p->rule_count, "everybody_denied", "nobody can sign up");
     }
     for (unsigned i = 0; i < p->rule_count; i++) {
         lint_unreachable(&l, i);
         lint_countries(&l, i);
         lint_facts(&l, i);
+        lint_caps(&l, i);
         if (p->rules[i].time && p->rules[i].time->until_s <= now_s) {
-            find(&l, i, "window_past", "the time of rule %s is over", p->rules[i].id);
+            find(&l, POLICY_SEVERITY_WARNING, i, "window_past", "the time of rule %s is over",
+                 p->rules[i].id);
         }
     }
-    json_close(&l.w, ']');
-    json_close(&l.w, '}');
+}
+
+void policy_findings_clear(struct policy_findings *f)
+{
+    free(f->items);
+    *f = (struct policy_findings){.items = NULL};
+}
+
+void policy_findings_write(const struct policy_findings *f, struct json_writer *w)
+{
+    static const char *const severities[] = {"warning", "error"};
+    json_open_at(w, "findings", '[');
+    for (unsigned i = 0; i < f->count; i++) {
+        json_open(w, '{');
+        json_str_at(w, "path", str_from(f->items[i].path));
+        json_str_at(w, "code", str_from(f->items[i].code));
+        json_str_at(w, "severity", str_from(severities[f->items[i].severity]));
+        json_str_at(w, "message", str_from(f->items[i].message));
+        json_close(w, '}');
+    }
+    json_close(w, ']');
+}
+
+void policy_lint(const struct policy *p, int64_t now_s, struct buf *out)
+{
+    struct policy_findings findings;
+    struct json_writer w = {.out = out};
+    policy_lint_list(p, now_s, &findings);
+    json_open(&w, '{');
+    json_str_at(&w, "name", str_from(policy_name(p)));
+    json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
+    json_i64_at(&w, "rules", p->rule_count);
+    policy_findings_write(&findings, &w);
+    json_close(&w, '}');
+    policy_findings_clear(&findings);
 }

@@ -262,7 +262,7 @@ enum policy_match policy_condition_match(const struct policy_rule *r, enum polic
 
 /* --- rules ------------------------------------------------------------------------------------------- */
 
-static bool rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
+bool policy_rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
 {
     enum policy_match wanted = r->effect == POLICY_EFFECT_ALLOW ? POLICY_MATCH_YES : POLICY_MATCH_UNKNOWN;
     for (uint32_t left = r->has; left; left &= left - 1) {
@@ -273,20 +273,57 @@ static bool rule_matches(const struct policy_rule *r, const struct policy_attemp
     return true;
 }
 
-unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a)
+unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a, unsigned first,
+                          unsigned *shadow)
 {
-    unsigned i = 0;
-    while (i < p->rule_count && !rule_matches(&p->rules[i], a)) {
-        i++;
+    unsigned seen = p->rule_count;
+    unsigned i = first;
+    for (; i < p->rule_count; i++) {
+        const struct policy_rule *r = &p->rules[i];
+        bool is_asked = !r->is_shadow || seen == p->rule_count;
+        if (is_asked && policy_rule_matches(r, a)) {
+            if (!r->is_shadow) {
+                break;
+            }
+            seen = i;
+        }
+    }
+    if (shadow) {
+        *shadow = seen;
     }
     return i;
 }
 
-void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out)
+void policy_decide_from(const struct policy *p, const struct policy_facts *facts, unsigned first,
+                        struct policy_decision *out)
 {
     struct policy_attempt a;
+    unsigned shadow;
     policy_attempt_init(&a, facts);
-    unsigned i = policy_find_rule(p, &a);
+    unsigned i = policy_find_rule(p, &a, first, &shadow);
     const struct policy_rule *rule = i < p->rule_count ? &p->rules[i] : &p->fallback;
-    *out = (struct policy_decision){rule->effect, p->version, rule->id, rule->reason, rule->challenge};
+    *out = (struct policy_decision){.effect = rule->effect,
+                                    .version = p->version,
+                                    .rule = rule->id,
+                                    .reason = rule->reason,
+                                    .challenge = rule->challenge,
+                                    .index = i,
+                                    .has_caps = rule->has_caps};
+    memcpy(out->caps, rule->caps, sizeof out->caps);
+    if (shadow < p->rule_count) {
+        out->shadow = p->rules[shadow].id;
+        out->shadow_effect = p->rules[shadow].effect;
+    }
+}
+
+void policy_decision_close(struct policy_decision *d)
+{
+    d->effect = POLICY_EFFECT_DENY;
+    d->reason = "signup_busy";
+    d->has_caps = false;
+}
+
+void policy_decide(const struct policy *p, const struct policy_facts *facts, struct policy_decision *out)
+{
+    policy_decide_from(p, facts, 0, out);
 }

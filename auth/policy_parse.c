@@ -50,6 +50,51 @@ static int rule_challenge(struct policy_reader *r, const cJSON *v, void *rule)
     return i;
 }
 
+static int rule_shadow(struct policy_reader *r, const cJSON *v, void *rule)
+{
+    return policy_read_bool(r, v, &((struct policy_rule *)rule)->is_shadow);
+}
+
+static int read_cap(struct policy_reader *r, const cJSON *v, uint32_t *out)
+{
+    double n = cJSON_IsNumber(v) ? v->valuedouble : -1;
+    if (n < 0 || n > POLICY_CAP_MAX || n != (double)(uint32_t)n) {
+        return REFUSE(r, "must be a whole number, 0 to %d", POLICY_CAP_MAX);
+    }
+    *out = (uint32_t)n;
+    return 0;
+}
+
+static int cap_minute(struct policy_reader *r, const cJSON *v, void *rule)
+{
+    return read_cap(r, v, &((struct policy_rule *)rule)->caps[POLICY_CAP_MINUTE]);
+}
+
+static int cap_hour(struct policy_reader *r, const cJSON *v, void *rule)
+{
+    return read_cap(r, v, &((struct policy_rule *)rule)->caps[POLICY_CAP_HOUR]);
+}
+
+static int cap_day(struct policy_reader *r, const cJSON *v, void *rule)
+{
+    return read_cap(r, v, &((struct policy_rule *)rule)->caps[POLICY_CAP_DAY]);
+}
+
+static int rule_caps(struct policy_reader *r, const cJSON *v, void *into)
+{
+    static const struct policy_member members[] = {
+        {"per_minute", cap_minute, false}, {"per_hour", cap_hour, false}, {"per_day", cap_day, false}, {0}};
+    struct policy_rule *rule = into;
+    rule->has_caps = true;
+    for (unsigned i = 0; i < POLICY_CAPS; i++) {
+        rule->caps[i] = POLICY_CAP_NONE;
+    }
+    if (cJSON_IsObject(v) && !v->child) {
+        return REFUSE(r, "wants per_minute, per_hour or per_day");
+    }
+    return policy_read_object(r, v, members, rule);
+}
+
 static int rule_reason(struct policy_reader *r, const cJSON *v, void *rule)
 {
     /* problem codes that clients know */
@@ -70,6 +115,9 @@ static int rule_check(struct policy_reader *r, struct policy_rule *rule)
     }
     if (rule->effect != POLICY_EFFECT_DENY && rule->reason) {
         return REFUSE(r, "%s has no reason", policy_effect_name(rule->effect));
+    }
+    if (rule->effect != POLICY_EFFECT_ALLOW && rule->has_caps) {
+        return REFUSE(r, "caps are of rules that allow, not of %s", policy_effect_name(rule->effect));
     }
     if (rule->effect == POLICY_EFFECT_WAITLIST) {
         rule->reason = strdup(waitlist_reason);
@@ -99,6 +147,8 @@ static int top_rules(struct policy_reader *r, const cJSON *v, void *into)
         {"reason", rule_reason, false},
         {"challenge", rule_challenge, false},
         {"ramp_percent", policy_read_ramp, false},
+        {"caps", rule_caps, false},
+        {"shadow", rule_shadow, false},
         {0},
     };
     int count = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
@@ -196,6 +246,7 @@ static int messages_are_used(struct policy_reader *r)
     for (unsigned i = 0; i < p->words_count; i++) {
         bool used = p->fallback.reason && strcmp(p->fallback.reason, p->words[i].reason) == 0;
         for (unsigned k = 0; k < p->rule_count; k++) {
+            used |= p->rules[k].has_caps && strcmp(p->words[i].reason, "signup_busy") == 0; /* no ledger */
             used |= p->rules[k].reason && strcmp(p->rules[k].reason, p->words[i].reason) == 0;
         }
         if (!used) {

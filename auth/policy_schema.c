@@ -13,10 +13,15 @@
 #define REASON_OF_MESSAGE                                                                                    \
     "{\"enum\":[\"signup_region_not_allowed\",\"signup_closed\",\"signup_disabled\",\"signup_busy\","        \
     "\"invite_required\",\"signup_waitlisted\"]}"
-/* deny has a reason, the others have none */
+/* deny has a reason, the others have none; only allow has caps */
 #define EFFECTS                                                                                              \
-    "\"oneOf\":[{\"properties\":{\"effect\":{\"enum\":[\"allow\",\"waitlist\"]},\"reason\":false}},"         \
-    "{\"properties\":{\"effect\":{\"const\":\"deny\"}},\"required\":[\"reason\"]}]"
+    "\"oneOf\":[{\"properties\":{\"effect\":{\"const\":\"allow\"},\"reason\":false}},"                       \
+    "{\"properties\":{\"effect\":{\"const\":\"waitlist\"},\"reason\":false,\"caps\":false}},"                \
+    "{\"properties\":{\"effect\":{\"const\":\"deny\"},\"caps\":false},\"required\":[\"reason\"]}]"
+#define CAP "{\"type\":\"integer\",\"minimum\":0,\"maximum\":1000000000}"
+#define CAPS                                                                                                 \
+    OBJECT "\"minProperties\":1,\"properties\":{\"per_minute\":" CAP ",\"per_hour\":" CAP                    \
+           ",\"per_day\":" CAP "}}"
 #define EFFECT_AND_REASON                                                                                    \
     "\"effect\":{\"enum\":[\"allow\",\"deny\",\"waitlist\"]},\"reason\":" REASON                             \
     ",\"challenge\":{\"enum\":[\"none\",\"pow\",\"pow_hard\"]}"
@@ -45,6 +50,6 @@ void policy_write_schema(struct buf *out)
             comma = ",";
         }
     }
-    buf_addf(out, "}},\"%s\":%s}}}}}", policy_condition_name(POLICY_IF_RAMP),
-             policy_condition_schema(POLICY_IF_RAMP));
+    buf_addf(out, "}},\"caps\":" CAPS ",\"shadow\":{\"type\":\"boolean\"},\"%s\":%s}}}}}",
+             policy_condition_name(POLICY_IF_RAMP), policy_condition_schema(POLICY_IF_RAMP));
 }

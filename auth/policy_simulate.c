@@ -11,7 +11,8 @@
 struct attempt {
     struct policy_facts facts;
     struct phone phone;
-    struct str identifier; /* what the ramp is reckoned from; empty: not known */
+    const cJSON *caps_full; /* a list of texts; NULL: none */
+    struct str identifier;  /* what the ramp is reckoned from; empty: not known */
     char email[DOMAIN_MAX + 66];
 };
 
@@ -127,6 +128,17 @@ static int read_campaign(struct policy_reader *r, const cJSON *v, void *into)
     return 0;
 }
 
+static int read_caps_full_item(struct policy_reader *r, const cJSON *v, void *into)
+{
+    return cJSON_IsString(v) ? 0 : REFUSE(r, "must be the id of a rule");
+}
+
+static int read_caps_full(struct policy_reader *r, const cJSON *v, void *into)
+{
+    ((struct attempt *)into)->caps_full = v;
+    return policy_read_list(r, v, POLICY_RULES_MAX, read_caps_full_item, into);
+}
+
 static int read_at(struct policy_reader *r, const cJSON *v, void *into)
 {
     int64_t ms;
@@ -161,6 +173,7 @@ static int read_attempt(struct policy_reader *r, const cJSON *v, struct attempt 
         {"app_version", read_app_version, false},
         {"invite", read_invite, false},
         {"campaign", read_campaign, false},
+        {"caps_full", read_caps_full, false},
         {"at", read_at, false},
         {0},
     };
@@ -174,54 +187,91 @@ static int read_attempt(struct policy_reader *r, const cJSON *v, struct attempt 
 
 /* --- the answer -------------------------------------------------------------------------------------- */
 
-static void write_rule(struct json_writer *w, const struct policy_rule *rule, bool matched,
-                       const struct policy_attempt *a)
+static bool is_full(const struct policy_rule *rule, const struct attempt *attempt)
+{
+    const cJSON *item = rule->has_caps && attempt->caps_full ? attempt->caps_full->child : NULL;
+    while (item && strcmp(item->valuestring, rule->id) != 0) {
+        item = item->next;
+    }
+    return item != NULL;
+}
+
+static void write_condition(struct json_writer *w, const char *name, enum policy_match match)
 {
     static const char *const results[] = {"failed", "unknown", "held"}; /* by enum policy_match */
     json_open(w, '{');
+    json_str_at(w, "condition", str_from(name));
+    json_str_at(w, "result", str_from(results[match]));
+    json_close(w, '}');
+}
+
+static void write_rule(struct json_writer *w, const struct policy_rule *rule, const struct attempt *attempt,
+                       const struct policy_attempt *a)
+{
+    bool has_place = !is_full(rule, attempt);
+    json_open(w, '{');
     json_str_at(w, "rule", str_from(rule->id));
     json_str_at(w, "effect", str_from(policy_effect_name(rule->effect)));
-    json_bool_at(w, "matched", matched);
+    json_bool_at(w, "matched", policy_rule_matches(rule, a) && has_place);
+    json_bool_at(w, "shadow", rule->is_shadow);
     json_open_at(w, "conditions", '[');
     for (uint32_t left = rule->has; left; left &= left - 1) {
         enum policy_condition c = (enum policy_condition)__builtin_ctz(left);
-        json_open(w, '{');
-        json_str_at(w, "condition", str_from(policy_condition_name(c)));
-        json_str_at(w, "result", str_from(results[policy_condition_match(rule, c, a)]));
-        json_close(w, '}');
+        write_condition(w, policy_condition_name(c), policy_condition_match(rule, c, a));
+    }
+    if (rule->has_caps) {
+        write_condition(w, "caps", has_place ? POLICY_MATCH_YES : POLICY_MATCH_NO);
     }
     json_close(w, ']');
     json_close(w, '}');
+}
+
+static void write_text_or_null(struct json_writer *w, const char *key, const char *text)
+{
+    if (text) {
+        json_str_at(w, key, str_from(text));
+    } else {
+        json_null_at(w, key);
+    }
+}
+
+/* As the gateway goes on when a rule has no place: from the rule behind it. */
+static void decide(const struct policy *p, const struct attempt *attempt, struct policy_decision *d)
+{
+    policy_decide(p, &attempt->facts, d);
+    const char *shadow = d->shadow;
+    while (d->index < p->rule_count && is_full(&p->rules[d->index], attempt)) {
+        policy_decide_from(p, &attempt->facts, d->index + 1, d);
+        shadow = shadow ? shadow : d->shadow;
+    }
+    d->shadow = shadow;
 }
 
 static void write_result(struct json_writer *w, const struct policy_simulation *s,
                          const struct attempt *attempt)
 {
     const struct policy *p = s->policy;
+    struct policy_decision d;
     struct policy_attempt a;
-    policy_attempt_init(&a, &attempt->facts);
-    unsigned decides = policy_find_rule(p, &a);
-    const struct policy_rule *rule = decides < p->rule_count ? &p->rules[decides] : &p->fallback;
+    decide(p, attempt, &d);
     json_open(w, '{');
-    json_str_at(w, "effect", str_from(policy_effect_name(rule->effect)));
-    json_str_at(w, "rule", str_from(rule->id));
-    if (rule->reason) {
-        json_str_at(w, "reason", str_from(rule->reason));
-    } else {
-        json_null_at(w, "reason");
-    }
-    json_str_at(w, "challenge", str_from(policy_challenge_name(rule->challenge)));
+    json_str_at(w, "effect", str_from(policy_effect_name(d.effect)));
+    json_str_at(w, "rule", str_from(d.rule));
+    write_text_or_null(w, "reason", d.reason);
+    json_str_at(w, "challenge", str_from(policy_challenge_name(d.challenge)));
+    write_text_or_null(w, "shadow", d.shadow);
     if (attempt->facts.has_ramp) {
         json_i64_at(w, "ramp", attempt->facts.ramp);
     } else {
         json_null_at(w, "ramp");
     }
     if (s->has_trace) {
+        policy_attempt_init(&a, &attempt->facts);
         json_open_at(w, "trace", '[');
-        for (unsigned i = 0; i < decides; i++) {
-            write_rule(w, &p->rules[i], false, &a);
+        for (unsigned i = 0; i < d.index; i++) {
+            write_rule(w, &p->rules[i], attempt, &a);
         }
-        write_rule(w, rule, true, &a);
+        write_rule(w, d.index < p->rule_count ? &p->rules[d.index] : &p->fallback, attempt, &a);
         json_close(w, ']');
     }
     json_close(w, '}');

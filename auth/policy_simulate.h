@@ -4,10 +4,10 @@
  * An attempt is an object of what is known; what is not in it is not known:
  *     {"method": "phone", "phone": "+8613800138000", "email": "a@mail.example", "email_disposable": false,
  *      "ip_country": "CN", "asn": 4134, "device": "strong", "platform": "ios", "app_version": "2.10",
- *      "invite": true, "campaign": "spring", "at": "2026-12-01T09:00:00+08:00"}
- * method is phone when absent, `at` is now.
- * Answer: {"policy", "version", "results": [{"effect", "rule", "reason", "challenge", "ramp", "trace": [{"rule", "effect",
- * "matched", "conditions": [{"condition", "result": "held"|"failed"|"unknown"}]}]}]}; the trace ends with the rule
+ *      "invite": true, "campaign": "spring", "caps_full": ["mainland"], "at": "2026-12-01T09:00:00+08:00"}
+ * method is phone when absent, `at` is now; `caps_full` names rules that have no place left under their caps.
+ * Answer: {"policy", "version", "results": [{"effect", "rule", "reason", "challenge", "ramp", "shadow", "trace": [{"rule", "effect",
+ * "matched", "shadow", "conditions": [{"condition", "result": "held"|"failed"|"unknown"}]}]}]}; the trace ends with the rule
  * that decided.
  * Errors: ERR_INVALID names the path of an attempt that cannot be read.
  * Thread rule: pure. */

@@ -6,7 +6,7 @@
 #include "base/http/problem.h"
 #include "base/log.h"
 
-enum { REPLY_MAX = 16384 };
+enum { REPLY_MAX = 16384, BUSY_RETRY_S = 30 };
 
 static void write_uuid_at(struct json_writer *w, const char *key, const struct uuid *u)
 {
@@ -122,8 +122,13 @@ void reply_denied(struct auth_call *call, const struct policy *p, const struct p
     buf_addf(&extra,
              "\"policy_version\":%lld,\"login_unaffected\":true,\"signup\":", (long long)policy_version(p));
     policy_write_public(p, lang, &extra);
-    struct problem problem = {
-        .code = d->reason, .message = policy_message(p, d->reason, lang), .extra = buf_str(&extra)};
+    bool is_busy = strcmp(d->reason, "signup_busy") == 0;
+    struct problem problem = {.retry_after_s = !is_busy        ? 0
+                                               : d->wait_s > 0 ? (uint32_t)d->wait_s
+                                                               : BUSY_RETRY_S,
+                              .code = d->reason,
+                              .message = policy_message(p, d->reason, lang),
+                              .extra = buf_str(&extra)};
     http_reply_problem(call->ex, &problem);
     buf_clear(&extra);
 }

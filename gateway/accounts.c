@@ -13,6 +13,7 @@
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/routes.h"
+#include "ratelimit/caps.h"
 
 /* --- ports: what auth/ asks for ---------------------------------------------------------------------- */
 
@@ -65,6 +66,45 @@ static void port_check_challenge(struct auth_call *call, const struct auth_attem
 static void port_give_back(struct auth_call *call)
 {
     limits_give_back(call->request);
+}
+
+/* --- caps: the ledger, by ratelimit/caps ------------------------------------------------------------- */
+
+struct caps_wait {
+    auth_caps_cb done;
+    void *arg;
+};
+
+static void on_caps(void *arg, int rc, int64_t wait_s, const struct caps_place *place)
+{
+    struct caps_wait w = *(struct caps_wait *)arg;
+    struct auth_place out = {.is_taken = place != NULL};
+    free(arg);
+    if (place) {
+        memcpy(out.rule, place->name, sizeof out.rule);
+        memcpy(out.periods, place->periods, sizeof out.periods);
+    }
+    w.done(w.arg, rc, wait_s, place ? &out : NULL);
+}
+_Static_assert((int)CAPS_PERIODS == (int)POLICY_CAPS && CAPS_NONE == POLICY_CAP_NONE, "one meaning of caps");
+_Static_assert(sizeof((struct auth_place){0}.rule) == sizeof((struct caps_place){0}.name),
+               "one room for ids");
+
+static void port_ask_caps(void *loop_arg, const struct policy_decision *d, bool takes, auth_caps_cb done,
+                          void *arg)
+{
+    struct caps_wait *w = calloc(1, sizeof *w);
+    BUG_ON(!w);
+    *w = (struct caps_wait){done, arg};
+    caps_ask(limits_ledger(loop_arg), str_from(d->rule), d->caps, takes, on_caps, w);
+}
+
+static void port_give_back_place(void *loop_arg, const struct auth_place *place)
+{
+    struct caps_place p;
+    memcpy(p.name, place->rule, sizeof p.name);
+    memcpy(p.periods, place->periods, sizeof p.periods);
+    caps_give_back(limits_ledger(loop_arg), &p);
 }
 
 static void port_send_message(void *arg, const struct auth_message *m, void (*done)(void *, int),
@@ -235,6 +275,8 @@ int accounts_open(struct gateway *g, struct err *err)
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
                                    .check_challenge = port_check_challenge,
                                    .give_back = port_give_back,
+                                   .ask_caps = port_ask_caps,
+                                   .give_back_place = port_give_back_place,
                                    .send_message = port_send_message,
                                    .poll_soon = port_poll_soon,
                                    .session_ended = port_session_ended,

@@ -1,4 +1,5 @@
 /* See limiter.h. In time order: keys, what needs no Redis, scripts, answers, verdict. */
+#include "ratelimit/caps.h"
 #include "ratelimit/limiter.h"
 
 #include <stddef.h>
@@ -62,9 +63,9 @@ unsigned limiter_gateways(const struct limiter_shared *s)
 
 struct redis_script *const *limiter_scripts(unsigned *count)
 {
-    static struct redis_script *const scripts[] = {&limit_script_take,   &limit_script_reserve,
-                                                   &limit_script_settle, &limit_script_beat,
-                                                   &limit_script_peek,   &limit_script_hold};
+    static struct redis_script *const scripts[] = {
+        &limit_script_take, &limit_script_reserve, &limit_script_settle, &limit_script_beat,
+        &limit_script_peek, &limit_script_hold,    &caps_script};
     *count = sizeof(scripts) / sizeof(scripts[0]);
     return scripts;
 }

@@ -6,6 +6,8 @@
  *   and the clamp to now + cap heal it. */
 #include "ratelimit/scripts.h"
 
+#include "ratelimit/caps.h"
+
 struct redis_script limit_script_take = {
     .source =
         STR_INIT("local time = redis.call('TIME')\n"
@@ -182,4 +184,5 @@ void limit_scripts_init(void)
     redis_script_init(&limit_script_peek);
     redis_script_init(&limit_script_settle);
     redis_script_init(&limit_script_beat);
+    redis_script_init(&caps_script);
 }

@@ -85,6 +85,11 @@ def random_policy(dice: random.Random) -> dict:
             rule |= dice.choice([{"effect": "deny", "reason": "signup_disabled"}, {"effect": "waitlist"}])
         if dice.random() < 0.3:
             rule["challenge"] = dice.choice(["none", "pow", "pow_hard"])
+        if dice.random() < 0.4 and rule["effect"] == "allow":
+            rule["caps"] = {period: dice.choice([0, 1, 1_000_000_000])
+                            for period in some(dice, ["per_minute", "per_hour", "per_day"])}
+        if dice.random() < 0.2:
+            rule["shadow"] = dice.random() < 0.8
         if dice.random() < 0.3:
             rule["ramp_percent"] = dice.choice([0.01, 1, 25, 33.33, 50, 99.99, 100])
         rules.append(rule)
@@ -101,6 +106,8 @@ def random_attempt(dice: random.Random) -> dict:
         "campaign": dice.choice(["spring", "autumn", "winter"]),
     }
     attempt = {name: value for name, value in all_of.items() if dice.random() < 0.6}
+    if dice.random() < 0.5:
+        attempt["caps_full"] = some(dice, [f"r{i}" for i in range(8)])
     attempt["method"] = dice.choice(["phone", "phone", "email", "google"])
     attempt["at"] = f"2026-11-{dice.randint(1, 30):02}T{dice.randint(0, 23):02}:{dice.randint(0, 59):02}:00+00:00"
     return attempt
@@ -120,7 +127,7 @@ def as_known(attempt: dict, ring) -> dict:
 def test_decides_as_the_model_does(pair, admin):
     dice = random.Random(7)
     ring = pair.gateways[0].settings["auth"]["key_ring_file"]
-    seen = set()
+    seen, shadows, full = set(), 0, 0
     for _ in range(CASES // 50):
         policy = random_policy(dice)
         attempts = [random_attempt(dice) for _ in range(50)]
@@ -128,9 +135,12 @@ def test_decides_as_the_model_does(pair, admin):
         for attempt, result in zip(attempts, results, strict=True):
             known = as_known(attempt, policy_model.Path(ring))
             wanted = policy_model.decide(policy, known)
-            assert (result["effect"], result["rule"]) == wanted, (policy, known)
+            assert {name: result[name] for name in wanted} == wanted, (policy, known)
             assert result["ramp"] == known["ramp"]
-            seen.add(wanted)
+            seen.add((wanted["effect"], wanted["rule"]))
+            shadows += wanted["shadow"] is not None
+            full += any(rule in attempt.get("caps_full", []) for rule in (r["id"] for r in policy["rules"] if "caps" in r))
+    assert shadows > CASES // 50 and full > CASES // 50
     assert {(effect, rule) for effect in ("allow", "deny", "waitlist") for rule in ("default", "r3")} <= seen
 
 
@@ -204,7 +214,9 @@ def test_the_schema_agrees_with_the_gateway(pair, admin):
     rule = {"id": "a", "when": {}, "effect": "allow"}
     for broken in (document([{**rule, "effect": "waitlist", "reason": "signup_waitlisted"}]), document([{**rule, "reason": "signup_closed"}]),
                    document([{**rule, "challenge": 1}]), document([{**rule, "when": {"asn": []}}]),
-                   document([{**rule, "when": {"email_domain": ["Big.example"]}}]), document([{**rule, "ramp_percent": 0}]),
+                   document([{**rule, "when": {"email_domain": ["Big.example"]}}]), document([{**rule, "ramp_percent": 0}]), document([{**rule, "caps": {}}]), document([{**rule, "caps": {"per_day": -1}}]),
+                   document([{**rule, "effect": "waitlist", "caps": {"per_day": 1}}]), document([{**rule, "shadow": 0}]),
+                  
                    document([{**rule, "when": {"time": {"zone": "UTC"}}}]), document([], {"effect": "deny"}),
                    document([{**rule, "when": {"country": ["CN"]}}]), {**document([]), "existing_users": "gone"}):
         assert not checker.is_valid(broken), broken

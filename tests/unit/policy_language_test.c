@@ -168,7 +168,16 @@ static const struct said refused[] = {
      "$.rules[0]: waitlist has no reason"},
     {HEAD "\"effect\":\"allow\",\"challenge\":\"pow_hart\",\"when\":{}" TAIL,
      "$.rules[0].challenge: is not one of none, pow, pow_hard (did you mean pow_hard?)"},
-    {HEAD "\"effect\":\"allow\",\"cap\":{},\"when\":{}" TAIL, "$.rules[0].cap: unknown member"},
+    {HEAD "\"effect\":\"allow\",\"cap\":{},\"when\":{}" TAIL,
+     "$.rules[0].cap: unknown member (did you mean caps?)"},
+    {HEAD "\"effect\":\"allow\",\"caps\":{},\"when\":{}" TAIL, "$.rules[0].caps: wants per_minute"},
+    {HEAD "\"effect\":\"allow\",\"caps\":{\"per_min\":1},\"when\":{}" TAIL,
+     "$.rules[0].caps.per_min: unknown member (did you mean per_minute?)"},
+    {HEAD "\"effect\":\"allow\",\"caps\":{\"per_day\":1.5},\"when\":{}" TAIL,
+     "$.rules[0].caps.per_day: must be a whole"},
+    {HEAD "\"effect\":\"waitlist\",\"caps\":{\"per_day\":1},\"when\":{}" TAIL,
+     "$.rules[0]: caps are of rules that allow"},
+    {HEAD "\"effect\":\"allow\",\"shadow\":1,\"when\":{}" TAIL, "$.rules[0].shadow: must be true or false"},
 };
 
 /* Every effect and challenge, the default's too, comes out of a decision as it was written. */
@@ -196,6 +205,34 @@ static void decisions_carry_effect_and_challenge(void **state)
     policy_unref(p);
 }
 
+#define RULE(id, effect, when) "{\"id\":\"" id "\"," effect ",\"when\":" when "}"
+#define IN "\"effect\":\"allow\""
+#define OUT "\"effect\":\"deny\",\"reason\":\"signup_closed\""
+#define RULES(list)                                                                                          \
+    "{\"name\":\"t\",\"existing_users\":\"unaffected\",\"default\":{" OUT "},\"rules\":[" list "]}"
+
+/* A capped rule names its caps, and what stands behind it is found when they are full. Shadows are told, not followed. */
+static void caps_and_shadows(void **state)
+{
+    struct policy *p = parse(RULES(
+        RULE("dark", OUT ",\"shadow\":true", "{}") "," RULE("dark2", IN ",\"shadow\":true", "{}") "," RULE(
+            "capped", IN ",\"caps\":{\"per_day\":7}", "{}") "," RULE("rest", "\"effect\":\"waitlist\"",
+                                                                     "{}")));
+    struct policy_facts facts = {.now_s = 1};
+    struct policy_decision d;
+    policy_decide(p, &facts, &d);
+    assert_string_equal(d.rule, "capped");
+    assert_true(d.has_caps && d.caps[POLICY_CAP_DAY] == 7 && d.caps[POLICY_CAP_HOUR] == POLICY_CAP_NONE);
+    assert_string_equal(d.shadow, "dark");
+    assert_int_equal(d.shadow_effect, POLICY_EFFECT_DENY);
+    policy_decide_from(p, &facts, d.index + 1, &d);
+    assert_string_equal(d.rule, "rest");
+    assert_true(!d.has_caps && !d.shadow);
+    policy_decide_from(p, &facts, d.index + 1, &d);
+    assert_string_equal(d.rule, "default");
+    policy_unref(p);
+}
+
 static void refusals_help(void **state)
 {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -208,12 +245,6 @@ static void refusals_help(void **state)
     }
 }
 
-#define RULE(id, effect, when) "{\"id\":\"" id "\"," effect ",\"when\":" when "}"
-#define IN "\"effect\":\"allow\""
-#define OUT "\"effect\":\"deny\",\"reason\":\"signup_closed\""
-#define RULES(list)                                                                                          \
-    "{\"name\":\"t\",\"existing_users\":\"unaffected\",\"default\":{" OUT "},\"rules\":[" list "]}"
-
 static const struct said linted[] = {
     {RULES(
          RULE("a", IN, "{\"phone_prefix\":[\"+861\"]}") "," RULE("b", IN, "{\"phone_prefix\":[\"+86138\"]}")),
@@ -224,7 +255,17 @@ static const struct said linted[] = {
      "\"findings\":[]"},
     {RULES(RULE("a", OUT, "{\"phone_country\":[\"HK\"]}") "," RULE("b", IN,
                                                                    "{\"phone_country\":[\"CN\",\"HK\"]}")),
-     "[{\"path\":\"$.rules[1]\",\"code\":\"country_emptied\",\"message\":\"rule b lets nobody of HK in"},
+     "[{\"path\":\"$.rules[1]\",\"code\":\"country_emptied\",\"severity\":\"error\",\"message\":\"rule b "
+     "lets nobody of HK in"},
+    {RULES(RULE("a", IN ",\"caps\":{\"per_hour\":0}", "{}")),
+     "\"code\":\"cap_zero\",\"severity\":\"error\",\"message\":\"rule a lets nobody in: its cap per hour is "
+     "0"},
+    {RULES(RULE("a", IN ",\"caps\":{\"per_minute\":10,\"per_day\":14400}", "{}")),
+     "\"code\":\"cap_without_effect\",\"severity\":\"warning\",\"message\":\"the cap per day of rule a"},
+    /* a rule whose caps may be full, or that is only a shadow, hides nobody */
+    {RULES(RULE("a", IN ",\"caps\":{\"per_day\":9}", "{}") "," RULE("b", IN, "{}")), "\"findings\":[]"},
+    {RULES(RULE("a", OUT ",\"shadow\":true", "{}") "," RULE("b", IN, "{}")), "\"findings\":[]"},
+    {RULES(RULE("a", IN ",\"shadow\":true", "{}")), "\"code\":\"everybody_denied\""},
     {RULES(RULE("a", IN, "{\"time\":{\"zone\":\"UTC\",\"until\":\"2020-01-01T00:00\"}}")),
      "\"code\":\"window_past\""},
     {RULES(RULE("a", OUT, "{\"email_disposable\":true}")), "\"code\":\"everybody_denied\""},
@@ -263,6 +304,7 @@ int main(void)
         cmocka_unit_test(windows_of_time),
         cmocka_unit_test(ramps_grow),
         cmocka_unit_test(decisions_carry_effect_and_challenge),
+        cmocka_unit_test(caps_and_shadows),
         cmocka_unit_test(refusals_help),
         cmocka_unit_test(lint_finds),
     };

@@ -85,8 +85,9 @@ def _condition(name: str, wanted, a: dict) -> bool | None:
     return a[name] == wanted if isinstance(wanted, bool) else a[name] in wanted
 
 
-def decide(document: dict, attempt: dict) -> tuple[str, str]:
-    """(effect, id of the rule)"""
+def decide(document: dict, attempt: dict) -> dict:
+    """What is decided: effect, rule, reason, challenge; and the first shadow rule that matched before it."""
+    shadow = None
     for rule in document["rules"]:
         conditions = dict(rule["when"])
         if "ramp_percent" in rule:
@@ -94,5 +95,14 @@ def decide(document: dict, attempt: dict) -> tuple[str, str]:
         missing = rule["effect"] != "allow"
         answers = (_condition(name, wanted, attempt) for name, wanted in conditions.items())
         if all(missing if answer is UNKNOWN else answer for answer in answers):
-            return rule["effect"], rule["id"]
-    return document["default"]["effect"], "default"
+            if rule.get("shadow"):
+                shadow = shadow or rule["id"]
+            elif "caps" not in rule or rule["id"] not in attempt.get("caps_full", []):
+                return _decision(rule, shadow)
+    return _decision({**document["default"], "id": "default"}, shadow)
+
+
+def _decision(rule: dict, shadow: str | None) -> dict:
+    reason = "signup_waitlisted" if rule["effect"] == "waitlist" else rule.get("reason")
+    return {"effect": rule["effect"], "rule": rule["id"], "reason": reason, "challenge": rule.get("challenge", "none"),
+            "shadow": shadow}
