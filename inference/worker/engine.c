@@ -28,7 +28,7 @@ struct engine {
     struct sequence *inbox_tail;
     struct cancel_list cancels;
     uint32_t inbox_n;
-    uint32_t waiting_n; /* in the scheduler */
+    struct scheduler_load load; /* after the last step */
     uint64_t next_id;
     bool ending;
 
@@ -57,7 +57,7 @@ const char *engine_finish_name(enum engine_finish f)
 int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id)
 {
     pthread_mutex_lock(&e->mutex);
-    if (e->inbox_n + e->waiting_n >= e->conf.queue || e->ending) {
+    if (e->inbox_n + e->load.waiting >= e->conf.queue || e->ending) {
         pthread_mutex_unlock(&e->mutex);
         engine_job_clear(job);
         return ERR_AGAIN;
@@ -88,6 +88,18 @@ void engine_cancel(struct engine *e, uint64_t job)
     c->ids[c->n++] = job;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->mutex);
+}
+
+struct engine_load engine_load(struct engine *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    struct engine_load load = {.running = e->load.running,
+                               .waiting = e->load.waiting + e->inbox_n,
+                               .slots = e->conf.slots,
+                               .kv_blocks_used = e->load.blocks_used,
+                               .kv_blocks = e->load.blocks};
+    pthread_mutex_unlock(&e->mutex);
+    return load;
 }
 
 /* --- ends -------------------------------------------------------------------------------------------- */
@@ -135,7 +147,7 @@ static bool take_inbox(struct engine *e)
     struct cancel_list cancels = e->cancels;
     e->inbox_head = NULL;
     e->inbox_tail = NULL;
-    e->waiting_n += e->inbox_n;
+    e->load.waiting += e->inbox_n;
     e->inbox_n = 0;
     e->cancels = (struct cancel_list){0};
     pthread_mutex_unlock(&e->mutex);
@@ -158,7 +170,7 @@ static void show_load(struct engine *e)
 {
     struct scheduler_load load = scheduler_load(e->scheduler);
     pthread_mutex_lock(&e->mutex);
-    e->waiting_n = load.waiting;
+    e->load = load;
     pthread_mutex_unlock(&e->mutex);
     metric_set(&worker_running, load.running);
     metric_set(&worker_waiting, load.waiting);
@@ -250,6 +262,7 @@ static void step(struct engine *e)
 
 static void serve(struct engine *e)
 {
+    show_load(e);
     while (take_inbox(e)) {
         step(e);
     }

@@ -80,6 +80,15 @@ void engine_free(struct engine *e);
 int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id) TIDE_CHECK;
 void engine_cancel(struct engine *e, uint64_t job); /* an unknown or finished job: nothing happens */
 
+struct engine_load {
+    uint32_t running;
+    uint32_t waiting;
+    uint32_t slots;
+    uint32_t kv_blocks_used; /* what is kept for later does not count */
+    uint32_t kv_blocks;
+};
+struct engine_load engine_load(struct engine *e); /* any thread */
+
 /* After on_loaded with rc 0; borrowed until engine_free. */
 struct tokenizer *engine_tokenizer(struct engine *e); /* encoding: one thread (the HTTP loop) */
 const struct chat_template *engine_template(const struct engine *e); /* NULL: not a chat model */

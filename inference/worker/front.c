@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "inference/worker/answer.h"
+#include "inference/worker/load_report.h"
 #include "inference/worker/openai_reply.h"
 #include "inference/worker/worker_metrics.h"
 
@@ -25,6 +26,7 @@ struct front {
     char alias_text[128];
     struct buf api_key; /* empty: none asked for */
     uint32_t body_bytes;
+    bool draining;       /* state, for those who borrow it */
     uint32_t request_ms; /* that an answer may take */
     int64_t started_s;   /* `created` of the model */
 };
@@ -215,6 +217,12 @@ static void reply_health(struct http_exchange *ex)
     }
 }
 
+static void reply_load(struct http_exchange *ex)
+{
+    struct front *f = front_of(ex);
+    load_report_start(ex, f->engine, &f->draining);
+}
+
 static void reply_metrics(struct http_exchange *ex)
 {
     static const struct http_field fields[] = {{STR_INIT("content-type"), STR_INIT(METRICS_CONTENT_TYPE)}};
@@ -243,6 +251,7 @@ static const struct route routes[] = {
     {"/tokenize", .posts = true, .needs_model = true, .on_body = on_tokenize_body},
     {"/detokenize", .posts = true, .needs_model = true, .on_body = on_detokenize_body},
     {"/v1/models", .needs_model = true, .is_prefix = true, .reply = reply_models},
+    {"/tide/v1/load", .needs_model = true, .reply = reply_load},
     {"/health", .is_open = true, .reply = reply_health},
     {"/metrics", .reply = reply_metrics},
 };
@@ -385,6 +394,7 @@ void front_ready(struct front *f, struct engine *engine)
 void front_drain(struct front *f, uint32_t deadline_ms, void (*on_empty)(void *), void *arg)
 {
     f->state = FRONT_DRAINING;
+    f->draining = true;
     http_server_drain(f->server, deadline_ms, on_empty, arg);
 }
 

@@ -84,7 +84,7 @@ static int broken_end(const struct cursor *c, const char *in, struct err *err)
     return err_set(err, ERR_INVALID, "GGUF: the file ends inside %s (at byte %zu)", in, cursor_at(c));
 }
 
-static unsigned scalar_bytes(enum gguf_type type) /* 0: not a scalar */
+unsigned gguf_scalar_bytes(enum gguf_type type)
 {
     static const uint8_t bytes[] = {
         [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
@@ -96,7 +96,7 @@ static unsigned scalar_bytes(enum gguf_type type) /* 0: not a scalar */
 static int skip_elements(struct cursor *c, const struct pair *pair, struct err *err)
 {
     const struct gguf_array *a = &pair->array;
-    unsigned bytes = scalar_bytes(a->type);
+    unsigned bytes = gguf_scalar_bytes(a->type);
     if (bytes) {
         if (a->count > cursor_left(c) / bytes) {
             return broken_end(c, "an array", err);
@@ -443,7 +443,7 @@ bool gguf_has(const struct gguf *g, const char *key)
 static bool read_integer(const struct pair *pair, uint64_t *out)
 {
     int64_t wide = 0;
-    unsigned bytes = scalar_bytes(pair->type);
+    unsigned bytes = gguf_scalar_bytes(pair->type);
     memcpy(&wide, pair->array.p, bytes);
     switch (pair->type) {
     case GGUF_I8:
@@ -477,7 +477,7 @@ int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, struct er
     if (!pair) {
         return ERR_NOT_FOUND;
     }
-    if (scalar_bytes(pair->type) == 0 || !read_integer(pair, out)) {
+    if (gguf_scalar_bytes(pair->type) == 0 || !read_integer(pair, out)) {
         return wrong_type(key, "a whole number of zero or more", err);
     }
     return 0;
@@ -541,6 +541,16 @@ int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element
     }
     *out = pair->array;
     return 0;
+}
+
+bool gguf_pair_at(const struct gguf *g, uint64_t index, struct gguf_pair *out)
+{
+    if (index >= g->pair_count) {
+        return false;
+    }
+    const struct pair *p = &g->pairs[index];
+    *out = (struct gguf_pair){.key = p->key, .is_array = p->type == GGUF_ARRAY, .value = p->array};
+    return true;
 }
 
 struct str gguf_array_next(struct gguf_array *strings)

@@ -33,6 +33,8 @@ enum gguf_type {
     GGUF_F64 = 12,
 };
 
+unsigned gguf_scalar_bytes(enum gguf_type type); /* 0: not a scalar */
+
 enum { GGUF_MAX_DIMS = 4, GGUF_MAX_PAIRS = 1 << 16, GGUF_MAX_TENSORS = 1 << 17, GGUF_MAX_NAME = 127 };
 
 struct gguf_tensor {
@@ -54,6 +56,12 @@ struct gguf_array {
     const uint8_t *p;    /* first element */
 };
 
+struct gguf_pair {
+    struct str key;
+    bool is_array;
+    struct gguf_array value; /* of a scalar or a string: count 1 */
+};
+
 struct gguf;
 
 int gguf_open(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
@@ -69,6 +77,8 @@ int gguf_get_str(const struct gguf *g, const char *key, struct str *out, struct 
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element, struct gguf_array *out,
                    struct err *err) TIDE_CHECK;
 bool gguf_has(const struct gguf *g, const char *key);
+bool gguf_pair_at(const struct gguf *g, uint64_t index,
+                  struct gguf_pair *out);                           /* by key; false: past the last */
 struct str gguf_array_next(struct gguf_array *strings);             /* advances; count must be above zero */
 int32_t gguf_array_i32(const struct gguf_array *a, uint64_t index); /* of GGUF_I32 */
 

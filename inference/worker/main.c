@@ -12,6 +12,9 @@
 #include "base/crash.h"
 #include "inference/worker/diagnose.h"
 #include "inference/worker/front.h"
+#include "inference/worker/inspect.h"
+#include "inference/worker/speed.h"
+#include "inference/worker/talk.h"
 #include "inference/worker/worker_metrics.h"
 
 struct worker {
@@ -154,6 +157,12 @@ int main(int argc, char **argv)
         return report(diagnose_logits(&options, &err), &err);
     case OPTIONS_TENSOR:
         return report(diagnose_tensor(&options, &err), &err);
+    case OPTIONS_BENCH:
+        return report(speed_run(&options, &err), &err);
+    case OPTIONS_INSPECT:
+        return report(inspect_run(&options, &err), &err);
+    case OPTIONS_CHAT:
+        return report(talk_run(&options, &err), &err);
     case OPTIONS_SERVE:
         break;
     }

@@ -34,6 +34,7 @@ static const struct option_row rows[] = {
     {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME", "time for running answers after SIGTERM; 30s"},
     {"portable", FLAG, AT(portable), 0, 0, NULL, "plain C kernels, whatever the processor offers"},
     {"log-level", LEVEL, AT(log_level), 0, 0, "LEVEL", "error, warn, info or debug; info"},
+    {"rounds", NUMBER, AT(rounds), 1, 100, "N", "bench: how often each row is measured; 5"},
     {"tokens", TEXT, AT(tokens), 0, 0, "FILE", "logits: a JSON array of token ids"},
     {"top", NUMBER, AT(top), 1, 1000, "N", "logits: tokens listed at each position; 10"},
     {"name", TEXT, AT(tensor), 0, 0, "NAME", "tensor: which one"},
@@ -42,13 +43,18 @@ enum { ROWS = sizeof rows / sizeof *rows };
 
 void options_usage(FILE *out)
 {
-    fputs("usage: tide-worker --model FILE.gguf [option ...]          serve the model\n"
-          "       tide-worker logits --model FILE --tokens FILE       diagnostic: best tokens by "
-          "position\n"
-          "       tide-worker tensor --model FILE --name NAME         diagnostic: a tensor as "
-          "float32\n"
-          "       tide-worker --help | --version\n\n",
-          out);
+    fputs(
+        "usage: tide-worker --model FILE.gguf [option ...]          serve the model\n"
+        "       tide-worker chat --model FILE                       talk in the terminal\n"
+        "       tide-worker bench --model FILE                      tokens a second at several batch sizes\n"
+        "       tide-worker inspect FILE                            what a file holds, what it costs to "
+        "serve\n"
+        "       tide-worker logits --model FILE --tokens FILE       diagnostic: best tokens by "
+        "position\n"
+        "       tide-worker tensor --model FILE --name NAME         diagnostic: a tensor as "
+        "float32\n"
+        "       tide-worker --help | --version\n\n",
+        out);
     for (unsigned i = 0; i < ROWS; i++) {
         char left[64];
         snprintf(left, sizeof left, "--%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
@@ -113,11 +119,9 @@ static bool take_command(int *argc, char ***argv, struct options *o)
     static const struct {
         const char *word;
         enum options_command command;
-    } words[] = {{"logits", OPTIONS_LOGITS},
-                 {"tensor", OPTIONS_TENSOR},
-                 {"serve", OPTIONS_SERVE},
-                 {"--help", OPTIONS_HELP},
-                 {"--version", OPTIONS_VERSION}};
+    } words[] = {{"logits", OPTIONS_LOGITS}, {"tensor", OPTIONS_TENSOR},    {"serve", OPTIONS_SERVE},
+                 {"bench", OPTIONS_BENCH},   {"inspect", OPTIONS_INSPECT},  {"chat", OPTIONS_CHAT},
+                 {"--help", OPTIONS_HELP},   {"--version", OPTIONS_VERSION}};
     for (size_t i = 0; *argc > 1 && i < sizeof words / sizeof *words; i++) {
         if (strcmp((*argv)[1], words[i].word) == 0) {
             o->command = words[i].command;
@@ -153,6 +157,9 @@ static int read_options(int argc, char **argv, struct options *o, struct err *er
             return rc;
         }
     }
+    if (optind < argc && o->command == OPTIONS_INSPECT && !o->model) {
+        o->model = argv[optind++];
+    }
     if (optind < argc) {
         return err_set(err, ERR_INVALID, "%.60s: not an option", argv[optind]);
     }
@@ -187,6 +194,7 @@ int options_parse(int argc, char **argv, struct options *out, struct err *err)
         .body_bytes = 4 << 20,
         .request_ms = 600000,
         .drain_ms = 30000,
+        .rounds = 5,
         .top = 10,
         .log_level = LOG_LEVEL_INFO,
     };

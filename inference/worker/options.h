@@ -17,6 +17,9 @@ enum options_command {
     OPTIONS_TENSOR = 2, /* diagnostic: one tensor as float32 */
     OPTIONS_HELP = 3,
     OPTIONS_VERSION = 4,
+    OPTIONS_BENCH = 5,   /* tokens a second */
+    OPTIONS_INSPECT = 6, /* what a file holds and would cost */
+    OPTIONS_CHAT = 7,    /* a talk in the terminal */
 };
 
 struct options {
@@ -36,6 +39,7 @@ struct options {
     uint32_t body_bytes;      /* largest request; 4 MiB */
     uint32_t request_ms;      /* one answer may take; 10 min */
     uint32_t drain_ms;        /* for running answers after SIGTERM; 30 s */
+    uint32_t rounds;          /* of `bench`; 5 */
     uint32_t top;             /* of `logits`: tokens a position; 10 */
     bool portable;            /* plain C kernels */
     enum log_level log_level;
