@@ -1,12 +1,11 @@
 """tide-worker beside serving: inspect, bench, chat in a terminal, and the load report that gateways listen to."""
-import contextlib
+import concurrent.futures
 import json
 import signal
 import subprocess
 
 import pytest
 
-from tide.process import wait_until
 from tide.stack import model_file, program
 from tide.worker import Worker, tool
 
@@ -62,12 +61,11 @@ def test_the_load_is_told_while_it_changes(tmp_path):
             events = (json.loads(line[6:]) for line in report.iter_lines() if line.startswith("data: "))
             idle = next(events)
             assert idle == {"running": 0, "waiting": 0, "slots": 2, "kv_blocks_used": 0, "kv_blocks": 64, "draining": False}
-            body = {"prompt": [1000] * 40, "max_tokens": 400, "ignore_eos": True, "stream": True}
-            with contextlib.ExitStack() as asked:
-                for _ in range(3):
-                    asked.enter_context(w.http.stream("POST", "/v1/completions", json=body))
-                busy = wait_until(lambda: next(e for e in events if e["running"] == 2 and e["waiting"] == 1), 30, "two run, one waits")
-                assert busy["kv_blocks_used"] >= 2 * 3
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                asked = [pool.submit(w.complete, [1000 + i] * 40, max_tokens=100, ignore_eos=True) for i in range(3)]
+                busy = next(e for e in events if e["running"] == 2 and e["waiting"] == 1)
+                assert busy["kv_blocks_used"] >= 2 * 3  # of 16 tokens
+                assert [a.result().status_code for a in asked] == [200] * 3
             after = next(e for e in events if e["running"] == 0)
             assert after["waiting"] == 0 and after["kv_blocks_used"] == 0
             w.child.send_signal(signal.SIGTERM)
