@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "base/str.h"
 
 static _Atomic int64_t test_offset_ns;
 
@@ -62,14 +63,9 @@ static struct tm utc(int64_t wall_s)
     return tm;
 }
 
-/* v < 10^width; written by hand since the access log does this for every request. */
-static char *put_digits(char *p, int v, int width)
+static char *put_digits(char *p, int v, unsigned width)
 {
-    for (int i = width - 1; i >= 0; i--) {
-        p[i] = (char)('0' + v % 10);
-        v /= 10;
-    }
-    return p + width;
+    return str_put_digits(p, (uint32_t)v, width);
 }
 
 static char *put_text(char *p, const char *s, size_t n)

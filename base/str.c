@@ -1,5 +1,7 @@
 #include "base/str.h"
 
+#include "base/swar.h"
+
 static char lower(char c)
 {
     return (c >= 'A' && c <= 'Z') ? (char)(c | 0x20) : c;
@@ -81,18 +83,66 @@ bool str_u64(struct str s, uint64_t *out)
     return true;
 }
 
+/* 00 to 99: a division yields two digits. */
+static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                            "8081828384858687888990919293949596979899";
+
 char *str_put_u64(char *at, uint64_t v)
 {
     char digits[20];
-    size_t n = sizeof(digits);
-    do {
-        digits[--n] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    while (n < sizeof(digits)) {
-        *at++ = digits[n++];
+    char *end = digits + sizeof(digits);
+    char *p = end;
+    for (; v >= 100; v /= 100) {
+        p -= 2;
+        memcpy(p, pairs + 2 * (v % 100), 2);
     }
-    return at;
+    if (v >= 10) {
+        p -= 2;
+        memcpy(p, pairs + 2 * v, 2);
+    } else {
+        *--p = (char)('0' + v);
+    }
+    memcpy(at, p, (size_t)(end - p));
+    return at + (end - p);
+}
+
+char *str_put_digits(char *at, uint32_t v, unsigned n)
+{
+    char *p = at + n;
+    for (; p - at >= 2; v /= 100) {
+        p -= 2;
+        memcpy(p, pairs + v % 100 * 2, 2);
+    }
+    if (p > at) {
+        *at = (char)('0' + v % 10);
+    }
+    return at + n;
+}
+
+static uint64_t controls(const char *p)
+{
+    uint64_t eight = swar_load(p);
+    return swar_below(eight, ' ') | swar_has(eight, 0x7f);
+}
+
+size_t str_text_len(struct str s)
+{
+    size_t i = 0;
+    while (s.n - i >= 8) {
+        uint64_t found = controls(s.p + i);
+        i += found ? swar_first(found) : 8;
+        if (found && s.p[i++] != '\t') {
+            return i - 1;
+        }
+    }
+    if (i < s.n && s.n >= 8 && controls(s.p + s.n - 8) == 0) {
+        return s.n;
+    }
+    while (i < s.n && ((uint8_t)s.p[i] >= ' ' || s.p[i] == '\t') && s.p[i] != 0x7f) {
+        i++;
+    }
+    return i;
 }
 
 bool str_i64(struct str s, int64_t *out)
@@ -207,8 +257,7 @@ size_t str_utf8_valid_len(struct str s)
     const uint8_t *p = (const uint8_t *)s.p;
     size_t i = 0;
     while (i < s.n) {
-        uint64_t eight;
-        if (s.n - i >= 8 && (memcpy(&eight, p + i, 8), (eight & 0x8080808080808080U) == 0)) {
+        if (s.n - i >= 8 && (swar_load(p + i) & SWAR_HIGH) == 0) {
             i += 8;
             continue;
         }

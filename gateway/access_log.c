@@ -9,6 +9,7 @@
 #include "base/jws.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/swar.h"
 
 enum { TEXT_MOST = 512, ESCAPED_MOST = 6 * TEXT_MOST, LINE_BYTES = 6 * ESCAPED_MOST + 2048 };
 
@@ -53,22 +54,22 @@ static char *put_seconds(char *at, struct str key, uint64_t us)
 {
     at = str_put_u64(put(at, key), us / 1000000);
     *at++ = '.';
-    uint32_t rest = (uint32_t)(us % 1000000);
-    for (unsigned i = 6; i > 0; i--) {
-        at[i - 1] = (char)('0' + rest % 10);
-        rest /= 10;
-    }
-    return at + 6;
+    return str_put_digits(at, (uint32_t)(us % 1000000), 6);
 }
 
 static bool is_plain(struct str s)
 {
-    bool plain = true;
+    uint64_t odd = 0;
+    for (; s.n >= 8; s = str_skip(s, 8)) {
+        uint64_t eight = swar_load(s.p);
+        odd |= (eight & SWAR_HIGH) | swar_below(eight, ' ') | swar_has(eight, 0x7f) | swar_has(eight, '"') |
+               swar_has(eight, '\\');
+    }
     for (size_t i = 0; i < s.n; i++) {
         uint8_t c = (uint8_t)s.p[i];
-        plain &= c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+        odd |= c < ' ' || c >= 0x7f || c == '"' || c == '\\';
     }
-    return plain;
+    return odd == 0;
 }
 
 /* A member whose text came from outside, cut at TEXT_MOST. key ends with the opening quote. */
@@ -115,9 +116,7 @@ static char *put_now(char *at)
         clock_format_iso(second * 1000, text);
     }
     at = put(at, str_of(text, CLOCK_ISO_LEN - 4)); /* up to the dot of .000Z */
-    *at++ = (char)('0' + now / 100 % 10);
-    *at++ = (char)('0' + now / 10 % 10);
-    *at++ = (char)('0' + now % 10);
+    at = str_put_digits(at, (uint32_t)(now % 1000), 3);
     *at++ = 'Z';
     return at;
 }

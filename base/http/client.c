@@ -266,20 +266,25 @@ static bool write_head(struct http_op *op, const struct http_client_request *req
     return true;
 }
 
+static bool has_gap(struct str word)
+{
+    return str_text_len(word) < word.n || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n);
+}
+
+static bool breaks_line(struct str value)
+{
+    return str_text_len(value) < value.n &&
+           (memchr(value.p, '\n', value.n) || memchr(value.p, '\r', value.n) || memchr(value.p, 0, value.n));
+}
+
 /* What would make two requests of one. The gateway's own server lets none of it in; this is the last door. */
 static bool is_writable_text(const struct http_client_request *req)
 {
-    struct str parts[] = {req->method, req->target, req->host};
-    for (unsigned i = 0; i < 3; i++) {
-        for (size_t k = 0; k < parts[i].n; k++) {
-            if ((unsigned char)parts[i].p[k] <= ' ' || parts[i].p[k] == 0x7f) {
-                return false;
-            }
-        }
+    if (has_gap(req->method) || has_gap(req->target) || has_gap(req->host)) {
+        return false;
     }
     for (unsigned i = 0; i < req->field_count; i++) {
-        struct str v = req->fields[i].value;
-        if (memchr(v.p, '\n', v.n) || memchr(v.p, '\r', v.n) || memchr(v.p, 0, v.n)) {
+        if (breaks_line(req->fields[i].value)) {
             return false;
         }
     }

@@ -10,8 +10,7 @@ enum {
 };
 #define LENGTH_MAX ((int64_t)1 << 53)
 
-/* RFC 9110 5.6.2: the lower-case form of each token character, 0 for all others. */
-static const uint8_t token_lower[256] = {
+const uint8_t http_token_lower[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*', ['+'] = '+',
     ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`', ['|'] = '|',   ['~'] = '~', ['0'] = '0',
     ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6',   ['7'] = '7', ['8'] = '8',
@@ -98,7 +97,7 @@ static bool take_word(const char *p, size_t n, size_t *at, bool (*is_ok)(uint8_t
 
 static bool is_token_byte(uint8_t c)
 {
-    return token_lower[c] != 0;
+    return http_token_lower[c] != 0;
 }
 
 static bool is_target_byte(uint8_t c)
@@ -315,8 +314,8 @@ static bool parse_name(char *p, size_t n, size_t *at, struct str *name)
 {
     size_t from = *at;
     size_t i = from;
-    while (i < n && token_lower[(uint8_t)p[i]]) {
-        p[i] = (char)token_lower[(uint8_t)p[i]];
+    while (i < n && http_token_lower[(uint8_t)p[i]]) {
+        p[i] = (char)http_token_lower[(uint8_t)p[i]];
         i++;
     }
     if (i == from || i == n || p[i] != ':') {
@@ -330,10 +329,7 @@ static bool parse_name(char *p, size_t n, size_t *at, struct str *name)
 static bool parse_value(const char *p, size_t n, size_t *at, struct str *value)
 {
     size_t from = *at;
-    size_t i = from;
-    while (i < n && is_value_byte((uint8_t)p[i])) {
-        i++;
-    }
+    size_t i = from + str_text_len(str_of(p + from, n - from));
     if (i + 1 >= n || p[i] != '\r' || p[i + 1] != '\n') {
         return false;
     }
@@ -495,19 +491,19 @@ static bool ext_byte(struct h1_chunked *d, uint8_t c)
     }
     switch (d->state) {
     case H1_CHUNK_EXT:
-        d->state = token_lower[c] ? H1_CHUNK_EXT_NAME : H1_CHUNK_EXT;
-        return token_lower[c] || c == ' ' || c == '\t';
+        d->state = http_token_lower[c] ? H1_CHUNK_EXT_NAME : H1_CHUNK_EXT;
+        return http_token_lower[c] || c == ' ' || c == '\t';
     case H1_CHUNK_EXT_NAME:
         if (c == '=') {
             d->state = H1_CHUNK_EXT_VALUE;
             return true;
         }
-        return token_lower[c] || ext_end(d, c);
+        return http_token_lower[c] || ext_end(d, c);
     case H1_CHUNK_EXT_VALUE:
         d->state = c == '"' ? H1_CHUNK_EXT_QUOTED : H1_CHUNK_EXT_TOKEN;
-        return c == '"' || token_lower[c];
+        return c == '"' || http_token_lower[c];
     case H1_CHUNK_EXT_TOKEN:
-        return token_lower[c] || ext_end(d, c);
+        return http_token_lower[c] || ext_end(d, c);
     case H1_CHUNK_EXT_DONE:
         return ext_end(d, c);
     default:
@@ -532,13 +528,13 @@ static bool trailer_byte(struct h1_chunked *d, uint8_t c)
             return true;
         }
         d->state = H1_CHUNK_TRAILER_NAME;
-        return token_lower[c] && ++d->trailers <= TRAILERS_MAX;
+        return http_token_lower[c] && ++d->trailers <= TRAILERS_MAX;
     case H1_CHUNK_TRAILER_NAME:
         if (c == ':') {
             d->state = H1_CHUNK_TRAILER_VALUE;
             return true;
         }
-        return token_lower[c] && d->dropped <= DROPPED_MAX;
+        return http_token_lower[c] && d->dropped <= DROPPED_MAX;
     default:
         if (c == '\r') {
             d->state = H1_CHUNK_TRAILER_LF;

@@ -15,6 +15,9 @@
 #include "base/err.h"
 #include "base/http/exchange.h"
 
+extern const uint8_t
+    http_token_lower[256]; /* RFC 9110 5.6.2: token characters in lower case, 0 for all others */
+
 struct h1_refusal {
     const char *code; /* of the problem: "bad_request", "uri_too_long", ... */
     const char *why;  /* one sentence, static */

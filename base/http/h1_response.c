@@ -1,30 +1,23 @@
 #include "base/http/h1_response.h"
 
+#include "base/http/h1_parse.h"
+
 size_t h1_head_end(const char *p, size_t n, size_t from)
 {
-    from = from > 3 ? from - 3 : 0;
-    const char *end = n > from ? memmem(p + from, n - from, "\r\n\r\n", 4) : NULL;
-    return end ? (size_t)(end - p) + 4 : 0;
-}
-
-static bool is_token_char(unsigned char c)
-{
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) {
-        return true;
-    }
-    return c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
-
-/* Text of a value or reason: no controls but HTAB. */
-static bool is_text(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return false;
+    const char *end = p + n;
+    const char *lf = p + from;
+    while (lf < end && (lf = memchr(lf, '\n', (size_t)(end - lf))) != NULL) {
+        lf++;
+        if (lf - p >= 4 && memcmp(lf - 4, "\r\n\r\n", 4) == 0) {
+            return (size_t)(lf - p);
         }
     }
-    return true;
+    return 0;
+}
+
+static bool is_text(struct str s)
+{
+    return str_text_len(s) == s.n;
 }
 
 /* "HTTP/1.1 200 OK": the reason and the space before it may be missing. */
@@ -48,8 +41,8 @@ static int parse_status_line(struct str line, struct h1_response *out, struct er
 static int parse_field(char *p, size_t n, struct http_field *f, struct err *err)
 {
     size_t i = 0;
-    while (i < n && is_token_char((unsigned char)p[i])) {
-        p[i] = (p[i] >= 'A' && p[i] <= 'Z') ? (char)(p[i] + 32) : p[i];
+    while (i < n && http_token_lower[(uint8_t)p[i]]) {
+        p[i] = (char)http_token_lower[(uint8_t)p[i]];
         i++;
     }
     if (i == 0 || i == n || p[i] != ':') {

@@ -1,5 +1,7 @@
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
+
 #include "base/str.h"
 
 static void cut_walks_pieces(void **state)
@@ -31,6 +33,13 @@ static void numbers_are_strict(void **state)
     char text[20];
     assert_true(str_eq(str_of(text, (size_t)(str_put_u64(text, u) - text)), STR("18446744073709551615")));
     assert_true(str_eq(str_of(text, (size_t)(str_put_u64(text, 0) - text)), STR("0")));
+    for (uint64_t v = 1; v < UINT64_MAX / 10; v *= 10) {
+        char wanted[24];
+        for (uint64_t near = v - 1; near <= v + 1; near++) {
+            snprintf(wanted, sizeof(wanted), "%llu", (unsigned long long)near);
+            assert_true(str_is(str_of(text, (size_t)(str_put_u64(text, near) - text)), wanted));
+        }
+    }
     assert_false(str_u64(STR("18446744073709551616"), &u));
     assert_false(str_u64(STR("99999999999999999999"), &u));
     assert_false(str_u64(STR(""), &u));
@@ -88,6 +97,39 @@ static void hex(void **state)
     assert_int_equal(str_hex_decode(STR("0011223344"), bytes, sizeof(bytes)), -1);
 }
 
+/* Each byte at each place of texts up to three words long, beside the definition; with a tab in front too. */
+static void text_ends_at_control_bytes(void **state)
+{
+    char text[25];
+    for (size_t n = 0; n <= sizeof(text); n++) {
+        memset(text, 'a', n);
+        assert_int_equal(str_text_len(str_of(text, n)), n);
+        for (size_t at = 0; at < n; at++) {
+            for (int c = 0; c < 256; c++) {
+                bool ends = (c < 0x20 && c != '\t') || c == 0x7f;
+                memset(text, 'a', n);
+                text[0] = '\t';
+                text[at] = (char)c;
+                assert_int_equal(str_text_len(str_of(text, n)), ends ? at : n);
+                memset(text + at, c, n - at);
+                assert_int_equal(str_text_len(str_of(text, n)), ends ? at : n);
+            }
+        }
+    }
+}
+
+static void digits_are_padded(void **state)
+{
+    char text[8] = "";
+    assert_ptr_equal(str_put_digits(text, 42, 6), text + 6);
+    assert_string_equal(text, "000042");
+    str_put_digits(text, 1234567, 5);
+    assert_string_equal(text, "345672");
+    str_put_digits(text, 7, 1);
+    assert_string_equal(text, "745672");
+    assert_ptr_equal(str_put_digits(text, 9, 0), text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +139,8 @@ int main(void)
         cmocka_unit_test(units),
         cmocka_unit_test(utf8),
         cmocka_unit_test(hex),
+        cmocka_unit_test(text_ends_at_control_bytes),
+        cmocka_unit_test(digits_are_padded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
