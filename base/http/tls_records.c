@@ -7,7 +7,15 @@
 
 #include "base/buf.h"
 
-enum { KEY_MAX = 32, IV_BYTES = 12, TAG_BYTES = 16, SUITES = 3, KEY_UPDATE = 24, KEY_UPDATE_BYTES = 5 };
+enum {
+    KEY_MAX = 32,
+    IV_BYTES = 12,
+    TAG_BYTES = 16,
+    SUITES = 3,
+    KEYS_SET = 128, /* ready to use: of the 64 connections that came last; 1 kB each */
+    KEY_UPDATE = 24,
+    KEY_UPDATE_BYTES = 5,
+};
 
 struct suite {
     uint16_t id;
@@ -21,15 +29,16 @@ static const struct suite suites[SUITES] = {
     {0x1303, "ChaCha20-Poly1305", "SHA256", 32, 32},
 };
 
-/* A context knows whose key it holds: keys have numbers that are never used twice. */
+/* A context knows which key it holds: keys have numbers that are never used twice. */
 struct context {
-    EVP_CIPHER_CTX *evp;
+    EVP_CIPHER_CTX *evp; /* NULL until it is needed */
     uint64_t key_number;
 };
 
 struct tls_ciphers {
-    struct context seal[SUITES], open[SUITES];
-    EVP_MAC_CTX *hmac[SUITES]; /* for HKDF */
+    EVP_CIPHER *cipher[SUITES];
+    EVP_MAC_CTX *hmac[SUITES];                 /* for HKDF */
+    struct context contexts[SUITES][KEYS_SET]; /* at the key's number modulo their count */
     uint64_t next_key_number;
 };
 
@@ -131,14 +140,6 @@ static void next_keys(struct tls_records *r, struct direction *d)
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-static void context_open(struct context *c, const char *cipher_name, int is_seal)
-{
-    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, cipher_name, NULL);
-    c->evp = EVP_CIPHER_CTX_new();
-    BUG_ON(!cipher || !c->evp || EVP_CipherInit_ex2(c->evp, cipher, NULL, NULL, is_seal, NULL) != 1);
-    EVP_CIPHER_free(cipher); /* the context holds it */
-}
-
 static EVP_MAC_CTX *hmac_new(EVP_MAC *mac, const char *hash)
 {
     OSSL_PARAM params[] = {
@@ -156,8 +157,8 @@ struct tls_ciphers *tls_ciphers_new(void)
     EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     BUG_ON(!c || !mac);
     for (int i = 0; i < SUITES; i++) {
-        context_open(&c->seal[i], suites[i].cipher, 1);
-        context_open(&c->open[i], suites[i].cipher, 0);
+        c->cipher[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
+        BUG_ON(!c->cipher[i]);
         c->hmac[i] = hmac_new(mac, suites[i].hash);
     }
     EVP_MAC_free(mac);
@@ -170,8 +171,10 @@ void tls_ciphers_free(struct tls_ciphers *c)
         return;
     }
     for (int i = 0; i < SUITES; i++) {
-        EVP_CIPHER_CTX_free(c->seal[i].evp);
-        EVP_CIPHER_CTX_free(c->open[i].evp);
+        for (int k = 0; k < KEYS_SET; k++) {
+            EVP_CIPHER_CTX_free(c->contexts[i][k].evp);
+        }
+        EVP_CIPHER_free(c->cipher[i]);
         EVP_MAC_CTX_free(c->hmac[i]);
     }
     free(c);
@@ -212,17 +215,28 @@ void tls_records_free(struct tls_records *r)
 
 /* --- one record through the cipher ---------------------------------------------------------------- */
 
-/* The context with this direction's key and the nonce of its next record (5.3). */
-static EVP_CIPHER_CTX *begin(const struct tls_records *r, struct context *contexts, struct direction *d)
+static struct context *context_of(const struct tls_records *r, const struct direction *d)
 {
-    struct context *c = &contexts[r->suite - suites];
+    long suite = r->suite - suites;
+    struct context *c = &r->ciphers->contexts[suite][d->key_number % KEYS_SET];
+    if (!c->evp) {
+        c->evp = EVP_CIPHER_CTX_new();
+        BUG_ON(!c->evp || EVP_CipherInit_ex2(c->evp, r->ciphers->cipher[suite], NULL, NULL, 1, NULL) != 1);
+    }
+    return c;
+}
+
+/* The context with this direction's key and the nonce of its next record (5.3). */
+static EVP_CIPHER_CTX *begin(const struct tls_records *r, struct direction *d)
+{
+    struct context *c = context_of(r, d);
     uint8_t nonce[IV_BYTES];
     memcpy(nonce, d->iv, IV_BYTES);
     for (unsigned i = 0; i < 8; i++) {
         nonce[IV_BYTES - 1 - i] ^= (uint8_t)(d->seq >> 8 * i);
     }
     const uint8_t *key = c->key_number == d->key_number ? NULL : d->key;
-    BUG_ON(EVP_CipherInit_ex(c->evp, NULL, NULL, key, nonce, -1) != 1);
+    BUG_ON(EVP_CipherInit_ex(c->evp, NULL, NULL, key, nonce, d == &r->out) != 1);
     c->key_number = d->key_number;
     d->seq++;
     return c->evp;
@@ -231,7 +245,7 @@ static EVP_CIPHER_CTX *begin(const struct tls_records *r, struct context *contex
 size_t tls_records_seal(struct tls_records *r, enum tls_content type, const void *p, size_t n, char *out)
 {
     BUG_ON(n > TLS_RECORD_PLAIN_MAX);
-    EVP_CIPHER_CTX *evp = begin(r, r->ciphers->seal, &r->out);
+    EVP_CIPHER_CTX *evp = begin(r, &r->out);
     size_t inner = n + 1 + TAG_BYTES;
     uint8_t *head = (uint8_t *)out;
     uint8_t *at = head + TLS_RECORD_HEAD;
@@ -249,7 +263,7 @@ size_t tls_records_seal(struct tls_records *r, enum tls_content type, const void
 /* Decrypts n >= TAG_BYTES bytes behind head into out; false when they are not what the client sealed. */
 static bool decrypt(struct tls_records *r, const uint8_t *head, size_t n, uint8_t *out)
 {
-    EVP_CIPHER_CTX *evp = begin(r, r->ciphers->open, &r->in);
+    EVP_CIPHER_CTX *evp = begin(r, &r->in);
     const uint8_t *text = head + TLS_RECORD_HEAD;
     int text_n = (int)n - TAG_BYTES;
     int k = 0;

@@ -4,8 +4,8 @@
  *     key log lines -> tls_secrets_take -> tls_records_new -> (tls_records_open | tls_records_seal)* -> free
  *
  * Why it exists: OpenSSL keeps 13 kB for a connection whose handshake is over, and spends more instructions around
- * a short record than in the cipher. This keeps about 300 bytes, and one cipher context a loop instead of two a
- * connection: keys are set again when another connection's record comes.
+ * a short record than in the cipher. This keeps about 300 bytes; cipher contexts are the loop's, enough for a few
+ * connections at work: where another's key was set meanwhile, it is set again.
  * KeyUpdate works both ways: the client's is answered when it asks for that; ours goes out before a key has sealed
  * more records than its cipher allows.
  * Implements RFC 8446 sections 5 (records, limits), 4.6.3 (KeyUpdate), 6 (alerts), 7.1 to 7.3 (keys).
