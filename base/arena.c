@@ -41,7 +41,7 @@ enum {
     ARENA_ALIGN = 16,
     ARENA_FIRST = 4096,    /* the only size that is cached */
     ARENA_LARGEST = 65536, /* chunks double up to here; a larger request gets its own */
-    ARENA_CACHED = 32,     /* first chunks kept per thread: 128 KiB */
+    ARENA_CACHED = 256,    /* first chunks kept per thread: 1 MiB */
     ARENA_MAX_BYTES_LOG2 = 40,
 };
 _Static_assert(sizeof(struct arena_chunk) % ARENA_ALIGN == 0, "data behind the head is aligned");

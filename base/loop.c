@@ -112,7 +112,7 @@ void loop_timer_init(struct loop *l, struct loop_timer *t, void (*fn)(void *), v
 void loop_timer_arm(struct loop_timer *t, uint64_t after_ms)
 {
     struct loop *l = t->loop;
-    uint64_t now = clock_mono_ms();
+    uint64_t now = loop_now_ms(l);
     t->deadline_ms = after_ms < UINT64_MAX / 2 ? now + after_ms : UINT64_MAX / 2;
     t->armed = true;
     if (t->slot == 0) {

@@ -5,7 +5,7 @@
 
 #include "base/metrics.h"
 
-enum { STALE_S = 3600 };
+enum { STALE_S = 3600, HASHED_BYTES = 64 };
 
 struct entry {
     uint64_t hash;
@@ -57,6 +57,13 @@ void token_cache_free(struct token_cache *c)
     }
 }
 
+/* A token ends in its signature: the last bytes find it, all of it is compared. */
+static uint64_t hash_of(struct str token)
+{
+    size_t n = token.n < HASHED_BYTES ? token.n : HASHED_BYTES;
+    return id_siphash(token.p + token.n - n, n);
+}
+
 static void drop(struct token_cache *c, struct entry *e)
 {
     uint32_t me = (uint32_t)(e - c->entries) + 1;
@@ -84,7 +91,7 @@ static struct entry *find(struct token_cache *c, struct str token, uint64_t hash
 const struct jws_claims *token_cache_find(struct token_cache *c, struct str token, int64_t now_s,
                                           int64_t grace_s)
 {
-    struct entry *e = find(c, token, id_siphash(token.p, token.n));
+    struct entry *e = find(c, token, hash_of(token));
     if (!e) {
         metric_child_add(c->misses, 1);
         return NULL;
@@ -120,7 +127,7 @@ static struct entry *take_entry(struct token_cache *c)
 
 void token_cache_add(struct token_cache *c, struct str token, const struct jws_claims *claims)
 {
-    uint64_t hash = id_siphash(token.p, token.n);
+    uint64_t hash = hash_of(token);
     struct entry *e = find(c, token, hash);
     if (e) {
         e->claims = *claims;

@@ -31,9 +31,14 @@ static void add_policy(struct request *r, const struct limit_check *c)
 
 static void add_state(struct request *r, const struct limit_check *c, uint64_t reset_s)
 {
-    http_add_field(r->ex, "ratelimit",
-                   arena_printf(&r->ex->arena, "\"%s\";r=%llu;t=%llu", c->binding->name,
-                                (unsigned long long)c->remaining, (unsigned long long)reset_s));
+    struct str name = str_from(c->binding->name);
+    char *start = arena_alloc(&r->ex->arena, name.n + 48);
+    char *p = start;
+    *p++ = '"';
+    p = mempcpy(p, name.p, name.n);
+    p = str_put_u64(mempcpy(p, "\";r=", 4), (uint64_t)c->remaining);
+    p = str_put_u64(mempcpy(p, ";t=", 3), reset_s);
+    http_add_field(r->ex, "ratelimit", str_of(start, (size_t)(p - start)));
 }
 
 void limits_reply_fields(struct request *r, const struct limit_check *c)

@@ -14,8 +14,10 @@ const char *http_finish_name(enum http_finish f)
 
 struct exchange *exchange_new(struct conn *c)
 {
-    struct exchange *x = calloc(1, sizeof(*x));
-    BUG_ON(!x);
+    struct arena arena;
+    arena_init(&arena);
+    struct exchange *x = ARENA_NEW(&arena, struct exchange); /* it lives in its own arena */
+    x->pub.arena = arena;
     x->conn = c;
     x->verdict = EXCHANGE_OPEN;
     x->answer_left = -1;
@@ -25,7 +27,6 @@ struct exchange *exchange_new(struct conn *c)
     }
     c->exchanges = x;
     buf_init(&x->body, EXCHANGE_WINDOW);
-    arena_init(&x->pub.arena);
     x->pub.loop = c->server->loop;
     x->pub.listener = c->at->listener;
     x->pub.tls = conn_is_tls(c);
@@ -55,8 +56,8 @@ void exchange_finish(struct exchange *x, enum http_finish reason)
     }
     outq_clear(&x->out, &c->server->pool);
     buf_clear(&x->body);
-    arena_clear(&x->pub.arena);
-    free(x);
+    struct arena arena = x->pub.arena; /* x is in it */
+    arena_clear(&arena);
 }
 
 static bool is_over(const struct exchange *x)
@@ -377,13 +378,7 @@ bool http_field_is_clean(const struct http_field *f)
             return false;
         }
     }
-    for (size_t i = 0; i < f->value.n; i++) {
-        uint8_t ch = (uint8_t)f->value.p[i];
-        if (ch < ' ' ? ch != '\t' : ch == 0x7f) {
-            return false;
-        }
-    }
-    return true;
+    return str_text_len(f->value) == f->value.n;
 }
 
 void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields,

@@ -1,6 +1,4 @@
 /* Answers on HTTP/2: heads, data pulled by nghttp2, and the gathering of a turn's frames. */
-#include <stdio.h>
-
 #include "base/http/h2.h"
 
 /* --- heads ---------------------------------------------------------------------------------------- */
@@ -70,17 +68,18 @@ void h2_start(struct exchange *x, const struct http_field *fields, unsigned fiel
     nghttp2_nv few[40];
     nghttp2_nv *nv = few;
     size_t n = 0;
-    char status[12];
-    char length[24];
+    char status[3];
+    char length[20];
     if (field_count + ex->added_count + 6 > sizeof(few) / sizeof(few[0])) {
         nv = arena_alloc(&ex->arena, (field_count + ex->added_count + 6) * sizeof(*nv));
     }
-    snprintf(status, sizeof(status), "%03u", ex->status);
-    nv[n++] = pair(STR(":status"), str_from(status), NGHTTP2_NV_FLAG_NO_COPY_NAME);
+    str_put_digits(status, ex->status, sizeof(status));
+    nv[n++] = pair(STR(":status"), str_of(status, sizeof(status)), NGHTTP2_NV_FLAG_NO_COPY_NAME);
     nv[n++] = pair(STR("date"), server_date(c->server), NGHTTP2_NV_FLAG_NO_COPY_NAME);
     if (content_length >= 0 && ex->status != 204 && ex->status != 304) {
-        snprintf(length, sizeof(length), "%lld", (long long)content_length);
-        nv[n++] = pair(STR("content-length"), str_from(length), NGHTTP2_NV_FLAG_NO_COPY_NAME);
+        char *end = str_put_u64(length, (uint64_t)content_length);
+        nv[n++] =
+            pair(STR("content-length"), str_of(length, (size_t)(end - length)), NGHTTP2_NV_FLAG_NO_COPY_NAME);
     }
     if (conn_is_tls(c) && c->at->listener->hsts) {
         nv[n++] = pair(STR("strict-transport-security"), STR(HTTP_HSTS_VALUE),
