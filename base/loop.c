@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -27,7 +28,8 @@ struct loop {
 
     struct heap_entry *heap; /* binary heap by key_ms */
     uint32_t heap_n, heap_cap;
-    struct event wake;   /* ends the wait when the first timer is due */
+    int wake_fd; /* timerfd, edge-triggered, never read: ends the wait when the first timer is due */
+    struct event wake_event;
     uint64_t wake_at_ms; /* when it will fire; UINT64_MAX: not pending */
 
     struct loop_task queued;  /* heads of circular lists */
@@ -156,7 +158,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     ((struct loop *)arg)->wake_at_ms = UINT64_MAX;
 }
 
-/* A wake-up that comes too early only costs a turn; one that is too late would miss a deadline. */
+/* A wake-up that comes too early only costs a turn; one that is too late would miss a deadline. A timer of libevent
+ * would be one of the kernel's at every wait. */
 static void set_wake(struct loop *l)
 {
     if (l->heap_n == 0 || l->heap[0].key_ms >= l->wake_at_ms) {
@@ -165,8 +168,9 @@ static void set_wake(struct loop *l)
     uint64_t now = clock_mono_ms();
     uint64_t key = l->heap[0].key_ms;
     uint64_t wait_ms = key > now ? key - now : 0;
-    struct timeval tv = {.tv_sec = (time_t)(wait_ms / 1000), .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
-    BUG_ON(event_add(&l->wake, &tv) != 0);
+    struct itimerspec in = {.it_value = {.tv_sec = (time_t)(wait_ms / 1000),
+                                         .tv_nsec = wait_ms ? (long)(wait_ms % 1000 * 1000000) : 1}};
+    BUG_ON(timerfd_settime(l->wake_fd, 0, &in, NULL) != 0);
     l->wake_at_ms = key;
 }
 
@@ -323,7 +327,10 @@ struct loop *loop_new(const char *name, unsigned index)
     BUG_ON(l->inbox_fd < 0);
     event_assign(&l->inbox_event, l->base, l->inbox_fd, EV_READ | EV_PERSIST | EV_ET, on_inbox, l);
     event_add(&l->inbox_event, NULL);
-    event_assign(&l->wake, l->base, -1, 0, on_wake, l);
+    l->wake_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    BUG_ON(l->wake_fd < 0);
+    event_assign(&l->wake_event, l->base, l->wake_fd, EV_READ | EV_PERSIST | EV_ET, on_wake, l);
+    event_add(&l->wake_event, NULL);
     return l;
 }
 
@@ -337,11 +344,12 @@ void loop_free(struct loop *l)
     }
     run_inbox(l, true);
     event_del(&l->inbox_event);
-    event_del(&l->wake);
+    event_del(&l->wake_event);
     event_base_loop(l->base,
                     EVLOOP_NONBLOCK); /* what libevent itself put off: questions to name servers end */
     event_base_free(l->base);
     close(l->inbox_fd);
+    close(l->wake_fd);
     free(l->heap);
     free(l);
 }
