@@ -12,7 +12,7 @@ enum {
     IV_BYTES = 12,
     TAG_BYTES = 16,
     SUITES = 3,
-    KEYS_SET = 128, /* ready to use: of the 64 connections that came last; 1 kB each */
+    KEYS_SET = 1024, /* ready to use: of the 512 connections that came last; 1 kB each */
     KEY_UPDATE = 24,
     KEY_UPDATE_BYTES = 5,
 };
@@ -249,12 +249,12 @@ size_t tls_records_seal(struct tls_records *r, enum tls_content type, const void
     size_t inner = n + 1 + TAG_BYTES;
     uint8_t *head = (uint8_t *)out;
     uint8_t *at = head + TLS_RECORD_HEAD;
-    uint8_t last = (uint8_t)type;
     int k = 0;
+    memcpy(at, p, n); /* cheaper than a second call for the type */
+    at[n] = (uint8_t)type;
     memcpy(head, (uint8_t[]){TLS_CONTENT_DATA, 3, 3, (uint8_t)(inner >> 8), (uint8_t)inner}, TLS_RECORD_HEAD);
     BUG_ON(EVP_EncryptUpdate(evp, NULL, &k, head, TLS_RECORD_HEAD) != 1 ||
-           EVP_EncryptUpdate(evp, at, &k, p, (int)n) != 1 ||
-           EVP_EncryptUpdate(evp, at + n, &k, &last, 1) != 1 ||
+           EVP_EncryptUpdate(evp, at, &k, at, (int)n + 1) != 1 ||
            EVP_EncryptFinal_ex(evp, at + n + 1, &k) != 1 ||
            EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, at + n + 1) != 1);
     return TLS_RECORD_HEAD + inner;
