@@ -268,7 +268,8 @@ static bool write_head(struct http_op *op, const struct http_client_request *req
 
 static bool has_gap(struct str word)
 {
-    return str_text_len(word) < word.n || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n);
+    return word.n > 0 &&
+           (str_text_len(word) < word.n || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n));
 }
 
 static bool breaks_line(struct str value)
