@@ -23,15 +23,31 @@ void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const
 void auth_loop_clear(struct auth_loop *al)
 {
     policy_unref(al->policy);
+    policy_unref(al->beneath);
     revoked_free(al->revoked);
     *al = (struct auth_loop){0};
 }
 
 void auth_loop_set_policy(struct auth_loop *al, struct policy *p)
 {
-    struct policy *old = al->policy;
-    al->policy = policy_ref(p);
+    struct policy **place = al->is_emergency ? &al->beneath : &al->policy;
+    struct policy *old = *place;
+    *place = policy_ref(p);
     policy_unref(old);
+}
+
+void auth_loop_set_emergency(struct auth_loop *al, struct policy *p)
+{
+    if (al->is_emergency) { /* what waited beneath is back */
+        policy_unref(al->policy);
+        al->policy = al->beneath;
+        al->beneath = NULL;
+    }
+    al->is_emergency = p != NULL;
+    if (p) {
+        al->beneath = al->policy;
+        al->policy = policy_ref(p);
+    }
 }
 
 void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s)

@@ -116,6 +116,8 @@ struct auth_loop {
     struct secret_ring *secrets;    /* borrowed; jobs take references */
     const struct jws_keys *keys;    /* borrowed: signs and publishes */
     struct policy *policy;          /* a reference; NULL until the first is known: sign-up answers 503 */
+    struct policy *beneath;         /* a reference: waits while an emergency stands; or NULL */
+    bool is_emergency;              /* policy stands, whatever the database has */
     struct revoked *revoked;        /* owned: sessions ended while an access token may still live */
     struct refusal_sampler refusals;
     void *arg; /* the gateway's own, for session_ended */
@@ -126,6 +128,8 @@ void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_p
 void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const struct jws_keys *keys);
 void auth_loop_clear(struct auth_loop *al);
 void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference */
+/* Likewise, of a policy that stands over the others until it is lifted (NULL). */
+void auth_loop_set_emergency(struct auth_loop *al, struct policy *p);
 /* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */
 void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s);
 

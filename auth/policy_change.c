@@ -10,8 +10,7 @@ static int conflict_told(struct pg *pg, int rc)
     return text ? err_set(pg_err(pg), ERR_CONFLICT, "%s", text + sizeof mark - 1) : rc;
 }
 
-/* The public notice: what /auth/v1/settings says, in all languages. */
-static void notice_write(const struct policy *p, struct buf *out)
+void policy_write_notice(const struct policy *p, struct buf *out)
 {
     static const char *const tags[POLICY_LANGS] = {"en", "zh-Hans", "zh-Hant"};
     struct json_writer w = {.out = out};
@@ -36,7 +35,7 @@ static int change_read(struct pg *pg, const struct policy_change *c, struct poli
     buf_init(notice, POLICY_DOCUMENT_MAX);
     int rc = policy_parse(c->document, 0, p, pg_err(pg));
     if (rc == 0) {
-        notice_write(*p, notice);
+        policy_write_notice(*p, notice);
     }
     return rc;
 }

@@ -37,6 +37,9 @@ struct policy_changed {
     int64_t version, previous;
 };
 
+/* Appends what the public is told while p is in force: what /auth/v1/settings says, in all languages. */
+void policy_write_notice(const struct policy *p, struct buf *out);
+
 int policy_change_make(struct pg *pg, const struct policy_change *c, struct policy_changed *out) TIDE_CHECK;
 /* Ends a change for a time now. Of c: actor, reason, request_id, action, if_version (of that change; 0: whichever). */
 int policy_change_end(struct pg *pg, const struct policy_change *c, struct policy_changed *out) TIDE_CHECK;

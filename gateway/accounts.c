@@ -9,6 +9,7 @@
 #include "gateway/challenge.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
+#include "gateway/emergency.h"
 #include "gateway/hooks.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
@@ -260,7 +261,8 @@ bool accounts_has_policy(const struct gateway *g)
 
 const struct policy *accounts_policy(const struct gateway *g)
 {
-    return g->accounts ? g->accounts->policy : NULL;
+    const struct policy *closed = g->accounts ? emergency_policy(g->accounts) : NULL;
+    return closed ? closed : g->accounts ? g->accounts->policy : NULL;
 }
 
 int accounts_open(struct gateway *g, struct err *err)

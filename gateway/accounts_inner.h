@@ -1,4 +1,4 @@
-/* What accounts.c and accounts_sync.c share. Private to them.
+/* What accounts.c, accounts_sync.c and emergency.c share. Private to them.
  *
  * Thread rule: said for each group of fields. */
 #ifndef TIDE_GATEWAY_ACCOUNTS_INNER_H
@@ -11,6 +11,7 @@
 #include "base/pg.h"
 
 struct accounts;
+struct emergency;
 struct gateway;
 struct gateway_loop;
 struct hooks;
@@ -28,6 +29,7 @@ struct accounts {
     struct gateway *gateway;
     struct auth_ports ports;
     struct hooks *hooks;
+    struct emergency *emergency; /* emergency.h; the control thread's */
     atomic_bool has_policy;
     /* the control thread's; the main thread's before it runs and after it ended */
     char policy_path[512];

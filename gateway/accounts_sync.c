@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
+#include "gateway/emergency.h"
 #include "gateway/gateway.h"
 
 enum { RETRY_MS = 400, SAVE_MS = 1000, PURGE_MS = 60000, JOB_MS = 5000, ENDED_SLACK_S = 600 };
@@ -42,6 +43,7 @@ static void use_policy(struct accounts *a, struct policy *p)
     if (policy_save(p, a->policy_path, &err) < 0) {
         log_warn("policy not kept on disk error=\"%s\"", err.msg);
     }
+    emergency_on_policy(a, policy_version(p));
 }
 
 /* --- sessions that ended ----------------------------------------------------------------------------- */
@@ -282,6 +284,7 @@ void accounts_sync_open(struct accounts *a)
     snprintf(a->ended_path, sizeof a->ended_path, "%s/ended-sessions", dir);
     load_last_policy(a);
     load_last_ended(a);
+    a->emergency = emergency_open(a);
     control_watch(c, CONTROL_POLICY, on_moved, &a->policy_fetch);
     control_watch(c, CONTROL_REVOCATIONS, on_moved, &a->ended_fetch);
     control_tick(c, RETRY_MS, on_retry, a);
@@ -294,6 +297,7 @@ void accounts_sync_loop_open(struct accounts *a, struct gateway_loop *gl)
     if (a->policy) {
         auth_loop_set_policy(&gl->accounts->auth, a->policy);
     }
+    emergency_loop_open(a->emergency, gl);
     for (unsigned i = 0; i < a->ended_count; i++) {
         auth_loop_end_session(&gl->accounts->auth, &a->ended[i].session, a->ended[i].ended_s);
     }
@@ -305,6 +309,7 @@ void accounts_sync_close(struct accounts *a)
         on_save_ended(a);
         revoked_free(a->ended_known);
     }
+    emergency_free(a->emergency);
     policy_unref(a->policy);
     free(a->ended);
 }

@@ -50,6 +50,8 @@ static const struct admin_route routes[] = {
      ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/policy/schedule/*/cancel"), ADMIN_BODY_MAX, admin_policy_unschedule,
      ADMIN_LEVEL_WRITE, false},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/emergency"), ADMIN_BODY_MAX, admin_policy_emergency,
+     ADMIN_LEVEL_WRITE, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
      ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/lint"), ADMIN_POLICY_BODY_MAX, admin_policy_lint, ADMIN_LEVEL_READ,
@@ -127,11 +129,17 @@ void admin_submit(struct admin_call *c, const struct admin_work *work)
     struct admin_job *j = calloc(1, sizeof *j);
     BUG_ON(j == NULL);
     *j = (struct admin_job){.job = {.run = run_job, .done = on_job_done, .arg = j}, .work = *work, .call = c};
+    j->job.timeout_ms = work->timeout_ms;
     c->job = j;
     if (pool == NULL || pg_submit(pool, &j->job) != 0) {
         c->job = NULL;
-        http_reply_error(c->ex, "database_unavailable",
-                         pool == NULL ? "this gateway has no database" : "the database is away or too busy");
+        if (work->not_submitted != NULL) {
+            work->not_submitted(c, work->arg);
+        } else {
+            http_reply_error(c->ex, "database_unavailable",
+                             pool == NULL ? "this gateway has no database"
+                                          : "the database is away or too busy");
+        }
         job_free(j);
     }
 }

@@ -19,6 +19,9 @@ static int run(struct pg *pg, void *arg)
 static void done(struct admin_call *c, void *arg, int rc, const struct err *err)
 {
     struct auth_admin *a = arg;
+    if (rc != 0 && a->verb == AUTH_ADMIN_POLICY_GET && a->version == 0 && admin_policy_known(c)) {
+        return; /* the database is away: what is in force here */
+    }
     if (rc != 0) {
         admin_refuse(c, rc, a->err.code != ERR_OK ? &a->err : err);
         return;
@@ -27,6 +30,11 @@ static void done(struct admin_call *c, void *arg, int rc, const struct err *err)
         control_poll_soon(c->control); /* it was a change */
     }
     admin_reply(c, &a->out);
+}
+
+static void not_submitted(struct admin_call *c, void *arg)
+{
+    done(c, arg, ERR_UNAVAILABLE, &(struct err){.msg = "the database is away or too busy"});
 }
 
 static void drop(void *arg)
@@ -50,7 +58,8 @@ struct auth_admin *admin_auth_verb(struct admin_call *c, enum auth_admin_verb ve
 
 void admin_auth_submit(struct admin_call *c, struct auth_admin *a)
 {
-    admin_submit(c, &(struct admin_work){.run = run, .done = done, .drop = drop, .arg = a});
+    admin_submit(c, &(struct admin_work){
+                        .run = run, .done = done, .not_submitted = not_submitted, .drop = drop, .arg = a});
 }
 
 /* --- reading ------------------------------------------------------------------------------------- */

@@ -51,6 +51,8 @@ struct admin_work {
     void (*done)(struct admin_call *c, void *arg, int rc, const struct err *err);
     void (*drop)(void *arg);
     void *arg;
+    void (*not_submitted)(struct admin_call *c, void *arg); /* no database: answers; NULL: 503 */
+    uint64_t timeout_ms;                                    /* 0: as the configuration says */
 };
 void admin_submit(struct admin_call *c, const struct admin_work *work);
 void admin_refuse(struct admin_call *c, int rc, const struct err *err); /* a job's error as a problem */
@@ -71,6 +73,8 @@ void admin_audit(struct admin_call *c);
 /* admin_policy_change.c */
 void admin_policy_get(struct admin_call *c);
 void admin_policy_set(struct admin_call *c);
+bool admin_policy_known(
+    struct admin_call *c); /* answers with the policy of this gateway; false: there is none */
 void admin_policy_history(struct admin_call *c);
 void admin_policy_rollback(struct admin_call *c);
 void admin_policy_diff(struct admin_call *c);
@@ -85,6 +89,8 @@ void admin_invites_revoke(struct admin_call *c);
 void admin_policy_simulate(struct admin_call *c);
 void admin_policy_lint(struct admin_call *c);
 void admin_policy_schema(struct admin_call *c);
+/* admin_emergency.c */
+void admin_policy_emergency(struct admin_call *c);
 /* admin_incidents.c */
 void admin_incidents(struct admin_call *c);
 /* admin_requests.c */

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "gateway/accounts.h"
 #include "gateway/admin_inner.h"
+#include "gateway/emergency.h"
 
 enum { FOR_MIN_S = 1, FOR_MAX_S = 365 * 86400 };
 
@@ -11,6 +13,32 @@ enum { FOR_MIN_S = 1, FOR_MAX_S = 365 * 86400 };
 void admin_policy_get(struct admin_call *c)
 {
     admin_auth_list(c, AUTH_ADMIN_POLICY_GET);
+}
+
+bool admin_policy_known(struct admin_call *c)
+{
+    const struct gateway *g = c->control->gateway;
+    const struct policy *p = accounts_policy(g);
+    const struct policy_emergency *now = g->accounts != NULL ? emergency_now(g->accounts) : NULL;
+    struct buf text;
+    struct json_writer w = {.out = &text};
+    if (p == NULL) {
+        return false;
+    }
+    buf_init(&text, ADMIN_ANSWER_MAX);
+    json_open(&w, '{');
+    json_i64_at(&w, "version", policy_version(p));
+    json_bool_at(&w, "in_force", true);
+    json_str_at(&w, "name", str_from(policy_name(p)));
+    json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
+    json_str_at(&w, "reason", now != NULL ? str_from(now->reason) : STR("the database is away"));
+    json_str_at(&w, "actor", now != NULL ? str_from(now->actor) : STR(""));
+    json_str_at(&w, "known_from", now != NULL ? STR("an emergency of this gateway") : STR("this gateway"));
+    json_raw_at(&w, "document", policy_document(p));
+    json_close(&w, '}');
+    admin_reply(c, &text);
+    buf_clear(&text);
+    return true;
 }
 
 void admin_policy_history(struct admin_call *c)

@@ -1,15 +1,13 @@
 """Changing the policy safely: what a change would do, changes for a time, scheduled ones. By the admin API, where the
 database decides; tidectl's words for it are in test_policy_commands.py."""
 import json
-import signal
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
-import httpx
 import pytest
 
+from tide.policy_admin import Admin, in_time, told
 from tide.process import wait_until
-from tide.stack import APIKEY
 
 CLOSED = {"effect": "deny", "reason": "signup_closed"}
 
@@ -20,28 +18,6 @@ def document(*rules: dict, name: str = "t", default: dict | None = None) -> dict
 
 def allow(name: str, **when) -> dict:
     return {"id": name, "when": when, "effect": "allow"}
-
-
-class Admin:
-    """The admin API of a gateway, by its socket."""
-
-    def __init__(self, gateway):
-        self.http = httpx.Client(transport=httpx.HTTPTransport(uds=str(gateway.socket)), base_url="http://admin",
-                                 timeout=60)
-
-    def ask(self, method: str, path: str = "", code: int = 200, **body):
-        answer = self.http.request(method, "/admin/v1/policy" + path, json=body or None)
-        assert answer.status_code == code, answer.text
-        return answer.json()
-
-    def put(self, code: int = 200, reason: str = "test", **body) -> dict:
-        return self.ask("PUT", code=code, reason=reason, **body)
-
-    def get(self) -> dict:
-        return self.ask("GET")
-
-    def history(self) -> list:
-        return self.ask("GET", "/history")["items"]
 
 
 @pytest.fixture
@@ -61,17 +37,8 @@ def two(pair):
     admin.http.close()
 
 
-def told(gateway) -> dict:
-    """What apps are told."""
-    return gateway.get("/auth/v1/settings", headers={"apikey": APIKEY}).json()["signup"]
-
-
 def notice(pair) -> dict:
     return json.loads(pair.postgres.query("SELECT body FROM status_notices WHERE kind = 'signup_policy' ORDER BY id DESC LIMIT 1"))
-
-
-def in_time(seconds: float) -> str:
-    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
 # --- what a change would do ---------------------------------------------------------------------------------

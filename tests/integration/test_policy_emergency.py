@@ -1,0 +1,162 @@
+"""Sign-up closed in an emergency: at a gateway's own socket, with the database there and without it."""
+import json
+
+import pytest
+
+from tide.client import code_of, mainland_phone
+from tide.policy_admin import Admin, in_time, told
+from tide.process import wait_until
+
+
+def close(admin, **more) -> dict:
+    return admin.ask("POST", "/emergency", closed=True, reason="they are all over us", **more)
+
+
+def reopen(admin, code: int = 200) -> dict:
+    return admin.ask("POST", "/emergency", code=code, closed=False, reason="over")
+
+
+def audit(stack, action: str) -> int:
+    return int(stack.postgres.query(f"SELECT count(*) FROM audit WHERE action = '{action}'"))
+
+
+def states(stack) -> list:
+    return [told(g)["state"] for g in stack.gateways]
+
+
+def database_is_known_up(stack) -> None:
+    for g in stack.gateways:
+        wait_until(lambda: g.metric("tidegate_database_up") == 1, 60, "the gateway has found the database")
+
+
+def pending(gateway) -> float:
+    return gateway.metric("tidegate_policy_emergency")
+
+
+@pytest.fixture
+def admins(own_pair):
+    return [Admin(g) for g in own_pair.gateways]
+
+
+def test_with_a_database_it_is_a_change_for_all(own_pair, admins):
+    base = admins[0].put(preset="mainland-phone-only")
+    done = close(admins[0])
+    assert done["where"] == "every gateway" and done["version"] == base["version"] + 1
+    assert told(own_pair.gateways[0])["state"] == "closed"  # here at once
+    wait_until(lambda: states(own_pair) == ["closed", "closed"], 30, "everywhere")
+    wait_until(lambda: pending(own_pair.gateways[0]) == 0, 30, "the gateway follows the database again")
+    again = close(admins[1])  # beside the first: no second version
+    assert again["version"] == done["version"] and again["id"] != done["id"]
+    now = admins[1].get()
+    assert (now["reverts_to"], now["reverts_by"], now["reverts_at"]) == (base["version"], "emergency-open", None)
+    opened = reopen(admins[1])
+    assert opened["version"] == done["version"] + 1
+    wait_until(lambda: states(own_pair) == ["restricted", "restricted"], 30, "as before")
+    assert admins[0].get()["name"] == "mainland-phone-only"
+    assert audit(own_pair, "policy.emergency_close") == 2 and audit(own_pair, "policy.emergency_open") == 1
+    assert "not closed" in reopen(admins[0], code=409)["detail"]
+
+
+def test_without_a_database(own_pair, admins):
+    """Closed by each gateway's socket, kept over a restart, written once when the database is back."""
+    first, second = own_pair.gateways
+    own_pair.postgres.kill()
+    done = close(admins[0])
+    assert done["where"] == "this gateway" and done["kept"] is True and "version" not in done
+    assert states(own_pair) == ["closed", "open"] and pending(first) == 1
+    assert close(admins[0])["id"] == done["id"]  # it is closed already
+    same = close(admins[1], id=done["id"])  # one emergency, told to both
+    assert same["id"] == done["id"] and states(own_pair) == ["closed", "closed"]
+    with own_pair.app(first) as app:
+        refused = app.ask_code(mainland_phone())
+        assert refused.status_code in (403, 503), refused.text  # who has an account cannot be looked up now
+    known = admins[0].get()
+    assert (known["name"], known["reason"]) == ("closed", "they are all over us")
+    for gateway in own_pair.gateways:
+        gateway.process.kill()
+        gateway.start(ready=False)
+    assert states(own_pair) == ["closed", "closed"]
+    own_pair.postgres.start()
+    database_is_known_up(own_pair)
+    for gateway in own_pair.gateways:
+        wait_until(lambda: pending(gateway) == 0, 60, "it is written")
+        assert not (gateway.folder / "state" / "emergency").exists()
+    assert states(own_pair) == ["closed", "closed"]
+    assert own_pair.postgres.query("SELECT count(*) FROM policy_versions WHERE name = 'closed'") == "1"
+    assert own_pair.postgres.query("SELECT id FROM policy_emergencies") == done["id"]
+    assert audit(own_pair, "policy.emergency_close") == 1
+    notice = own_pair.postgres.query("SELECT body FROM status_notices ORDER BY id DESC LIMIT 1")
+    assert json.loads(notice)["state"] == "closed"
+    reopen(Admin(second))
+    wait_until(lambda: states(own_pair) == ["open", "open"], 30, "opened everywhere")
+
+
+def test_opened_before_it_could_be_written(own_pair, admins):
+    own_pair.postgres.kill()
+    done = close(admins[0])
+    opened = reopen(admins[0])
+    assert (opened["state"], opened["where"], opened["id"]) == ("open", "this gateway", done["id"])
+    assert states(own_pair) == ["open", "open"]
+    assert "away" in reopen(admins[1], code=503)["detail"]  # nothing of its own to open
+    gateway = own_pair.gateways[0]
+    gateway.process.kill()
+    gateway.start(ready=False)
+    assert told(gateway)["state"] == "open"
+    own_pair.postgres.start()
+    wait_until(lambda: audit(own_pair, "policy.emergency_open") == 1, 60, "the audit log is told")
+    assert audit(own_pair, "policy.emergency_close") == 1
+    assert own_pair.postgres.query("SELECT count(*) FROM policy_versions") == "1"
+    assert own_pair.postgres.query("SELECT count(*) FROM policy_emergencies") == "1"
+
+
+def test_what_the_fleet_has_closed_is_not_opened_alone(own_pair, admins):
+    close(admins[0])
+    wait_until(lambda: states(own_pair) == ["closed", "closed"], 30, "everywhere")
+    wait_until(lambda: pending(own_pair.gateways[0]) == 0, 30, "it is the database's")
+    own_pair.postgres.kill()
+    for admin in admins:
+        assert "away" in reopen(admin, code=503)["detail"]
+    assert states(own_pair) == ["closed", "closed"]
+
+
+def test_a_code_from_before_makes_no_account(own_pair, admins):
+    """The stricter wins also where the database, back again, still has an open policy of a newer version."""
+    phone = mainland_phone()
+    with own_pair.app(own_pair.gateways[0]) as app:
+        assert app.ask_code(phone).status_code == 200
+        code = own_pair.outbox.wait_for_code(phone)
+        with own_pair.postgres.holding("LOCK TABLE policy_emergencies"):  # it cannot be written yet
+            assert close(admins[0])["where"] == "this gateway"
+            refused = app.verify(phone, code)
+            assert (refused.status_code, code_of(refused)) == (403, "signup_closed")
+    wait_until(lambda: states(own_pair) == ["closed", "closed"], 60, "written")
+
+
+def test_scheduled_changes_wait_until_it_is_over(own_pair, admins):
+    admins[0].ask("POST", "/schedule", preset="mainland-phone-only", at=in_time(1), reason="t")
+    close(admins[0])
+    wait_until(lambda: own_pair.postgres.query("SELECT count(*) FROM policy_pending WHERE kind = 'set' AND due_at < now()") == "1",
+               30, "its time comes")
+    assert admins[0].get()["name"] == "closed"
+    reopen(admins[1])
+    wait_until(lambda: admins[0].get()["name"] == "mainland-phone-only", 30, "now it comes into force")
+
+
+@pytest.mark.parametrize("body,words", [
+    ({}, "closed"), ({"closed": "yes"}, "closed"), ({"closed": True, "id": "7"}, "id"), ({"closed": False, "id": "7"}, "id"),
+    ({"closed": True, "reason": ""}, "reason"), ({"closed": True, "reason": "x" * 201}, "reason"),
+    ({"closed": True, "preset": "open"}, "preset")])
+def test_wrong_bodies(pair, body, words):
+    answer = Admin(pair.gateways[0]).ask("POST", "/emergency", code=400, **{"reason": "t", **body})
+    assert words in answer["detail"] and told(pair.gateways[0])["state"] == "open"
+
+
+def test_a_broken_record_does_not_stop_a_start(own_stack):
+    own_stack.start_servers()
+    gateway = own_stack.start_gateway()
+    for text in ("", "{}", "\0" * 5000, '{"id": 7}'):
+        gateway.process.stop()
+        (gateway.folder / "state" / "emergency").write_text(text)
+        gateway.start()
+        assert told(gateway)["state"] == "open"
+    assert "record of an emergency" in gateway.process.tail(200)
