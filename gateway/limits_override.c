@@ -187,7 +187,8 @@ static void on_fetched(void *arg, int rc, const struct err *err)
 static void fetch(struct limit_overrides *o)
 {
     o->is_due = o->is_running;
-    if (o->is_running || o->gateway->pg == NULL) { /* the process ends: told of what moved by a poll of before */
+    if (o->is_running ||
+        o->gateway->pg == NULL) { /* the process ends: told of what moved by a poll of before */
         return;
     }
     o->job = (struct pg_job){.run = run_fetch, .done = on_fetched, .arg = o, .timeout_ms = JOB_MS};

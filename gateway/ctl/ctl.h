@@ -76,6 +76,8 @@ struct ctl {
     int64_t ttl_ms;
     const char *inviter; /* invites; the campaign is attempt's */
     int64_t uses, count, quota;
+    int64_t for_ms; /* policy changes */
+    const char *id; /* emergency-close */
     bool open, undo;
     struct ctl_attempt attempt; /* its phone is get users' as well */
 };
@@ -186,6 +188,21 @@ enum ctl_colour ctl_colour_of(struct str state); /* of a word like "ready", "dow
 
 /* document.c: a JSON document by file or standard input ("-"). False: it said why. */
 bool ctl_read_document(const char *path, struct buf *out);
+
+/* Text of a member of scanned JSON, without its quotes. */
+struct str ctl_member(struct arena *a, struct str object, const char *key, struct str absent);
+
+/* diff.c: what a policy change would do, as text. How many differences, how many findings. */
+unsigned ctl_print_diff(struct arena *a, struct str diff);
+unsigned ctl_print_findings(struct arena *a, struct str findings);
+int ctl_print_trial(const struct ctl *c, struct str answer); /* of a dry run, as -o says */
+
+/* verbs_policy.c: the body of a change of the policy: of a preset or of -f (false: it said why), or of a document. Then
+ * it is sent, and the version printed. */
+bool ctl_write_policy_change(struct buf *body, const struct ctl *c, const char *preset);
+void ctl_write_policy_document(struct buf *body, const struct ctl *c, const struct buf *document);
+int ctl_send_policy_change(const struct ctl *c, const char *method, const char *target,
+                           const struct buf *body, const char *done);
 
 /* Says what is wrong with the words, and where help is. CTL_USAGE. */
 int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -23,6 +23,8 @@ const struct ctl_option ctl_options[] = {
     {"if-version", 0, CTL_COUNT, AT(if_version), "N", "only when this version is in force now; else exit 6",
      false},
     {"ttl", 0, CTL_TIME, AT(ttl_ms), "TIME", "for how long: 90s, 10m, 2h; it ends by itself", false},
+    {"for", 0, CTL_TIME, AT(for_ms), "TIME", "only for so long, then back: 90s, 10m, 2h", false},
+    {"id", 0, CTL_TEXT, AT(id), "ID", "of the emergency that another gateway was told", false},
     {"file", 'f', CTL_FILE, AT(file), "FILE", "what to read; \"-\" is standard input", false},
     {"burst", 0, CTL_COUNT, AT(burst), "N", "units at once", false},
     {"undo", 0, CTL_SWITCH, AT(undo), NULL, "take the worker back", false},

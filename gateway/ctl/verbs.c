@@ -3,6 +3,7 @@
 
 const struct ctl_group ctl_groups[] = {
     {"Who may sign up", ctl_verbs_policy},
+    {"Change it with care", ctl_verbs_change},
     {"Try a policy; nothing changes", ctl_verbs_try},
     {"Invites", ctl_verbs_invites},
     {"Accounts, audit, incidents", ctl_verbs_accounts},

@@ -11,6 +11,7 @@
 /* Arrays of verbs, each ended by a row without words. */
 extern const struct ctl_verb ctl_verbs_process[];  /* verbs_process.c */
 extern const struct ctl_verb ctl_verbs_policy[];   /* verbs_policy.c */
+extern const struct ctl_verb ctl_verbs_change[];   /* verbs_change.c */
 extern const struct ctl_verb ctl_verbs_try[];      /* verbs_try.c */
 extern const struct ctl_verb ctl_verbs_accounts[]; /* verbs_accounts.c */
 extern const struct ctl_verb ctl_verbs_invites[];  /* verbs_invites.c */

@@ -16,7 +16,20 @@ enum { TARGET_MAX = 512 };
 
 static int policy_get(const struct ctl *c)
 {
-    static const struct ctl_view view = {NULL, "policy", "version", POLICY_COLUMNS};
+    static const struct ctl_view view = {NULL,
+                                         "policy",
+                                         "version",
+                                         {{"VERSION", "version"},
+                                          {"NAME", "name"},
+                                          {"STATE", "state"},
+                                          {"IN-FORCE", "in_force"},
+                                          {"SINCE", "created_at"},
+                                          {"ACTOR", "actor"},
+                                          {"REASON", "reason"},
+                                          {"REVERTS-AT", "reverts_at"},
+                                          {"REVERTS-TO", "reverts_to"},
+                                          {"REVERTS-BY", "reverts_by"},
+                                          {NULL, NULL}}};
     struct buf target;
     buf_init(&target, TARGET_MAX);
     buf_add_cstr(&target, "/admin/v1/policy");
@@ -55,12 +68,14 @@ static int64_t version_in(struct str answer)
 }
 
 /* As ctl_change; the line has the new version, which a rollback or --if-version wants. */
-static int change_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body,
-                         const char *done)
+int ctl_send_policy_change(const struct ctl *c, const char *method, const char *target,
+                           const struct buf *body, const char *done)
 {
     struct ctl_answer a;
     int code = ctl_request(c, method, target, body, &a);
-    if (code == CTL_OK && !ctl_print_raw(c, buf_str(&a.body))) {
+    if (code == CTL_OK && c->dry_run) {
+        code = ctl_print_trial(c, buf_str(&a.body));
+    } else if (code == CTL_OK && !ctl_print_raw(c, buf_str(&a.body))) {
         printf(c->form == CTL_NAME ? "policy/%.0s%lld\n" : "%s: version %lld\n", done,
                (long long)version_in(buf_str(&a.body)));
     }
@@ -68,20 +83,27 @@ static int change_policy(const struct ctl *c, const char *method, const char *ta
     return code;
 }
 
-static void write_change(struct buf *body, const struct ctl *c, const char *preset,
-                         const struct buf *document)
+/* The members that all changes have. */
+static void write_common(struct json_writer *w, const struct ctl *c)
+{
+    json_str_at(w, "reason", str_from(c->reason));
+    if (c->if_version > 0) {
+        json_i64_at(w, "if_version", c->if_version);
+    }
+    if (c->for_ms > 0) {
+        json_i64_at(w, "for_s", (c->for_ms + 999) / 1000);
+    }
+    if (c->attempt.at != NULL) {
+        json_str_at(w, "at", str_from(c->attempt.at));
+    }
+}
+
+void ctl_write_policy_document(struct buf *body, const struct ctl *c, const struct buf *document)
 {
     struct json_writer w = {.out = body};
     json_open(&w, '{');
-    if (preset != NULL) {
-        json_str_at(&w, "preset", str_from(preset));
-    } else {
-        json_raw_at(&w, "document", buf_str(document));
-    }
-    json_str_at(&w, "reason", str_from(c->reason));
-    if (c->if_version > 0) {
-        json_i64_at(&w, "if_version", c->if_version);
-    }
+    json_raw_at(&w, "document", buf_str(document));
+    write_common(&w, c);
     json_close(&w, '}');
 }
 
@@ -93,23 +115,39 @@ static int closing_harm(const struct ctl *c, struct ctl_harm *out)
     return CTL_OK;
 }
 
+bool ctl_write_policy_change(struct buf *body, const struct ctl *c, const char *preset)
+{
+    struct json_writer w = {.out = body};
+    struct buf document;
+    bool ok = true;
+    if (preset != NULL) {
+        json_open(&w, '{');
+        json_str_at(&w, "preset", str_from(preset));
+        write_common(&w, c);
+        json_close(&w, '}');
+        return true;
+    }
+    buf_init(&document, CTL_DOCUMENT_MAX);
+    ok = ctl_read_document(c->file, &document);
+    if (ok) {
+        ctl_write_policy_document(body, c, &document);
+    }
+    buf_clear(&document);
+    return ok;
+}
+
 static int policy_set(const struct ctl *c)
 {
     const char *preset = c->word_count > 0 ? c->words[0] : NULL;
     if ((preset != NULL) == (c->file != NULL)) {
         return ctl_usage(c, "either a preset (open, mainland-phone-only, invite-only, closed) or -f FILE");
     }
-    struct buf document;
     struct buf body;
-    buf_init(&document, CTL_DOCUMENT_MAX);
     buf_init(&body, 2 * CTL_DOCUMENT_MAX);
-    int code = CTL_FAILED;
-    if (c->file == NULL || ctl_read_document(c->file, &document)) {
-        write_change(&body, c, preset, &document);
-        code = change_policy(c, "PUT", "/admin/v1/policy", &body, "policy set");
-    }
+    int code = ctl_write_policy_change(&body, c, preset)
+                   ? ctl_send_policy_change(c, "PUT", "/admin/v1/policy", &body, "policy set")
+                   : CTL_FAILED;
     buf_clear(&body);
-    buf_clear(&document);
     return code;
 }
 
@@ -124,12 +162,9 @@ static int policy_rollback(const struct ctl *c)
     struct json_writer w = {.out = &body};
     json_open(&w, '{');
     json_i64_at(&w, "version", (int64_t)version);
-    json_str_at(&w, "reason", str_from(c->reason));
-    if (c->if_version > 0) {
-        json_i64_at(&w, "if_version", c->if_version);
-    }
+    write_common(&w, c);
     json_close(&w, '}');
-    int code = change_policy(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
+    int code = ctl_send_policy_change(c, "POST", "/admin/v1/policy/rollback", &body, "policy rolled back");
     buf_clear(&body);
     return code;
 }
@@ -156,19 +191,33 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy set",
         .args = "[PRESET]",
-        .options = "file reason! if-version confirm",
+        .options = "file reason! if-version for dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "another policy, on every gateway within a second",
-        .about = "A preset is open, mainland-phone-only, invite-only or closed; --file puts a document of "
-                 "your own in "
-                 "force (try it "
-                 "first: policy lint, policy simulate). People who have an account are never touched.\n"
-                 "\n"
-                 "The public notice on the status page changes in the same transaction.",
+        .about =
+            "A preset is open, mainland-phone-only, invite-only or closed; --file puts a document of "
+            "your own in force (try it first: policy lint, policy simulate). People who have an account "
+            "are never touched.\n"
+            "\n"
+            "The public notice on the status page changes in the same transaction. With --for it goes back "
+            "by itself, also when every gateway was restarted meanwhile; a later change of the policy ends "
+            "that. --dry-run shows what would change, and what is hardly meant.",
         .examples = "policy set mainland-phone-only --reason \"attack 17\"\n"
                     "policy set -f policy.json --reason \"campaign\" --if-version 41\n"
                     "policy set closed --confirm=closed --reason \"leak\"\n"
                     "policy set open --reason \"over\"",
+        .harm = closing_harm,
+        .names = list_presets,
+        .run = policy_set,
+    },
+    {
+        .words = "policy apply",
+        .args = "[PRESET]",
+        .options = "file reason! if-version for dry-run confirm",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "the same as policy set, mostly with --for",
+        .examples = "policy apply mainland-phone-only --for 2h --reason \"attack 17\"\n"
+                    "policy apply -f policy.json --dry-run --reason \"try\"",
         .harm = closing_harm,
         .names = list_presets,
         .run = policy_set,
@@ -184,7 +233,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy rollback",
         .args = "VERSION",
-        .options = "reason! if-version",
+        .options = "reason! if-version for dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "back to an older version",
         .about = "The old document comes into force again, as a new version.",
