@@ -146,7 +146,7 @@ static const struct conf_entry auth_conf_entries[] = {
      .min = 0,
      .max = 6000,
      .flags = CONF_RELOADABLE,
-     .help = "Refused sign-ups that each loop keeps a minute in signup_refusals, each with how many it "
+     .help = "Refused sign-ups that each loop keeps a minute in signup_attempts, each with how many it "
              "stands for; "
              "the others are counted only (metric tidegate_auth_refusals_total)."},
     {.name = "job_timeout",

@@ -280,7 +280,9 @@ static void on_looked_up(struct auth_job *job, int rc)
         otp_check_sms_limit(call);
     } else {
         otp_count("denied");
-        refusal_sample(call->al, call->conf, &(struct refusal){"otp", &ask->phone, &subject, &ask->decision});
+        refusal_sample(call->al, call->conf,
+                       &(struct attempt_of){"otp", &ask->phone, &call->caller, &subject, &ask->decision,
+                                            call->al->secrets});
         invite_explain(&ask->decision, ask->invite.state);
         reply_denied(call, call->al->policy, &ask->decision);
     }

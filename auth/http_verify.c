@@ -95,6 +95,22 @@ static int verify_policy(struct pg *pg, struct verify_flow *f)
     return account_policy(pg, f->known, &f->policy);
 }
 
+static struct attempt_of verify_attempt(const struct verify_flow *f)
+{
+    return (struct attempt_of){"verify", &f->phone, &f->caller, &f->subject, &f->decision, f->job.secrets};
+}
+
+/* What let this account be made, for a replay against another policy. */
+static int verify_keep(struct pg *pg, const struct verify_flow *f)
+{
+    const struct attempt_of of = verify_attempt(f);
+    struct attempt a;
+    attempt_init(&a, &of, 1);
+    int rc = attempt_store(pg, &a);
+    attempt_clear(&a);
+    return rc;
+}
+
 /* Decides by the policy in force and makes the account; f->outcome VERIFY_DENIED when it may not be. */
 static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp_intent *intent,
                           struct uuid *user)
@@ -122,7 +138,8 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp
     }
     f->is_new_user = true;
     const struct uuid *invite = f->invite.state == INVITE_GOOD ? &f->invite.id : NULL;
-    return account_create(pg, f->job.secrets, &f->decision, invite, &f->phone, &f->subject, user);
+    rc = account_create(pg, f->job.secrets, &f->decision, invite, &f->phone, &f->subject, user);
+    return rc < 0 ? rc : verify_keep(pg, f);
 }
 
 static int verify_open_session(struct pg *pg, struct verify_flow *f, const struct uuid *user)
@@ -257,7 +274,8 @@ static void on_verified(struct auth_job *job, int rc)
     verify_settle_place(f, rc);
     verify_count(f, rc);
     if (rc == 0 && f->outcome == VERIFY_DENIED) {
-        refusal_sample(job->al, &f->conf, &(struct refusal){"verify", &f->phone, &f->subject, &f->decision});
+        const struct attempt_of of = verify_attempt(f);
+        refusal_sample(job->al, &f->conf, &of);
     }
     struct policy *known = job->al->policy;
     if (rc == 0 && f->policy && (!known || policy_version(known) < policy_version(f->policy))) {

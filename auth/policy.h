@@ -107,6 +107,7 @@ struct policy_caller {
 struct policy_facts {
     enum policy_method method;
     const struct phone *phone; /* NULL: no number known */
+    bool phone_is_prefix;      /* of phone->e164 only the first digits are known: an attempt of before */
     int64_t now_s;             /* Unix time; always known */
     struct str email_domain;   /* of the address, any case; empty: not known */
     enum policy_answer email_disposable;
@@ -142,7 +143,7 @@ const char *policy_preset(struct str name);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* NULL allowed; any thread */
 
-/* The facts of a sign-up with a phone number, now. ramp only when a rule of p asks for it. Borrows phone and caller. */
+/* The facts of a sign-up with a phone number, now. ramp only when a rule of p asks for it, or p is NULL. Borrows phone and caller. */
 void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, const struct phone *phone,
                            const struct policy_caller *caller, struct policy_facts *out);
 /* Where somebody stands on the ramp: a keyed hash of the canonical number or address. Always the same for the same

@@ -41,7 +41,7 @@ void policy_facts_of_phone(const struct policy *p, const struct secret_ring *r, 
                                  .invite = caller->invite,
                                  .campaign = str_from(caller->campaign)};
     memcpy(out->ip_country, caller->ip_country, sizeof out->ip_country);
-    if (p->has_ramp) {
+    if (!p || p->has_ramp) {
         out->has_ramp = true;
         out->ramp = policy_ramp_of(r, POLICY_METHOD_PHONE, str_from(phone->e164));
     }
@@ -129,9 +129,20 @@ static enum policy_match match_country(const struct policy_countries *wanted, in
     return country < 0 ? POLICY_MATCH_UNKNOWN : match_of(policy_countries_has(wanted, country));
 }
 
+/* Does a longer prefix begin with what is known of the number? */
+static bool may_go_on(uint64_t item, const struct policy_attempt *a)
+{
+    uint64_t digits = item / 16;
+    for (unsigned n = (unsigned)(item % 16); n > a->digits; n--) {
+        digits /= 10;
+    }
+    return policy_prefix_key(digits, a->digits) == a->prefix_keys[a->digits];
+}
+
 /* Canonical numbers only: there "+86" at the front is country code 86 and nothing else. */
 static enum policy_match match_prefix(const struct policy_rule *r, const struct policy_attempt *a)
 {
+    enum policy_match result = POLICY_MATCH_NO;
     if (a->digits == 0) {
         return POLICY_MATCH_UNKNOWN;
     }
@@ -140,8 +151,11 @@ static enum policy_match match_prefix(const struct policy_rule *r, const struct 
         if (n <= a->digits && a->prefix_keys[n] == r->prefix.items[i]) {
             return POLICY_MATCH_YES;
         }
+        if (n > a->digits && a->facts->phone_is_prefix && may_go_on(r->prefix.items[i], a)) {
+            result = POLICY_MATCH_UNKNOWN;
+        }
     }
-    return POLICY_MATCH_NO;
+    return result;
 }
 
 static enum policy_match match_asn(const struct policy_rule *r, uint32_t asn)

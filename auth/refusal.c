@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "auth/policy_inner.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -18,11 +17,7 @@ static struct metric refusals = METRIC_COUNTER_L(
 
 struct refusal_job {
     struct pg_job pg;
-    int64_t stands_for;
-    struct phone phone;
-    struct subject subject;
-    int64_t version;
-    char stage[8], rule[POLICY_ID_MAX + 1], reason[POLICY_ID_MAX + 1];
+    struct attempt attempt;
 };
 
 /* GCRA: `full_ms` is when the bucket would be full again. */
@@ -49,28 +44,22 @@ static void count(const char *result)
 static int run_keep(struct pg *pg, void *arg)
 {
     const struct refusal_job *j = arg;
-    char prefix[PHONE_E164_MAX + 1];
-    phone_prefix(&j->phone, prefix);
-    int rows =
-        pg_query(pg, "SELECT signup_keep_refusal($1, $2, $3, $4, $5, 'phone', $6, $7, $8, $9, $10, $11)",
-                 PG_I64(j->stands_for), PG_CSTR(j->stage), PG_I64(j->version), PG_CSTR(j->rule),
-                 PG_CSTR(j->reason), PG_CSTR(j->phone.country), PG_CSTR(prefix),
-                 PG_CSTR(phone_type_name(j->phone.type)), PG_BOOL(j->phone.is_virtual),
-                 PG_BYTES(j->subject.hash[0], SECRET_HMAC_BYTES), PG_CSTR(j->subject.key_id));
-    return rows < 0 ? rows : 0;
+    return attempt_store(pg, &j->attempt);
 }
 
 static void on_kept(void *arg, int rc, const struct err *err)
 {
+    struct refusal_job *j = arg;
     count(rc == 0 ? "stored" : "lost");
     if (rc < 0 && rc != ERR_CANCELED) {
         log_warn("refused sign-up not stored code=%s error=\"%s\"", err_name(rc), err->msg);
     }
-    secret_cleanse(arg, sizeof(struct refusal_job));
-    free(arg);
+    attempt_clear(&j->attempt);
+    secret_cleanse(j, sizeof *j);
+    free(j);
 }
 
-void refusal_sample(struct auth_loop *al, const struct auth_config *conf, const struct refusal *r)
+void refusal_sample(struct auth_loop *al, const struct auth_config *conf, const struct attempt_of *r)
 {
     int64_t stands_for;
     if (!refusal_sampler_take(&al->refusals, conf->refusal_samples, clock_mono_ms(), &stands_for)) {
@@ -79,13 +68,7 @@ void refusal_sample(struct auth_loop *al, const struct auth_config *conf, const 
     }
     struct refusal_job *j = calloc(1, sizeof *j);
     BUG_ON(!j);
-    j->stands_for = stands_for;
-    j->phone = *r->phone;
-    j->subject = *r->subject;
-    j->version = r->decision->version;
-    snprintf(j->stage, sizeof j->stage, "%s", r->stage);
-    snprintf(j->rule, sizeof j->rule, "%s", r->decision->rule);
-    snprintf(j->reason, sizeof j->reason, "%s", r->decision->reason);
+    attempt_init(&j->attempt, r, stands_for);
     j->pg = (struct pg_job){.run = run_keep, .done = on_kept, .arg = j, .timeout_ms = conf->job_ms};
     int rc = *al->pg ? pg_submit(*al->pg, &j->pg) : ERR_UNAVAILABLE;
     if (rc < 0) {

@@ -52,6 +52,8 @@ static const struct admin_route routes[] = {
      ADMIN_LEVEL_WRITE, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/emergency"), ADMIN_BODY_MAX, admin_policy_emergency,
      ADMIN_LEVEL_WRITE, false},
+    {HTTP_POST, STR_INIT("/admin/v1/policy/replay"), ADMIN_POLICY_BODY_MAX, admin_policy_replay,
+     ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
      ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/lint"), ADMIN_POLICY_BODY_MAX, admin_policy_lint, ADMIN_LEVEL_READ,
@@ -152,6 +154,9 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     }
     if (c->explain != NULL) {
         limits_explain_forget(c->explain);
+    }
+    if (c->replay != NULL) {
+        admin_replay_forget(c->replay);
     }
     if (c->inspection != NULL) {
         inspect_forget(c->inspection);

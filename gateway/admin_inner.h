@@ -15,6 +15,7 @@
 struct admin_job;
 struct inspection;
 struct limits_explain;
+struct replay;
 
 enum {
     ADMIN_BODY_MAX = 128 << 10,
@@ -34,6 +35,7 @@ struct admin_call {
     struct admin_job *job;          /* running, or NULL */
     struct inspection *inspection;  /* likewise */
     struct limits_explain *explain; /* likewise */
+    struct replay *replay;          /* likewise */
 };
 
 /* Answers 200 with what is in text (JSON). */
@@ -91,6 +93,9 @@ void admin_policy_lint(struct admin_call *c);
 void admin_policy_schema(struct admin_call *c);
 /* admin_emergency.c */
 void admin_policy_emergency(struct admin_call *c);
+/* admin_replay.c */
+void admin_policy_replay(struct admin_call *c);
+void admin_replay_forget(struct replay *r); /* nobody waits for its answer */
 /* admin_incidents.c */
 void admin_incidents(struct admin_call *c);
 /* admin_requests.c */

@@ -38,6 +38,7 @@ struct control_poll {
 
 enum { CONTROL_SIGNALS = 5 };
 
+struct replay;
 struct upgrade;
 
 enum control_listener {
@@ -58,6 +59,7 @@ struct control {
     struct http_server *server; /* of metrics and admin; NULL: neither is configured */
     struct http_listener *listeners[CONTROL_LISTENERS]; /* NULL: not configured */
     struct upgrade *upgrade;                            /* upgrade.h */
+    struct replay *replay;                              /* admin_replay.c: the one that runs; or NULL */
 };
 
 void control_signals_open(struct control *c);

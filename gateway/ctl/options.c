@@ -38,7 +38,7 @@ const struct ctl_option ctl_options[] = {
     /* --- of lists --- */
     {"watch", 'w', CTL_SWITCH, AT(watch), NULL, "again and again, until interrupted", false},
     {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s)", false},
-    {"limit", 0, CTL_COUNT, AT(limit), "N", "at most so many rows", false},
+    {"limit", 'n', CTL_COUNT, AT(limit), "N", "at most so many rows", false},
     {"open", 0, CTL_SWITCH, AT(open), NULL, "only those that are not resolved", false},
     {"user", 0, CTL_TEXT, AT(user), "ID", "this account", false},
     {"route", 0, CTL_TEXT, AT(route), "NAME", "for rules that count by route", false},

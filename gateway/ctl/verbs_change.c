@@ -6,7 +6,7 @@
 #include "gateway/ctl/ctl.h"
 #include "gateway/ctl/edit.h"
 
-enum { TARGET_MAX = 64, SMALL_MAX = 4096, DIFF_MAX = 17 << 20 };
+enum { TARGET_MAX = 64, SMALL_MAX = 4096, DIFF_MAX = 17 << 20, REPLAY_MS = 600000 };
 
 static const struct json_limits limits = {
     .max_depth = 64, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1u << 24};
@@ -74,6 +74,96 @@ static int policy_diff(const struct ctl *c)
     if (ok) {
         code = ctl_request(c, "POST", "/admin/v1/policy/diff", &body, &answer);
         code = code == CTL_OK ? print_diff(c, buf_str(&answer.body)) : code == CTL_FAILED ? CTL_USAGE : code;
+        buf_clear(&answer.body);
+    }
+    buf_clear(&body);
+    return code;
+}
+
+/* --- replay ------------------------------------------------------------------------------------------ */
+
+static void print_change(struct arena *a, struct str change)
+{
+    struct str samples = ctl_member(a, change, "samples", STR("[]"));
+    struct json_slice m;
+    printf(
+        STR_FMT " by " STR_FMT " -> " STR_FMT " by " STR_FMT ": " STR_FMT " attempts, standing for " STR_FMT
+                "\n",
+        STR_ARG(ctl_member(a, change, "was", STR("-"))), STR_ARG(ctl_member(a, change, "was_rule", STR("-"))),
+        STR_ARG(ctl_member(a, change, "now", STR("-"))), STR_ARG(ctl_member(a, change, "now_rule", STR("-"))),
+        STR_ARG(ctl_member(a, change, "attempts", STR("-"))),
+        STR_ARG(ctl_member(a, change, "stands_for", STR("-"))));
+    while (json_next(&samples, &m)) {
+        printf("    " STR_FMT "  " STR_FMT "\n", STR_ARG(ctl_member(a, m.raw, "at", STR("-"))),
+               STR_ARG(ctl_member(a, m.raw, "facts", STR("-"))));
+    }
+}
+
+static int print_replay(const struct ctl *c, struct str answer)
+{
+    static const char *const counts[] = {"same", "uncertain", "unreadable", "others"};
+    static const char *const words[] = {"decided as before",
+                                        "uncertain: a rule asks for more digits than are kept",
+                                        "cannot be read", "changes of further kinds"};
+    struct arena arena;
+    struct json_doc doc;
+    struct json_slice m;
+    if (ctl_print_raw(c, answer)) {
+        return CTL_OK;
+    }
+    arena_init(&arena);
+    bool ok = json_scan(&arena, answer, &limits, &doc, NULL) == 0;
+    struct str all = ok ? doc.raw : STR("{}");
+    struct str changes = ctl_member(&arena, all, "changes", STR("[]"));
+    while (json_next(&changes, &m)) {
+        print_change(&arena, m.raw);
+    }
+    printf(STR_FMT " attempts\n", STR_ARG(ctl_member(&arena, all, "attempts", STR("0"))));
+    for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct str n = ctl_member(&arena, all, counts[i], STR("0"));
+        if (i == 0 || !str_is(n, "0")) {
+            printf("    " STR_FMT " %s\n", STR_ARG(n), words[i]);
+        }
+    }
+    arena_clear(&arena);
+    return ok ? CTL_OK : CTL_FAILED;
+}
+
+/* False: it said why. */
+static bool write_replay(struct buf *body, const struct ctl *c)
+{
+    struct buf document;
+    struct json_writer w = {.out = body};
+    buf_init(&document, CTL_DOCUMENT_MAX);
+    json_open(&w, '{');
+    bool ok = c->file == NULL || ctl_read_document(c->file, &document);
+    if (c->file == NULL) {
+        json_str_at(&w, "preset", str_from(c->words[0]));
+    } else if (ok) {
+        json_raw_at(&w, "document", buf_str(&document));
+    }
+    if (c->limit > 0) {
+        json_i64_at(&w, "limit", c->limit);
+    }
+    json_close(&w, '}');
+    buf_clear(&document);
+    return ok;
+}
+
+static int policy_replay(const struct ctl *c)
+{
+    struct ctl patient = *c;
+    struct buf body;
+    struct ctl_answer answer;
+    if ((c->word_count > 0) == (c->file != NULL)) {
+        return ctl_usage(c, "either a preset or -f FILE");
+    }
+    patient.timeout_ms = c->timeout_ms > REPLAY_MS ? c->timeout_ms : REPLAY_MS;
+    buf_init(&body, 2 * CTL_DOCUMENT_MAX);
+    int code = CTL_FAILED;
+    if (write_replay(&body, c)) {
+        code = ctl_request(&patient, "POST", "/admin/v1/policy/replay", &body, &answer);
+        code = code == CTL_OK ? print_replay(c, buf_str(&answer.body)) : code;
         buf_clear(&answer.body);
     }
     buf_clear(&body);
@@ -205,17 +295,32 @@ const struct ctl_verb ctl_verbs_change[] = {
         .args = "A [B]",
         .level = CTL_LEVEL_READ,
         .summary = "what changes from one policy to another",
-        .about =
-            "Each is a version, a file (\"-\": standard input), or as B a preset. With one of them: what "
-            "would change from the policy in force to it.\n"
-            "\n"
-            "+ a rule that comes, - one that goes, ~ one that changes, > one that only moves. The order "
-            "inside lists and the spelling do not count.",
+        .about = "Each is a version, a file (\"-\": standard input), or as B a preset by its name. With one "
+                 "of them: what "
+                 "would change from the policy in force to it.\n"
+                 "\n"
+                 "+ a rule that comes, - one that goes, ~ one that changes, > one that only moves. The order "
+                 "inside lists and the spelling do not count.",
         .examples = "policy diff policy.json\n"
                     "policy diff 41 42\n"
                     "policy diff 41 mainland-phone-only",
         .exits = "0 they mean the same, 1 they differ, 2 one cannot be read",
         .run = policy_diff,
+    },
+    {
+        .words = "policy replay",
+        .args = "[PRESET]",
+        .options = "file limit",
+        .level = CTL_LEVEL_READ,
+        .summary = "who of those who came would be decided otherwise",
+        .about =
+            "The last attempts to sign up (10,000; --limit N, at most a million) against another policy: how "
+            "many would be let in or turned away that were not, by which rules, with samples. Nothing "
+            "changes. Attempts are kept without their numbers: where a rule asks for more digits than are "
+            "kept, they are counted as uncertain.",
+        .examples = "policy replay -f policy.json\n"
+                    "policy replay mainland-phone-only -n 1000000",
+        .run = policy_replay,
     },
     {
         .words = "policy edit",

@@ -154,18 +154,19 @@ def test_refusals_are_kept_with_what_was_decided_from(pair, a, b):
     early, late = hong_kong_phone(), hong_kong_phone()
     assert a.ask_code(early).status_code == 200
     version = put(pair, "mainland-phone-only")["version"]
-    before = int(pair.postgres.query("SELECT count(*) FROM signup_refusals"))
+    before = int(pair.postgres.query("SELECT count(*) FROM signup_attempts WHERE effect = 'deny'"))
     assert a.ask_code(late, data={"note": "nothing of this is kept"}).status_code == 403
     assert b.verify(early, pair.outbox.wait_for_code(early)).status_code == 403
-    wait_until(lambda: int(pair.postgres.query("SELECT count(*) FROM signup_refusals")) == before + 2, 5, "both are kept")
-    kept = pair.postgres.query("SELECT stage, policy_version, policy_rule, reason, method, phone_country, phone_prefix, phone_type,"
-                               " phone_virtual FROM signup_refusals ORDER BY at DESC LIMIT 2").splitlines()
-    facts = f"{version}|default|signup_region_not_allowed|phone|HK|{late[:9]}|mobile|f"
+    wait_until(lambda: int(pair.postgres.query("SELECT count(*) FROM signup_attempts WHERE effect = 'deny'")) == before + 2, 5, "both are kept")
+    kept = pair.postgres.query("SELECT stage, policy_version, policy_rule, reason, facts->>'method', facts->>'phone_country',"
+                               " facts->>'phone_prefix', facts->>'phone_type', facts->>'phone_virtual' FROM signup_attempts"
+                               " WHERE effect = 'deny' ORDER BY at DESC LIMIT 2").splitlines()
+    facts = f"{version}|default|signup_region_not_allowed|phone|HK|{late[:9]}|mobile|false"
     assert sorted(kept) == [f"otp|{facts}", f"verify|{facts}"]  # two gateways wrote them, in either order
     assert late[1:] not in pair.postgres.dump() and early[4:] not in pair.postgres.dump()
     put(pair, "open")
     pair.resend_time_passes()
-    in_later = "SELECT count(*) FROM signup_refusals JOIN identities USING (subject_hash, subject_key)"
+    in_later = "SELECT count(*) FROM signup_attempts JOIN identities USING (subject_hash, subject_key) WHERE effect = 'deny'"
     so_far = int(pair.postgres.query(in_later))
     a.sign_up(late)  # the hash is the one that accounts have: who came in later can be told from who did not
     assert int(pair.postgres.query(in_later)) == so_far + 1
@@ -178,25 +179,25 @@ def test_the_sample_of_refusals_is_bounded(own_stack):
     settings["process"]["threads"] = 1
     settings["auth"]["refusal_samples"] = 4
     gateway = s.start_gateway(settings)
-    s.postgres.query("ALTER SEQUENCE signup_refusals_slot RESTART 99998")
+    s.postgres.query("ALTER SEQUENCE signup_attempts_slot RESTART 999998")
     put(s, "closed")
     with s.app(gateway) as app:
         for _ in range(10):
             assert app.ask_code(mainland_phone()).status_code == 403
     wait_until(lambda: refusals(gateway, "stored") == 4, 5, "four are kept")
     assert refusals(gateway, "counted") == 6
-    assert s.postgres.query("SELECT string_agg(slot::text, ',' ORDER BY at) FROM signup_refusals") == "99998,99999,0,1"
-    s.postgres.query("ALTER SEQUENCE signup_refusals_slot RESTART 99998")
-    s.postgres.query("UPDATE signup_refusals SET at = now() - interval '31 days' WHERE slot = 0")
+    assert s.postgres.query("SELECT string_agg(slot::text, ',' ORDER BY at) FROM signup_attempts") == "999998,999999,0,1"
+    s.postgres.query("ALTER SEQUENCE signup_attempts_slot RESTART 999998")
+    s.postgres.query("UPDATE signup_attempts SET at = now() - interval '31 days' WHERE slot = 0")
     gateway.settings["auth"]["refusal_samples"] = 6000
     gateway.write()
     gateway.ctl("reload")
     with s.app(gateway) as app:
         assert app.ask_code(mainland_phone()).status_code == 403
-    wait_until(lambda: s.postgres.query("SELECT stands_for FROM signup_refusals WHERE slot = 99998") == "7", 5,
+    wait_until(lambda: s.postgres.query("SELECT stands_for FROM signup_attempts WHERE slot = 999998") == "7", 5,
                "the newest takes the oldest place, and stands for those that were only counted")
-    assert s.postgres.query("SELECT signup_purge_refusals(10), (SELECT count(*) FROM signup_refusals WHERE slot = 0)") == "1|1"
-    assert s.postgres.query("SELECT count(*) FROM signup_refusals") == "3"
+    assert s.postgres.query("SELECT signup_purge_refusals(10), (SELECT count(*) FROM signup_attempts WHERE slot = 0)") == "1|1"
+    assert s.postgres.query("SELECT count(*) FROM signup_attempts WHERE effect = 'deny'") == "3"
 
 
 # --- people inside --------------------------------------------------------------------------------------
