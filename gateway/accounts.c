@@ -214,7 +214,7 @@ static void on_refused(struct request *r)
     {                                                                                                        \
         .name = (name_), .methods = ROUTE_POST, .path = STR_INIT(path_), .auth = ROUTE_AUTH_APIKEY,          \
         .body = ROUTE_BODY_BUFFER, .max_body_bytes = AUTH_BODY_MAX, .dialect = HTTP_DIALECT_GOTRUE,          \
-        .own_deadlines = true, .handle = (handle_)                                                           \
+        .plain_body = true, .own_deadlines = true, .handle = (handle_)                                       \
     }
 #define GET_ROW(name_, path_, auth_, handle_)                                                                \
     {                                                                                                        \

@@ -143,6 +143,7 @@ void chat_route_rows(const struct chat_conf *conf, struct route rows[CHAT_ROUTES
                          .auth = ROUTE_AUTH_USER,
                          .body = ROUTE_BODY_BUFFER,
                          .max_body_bytes = conf->body_bytes,
+                         .plain_body = true,
                          .dialect = HTTP_DIALECT_OPENAI,
                          .outage_grace = true,
                          .own_deadlines = true,

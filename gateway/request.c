@@ -114,8 +114,23 @@ static void on_body(struct http_exchange *ex, int rc, struct str body)
     limit(r);
 }
 
+/* Nothing here unpacks: what a few bytes unpack to has no bound. */
+static bool refuse_encoded(struct request *r)
+{
+    struct str encoding = http_field_get(r->ex, "content-encoding");
+    if (!r->route->plain_body || encoding.n == 0 || str_eq_nocase(encoding, STR("identity"))) {
+        return false;
+    }
+    http_add_field(r->ex, "accept-encoding", STR("identity"));
+    http_reply_error(r->ex, "unsupported_content_encoding", "content-encoding: only identity is taken");
+    return true;
+}
+
 static void read_body(struct request *r)
 {
+    if (refuse_encoded(r)) {
+        return;
+    }
     if (r->route->body != ROUTE_BODY_BUFFER) {
         limit(r);
         return;

@@ -80,6 +80,7 @@ struct route {
     enum route_auth auth;
     enum route_body body;
     size_t max_body_bytes;
+    bool plain_body; /* we read it: content-encoding answers 415; others pass it on */
     enum http_dialect dialect;
     bool outage_grace; /* takes tokens expired by up to auth.outage_grace while PostgreSQL is down */
     void (*prepare)(struct request *r); /* body whole, before limits: r->model, limits_set_tokens; never

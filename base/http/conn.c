@@ -209,10 +209,8 @@ static void check_open(struct conn *c, uint64_t now, uint64_t *next)
     if (!c->going_away && conn_due(c->accepted_ms + limits->max_age_ms, now, next)) {
         conn_go_away(c);
     }
-    if (c->blocked && conn_due(c->stalled_since_ms + limits->send_stall_ms, now, next)) {
-        http_count_closed("send_stall");
-        c->reset_on_close = true;
-        conn_die(c, HTTP_FINISH_TIMEOUT);
+    slow_reader_check(c, now, next);
+    if (c->state == CONN_DEAD) {
         return;
     }
     if (c->ssl && conn_is_flushed(c) && conn_due(c->touched_ms + CONN_QUIET_MS, now, next)) {
@@ -439,14 +437,12 @@ static bool sent_all(struct conn *c, ssize_t sent, size_t n)
         conn_die(c, HTTP_FINISH_CLIENT_GONE);
         return false;
     }
+    c->sent_bytes += sent > 0 ? (uint64_t)sent : 0;
     if (sent == (ssize_t)n) {
         return true;
     }
-    if (sent > 0 || c->stalled_since_ms == 0) {
-        c->stalled_since_ms = loop_now_ms(c->server->loop);
-    }
     c->blocked = true;
-    conn_need_by(c, c->stalled_since_ms + c->server->limits.send_stall_ms);
+    slow_reader_wait(c, sent > 0);
     return false;
 }
 
@@ -528,7 +524,7 @@ static void conn_flush(struct conn *c)
         }
     }
     if (!c->blocked) {
-        c->stalled_since_ms = 0;
+        slow_reader_done(c);
     }
     if (c->state != CONN_DEAD) {
         set_writing(c, c->blocked || c->out.n > 0 || c->more_output);

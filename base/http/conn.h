@@ -86,7 +86,9 @@ struct conn {
     struct loop_timer timer;
     uint64_t timer_at_ms; /* 0: not armed */
     uint64_t accepted_ms; /* a PROXY header before it does not count */
-    uint64_t open_ms, stalled_since_ms, linger_until_ms;
+    uint64_t open_ms, linger_until_ms;
+    struct slow_reader slow;             /* while blocked */
+    uint64_t sent_bytes;                 /* that the socket took */
     uint64_t accepted_us, first_byte_us; /* first_byte_us 0: nothing came yet */
     uint64_t idle_since_ms;              /* the last exchange ended, or the connection opened */
     uint64_t touched_ms;                 /* the last turn in which anything happened */

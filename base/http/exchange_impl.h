@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/http/exchange.h"
 #include "base/http/outq.h"
+#include "base/http/slow_reader.h"
 
 enum { EXCHANGE_WINDOW = 65536, EXCHANGE_QUEUE_MAX = 262144, EXCHANGE_OPEN = -1 };
 
@@ -38,14 +39,16 @@ struct exchange {
     uint64_t body_hold_ms;  /* since when we do not; 0: we do */
     /* answer */
     bool head_sent, ended, bodyless, chunked, paused;
-    int64_t answer_left;  /* announced and not yet given; -1 unknown */
-    struct outq out;      /* h2 only */
-    uint64_t progress_ms; /* h2: when the peer last took something */
-    bool deferred;        /* h2: the data source sleeps */
-    size_t window_held;   /* h2: received and not yet given back to the windows */
-    size_t head_bytes;    /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
+    int64_t answer_left;     /* announced and not yet given; -1 unknown */
+    struct outq out;         /* h2 only */
+    struct slow_reader slow; /* h2: while out holds anything */
+    bool deferred;           /* h2: the data source sleeps */
+    size_t window_held;      /* h2: received and not yet given back to the windows */
+    size_t head_bytes;       /* h2: decoded fields, as RFC 9113 6.5.2 counts them */
     uint32_t head_fields, max_fields, field_room;
     bool head_too_large;
+    bool waits;        /* h2: until others on its connection are answered; the handler does not know it */
+    bool unanswered;   /* h2: the handler works on it, no head is sent */
     bool has_priority; /* h2: the client said how urgent it is */
     struct exchange *done_next;
 };

@@ -46,7 +46,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     x->pub.path = x->pub.target = x->pub.query = x->pub.authority = x->pub.method_text = STR("");
     x->pub.method = HTTP_OTHER;
     x->pub.began_us = clock_mono_us();
-    x->progress_ms = x->body_began_ms = x->body_hold_ms = h->head_began_ms;
+    x->body_began_ms = x->body_hold_ms = h->head_began_ms;
     x->max_fields = c->server->limits.fields;
     x->pub.fields = NULL;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, x);
@@ -169,6 +169,47 @@ static bool check_head(struct exchange *x)
     return false;
 }
 
+static void begin(struct exchange *x)
+{
+    struct conn *c = x->conn;
+    x->unanswered = true;
+    c->h2->unanswered++;
+    c->at->handler.on_request(&x->pub, c->at->handler.arg);
+}
+
+/* The one that came first; NULL: all that wait have been reset. */
+static struct exchange *first_waiting(const struct conn *c)
+{
+    struct exchange *first = NULL;
+    for (struct exchange *x = c->exchanges; x; x = x->next) { /* the newest is the first */
+        first = x->waits && x->verdict == EXCHANGE_OPEN ? x : first;
+    }
+    return first;
+}
+
+void h2_begin_waiting(struct conn *c)
+{
+    struct h2 *h = c->h2;
+    while (h->waiting > 0 && h->unanswered < c->server->limits.h2_unanswered && !h->doomed &&
+           c->state == CONN_OPEN) {
+        struct exchange *x = first_waiting(c);
+        if (!x) {
+            break;
+        }
+        h2_not_waiting(x);
+        begin(x);
+        exchange_deliver(x);
+    }
+}
+
+void h2_not_waiting(struct exchange *x)
+{
+    struct h2 *h = x->conn->h2;
+    h->waiting -= x->waits;
+    h->unanswered -= x->unanswered;
+    x->waits = x->unanswered = false;
+}
+
 static void on_head(struct conn *c, struct exchange *x, bool end_stream)
 {
     x->body_whole = end_stream;
@@ -176,8 +217,15 @@ static void on_head(struct conn *c, struct exchange *x, bool end_stream)
     if (c->requests >= c->server->limits.requests_per_connection) {
         conn_go_away(c);
     }
-    if (check_head(x)) {
-        c->at->handler.on_request(&x->pub, c->at->handler.arg);
+    if (!check_head(x)) {
+        return;
+    }
+    if (c->h2->unanswered < c->server->limits.h2_unanswered) {
+        begin(x);
+    } else {
+        x->waits = true;
+        c->h2->waiting++;
+        http_count_waited();
     }
 }
 
@@ -420,10 +468,8 @@ static void check_exchange(struct exchange *x, uint64_t now, uint64_t *next)
     if (x->verdict != EXCHANGE_OPEN) {
         return;
     }
-    if (x->out.n > 0 && conn_due(x->progress_ms + x->conn->server->limits.send_stall_ms, now, next)) {
-        http_count_closed("send_stall");
-        h2_reset(x, HTTP_FINISH_TIMEOUT);
-    } else if (!x->ended && conn_due(exchange_body_deadline(x), now, next)) {
+    slow_reader_stream_check(x, now, next);
+    if (x->verdict == EXCHANGE_OPEN && !x->ended && conn_due(exchange_body_deadline(x), now, next)) {
         exchange_fail(x, HTTP_FINISH_TIMEOUT, "request_timeout", "the body took too long");
     }
 }

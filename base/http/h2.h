@@ -4,6 +4,7 @@
  *     HEADERS -> exchange_new -> fields on its arena -> END_HEADERS -> on_request
  *     DATA -> exchange_body_data; the window opens only by http_consume (no automatic update)
  *     answer: HEADERS now, DATA pulled from exchange.out by on_data_read while the turn's output is gathered
+ *     at most h2_unanswered requests work without a head: the next ones wait, and begin at a turn's end
  *     END_STREAM sent, RST_STREAM or GOAWAY -> verdict -> `done` list -> on_finish after the flush
  *
  * nghttp2 1.52 enforces streams, windows, frame sizes and message shape; what it does not (decoded header
@@ -61,13 +62,17 @@ struct h2 {
     uint32_t free_control;   /* frames that opened windows or set priorities and cost nothing */
     struct h2_unread unread[H2_UNREAD_MAX];
     uint32_t unread_count;
-    bool greeted;      /* a frame came: the preface was whole */
-    bool drain_wanted; /* some paused exchange may go on */
-    bool doomed;       /* no more input is looked at */
+    uint32_t unanswered; /* exchanges that the handler works on, without a head */
+    uint32_t waiting;    /* exchanges that wait for that to become less */
+    bool greeted;        /* a frame came: the preface was whole */
+    bool drain_wanted;   /* some paused exchange may go on */
+    bool doomed;         /* no more input is looked at */
 };
 
 void h2_done(struct exchange *x, enum http_finish verdict);
-void h2_doom(struct conn *c); /* ends all exchanges, then the connection once GOAWAY is out */
+void h2_begin_waiting(struct conn *c);   /* as many as may begin now */
+void h2_not_waiting(struct exchange *x); /* it is answered, or has ended */
+void h2_doom(struct conn *c);            /* ends all exchanges, then the connection once GOAWAY is out */
 void h2_drop_data(struct h2 *h, int32_t stream_id, size_t n);  /* nobody reads these bytes: opens windows */
 struct exchange *h2_exchange(struct h2 *h, int32_t stream_id); /* NULL: none, or ended */
 

@@ -28,7 +28,7 @@ static ssize_t on_data_read(nghttp2_session *session, int32_t stream_id, uint8_t
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     size_t n = outq_read(&x->out, &c->server->pool, buf, length);
-    x->progress_ms = loop_now_ms(c->server->loop);
+    slow_reader_stream_took(x);
     if (x->paused) {
         c->h2->drain_wanted = true;
     }
@@ -89,6 +89,7 @@ void h2_start(struct exchange *x, const struct http_field *fields, unsigned fiel
         pair(STR("x-request-id"), str_from(ex->id), NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX);
     n += put_fields(nv + n, ex->added, ex->added_count);
     n += put_fields(nv + n, fields, field_count);
+    h2_not_waiting(x);
     const nghttp2_data_provider data = {.read_callback = on_data_read};
     if (nghttp2_submit_response(c->h2->session, x->stream_id, nv, n, x->bodyless ? NULL : &data) != 0) {
         h2_reset(x, HTTP_FINISH_ABORTED);
@@ -109,14 +110,13 @@ void h2_want_body(struct exchange *x)
 
 void h2_wake(struct exchange *x)
 {
-    struct conn *c = x->conn;
-    uint64_t now = loop_now_ms(c->server->loop);
+    if (x->out.n > 0) {
+        slow_reader_stream_wait(x);
+    }
     if (x->deferred) {
         x->deferred = false;
-        x->progress_ms = now;
-        nghttp2_session_resume_data(c->h2->session, x->stream_id);
+        nghttp2_session_resume_data(x->conn->h2->session, x->stream_id);
     }
-    conn_need_by(c, now + c->server->limits.send_stall_ms);
 }
 
 void h2_consume(struct exchange *x, size_t n)
@@ -143,6 +143,7 @@ void h2_output(struct conn *c)
         exchange_deliver(x);
     }
     c->deliver_wanted = false;
+    h2_begin_waiting(c);
     while (c->out.n < H2_OUT_HIGH) {
         const uint8_t *p;
         ssize_t n = nghttp2_session_mem_send(h->session, &p);
@@ -166,6 +167,7 @@ static void finish(struct exchange *x)
         h2_drop_data(h, x->stream_id, x->window_held);
         x->window_held = 0;
     }
+    h2_not_waiting(x);
     nghttp2_session_set_stream_user_data(h->session, x->stream_id, NULL);
     exchange_finish(x, (enum http_finish)x->verdict);
 }
@@ -177,6 +179,9 @@ static void finish_done(struct conn *c)
         struct exchange *x = h->done;
         h->done = x->done_next;
         finish(x);
+    }
+    if (h->waiting > 0) {
+        conn_schedule(c); /* there may be room now */
     }
     if (!c->exchanges) {
         c->idle_since_ms = loop_now_ms(c->server->loop);

@@ -22,6 +22,7 @@ const struct http_limits http_limits_default = {
     .h2_ping_ack_ms = 10000,
     .max_age_ms = 3600000,
     .body_min_rate = 1024,
+    .send_min_rate = 240,
     .h1_head_bytes = 16384,
     .h2_head_bytes = 32768,
     .fields = 64,
@@ -39,6 +40,7 @@ const struct http_limits http_limits_default = {
     .own_records = true,
     .requests_per_connection = 10000,
     .h2_streams = 100,
+    .h2_unanswered = 16,
     .h2_resets_burst = 100,
     .h2_control_burst = 200,
 };

@@ -32,7 +32,7 @@ struct http_limits {
     uint64_t first_byte_ms;   /* connection ready to first byte of a request; 5 s */
     uint64_t header_ms;       /* first byte to the end of the head, in all; 10 s */
     uint64_t body_ms;         /* end of the head to the end of a body up to 1 MiB, in all; 30 s */
-    uint64_t send_stall_ms;   /* output waiting without progress; 30 s */
+    uint64_t send_stall_ms;   /* output waits and none of it is taken; 30 s */
     uint64_t unacked_ms;      /* sent, and the client's TCP says nothing; 0 the kernel's minutes; 30 s */
     uint64_t idle_ms;         /* keep-alive without a request; 60 s */
     uint64_t h2_ping_ms;      /* silence of an HTTP/2 client after which it is asked by PING; 0 never; 30 s */
@@ -40,6 +40,7 @@ struct http_limits {
     uint64_t max_age_ms;      /* of a connection: GOAWAY or close after the running answer; 1 h */
     /* size */
     uint64_t body_min_rate;   /* bytes a second after 5 s of grace; 1024 */
+    uint64_t send_min_rate;   /* bytes a second that must be taken while output waits; 240 */
     uint32_t h1_head_bytes;   /* request line and fields; 16 KiB */
     uint32_t h2_head_bytes;   /* decoded fields of one stream; 32 KiB */
     uint32_t fields;          /* per request; 64 */
@@ -58,6 +59,7 @@ struct http_limits {
     bool own_records;              /* TLS 1.3 records after the handshake are ours, not OpenSSL's; true */
     uint32_t requests_per_connection; /* then close or GOAWAY; 10000 */
     uint32_t h2_streams;              /* announced; 100 */
+    uint32_t h2_unanswered;           /* of them, begun and without an answer; the next ones wait; 16 */
     uint32_t h2_resets_burst;         /* RST_STREAM caused by the client, then per s a tenth; 100 */
     uint32_t h2_control_burst;        /* control frames, then per s a tenth; 200 */
 };

@@ -45,6 +45,9 @@ static const struct conf_entry entries[] = {
        "A connection of this age takes no more requests: GOAWAY, or connection: close."),
     BYTES(body_min_rate, "body_min_rate", "1024", 0, 1 << 30,
           "Bytes a second that a body must come at, counted after 5 s and only while it is being read."),
+    BYTES(send_min_rate, "send_min_rate", "240", 0, 1 << 30,
+          "Bytes a second that a client must take while output waits for it, on average over send_stall: the "
+          "connection, or the HTTP/2 stream, is reset. 0: any."),
     BYTES(h1_head_bytes, "h1_header", "16KiB", 1024, 32768, "Request line and header of an HTTP/1 request."),
     BYTES(h2_head_bytes, "h2_header", "32KiB", 1024, 262144, "Decoded header of an HTTP/2 request."),
     COUNT(fields, "fields", "64", 8, 1000, "Header fields of a request."),
@@ -77,6 +80,8 @@ static const struct conf_entry entries[] = {
     COUNT(requests_per_connection, "requests_per_connection", "10000", 1, 1000000000,
           "Then GOAWAY, or connection: close."),
     COUNT(h2_streams, "h2_streams", "100", 1, 1000, "Requests at once on one HTTP/2 connection."),
+    COUNT(h2_unanswered, "h2_unanswered", "16", 1, 1000,
+          "Of them, that are worked on and have no answer yet. Further ones wait until one has."),
     COUNT(h2_resets_burst, "h2_resets", "100", 10, 100000,
           "Streams that a client may reset, or make us reset; refilled by a tenth a second. Then GOAWAY."),
     COUNT(h2_control_burst, "h2_control_frames", "200", 20, 100000,

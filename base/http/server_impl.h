@@ -106,6 +106,7 @@ void http_count_connection(int change);
 void http_count_handshake(const char *outcome);
 void http_count_own_records(void);
 void http_count_ping(void);
+void http_count_waited(void);
 /* Of a connection: accepted to its first byte; first byte to the end of the handshake. */
 enum http_phase { HTTP_PHASE_ACCEPT = 0, HTTP_PHASE_TLS = 1 };
 void http_observe_phase(enum http_phase phase, uint64_t us);

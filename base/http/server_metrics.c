@@ -20,6 +20,10 @@ static struct metric requests_h2 =
 static struct metric pings =
     METRIC_COUNTER("tidegate_http2_pings_total", "PING frames sent to clients that were silent.");
 
+static struct metric waited =
+    METRIC_COUNTER("tidegate_http2_requests_waited_total",
+                   "Requests that had to wait for answers on their connection first.");
+
 static struct metric phases = METRIC_HISTOGRAM_L(
     "tidegate_http_connection_phase_seconds",
     "accept: from accept to the client's first byte. tls: from there to the end of the handshake.", "phase");
@@ -38,6 +42,7 @@ void http_register_metrics(void)
     metric_register(&requests_h1);
     metric_register(&requests_h2);
     metric_register(&pings);
+    metric_register(&waited);
 }
 
 void http_count_refused(const char *reason)
@@ -71,6 +76,11 @@ void http_count_connection(int change)
 void http_count_ping(void)
 {
     metric_add(&pings, 1);
+}
+
+void http_count_waited(void)
+{
+    metric_add(&waited, 1);
 }
 
 void http_observe_phase(enum http_phase phase, uint64_t us)

@@ -350,7 +350,8 @@ static int start_server(struct front *f, struct loop *loop, const struct options
     struct http_limits limits = http_limits_default;
     limits.max_age_ms = 24 * 3600 * 1000; /* gateways keep their connections */
     limits.requests_per_connection = UINT32_MAX;
-    limits.h2_streams = 1024; /* a gateway's requests come on one connection; slots and queue bound them */
+    limits.h2_streams = limits.h2_unanswered =
+        1024; /* a gateway's requests come on one connection; slots and queue bound them */
     limits.h2_resets_burst = 100000; /* a gateway resets whatever its clients leave */
     limits.h2_control_burst = 100000;
     f->listener = http_listener_open(&conf, 1, err);

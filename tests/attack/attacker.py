@@ -103,6 +103,19 @@ class Conn:
             self.received += data
         return data
 
+    def sip(self, most: int) -> None:
+        """So many bytes from below TLS, which would read a record of 16 KiB for the first of them."""
+        self.sock.setblocking(False)
+        try:
+            data = socket.socket.recv(self.sock, most)
+            self.got += len(data)
+            if not data:
+                self.note_end()
+        except BlockingIOError:
+            pass
+        except IGNORED:
+            self.note_end()
+
     def read(self, seconds: float) -> bytes:
         """What comes within a time, or up to the end."""
         until = time.monotonic() + seconds
@@ -134,6 +147,7 @@ class Attacker:
         self.private = private  # in a network of our own, where all addresses are ours
         self.few = few
         self.until = time.monotonic() + seconds
+        self.held_until = self.until  # by hold: those of tests wait for all to end, however slow the machine is
         self.conns: list[Conn] = []
         self.opened = self.refused = 0
         self.cases: dict[str, bool] = {}  # what was sent: whether it was refused
@@ -248,23 +262,27 @@ class Attacker:
             else:
                 time.sleep(0.02)
 
-    def hold(self, conns: list[Conn | None], every: float, drip: Callable[[int], bytes], reads: bool = True) -> None:
-        """Keeps connections open with a little data now and then, until all have ended or the time is over."""
+    def hold(self, conns: list[Conn | None], every: float, drip: Callable[[int], bytes], reads: bool = True,
+             sip: Callable[[int], int] | None = None) -> None:
+        """Keeps connections open with a little data now and then, until all have ended or the time is over. sip: how much
+        each reads in a turn, as bytes on the wire."""
         open_ = [c for c in conns if c]
         turn = 0
-        while open_ and self.goes_on():
+        while open_ and time.monotonic() < self.held_until:
             piece = drip(turn)
             for conn in open_:
                 if piece:
                     conn.sock.setblocking(False)
                     conn.offer(piece)
-                if reads:
+                if sip:
+                    conn.sip(sip(turn))
+                elif reads:
                     conn.drain()
                 elif is_hung_up(conn.sock):
                     conn.note_end()
             open_ = [c for c in open_ if c.ended is None]
             turn += 1
-            time.sleep(min(every, max(0.0, self.until - time.monotonic())))
+            time.sleep(min(every, max(0.0, self.held_until - time.monotonic())))
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ class Result:
 
 def run_attack(attack: Attack, target: Target, seconds: float, private: bool, few: bool, pipe) -> None:
     attacker = Attacker(target, seconds, private, few)
+    if attack.closes and target.site.hasty:
+        attacker.held_until += 20
     trouble = ""
     try:
         attack.run(attacker)
@@ -111,7 +113,7 @@ class Bout:
         watch = Watch(target)
         watch.start()
         attack, told = self.child(run_attack, self.attack, target, seconds, self.site.private, False)
-        patience = seconds + 15
+        patience = seconds + 40
         if told.poll(patience):
             result.tally, result.trouble = told.recv()
         else:

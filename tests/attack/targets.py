@@ -155,7 +155,8 @@ class Site:
 
 
 # Deadlines short enough for a test to wait for them; the defaults are what --print-config says.
-HASTY = {"handshake": "600ms", "first_byte": "600ms", "header": "600ms", "body": "800ms", "idle": "1s", "send_stall": "800ms"}
+HASTY = {"handshake": "600ms", "first_byte": "600ms", "header": "600ms", "body": "800ms", "idle": "1s", "send_stall": "800ms",
+         "send_min_rate": "1GiB"}
 
 
 class Tidegate(Target):

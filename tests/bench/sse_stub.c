@@ -180,7 +180,7 @@ int main(int argc, char **argv)
     }
     struct loop *loop = loop_new("stub", 0);
     struct http_limits limits = http_limits_default;
-    limits.requests_per_connection = limits.h2_streams = UINT32_MAX / 2;
+    limits.requests_per_connection = limits.h2_streams = limits.h2_unanswered = UINT32_MAX / 2;
     limits.h2_resets_burst = limits.h2_control_burst = 1000000;
     struct http_handler handler = {on_request, NULL};
     struct http_listener *l = http_listener_open(&conf, 1, &err);

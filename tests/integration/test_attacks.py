@@ -59,7 +59,7 @@ def test_the_defaults_are_those_of_the_manual(tmp_path):
         assert f"\n  {name}: {value}\n" in "\n" + section, name
 
 
-DEFAULTS = {"handshake": "5s", "first_byte": "5s", "header": "10s", "body": "30s", "body_min_rate": "1KiB", "send_stall": "30s",
+DEFAULTS = {"handshake": "5s", "first_byte": "5s", "header": "10s", "body": "30s", "body_min_rate": "1KiB", "send_stall": "30s", "send_min_rate": 240,
             "idle": "1m", "h1_header": "16KiB", "h2_header": "32KiB", "fields": 64, "target": "4KiB",
             "connections_per_address": 256, "handshakes_in_flight": 256, "new_connections_per_second": 50, "h2_streams": 100,
             "h2_resets": 100, "h2_control_frames": 200}

@@ -1,5 +1,6 @@
 """What people send who mean harm, or whose software is broken: a clear error each, and nothing stays behind."""
 import contextlib
+import gzip
 import json
 import re
 import select
@@ -115,6 +116,17 @@ def test_bodies_past_the_limits_of_chat_name_the_limit(door, body, word):
     answer = door.chat(body)
     assert answer.status_code == 400, answer.text
     assert word in answer.json()["error"]["message"], answer.text
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "x-unknown"])
+def test_packed_bodies_are_refused_by_the_field(door, coding):
+    packed = gzip.compress(b" " * 10_000_000)
+    for path, headers in (("/auth/v1/otp", {"apikey": APIKEY}), ("/v1/chat/completions", door.bearer), ("/v1/completions", door.bearer)):
+        answer = door.http.post(path, content=packed, headers={**headers, "content-encoding": coding})
+        assert answer.status_code == 415 and "content-encoding" in answer.text, answer.text
+        assert answer.headers["accept-encoding"] == "identity"
+    plain = door.http.post("/auth/v1/otp", content=b"{", headers={"apikey": APIKEY, "content-encoding": "Identity"})
+    assert plain.status_code == 400, plain.text
 
 
 def test_oversize_bodies_are_refused_by_their_length(door):

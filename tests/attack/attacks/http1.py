@@ -9,10 +9,11 @@ POST = b"POST /x/small HTTP/1.1\r\nhost: localhost\r\n"
 
 
 def hold_after(a, first: bytes, every: float, drip, many: int = 200, **how) -> None:
-    conns = [a.tls(**how) for _ in a.count(many)]
-    for conn in conns:
-        if conn:
-            conn.send(first)
+    conns = []
+    for _ in a.count(many):
+        conns.append(a.tls(**how))
+        if conns[-1]:
+            conns[-1].send(first)
     a.hold(conns, every, drip)
 
 
@@ -49,6 +50,16 @@ def slow_read(a):
         if conn:
             conn.send(b"GET /x/bytes?n=50000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
     a.hold(conns, 0.2, lambda turn: b"", reads=False)
+
+
+@attack("slow read, a little at a time", limit="http.send_min_rate", counter=CLOSED + '{reason="send_min_rate"}', closes=True, slow=True)
+def slow_sips(a):
+    """Asks for 50 MB, takes some, and then 150 bytes a second, so that it never stalls."""
+    conns = [a.tls(receive=4096) for _ in a.count(40)]
+    for conn in conns:
+        if conn:
+            conn.send(b"GET /x/bytes?n=50000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    a.hold(conns, 0.2, lambda turn: b"", sip=lambda turn: 2000 if turn < 10 else 30)
 
 
 @attack("keep-alive hoard", limit="http.idle", counter=CLOSED + '{reason="idle"}', closes=True, slow=True)
