@@ -21,7 +21,15 @@ static void need_server(void)
 
 static struct pg_conf conf_of(const char *to)
 {
-    return (struct pg_conf){.uri = to, .connections = 4, .queue = 16, .connect_ms = 500, .job_ms = 5000};
+    return (struct pg_conf){.uri = to, .connections = 4, .queue = 16, .connect_ms = 20000, .job_ms = 60000};
+}
+
+/* Of a server that is not there or says nothing. */
+static struct pg_conf hasty_conf_of(const char *to)
+{
+    struct pg_conf conf = conf_of(to);
+    conf.connect_ms = 500;
+    return conf;
 }
 
 /* --- jobs on a pool, waited for ------------------------------------------------------------------ */
@@ -265,7 +273,8 @@ static void deadlocks_run_again(void **state)
     assert_int_equal(call_start(pool, &b, cross_and_win, 60000), 0);
     assert_int_equal(call_wait(&a), 0);
     assert_int_equal(call_wait(&b), 0);
-    assert_int_equal(a.runs, 2);
+    assert_in_range(a.runs, 2,
+                    4); /* it may take the first row once more before the other, which waits for it, wakes */
     assert_int_equal(b.runs, 1);
     assert_int_equal(call(pool, &c, sum_n), 0);
     assert_int_equal(c.number, 6);
@@ -306,11 +315,23 @@ static int sleep_long(struct pg *pg, struct call *c)
     return rc < 0 ? rc : 0;
 }
 
+/* Those of this program only, since other tests share the server, and until they are gone: a backend that is about to
+ * end may answer one more BEGIN. */
 static int kill_others(struct pg *pg, struct call *c)
 {
-    int rc = pg_query(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                          "WHERE pid <> pg_backend_pid() AND application_name = 'tidegate'");
+    int rc = pg_query(
+        pg, "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND application_name = current_setting('application_name')");
     return rc < 0 ? rc : 0;
+}
+
+static int count_sleepers(struct pg *pg, struct call *c)
+{
+    int rows = pg_query(
+        pg, "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active' "
+            "AND application_name = current_setting('application_name')");
+    c->number = rows;
+    return rows < 0 ? rows : 0;
 }
 
 static void a_late_job_ends_at_its_deadline(void **state)
@@ -320,7 +341,7 @@ static void a_late_job_ends_at_its_deadline(void **state)
     uint64_t start = clock_mono_ms();
     assert_int_equal(call_start(pool, &c, sleep_long, 200), 0);
     assert_int_equal(call_wait(&c), ERR_TIMEOUT);
-    assert_in_range(clock_mono_ms() - start, 190, 2000);
+    assert_in_range(clock_mono_ms() - start, 190, 20000); /* not the 30 s of the query */
     assert_int_equal(call(pool, &c, all_types), 0);
 }
 
@@ -334,10 +355,10 @@ static void dead_connections_are_replaced(void **state)
     for (int i = 0; i < 4; i++) {
         assert_int_equal(call_wait(&warm[i]), 0);
     }
-    struct pg *killer = pg_open(uri, 1000, NULL);
+    struct pg *killer = pg_open(uri, 20000, NULL);
     assert_non_null(killer);
     c.run = kill_others;
-    assert_int_equal(pg_transaction(killer, call_run, &c, 5000, NULL), 0);
+    assert_int_equal(pg_transaction(killer, call_run, &c, 60000, NULL), 0);
     pg_close(killer);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(call(pool, &c, all_types), 0);
@@ -348,8 +369,10 @@ static void a_connection_lost_inside_is_told(void **state)
 {
     struct call c, k;
     need_server();
-    assert_int_equal(call_start(pool, &c, sleep_long, 5000), 0);
-    usleep(300000);
+    assert_int_equal(call_start(pool, &c, sleep_long, 60000), 0);
+    do {
+        assert_int_equal(call(pool, &k, count_sleepers), 0);
+    } while (k.number == 0);
     assert_int_equal(call(pool, &k, kill_others), 0);
     assert_int_equal(call_wait(&c), ERR_CLOSED);
     assert_int_equal(c.runs, 1);
@@ -360,7 +383,7 @@ static void out_of_reach_fails_fast(void **state)
     char nowhere[128];
     struct call c;
     snprintf(nowhere, sizeof(nowhere), "postgresql:///x?host=%s", temp_folder);
-    struct pg_conf conf = conf_of(nowhere);
+    struct pg_conf conf = hasty_conf_of(nowhere);
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     assert_int_equal(call(p, &c, all_types), ERR_UNAVAILABLE);
     assert_false(pg_pool_is_up(p));
@@ -390,21 +413,23 @@ static void a_hanging_server_holds_nobody(void **state)
     struct call calls[4];
     int fd = open_mute_server();
     snprintf(mute, sizeof(mute), "postgresql:///x?host=%s", temp_folder);
-    struct pg_conf conf = conf_of(mute);
+    struct pg_conf conf = hasty_conf_of(mute);
     conf.connections = 1;
     conf.queue = 2;
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     uint64_t start = clock_mono_ms();
     assert_int_equal(call_start(p, &calls[0], all_types, 0), 0);
-    usleep(50000); /* it is being connected now */
+    int peer = accept(fd, NULL, NULL); /* it is being connected now */
+    assert_true(peer >= 0);
     assert_int_equal(call_start(p, &calls[1], all_types, 100), 0);
     assert_int_equal(call_start(p, &calls[2], all_types, 0), 0);
     assert_int_equal(call_start(p, &calls[3], all_types, 0), ERR_AGAIN);
     assert_int_equal(call_wait(&calls[0]), ERR_UNAVAILABLE);
     assert_int_equal(call_wait(&calls[1]), ERR_TIMEOUT);
     assert_int_equal(call_wait(&calls[2]), ERR_UNAVAILABLE);
-    assert_in_range(clock_mono_ms() - start, 450, 3000);
+    assert_in_range(clock_mono_ms() - start, 450, 20000);
     pg_pool_free(p);
+    close(peer);
     close(fd);
 }
 
@@ -414,15 +439,17 @@ static void a_closing_pool_cancels_what_waits(void **state)
     struct call first, second;
     int fd = open_mute_server();
     snprintf(mute, sizeof(mute), "postgresql:///x?host=%s", temp_folder);
-    struct pg_conf conf = conf_of(mute);
+    struct pg_conf conf = hasty_conf_of(mute);
     conf.connections = 1;
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     assert_int_equal(call_start(p, &first, all_types, 0), 0);
-    usleep(50000);
+    int peer = accept(fd, NULL, NULL); /* the first is being connected */
+    assert_true(peer >= 0);
     assert_int_equal(call_start(p, &second, all_types, 0), 0);
     pg_pool_free(p);
     assert_int_equal(first.rc, ERR_UNAVAILABLE);
     assert_int_equal(second.rc, ERR_CANCELED);
+    close(peer);
     close(fd);
 }
 
@@ -543,6 +570,10 @@ int main(void)
         cmocka_unit_test(a_closing_pool_cancels_what_waits),
         cmocka_unit_test(migrations_go_forward_only),
     };
-    uri = getenv("TIDE_TEST_PG");
+    if (getenv("TIDE_TEST_PG")) {
+        static char own[512];
+        snprintf(own, sizeof(own), "%s&application_name=pg_test_%d", getenv("TIDE_TEST_PG"), (int)getpid());
+        uri = own;
+    }
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }
