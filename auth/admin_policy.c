@@ -167,6 +167,22 @@ static int policy_try(struct pg *pg, struct auth_admin *a, const struct policy_c
     return rc;
 }
 
+/* A document that is hardly meant so is refused, unless it is forced. Presets and old versions are not looked at: going
+ * back must never fail. findings: the caller's in any case. */
+static int lint_check(struct pg *pg, const struct auth_admin *a, const struct policy *p,
+                      struct policy_findings *findings)
+{
+    policy_lint_list(p, clock_wall_s(), findings);
+    for (unsigned i = 0; a->document && !a->is_forced && i < findings->count; i++) {
+        const struct policy_finding *f = &findings->items[i];
+        if (f->severity == POLICY_SEVERITY_ERROR) {
+            return err_set(pg_err(pg), ERR_INVALID, "%s: %s (%s; --force does it all the same)", f->path,
+                           f->message, f->code);
+        }
+    }
+    return 0;
+}
+
 static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, const char *action)
 {
     struct policy *p = NULL;
@@ -188,7 +204,11 @@ static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, 
         policy_unref(p);
         return policy_try(pg, a, &c);
     }
-    rc = policy_change_make(pg, &c, &changed);
+    struct policy_findings findings;
+    rc = lint_check(pg, a, p, &findings);
+    if (rc == 0) {
+        rc = policy_change_make(pg, &c, &changed);
+    }
     if (rc == 0) {
         struct json_writer w = {.out = &a->out};
         json_open(&w, '{');
@@ -199,8 +219,10 @@ static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, 
         if (a->for_ms > 0) {
             json_i64_at(&w, "for_s", a->for_ms / 1000);
         }
+        policy_findings_write(&findings, &w);
         json_close(&w, '}');
     }
+    policy_findings_clear(&findings);
     policy_unref(p);
     return rc;
 }
@@ -225,6 +247,19 @@ int auth_admin_policy_rollback(struct pg *pg, struct auth_admin *a)
     return rc < 0 ? rc : policy_put(pg, a, document, "policy.rollback");
 }
 
+static int schedule_check(struct pg *pg, const struct auth_admin *a, struct str document)
+{
+    struct policy *p = NULL;
+    struct policy_findings findings;
+    int rc = policy_parse(document, 0, &p, pg_err(pg));
+    if (rc == 0) {
+        rc = lint_check(pg, a, p, &findings);
+        policy_findings_clear(&findings);
+    }
+    policy_unref(p);
+    return rc;
+}
+
 int auth_admin_policy_schedule(struct pg *pg, struct auth_admin *a)
 {
     struct policy_change c = {.actor = a->actor,
@@ -240,6 +275,9 @@ int auth_admin_policy_schedule(struct pg *pg, struct auth_admin *a)
     }
     if (rc == 0 && a->is_dry_run) {
         return policy_try(pg, a, &c);
+    }
+    if (rc == 0) {
+        rc = schedule_check(pg, a, c.document);
     }
     if (rc == 0) {
         rc = policy_change_schedule(pg, &c, &id);

@@ -107,7 +107,8 @@ static struct auth_admin *change_new(struct admin_call *c, enum auth_admin_verb 
 static struct auth_admin *document_change_new(struct admin_call *c, enum auth_admin_verb verb)
 {
     struct str preset = STR("");
-    if (!admin_get_text(c, "preset", &preset)) {
+    bool is_forced = false;
+    if (!admin_get_text(c, "preset", &preset) || !admin_get_bool(c, "force", &is_forced)) {
         return NULL;
     }
     const struct json_slice *document = json_member(&c->body, "document");
@@ -117,6 +118,7 @@ static struct auth_admin *document_change_new(struct admin_call *c, enum auth_ad
     }
     struct auth_admin *a = change_new(c, verb);
     if (a != NULL) {
+        a->is_forced = is_forced;
         a->preset = preset.n > 0 ? strndup(preset.p, preset.n) : NULL;
         a->document = document != NULL ? strndup(document->raw.p, document->raw.n) : NULL;
     }
@@ -125,9 +127,9 @@ static struct auth_admin *document_change_new(struct admin_call *c, enum auth_ad
 
 void admin_policy_set(struct admin_call *c)
 {
-    static const char *const members[] = {"preset", "document", "reason", "if_version", "for_s"};
+    static const char *const members[] = {"preset", "document", "reason", "if_version", "for_s", "force"};
     struct auth_admin *a =
-        admin_knows_members(c, members, 5) ? document_change_new(c, AUTH_ADMIN_POLICY_SET) : NULL;
+        admin_knows_members(c, members, 6) ? document_change_new(c, AUTH_ADMIN_POLICY_SET) : NULL;
     if (a != NULL) {
         admin_auth_submit(c, a);
     }
@@ -153,10 +155,10 @@ void admin_policy_rollback(struct admin_call *c)
 
 void admin_policy_schedule(struct admin_call *c)
 {
-    static const char *const members[] = {"preset", "document", "reason", "at", "for_s"};
+    static const char *const members[] = {"preset", "document", "reason", "at", "for_s", "force"};
     struct str at = STR("");
     int64_t at_ms = 0;
-    if (!admin_knows_members(c, members, 5) || !admin_get_text(c, "at", &at)) {
+    if (!admin_knows_members(c, members, 6) || !admin_get_text(c, "at", &at)) {
         return;
     }
     if (clock_parse_iso(at.p, at.n, &at_ms) < 0) {

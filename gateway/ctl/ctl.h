@@ -78,7 +78,7 @@ struct ctl {
     int64_t uses, count, quota;
     int64_t for_ms; /* policy changes */
     const char *id; /* emergency-close */
-    bool open, undo;
+    bool open, undo, force;
     struct ctl_attempt attempt; /* its phone is get users' as well */
 };
 

@@ -22,6 +22,7 @@ const struct ctl_option ctl_options[] = {
     {"confirm", 0, CTL_TEXT, AT(confirm), "NAME", "yes, that one: for what can hurt; a terminal asks", false},
     {"if-version", 0, CTL_COUNT, AT(if_version), "N", "only when this version is in force now; else exit 6",
      false},
+    {"force", 0, CTL_SWITCH, AT(force), NULL, "also what lint calls an error", false},
     {"ttl", 0, CTL_TIME, AT(ttl_ms), "TIME", "for how long: 90s, 10m, 2h; it ends by itself", false},
     {"for", 0, CTL_TIME, AT(for_ms), "TIME", "only for so long, then back: 90s, 10m, 2h", false},
     {"id", 0, CTL_TEXT, AT(id), "ID", "of the emergency that another gateway was told", false},

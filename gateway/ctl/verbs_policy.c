@@ -51,18 +51,34 @@ static int policy_history(const struct ctl *c)
     return code;
 }
 
+static void print_warnings(struct arena *a, struct str findings)
+{
+    struct json_slice finding, m;
+    while (json_next(&findings, &finding)) {
+        struct str members = finding.raw, words;
+        while (json_next(&members, &m)) {
+            if (str_is(m.key, "message") && json_get_str(a, &m, &words)) {
+                fprintf(stderr, "warning: " STR_FMT "\n", STR_ARG(words));
+            }
+        }
+    }
+}
+
+/* The new version; what lint found goes to standard error. */
 static int64_t version_in(struct str answer)
 {
     struct arena arena;
     struct json_doc doc;
     int64_t version = 0;
     arena_init(&arena);
-    const struct json_slice *v = json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0
-                                     ? json_member(&doc, "version")
-                                     : NULL;
+    bool is_read = json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0;
+    const struct json_slice *v = is_read ? json_member(&doc, "version") : NULL;
+    const struct json_slice *findings = is_read ? json_member(&doc, "findings") : NULL;
+    struct str list = findings != NULL ? findings->raw : STR("[]");
     if (v != NULL && !json_get_i64(v, &version)) {
         version = 0;
     }
+    print_warnings(&arena, list);
     arena_clear(&arena);
     return version;
 }
@@ -104,6 +120,9 @@ void ctl_write_policy_document(struct buf *body, const struct ctl *c, const stru
     json_open(&w, '{');
     json_raw_at(&w, "document", buf_str(document));
     write_common(&w, c);
+    if (c->force) {
+        json_bool_at(&w, "force", true);
+    }
     json_close(&w, '}');
 }
 
@@ -191,7 +210,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy set",
         .args = "[PRESET]",
-        .options = "file reason! if-version for dry-run confirm",
+        .options = "file reason! if-version for dry-run force confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "another policy, on every gateway within a second",
         .about =

@@ -187,6 +187,26 @@ def test_lint_and_show(pair, tmp_path):
     assert ctl("policy", "show", "99999", check=False).returncode == 5
 
 
+def test_set_looks_first(pair, tmp_path):
+    """Errors of lint refuse a document and change nothing, warnings are shown; forced, it comes into force."""
+    ctl = pair.gateways[0].ctl
+    before = json.loads(ctl("-o", "json", "policy", "get").stdout)["version"]
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(document([{"id": "a", "when": {}, "effect": "allow", "caps": {"per_day": 0}}])))
+    words = ("policy", "set", "-f", str(file), "--reason", "test")
+    done = ctl(*words, check=False)
+    assert done.returncode == 1 and "$.rules[0]: rule a lets nobody in: its cap per day is 0 (cap_zero" in done.stderr
+    assert json.loads(ctl("-o", "json", "policy", "get").stdout)["version"] == before
+    try:
+        done = ctl(*words, "--force")
+        assert f"version {before + 1}" in done.stdout and "warning: rule a lets nobody in" in done.stderr
+        file.write_text(json.dumps(document([{"id": "a", "when": {"device": ["strong"]}, "effect": "allow"}])))
+        answer = ctl("-o", "json", *words)
+        assert [f["code"] for f in json.loads(answer.stdout)["findings"]] == ["unknown_fact"]
+    finally:
+        ctl("policy", "set", "open", "--reason", "test")
+
+
 def test_a_large_policy(pair, admin):
     """1,000 rules and 100,000 e-mail domains: by the socket, within a second or so under sanitizers."""
     rules = [{"id": f"p{i}", "when": {"phone_prefix": [f"+8613{i:04}"]}, "effect": "allow"} for i in range(999)]
