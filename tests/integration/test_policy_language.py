@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from tide import policy_model
+from tide.stack import ROOT
 
 CASES = int(os.environ.get("TIDE_POLICY_CASES", "20000"))  # attempts, 50 a policy
 PHONES = {"+8613800138000": ("CN", "mobile", False), "+8617012345678": ("CN", "mobile", True),
@@ -241,3 +242,34 @@ def test_the_schema_agrees_with_the_gateway(pair, admin):
                    document([{**rule, "when": {"country": ["CN"]}}]), {**document([]), "existing_users": "gone"}):
         assert not checker.is_valid(broken), broken
         assert admin.post("/admin/v1/policy/lint", json={"document": broken}).status_code == 400, broken
+
+
+# --- the manual -------------------------------------------------------------------------------------------
+
+
+def situations() -> list:
+    """(title, document, [(attempt, outcome)]) of each situation that docs/policy.md teaches by."""
+    found = []
+    for part in (ROOT / "docs" / "policy.md").read_text().split("\n### ")[1:]:
+        title, blocks = part.split("\n", 1)[0], part.split("```")
+        cases = [line.split(" -> ") for line in blocks[3].removeprefix("text").strip().splitlines()]
+        found.append(pytest.param(json.loads(blocks[1].removeprefix("json")), [(json.loads(a), o) for a, o in cases], id=title))
+    return found
+
+
+def told(result: dict) -> str:
+    more = [result["reason"], result["challenge"] if result["challenge"] != "none" else None,
+            f"shadow={result['shadow']}" if result["shadow"] else None]
+    return " ".join([result["effect"], result["rule"], *filter(None, more)])
+
+
+def test_ten_situations_are_taught():
+    assert len(situations()) == 10 and all(len(one.values[1]) >= 2 for one in situations())
+
+
+@pytest.mark.parametrize("policy,cases", situations())
+def test_a_situation(pair, admin, policy, cases):
+    lint = admin.post("/admin/v1/policy/lint", json={"document": policy})
+    assert lint.status_code == 200 and lint.json()["findings"] == [], lint.text
+    results = simulate(admin, [attempt for attempt, _ in cases], document=policy)["results"]
+    assert [told(result) for result in results] == [outcome for _, outcome in cases]
