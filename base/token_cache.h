@@ -1,6 +1,6 @@
 /* Tokens that were verified lately, with what they say: one cache a loop, a fixed number of entries.
  *
- * Keyed by SipHash of the whole token, and all its bytes are compared: a hit means that these very bytes
+ * Keyed by SipHash of its last bytes, and all of them are compared: a hit means that these very bytes
  * passed jws_verify. exp is checked on each hit. Eviction by the clock algorithm.
  * Ownership: found claims are borrowed until the next call on the cache: copy them.
  * Thread rule: used only on the loop thread that created it. Metric: tidegate_token_cache_lookups_total. */
