@@ -47,7 +47,6 @@ static struct {
     struct log_file *files;
     pthread_mutex_t wake_lock; /* the flags below */
     pthread_cond_t wake;
-    bool asleep;  /* the writer waits, or will, until a first line wakes it */
     bool wanted;  /* something is gathered */
     bool urgent;  /* a file is half full, or the writer shall end */
     bool stopped; /* the writer shall end */
@@ -57,7 +56,6 @@ static struct {
     .files_lock = PTHREAD_MUTEX_INITIALIZER,
     .wake_lock = PTHREAD_MUTEX_INITIALIZER,
     .wake = PTHREAD_COND_INITIALIZER,
-    .asleep = true,
 };
 static _Atomic(struct log_file *) program_log; /* NULL: stderr, written at once */
 static _Atomic uint64_t dropped_lines;
@@ -155,14 +153,13 @@ static void drain_all(void)
     pthread_mutex_unlock(&logs.files_lock);
 }
 
-/* Returns false when the writer shall end. As long as each GATHER_MS brings a line nobody needs to wake it. */
+/* Returns false when the writer shall end. */
 static bool wait_for_work(void)
 {
     pthread_mutex_lock(&logs.wake_lock);
-    while (logs.asleep && !logs.wanted && !logs.stopped) {
+    while (!logs.wanted && !logs.stopped) {
         pthread_cond_wait(&logs.wake, &logs.wake_lock);
     }
-    logs.asleep = false;
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set meanwhile */
     until.tv_nsec += GATHER_MS * 1000000L;
@@ -173,7 +170,6 @@ static bool wait_for_work(void)
     while (!logs.urgent && !logs.stopped &&
            pthread_cond_clockwait(&logs.wake, &logs.wake_lock, CLOCK_MONOTONIC, &until) == 0) {
     }
-    logs.asleep = !logs.wanted;
     logs.wanted = false;
     logs.urgent = false;
     bool go_on = !logs.stopped;
@@ -196,9 +192,7 @@ static void writer_wake(bool urgent)
     pthread_mutex_lock(&logs.wake_lock);
     logs.wanted = true;
     logs.urgent |= urgent;
-    if (logs.asleep || urgent) {
-        pthread_cond_signal(&logs.wake);
-    }
+    pthread_cond_signal(&logs.wake);
     pthread_mutex_unlock(&logs.wake_lock);
 }
 
@@ -232,7 +226,6 @@ static void writer_stop(void)
     pthread_mutex_lock(&logs.wake_lock);
     logs.running = false;
     logs.stopped = false;
-    logs.asleep = true;
     pthread_mutex_unlock(&logs.wake_lock);
 }
 
