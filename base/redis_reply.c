@@ -1,6 +1,6 @@
 #include "base/redis_reply.h"
 
-#include <hiredis/read.h>
+#include <hiredis/hiredis.h>
 #include <stdlib.h>
 
 /* hiredis calls create* for each value as it is read, parents before children; the task names the parent. */
@@ -76,6 +76,19 @@ static void *on_nil(const redisReadTask *task)
     return node_new(task, REDIS_TYPE_NIL);
 }
 
+#if HIREDIS_MAJOR >= 1
+/* RESP3, which nobody asked for: what has no function here, hiredis would answer with a small number for a pointer. */
+static void *on_double(const redisReadTask *task, double value, char *p, size_t n)
+{
+    return NULL;
+}
+
+static void *on_bool(const redisReadTask *task, int value)
+{
+    return NULL;
+}
+#endif
+
 static void on_free(void *node)
 {
     (void)node; /* nodes are reused, not freed */
@@ -86,6 +99,10 @@ static redisReplyObjectFunctions reader_functions = {
     .createArray = on_array,
     .createInteger = on_integer,
     .createNil = on_nil,
+#if HIREDIS_MAJOR >= 1
+    .createDouble = on_double,
+    .createBool = on_bool,
+#endif
     .freeObject = on_free,
 };
 

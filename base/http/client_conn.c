@@ -245,6 +245,7 @@ void client_conn_take(struct client_conn *c, struct http_op *op)
     c->op = op;
     op->conn = c;
     op->reused = true;
+    client_conn_deadline(c, 0, NULL); /* that of being idle may be due in this very turn */
     client_conn_want_flush(c);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
+#include <openssl/pemerr.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -24,7 +25,7 @@ int tls_err(struct err *err, const char *file, const char *what)
 static int open_pem(const char *file, bool secret, BIO **out, struct err *err)
 {
     struct stat st;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) {
         int code = errno;
         if (fd >= 0) {
@@ -67,7 +68,10 @@ static int read_chain(const char *file, struct tls_cert *cert, struct err *err)
     if (!cert->leaf) {
         return tls_err(err, file, "no certificate");
     }
-    ERR_clear_error(); /* the end of the file */
+    if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) { /* that is the end of the file */
+        return tls_err(err, file, "a certificate of the chain cannot be read");
+    }
+    ERR_clear_error();
     return 0;
 }
 

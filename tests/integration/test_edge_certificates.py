@@ -112,6 +112,9 @@ def test_broken_files_are_named(tmp_path, authority, monkeypatch):
     assert "broken.test-ec.key: does not belong to the certificate" in broken(
         tmp_path, authority, lambda cert, key: key.write_bytes(other[1].read_bytes()))
     assert "broken.test-ec.pem: no certificate" in broken(tmp_path, authority, lambda cert, key: cert.write_text("x"))
+    cut = other[0].read_text().replace("\n", "\n!", 2)
+    assert "broken.test-ec.pem: a certificate of the chain cannot be read" in broken(
+        tmp_path, authority, lambda cert, key: cert.write_text(cert.read_text() + cut))
     assert "broken.test-ec.key: others can read this key" in broken(tmp_path, authority,
                                                                    lambda cert, key: key.chmod(0o644))
     monkeypatch.setattr(certificates, "RSA_KEY", weak)
