@@ -8,6 +8,7 @@
 enum { MAX_COLUMNS = 23, MAX_WIDTH = 512 };
 
 static const struct cpu_kernels *kernels;
+static const struct cpu_kernels *same_bits_as; /* NULL: none */
 
 struct activations {
     float x[MAX_COLUMNS * MAX_WIDTH];
@@ -54,11 +55,9 @@ static double exact_dot(const struct gguf_tensor *t, uint64_t row, const struct 
     return sum;
 }
 
-static strip_cb kernel_of(enum packed_kind kind)
+static strip_cb kernel_of(const struct cpu_kernels *k, enum packed_kind kind)
 {
-    return kind == PACKED_4BIT   ? kernels->strip_4bit
-           : kind == PACKED_8BIT ? kernels->strip_8bit
-                                 : kernels->strip_8bit_fine;
+    return kind == PACKED_4BIT ? k->strip_4bit : kind == PACKED_8BIT ? k->strip_8bit : k->strip_8bit_fine;
 }
 
 static void check_tile(const struct gguf_tensor *t, const struct packed *p, const struct activations *a,
@@ -70,11 +69,16 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
     for (uint32_t strip = 0; strip < p->strips; strip++) {
         struct quantized x = {a->q + (size_t)first * width, a->scale + first * width / 32,
                               a->sum + first * width / 32, width};
-        kernel_of(p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
+        kernel_of(kernels, p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
+        if (same_bits_as) {
+            float others[KERNEL_TILE][PACKED_ROWS];
+            kernel_of(same_bits_as, p->kind)(p->data + strip * p->strip_bytes, &x, columns, others);
+            assert_memory_equal(out, others, columns * sizeof out[0]);
+        }
         for (unsigned c = 0; c < columns; c++) {
             struct quantized one = {x.q + (size_t)c * width, x.scale + c * width / 32, x.sum + c * width / 32,
                                     width};
-            kernel_of(p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
+            kernel_of(kernels, p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
             assert_memory_equal(out[c], alone[0], sizeof alone[0]); /* whatever stands beside it */
             for (uint32_t row = 0; row < PACKED_ROWS && strip * PACKED_ROWS + row < t->rows; row++) {
                 double exact = exact_dot(t, strip * PACKED_ROWS + row, a, first + c);
@@ -90,7 +94,7 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
 
 static void check_type(enum tensor_type type, uint32_t width, double tolerance)
 {
-    static const unsigned counts[] = {1, 2, 3, 4, 7, 15, 16, 23};
+    static const unsigned counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 23};
     static struct activations a;
     struct builder b;
     struct packed p;
@@ -284,6 +288,11 @@ int main(void)
     if (cpu_kernels_avx2()) {
         kernels = cpu_kernels_avx2();
         failed += cmocka_run_group_tests_name("avx2", tests, NULL, NULL);
+    }
+    if (cpu_kernels_avx512()) {
+        kernels = cpu_kernels_avx512();
+        same_bits_as = cpu_kernels_avx2();
+        failed += cmocka_run_group_tests_name("avx512", tests, NULL, NULL);
     }
     return failed;
 }

@@ -14,7 +14,7 @@
 #include "inference/worker/cpu/packed.h"
 #include "inference/worker/graph.h"
 
-enum { KERNEL_TILE = 4 }; /* most columns of one call */
+enum { KERNEL_TILE = 8 }; /* most columns of one call */
 
 struct quantized {
     const int8_t *q;    /* columns of `width` values */
@@ -22,6 +22,13 @@ struct quantized {
     const float *sum;   /* scale times the sum of the 32 values */
     uint32_t width;     /* a multiple of 32 */
 };
+
+/* The columns of x from c on. */
+static inline struct quantized quantized_from(const struct quantized *x, unsigned c)
+{
+    size_t blocks = (size_t)c * (x->width / PACKED_COLUMNS);
+    return (struct quantized){x->q + (size_t)c * x->width, x->scale + blocks, x->sum + blocks, x->width};
+}
 
 /* One strip of 16 rows times `columns` (1..KERNEL_TILE) columns; out[c][row]. */
 typedef void (*strip_cb)(const uint8_t *strip, const struct quantized *x, unsigned columns,
@@ -63,7 +70,8 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_portable;
-const struct cpu_kernels *cpu_kernels_avx2(void); /* NULL where the processor or compiler lacks it */
+const struct cpu_kernels *cpu_kernels_avx2(void);   /* NULL where the processor or compiler lacks it */
+const struct cpu_kernels *cpu_kernels_avx512(void); /* likewise; the same bits as AVX2 */
 const struct cpu_kernels *cpu_kernels_best(void);
 
 #endif

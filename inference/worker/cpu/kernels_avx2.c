@@ -239,19 +239,23 @@ INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsi
     store_strip(low, high, n, out);
 }
 
-/* The tile functions with their column count as a constant. */
+/* The tile functions with their column count as a constant: more than four do not fit the registers. */
 #define STRIP(name, tile)                                                                                    \
     static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
                      float out[KERNEL_TILE][PACKED_ROWS])                                                    \
     {                                                                                                        \
-        if (columns == 4) {                                                                                  \
-            tile(strip, x, 4, out);                                                                          \
-        } else if (columns == 3) {                                                                           \
-            tile(strip, x, 3, out);                                                                          \
-        } else if (columns == 2) {                                                                           \
-            tile(strip, x, 2, out);                                                                          \
-        } else {                                                                                             \
-            tile(strip, x, 1, out);                                                                          \
+        unsigned c = 0;                                                                                      \
+        for (; c + 4 <= columns; c += 4) {                                                                   \
+            struct quantized four = quantized_from(x, c);                                                    \
+            tile(strip, &four, 4, out + c);                                                                  \
+        }                                                                                                    \
+        struct quantized rest = quantized_from(x, c);                                                        \
+        if (columns - c == 3) {                                                                              \
+            tile(strip, &rest, 3, out + c);                                                                  \
+        } else if (columns - c == 2) {                                                                       \
+            tile(strip, &rest, 2, out + c);                                                                  \
+        } else if (columns - c == 1) {                                                                       \
+            tile(strip, &rest, 1, out + c);                                                                  \
         }                                                                                                    \
     }
 STRIP(strip_4bit, tile_4bit)

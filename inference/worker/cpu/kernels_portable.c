@@ -178,6 +178,7 @@ const struct cpu_kernels cpu_kernels_portable = {
 
 const struct cpu_kernels *cpu_kernels_best(void)
 {
-    const struct cpu_kernels *avx2 = cpu_kernels_avx2();
-    return avx2 ? avx2 : &cpu_kernels_portable;
+    const struct cpu_kernels *best = cpu_kernels_avx512();
+    best = best ? best : cpu_kernels_avx2();
+    return best ? best : &cpu_kernels_portable;
 }

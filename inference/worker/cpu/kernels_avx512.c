@@ -1,0 +1,191 @@
+/* AVX-512 with VNNI: servers since 2019, AMD since 2022. 16 rows of a strip at once and four products an
+ * instruction; the integers, and the order of every float operation, are those of the AVX2 kernels, so the
+ * results are the same bits. What is no matrix product is the AVX2 code itself. */
+#include "inference/worker/cpu/kernels.h"
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))),                \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vnni")
+#endif
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m512 load_halves(const uint8_t *p) /* 16 */
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+INLINE int32_t load4(const int8_t *q) /* four columns of one token */
+{
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return four;
+}
+
+/* acc += (d * scale) * dot: the one rounding of AVX2's block functions. */
+INLINE __m512 add_scaled(__m512 acc, __m512 d, float scale, __m512i dot)
+{
+    return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(dot), acc);
+}
+
+INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned n,
+                      float out[KERNEL_TILE][PACKED_ROWS])
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    const uint32_t blocks = x->width / PACKED_COLUMNS;
+    __m512 acc[KERNEL_TILE];
+    for (unsigned c = 0; c < n; c++) {
+        acc[c] = _mm512_setzero_ps();
+    }
+    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_4BIT_BYTES) {
+        __m512i dots[KERNEL_TILE];
+#pragma GCC unroll 8
+        for (unsigned c = 0; c < n; c++) {
+            dots[c] = _mm512_setzero_si512();
+        }
+#pragma GCC unroll 4
+        for (unsigned g = 0; g < 4; g++) {
+            __m512i both = _mm512_loadu_si512(strip + 64 + 64 * g);
+            __m512i low = _mm512_and_si512(both, mask);
+            __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+#pragma GCC unroll 8
+            for (unsigned c = 0; c < n; c++) {
+                const int8_t *q = x->q + (size_t)c * x->width + 32UL * b + 4 * g;
+                dots[c] = _mm512_dpbusd_epi32(dots[c], low, _mm512_set1_epi32(load4(q)));
+                dots[c] = _mm512_dpbusd_epi32(dots[c], high, _mm512_set1_epi32(load4(q + 16)));
+            }
+        }
+        __m512 d = load_halves(strip);
+        __m512 m = load_halves(strip + 32);
+#pragma GCC unroll 8
+        for (unsigned c = 0; c < n; c++) {
+            size_t at = (size_t)c * blocks + b;
+            acc[c] = add_scaled(acc[c], d, x->scale[at], dots[c]);
+            acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->sum[at]), acc[c]);
+        }
+    }
+    for (unsigned c = 0; c < n; c++) {
+        _mm512_storeu_ps(out[c], acc[c]);
+    }
+}
+
+/* `parts` scales a block. The instruction wants one factor unsigned: activations are moved up by 128, which adds
+ * 128 times the sum of the row's weights to every column alike; that is taken off again, exactly. */
+INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned parts,
+                       float out[KERNEL_TILE][PACKED_ROWS])
+{
+    const __m512i moved = _mm512_set1_epi8((char)128);
+    const uint32_t blocks = x->width / PACKED_COLUMNS;
+    const unsigned groups = 8 / parts;
+    __m512 acc[KERNEL_TILE];
+    for (unsigned c = 0; c < n; c++) {
+        acc[c] = _mm512_setzero_ps();
+    }
+    for (uint32_t p = 0; p < blocks * parts; p++, strip += 32 + 64UL * groups) {
+        __m512i extra = _mm512_setzero_si512();
+        __m512i dots[KERNEL_TILE];
+#pragma GCC unroll 8
+        for (unsigned c = 0; c < n; c++) {
+            dots[c] = _mm512_setzero_si512();
+        }
+#pragma GCC unroll 8
+        for (unsigned g = 0; g < groups; g++) {
+            __m512i w = _mm512_loadu_si512(strip + 32 + 64 * g);
+            extra = _mm512_dpbusd_epi32(extra, moved, w);
+#pragma GCC unroll 8
+            for (unsigned c = 0; c < n; c++) {
+                const int8_t *q = x->q + (size_t)c * x->width + 4UL * (groups * p + g);
+                __m512i v = _mm512_set1_epi32(load4(q) ^ (int32_t)0x80808080);
+                dots[c] = _mm512_dpbusd_epi32(dots[c], v, w);
+            }
+        }
+        __m512 d = load_halves(strip);
+#pragma GCC unroll 8
+        for (unsigned c = 0; c < n; c++) {
+            float scale = x->scale[(size_t)c * blocks + p / parts];
+            acc[c] = add_scaled(acc[c], d, scale, _mm512_sub_epi32(dots[c], extra));
+        }
+    }
+    for (unsigned c = 0; c < n; c++) {
+        _mm512_storeu_ps(out[c], acc[c]);
+    }
+}
+
+INLINE void tile_8bit(const uint8_t *strip, const struct quantized *x, unsigned n,
+                      float out[KERNEL_TILE][PACKED_ROWS])
+{
+    tile_parts(strip, x, n, 1, out);
+}
+
+INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned n,
+                           float out[KERNEL_TILE][PACKED_ROWS])
+{
+    tile_parts(strip, x, n, 2, out);
+}
+
+/* The tile functions with their column count as a constant: 8, 4, 2 and 1 at a time. */
+#define STRIP(name, tile)                                                                                    \
+    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
+    {                                                                                                        \
+        if (columns == 8) {                                                                                  \
+            tile(strip, x, 8, out);                                                                          \
+            return;                                                                                          \
+        }                                                                                                    \
+        unsigned c = 0;                                                                                      \
+        if (columns & 4) {                                                                                   \
+            tile(strip, x, 4, out);                                                                          \
+            c += 4;                                                                                          \
+        }                                                                                                    \
+        if (columns & 2) {                                                                                   \
+            struct quantized rest = quantized_from(x, c);                                                    \
+            tile(strip, &rest, 2, out + c);                                                                  \
+            c += 2;                                                                                          \
+        }                                                                                                    \
+        if (columns & 1) {                                                                                   \
+            struct quantized rest = quantized_from(x, c);                                                    \
+            tile(strip, &rest, 1, out + c);                                                                  \
+        }                                                                                                    \
+    }
+STRIP(strip_4bit, tile_4bit)
+STRIP(strip_8bit, tile_8bit)
+STRIP(strip_8bit_fine, tile_8bit_fine)
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const struct cpu_kernels *cpu_kernels_avx512(void)
+{
+    static struct cpu_kernels kernels;
+    const struct cpu_kernels *rest = cpu_kernels_avx2();
+    bool usable = rest && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    if (!usable) {
+        return NULL;
+    }
+    kernels = *rest;
+    kernels.name = "avx512-vnni";
+    kernels.strip_4bit = strip_4bit;
+    kernels.strip_8bit = strip_8bit;
+    kernels.strip_8bit_fine = strip_8bit_fine;
+    return &kernels;
+}
+
+#else
+
+const struct cpu_kernels *cpu_kernels_avx512(void)
+{
+    return NULL;
+}
+
+#endif
