@@ -54,11 +54,13 @@ extern const struct conf_section auth_conf_section;
 
 /* A code on its way to a phone. Copied by the port. */
 struct auth_message {
-    char to[PHONE_E164_MAX + 1]; /* E.164 */
-    char code[12];               /* digits */
-    char channel[12];            /* "sms" */
-    char lang[12];               /* "en", "zh-Hans", "zh-Hant" */
-    char id[ID_UUID_TEXT + 1];   /* message id: the webhook id, the same for each try */
+    char to[PHONE_E164_MAX + 1];     /* E.164 */
+    char code[12];                   /* digits */
+    char channel[12];                /* "sms" */
+    char prefix[PHONE_E164_MAX + 1]; /* of `to`, as limits count it */
+    char country[3];                 /* of `to`: "CN", or empty */
+    char lang[12];                   /* "en", "zh-Hans", "zh-Hant" */
+    char id[ID_UUID_TEXT + 1];       /* message id: the webhook id, the same for each try */
 };
 
 /* One request for a code, as it looks before anything is done for it. */
@@ -76,12 +78,18 @@ struct auth_place {
 };
 typedef void (*auth_caps_cb)(void *arg, int rc, int64_t wait_s, const struct auth_place *place);
 
+/* A number as limits count it. */
+struct auth_number {
+    struct str key;     /* a keyed hash, never the number itself */
+    struct str prefix;  /* country code and the first digits */
+    struct str country; /* "CN" */
+};
+
 /* What the gateway does for this room. */
 struct auth_ports {
-    /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (a
-     * keyed hash, never the number itself). done is called once, on the loop, unless the call is canceled; when
-     * not admitted the port has answered. */
-    void (*check_limit)(struct auth_call *call, const char *event, struct str phone, struct str prefix,
+    /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (NULL: none).
+     * done is called once, on the loop, unless the call is canceled; when not admitted the port has answered. */
+    void (*check_limit)(struct auth_call *call, const char *event, const struct auth_number *number,
                         void (*done)(struct auth_call *call, bool is_admitted));
     /* Asks for proof of work when this attempt has to show some, and checks it. done as above. */
     void (*check_challenge)(struct auth_call *call, const struct auth_attempt *a,
@@ -97,7 +105,8 @@ struct auth_ports {
     void (*ask_caps)(void *loop_arg, const struct policy_decision *d, bool takes, auth_caps_cb done,
                      void *arg);
     void (*give_back_place)(void *loop_arg, const struct auth_place *place);
-    void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
+    void (*code_used)(void *loop_arg, struct str prefix); /* one to a number like this was typed in */
+    void (*poll_soon)(void *ports_arg);                   /* something in `versions` moved by our own hand */
     /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */
     void (*session_ended)(void *loop_arg, const struct uuid *session);
     void *arg;

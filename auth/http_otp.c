@@ -172,6 +172,8 @@ static void otp_send(struct otp_flow *f)
     snprintf(f->message.to, sizeof f->message.to, "%s", f->phone.e164);
     snprintf(f->message.code, sizeof f->message.code, "%s", f->code.code);
     snprintf(f->message.channel, sizeof f->message.channel, "sms");
+    phone_prefix(&f->phone, f->message.prefix);
+    memcpy(f->message.country, f->phone.country, sizeof f->message.country);
     uuid_format(&f->code.id, f->message.id);
     f->job.al->ports->send_message(f->job.al->ports->arg, &f->message, on_message_sent, f);
 }
@@ -250,7 +252,8 @@ static void otp_check_sms_limit(struct auth_call *call)
     char key[33], prefix[PHONE_E164_MAX + 1];
     subject_limit_key(call->al->secrets, &ask->phone, key);
     phone_prefix(&ask->phone, prefix);
-    call->al->ports->check_limit(call, "sms", str_from(key), str_from(prefix), on_sms_admitted);
+    struct auth_number number = {str_from(key), str_from(prefix), str_from(ask->phone.country)};
+    call->al->ports->check_limit(call, "sms", &number, on_sms_admitted);
 }
 
 /* --- the denied: is there an account already? -------------------------------------------------------- */
@@ -343,7 +346,7 @@ static void on_challenge_passed(struct auth_call *call, bool is_admitted)
     if (!is_admitted) {
         otp_count("challenged");
     } else if (ask->is_denied && ask->create_user) {
-        call->al->ports->check_limit(call, "signup_denied", STR(""), STR(""), on_denied_admitted);
+        call->al->ports->check_limit(call, "signup_denied", NULL, on_denied_admitted);
     } else {
         otp_check_sms_limit(call);
     }
@@ -475,7 +478,7 @@ void auth_http_otp(struct auth_call *call)
     ask->invite_text = body.invite;
     call->state = ask;
     if (ask->create_user && ask->invite_text.n > 0) {
-        call->al->ports->check_limit(call, "invite", STR(""), STR(""), on_invite_admitted);
+        call->al->ports->check_limit(call, "invite", NULL, on_invite_admitted);
     } else {
         otp_decide(call, 0);
     }

@@ -273,6 +273,11 @@ static void on_verified(struct auth_job *job, int rc)
     }
     verify_settle_place(f, rc);
     verify_count(f, rc);
+    if (rc == 0 && f->outcome != VERIFY_WRONG && f->outcome != VERIFY_TOO_MANY) { /* the code was right */
+        char prefix[PHONE_E164_MAX + 1];
+        phone_prefix(&f->phone, prefix);
+        job->al->ports->code_used(job->al->arg, str_from(prefix));
+    }
     if (rc == 0 && f->outcome == VERIFY_DENIED) {
         const struct attempt_of of = verify_attempt(f);
         refusal_sample(job->al, &f->conf, &of);

@@ -156,15 +156,19 @@ static int bind_list(struct binding *b, const struct conf_entry *e, const struct
                      struct conf_list *out)
 {
     struct err why;
-    if (node && node->kind != CONF_KIND_SEQUENCE) {
+    bool is_one = node && node->kind == CONF_KIND_MAP && (e->flags & CONF_OR_ONE);
+    if (node && node->kind != CONF_KIND_SEQUENCE && !is_one) {
         return fail(b, "needs a list");
     }
-    unsigned n = node ? node->count : 0, i = 0;
+    unsigned n = is_one ? 1 : node ? node->count : 0, i = 0;
     if (conf_count_check(e, n, &why) != 0) {
         return fail(b, "%s", why.msg);
     }
     char *items = n ? arena_calloc(b->arena, n * e->section->size) : NULL;
     *out = (struct conf_list){items, n};
+    if (is_one) {
+        return bind_section(b, e->section, node, items);
+    }
     for (const struct conf_node *item = node ? node->first : NULL; item; item = item->next, i++) {
         size_t before = path_push(b, NULL, i);
         b->at = item;

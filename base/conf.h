@@ -42,11 +42,12 @@ enum conf_type {
 };
 
 enum conf_flag {
-    CONF_RELOADABLE = 1,  /* SIGHUP may change it; on a section or list: whatever is inside */
-    CONF_SECRET = 2,      /* masked by --print-config */
-    CONF_REQUIRED = 4,    /* must be written in the file (a list: with at least one item) */
-    CONF_FILE = 8,        /* a string that names a readable regular file */
-    CONF_SECRET_FILE = 16 /* besides, one that neither group nor others may read */
+    CONF_RELOADABLE = 1,   /* SIGHUP may change it; on a section or list: whatever is inside */
+    CONF_SECRET = 2,       /* masked by --print-config */
+    CONF_REQUIRED = 4,     /* must be written in the file (a list: with at least one item) */
+    CONF_FILE = 8,         /* a string that names a readable regular file */
+    CONF_SECRET_FILE = 16, /* besides, one that neither group nor others may read */
+    CONF_OR_ONE = 32       /* a list of sections: one alone may be written without its dash */
 };
 
 struct conf_strings {

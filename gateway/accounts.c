@@ -14,31 +14,55 @@
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/routes.h"
+#include "gateway/sms.h"
 #include "ratelimit/caps.h"
+#include "ratelimit/sms_ledger.h"
 
 /* --- ports: what auth/ asks for ---------------------------------------------------------------------- */
 
 struct limit_wait {
     struct auth_call *call;
+    struct str prefix; /* of a number that a code is to go to; else empty */
     void (*done)(struct auth_call *call, bool is_admitted);
 };
+
+static void on_guarded(void *arg, bool is_admitted)
+{
+    struct limit_wait *w = arg;
+    if (!is_admitted) {
+        limits_give_back(w->call->request);
+    }
+    w->done(w->call, is_admitted);
+}
 
 static void on_limit(struct request *r, void *arg, enum limits_verdict v)
 {
     struct limit_wait *w = arg;
+    if (v == LIMITS_PASS && w->prefix.n > 0) {
+        sms_guard(r, w->prefix, on_guarded, w);
+        return;
+    }
     if (v != LIMITS_PASS) {
         limits_refuse(r);
     }
     w->done(w->call, v == LIMITS_PASS);
 }
 
-static void port_check_limit(struct auth_call *call, const char *event, struct str phone, struct str prefix,
+static void port_check_limit(struct auth_call *call, const char *event, const struct auth_number *number,
                              void (*done)(struct auth_call *, bool))
 {
     struct request *r = call->request;
     struct limit_wait *w = ARENA_NEW(&r->ex->arena, struct limit_wait);
-    *w = (struct limit_wait){call, done};
-    struct limits_keys keys = {.phone = phone, .phone_prefix = prefix, .account = STR("")};
+    struct limits_keys keys = {
+        .phone = STR(""), .phone_prefix = STR(""), .phone_country = STR(""), .account = STR("")};
+    *w = (struct limit_wait){call, STR(""), done};
+    if (number) {
+        keys.phone = number->key;
+        keys.phone_prefix = number->prefix;
+        keys.phone_country = number->country;
+        keys.money = sms_price(&r->conf->set->sms, number->prefix);
+        w->prefix = arena_dup(&r->ex->arena, number->prefix);
+    }
     limits_more(r, event, &keys, on_limit, w);
 }
 
@@ -67,6 +91,39 @@ static void port_check_challenge(struct auth_call *call, const struct auth_attem
 static void port_give_back(struct auth_call *call)
 {
     limits_give_back(call->request);
+    sms_give_back(call->request);
+}
+
+/* A code on its way: what it is accounted under when a provider takes it. */
+struct sending {
+    struct gateway_loop *gl;
+    char prefix[PHONE_E164_MAX + 1];
+    char country[3];
+    void (*done)(void *arg, int rc);
+    void *arg;
+};
+
+static void on_sent(void *arg, int rc, const char *provider)
+{
+    struct sending *s = arg;
+    if (rc == 0) {
+        struct str prefix = str_from(s->prefix);
+        sms_account(s->gl, &(struct sms_sent){.country = str_from(s->country),
+                                              .prefix = prefix,
+                                              .provider = str_from(provider),
+                                              .price = sms_price(&s->gl->conf->set->sms, prefix)});
+    }
+    s->done(s->arg, rc);
+    free(s);
+}
+
+static struct gateway_loop *loop_of(struct gateway *g)
+{
+    unsigned i = 0;
+    while (g->loops[i].loop != loop_current()) {
+        BUG_ON(++i == g->loop_count);
+    }
+    return &g->loops[i];
 }
 
 /* --- caps: the ledger, by ratelimit/caps ------------------------------------------------------------- */
@@ -112,7 +169,19 @@ static void port_send_message(void *arg, const struct auth_message *m, void (*do
                               void *done_arg)
 {
     struct accounts *a = arg;
-    hooks_send_code(a->hooks, m, done, done_arg);
+    struct sending *s = calloc(1, sizeof *s);
+    BUG_ON(!s);
+    s->gl = loop_of(a->gateway);
+    s->done = done;
+    s->arg = done_arg;
+    memcpy(s->prefix, m->prefix, sizeof s->prefix);
+    memcpy(s->country, m->country, sizeof s->country);
+    hooks_send_code(a->hooks, m, on_sent, s);
+}
+
+static void port_code_used(void *loop_arg, struct str prefix)
+{
+    sms_used(loop_arg, prefix);
 }
 
 static void port_poll_soon(void *arg)
@@ -254,6 +323,11 @@ bool accounts_is_revoked(const struct gateway_loop *gl, const struct jws_claims 
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
+const struct hooks *accounts_hooks(const struct gateway *g)
+{
+    return g->accounts ? g->accounts->hooks : NULL;
+}
+
 bool accounts_has_policy(const struct gateway *g)
 {
     return g->accounts && atomic_load(&g->accounts->has_policy);
@@ -280,6 +354,7 @@ int accounts_open(struct gateway *g, struct err *err)
                                    .ask_caps = port_ask_caps,
                                    .give_back_place = port_give_back_place,
                                    .send_message = port_send_message,
+                                   .code_used = port_code_used,
                                    .poll_soon = port_poll_soon,
                                    .session_ended = port_session_ended,
                                    .arg = a};

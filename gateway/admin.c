@@ -8,6 +8,7 @@
 #include "gateway/admin_inner.h"
 #include "gateway/inspect.h"
 #include "gateway/limits_explain.h"
+#include "gateway/sms.h"
 #include "gateway/upgrade.h"
 
 struct admin_route {
@@ -29,6 +30,7 @@ static const struct admin_route routes[] = {
     {HTTP_PUT, STR_INIT("/admin/v1/limits/*"), ADMIN_BODY_MAX, admin_limits_set, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE,
      true},
+    {HTTP_GET, STR_INIT("/admin/v1/sms"), 0, admin_sms, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
      ADMIN_LEVEL_WRITE, true},
@@ -157,6 +159,9 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     }
     if (c->replay != NULL) {
         admin_replay_forget(c->replay);
+    }
+    if (c->report != NULL) {
+        sms_report_forget(c->report);
     }
     if (c->inspection != NULL) {
         inspect_forget(c->inspection);

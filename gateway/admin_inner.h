@@ -16,6 +16,7 @@ struct admin_job;
 struct inspection;
 struct limits_explain;
 struct replay;
+struct sms_report;
 
 enum {
     ADMIN_BODY_MAX = 128 << 10,
@@ -36,6 +37,7 @@ struct admin_call {
     struct inspection *inspection;  /* likewise */
     struct limits_explain *explain; /* likewise */
     struct replay *replay;          /* likewise */
+    struct sms_report *report;      /* likewise */
 };
 
 /* Answers 200 with what is in text (JSON). */
@@ -109,6 +111,8 @@ void admin_limits_top(struct admin_call *c);
 void admin_limits_explain(struct admin_call *c);
 void admin_limits_set(struct admin_call *c);
 void admin_limits_reset(struct admin_call *c);
+/* admin_sms.c */
+void admin_sms(struct admin_call *c);
 /* admin_state.c */
 void admin_workers(struct admin_call *c);
 void admin_worker_drain(struct admin_call *c);

@@ -25,6 +25,7 @@
 #include "gateway/hooks_conf.h"
 #include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
+#include "gateway/sms_conf.h"
 
 struct route_table;
 
@@ -78,6 +79,7 @@ struct gateway_settings {
     struct limits_conf limits;
     struct challenge_conf challenge;
     struct hooks_conf hooks;
+    struct sms_conf sms;
     struct chat_conf chat;
     struct proxy_conf proxy;
     struct admin_conf admin;

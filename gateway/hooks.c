@@ -16,6 +16,7 @@
 #include "gateway/hook_target.h"
 #include "gateway/hooks_conf.h"
 #include "gateway/webhook.h"
+#include "inference/router/breaker.h"
 
 enum { HOOK_BODY_MAX = 8192, HOOK_ANSWER_MAX = 200 * 1024, HOOK_HEADER_MAX = 160 };
 
@@ -31,9 +32,10 @@ struct hook_send {
     struct hooks *hooks;
     struct hook_send *prev, *next; /* in hooks->sends */
     struct loop *origin;           /* under hooks->lock; NULL: nobody waits any more */
-    void (*done)(void *arg, int rc);
+    hook_done_cb done;
     void *arg;
     int rc;
+    const char *provider; /* that took it, or was asked last */
     uint64_t began_us;
     /* the control thread's */
     char id[ID_UUID_TEXT + 1];
@@ -41,16 +43,28 @@ struct hook_send {
     CURL *easy;
     struct curl_slist *headers;
     struct loop_timer again;
-    unsigned tried;
+    struct provider *at; /* where the try goes */
+    bool is_probe;       /* it tells whether that one is back */
+    unsigned tried[HOOK_PROVIDERS_MAX];
+    bool was_refused;     /* by some provider, with a 4xx */
+    uint64_t deadline_ms; /* monotonic */
     size_t answer_bytes;
+};
+
+/* One receiver of codes. */
+struct provider {
+    struct hook_conf conf; /* its texts are owned */
+    struct hook_target target;
+    struct webhook_key key;
+    struct breaker breaker;
 };
 
 struct hooks {
     struct loop *control;
-    struct hook_conf sms; /* texts are borrowed from the configuration of the start: copied below */
-    bool has_sms;
-    struct hook_target target; /* of the hook; its prefixes are owned */
-    struct webhook_key key;
+    struct provider providers[HOOK_PROVIDERS_MAX]; /* in order of preference */
+    unsigned provider_count;
+    struct addr_prefix *allowed; /* owned: networks that all may reach */
+    uint64_t deadline_ms;
     uint64_t in_flight_max;
     CURLM *multi;
     struct loop_timer curl_timer;
@@ -82,7 +96,7 @@ static void send_unlink(struct hook_send *s)
 static void on_handed_back(struct loop_msg *m, bool canceled)
 {
     struct hook_send *s = (struct hook_send *)m;
-    s->done(s->arg, canceled ? ERR_CANCELED : s->rc);
+    s->done(s->arg, canceled ? ERR_CANCELED : s->rc, s->provider);
     send_free(s);
 }
 
@@ -117,7 +131,7 @@ void hooks_forget_loop(struct hooks *h, struct loop *loop)
     for (struct hook_send *s = h->sends; s; s = s->next) { /* the control thread has ended too */
         if (s->origin == loop) {
             s->origin = NULL;
-            s->done(s->arg, ERR_CANCELED);
+            s->done(s->arg, ERR_CANCELED, "");
         }
     }
 }
@@ -145,7 +159,7 @@ static void set_headers(struct hook_send *s)
     char at[24], signature[WEBHOOK_SIGNATURE_TEXT];
     int64_t now_s = clock_wall_s();
     snprintf(at, sizeof at, "%lld", (long long)now_s);
-    webhook_sign(&s->hooks->key, str_from(s->id), now_s, buf_str(&s->body), signature);
+    webhook_sign(&s->at->key, str_from(s->id), now_s, buf_str(&s->body), signature);
     add_header(s, "content-type: %s", "application/json");
     add_header(s, "expect:%s", "");
     add_header(s, "webhook-id: %s", s->id);
@@ -153,22 +167,30 @@ static void set_headers(struct hook_send *s)
     add_header(s, "webhook-signature: %s", signature);
 }
 
+/* Its own, or what is left of the whole. */
+static long try_timeout_ms(const struct hook_send *s)
+{
+    uint64_t now_ms = clock_mono_ms();
+    uint64_t left_ms = s->deadline_ms > now_ms ? s->deadline_ms - now_ms : 1;
+    return (long)(left_ms < s->at->conf.timeout_ms ? left_ms : s->at->conf.timeout_ms);
+}
+
 static void send_try(struct hook_send *s)
 {
     struct hooks *h = s->hooks;
     s->easy = curl_easy_init();
     BUG_ON(!s->easy);
-    s->tried++;
+    s->tried[s->at - h->providers]++;
     s->answer_bytes = 0;
     set_headers(s);
-    curl_easy_setopt(s->easy, CURLOPT_URL, h->sms.url);
+    curl_easy_setopt(s->easy, CURLOPT_URL, s->at->conf.url);
     curl_easy_setopt(s->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(s->easy, CURLOPT_OPENSOCKETFUNCTION, hook_target_socket);
-    curl_easy_setopt(s->easy, CURLOPT_OPENSOCKETDATA, &h->target);
+    curl_easy_setopt(s->easy, CURLOPT_OPENSOCKETDATA, &s->at->target);
     curl_easy_setopt(s->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(s->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(s->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, (long)h->sms.timeout_ms);
+    curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, try_timeout_ms(s));
     curl_easy_setopt(s->easy, CURLOPT_USERAGENT, "tidegate/" TIDE_VERSION);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
     curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, s->body.p);
@@ -176,10 +198,10 @@ static void send_try(struct hook_send *s)
     curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_answer);
     curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
     curl_easy_setopt(s->easy, CURLOPT_PRIVATE, s);
-    if (h->sms.ca_file) {
-        curl_easy_setopt(s->easy, CURLOPT_CAINFO, h->sms.ca_file);
+    if (s->at->conf.ca_file) {
+        curl_easy_setopt(s->easy, CURLOPT_CAINFO, s->at->conf.ca_file);
     }
-    metric_child_add(metric_child(&tries, "sms"), 1);
+    metric_child_add(metric_child(&tries, s->at->conf.name), 1);
     curl_multi_add_handle(h->multi, s->easy);
 }
 
@@ -199,27 +221,72 @@ static void on_again(void *arg)
     send_try(arg);
 }
 
+/* Of those with tries left: the least tried, among these one that is not known to fail, among these the first. */
+static struct provider *pick(const struct hook_send *s, uint64_t now_ms)
+{
+    struct hooks *h = s->hooks;
+    struct provider *best = NULL;
+    bool best_is_well = false;
+    for (unsigned i = 0; i < h->provider_count; i++) {
+        struct provider *p = &h->providers[i];
+        if (s->tried[i] >= p->conf.tries) {
+            continue;
+        }
+        bool is_well = breaker_would_admit(&p->breaker, now_ms);
+        unsigned least = best != NULL ? s->tried[best - h->providers] : 0;
+        if (best == NULL || s->tried[i] < least || (s->tried[i] == least && is_well && !best_is_well)) {
+            best = p;
+            best_is_well = is_well;
+        }
+    }
+    return best;
+}
+
+/* The next try, somewhere; a provider that was tried before is given time. */
+static void go_on(struct hook_send *s)
+{
+    uint64_t now_ms = clock_mono_ms();
+    struct provider *p = pick(s, now_ms);
+    unsigned tried = p != NULL ? s->tried[p - s->hooks->providers] : 0;
+    uint64_t wait_ms = tried > 0 ? p->conf.backoff_ms << (tried - 1) : 0;
+    if (p == NULL || now_ms + wait_ms >= s->deadline_ms) {
+        send_finish(s, s->was_refused ? ERR_DENIED : ERR_UNAVAILABLE);
+        return;
+    }
+    s->at = p;
+    s->provider = p->conf.name;
+    s->is_probe = breaker_admit(&p->breaker, now_ms) == BREAKER_ADMIT_PROBE;
+    if (wait_ms == 0) {
+        send_try(s);
+    } else {
+        loop_timer_arm(&s->again, wait_ms);
+    }
+}
+
 static void on_tried(struct hook_send *s, CURLcode code)
 {
     long status = 0;
+    struct provider *p = s->at;
     curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
     try_clear(s);
     bool is_taken = code == CURLE_OK && status >= 200 && status < 300;
-    bool is_refused = code == CURLE_OK && status < 500 && status != 429;
-    if (is_taken || is_refused) {
-        if (is_refused && !is_taken) {
-            log_warn("hook refused hook=sms status=%ld", status);
-        }
-        send_finish(s, is_taken ? 0 : ERR_DENIED);
+    bool is_refused = !is_taken && code == CURLE_OK && status < 500 && status != 429;
+    breaker_note(&p->breaker, clock_mono_ms(),
+                 is_taken || is_refused          ? BREAKER_OK
+                 : code == CURLE_COULDNT_CONNECT ? BREAKER_CONNECT_FAIL
+                                                 : BREAKER_FAIL,
+                 s->is_probe);
+    if (is_taken) {
+        send_finish(s, 0);
         return;
     }
-    log_warn("hook failed hook=sms try=%u status=%ld error=\"%s\"", s->tried, status,
-             curl_easy_strerror(code));
-    if (s->tried >= s->hooks->sms.tries) {
-        send_finish(s, ERR_UNAVAILABLE);
-        return;
+    log_warn("hook %s hook=%s try=%u status=%ld error=\"%s\"", is_refused ? "refused" : "failed",
+             p->conf.name, s->tried[p - s->hooks->providers], status, curl_easy_strerror(code));
+    if (is_refused) { /* it would say so again */
+        s->was_refused = true;
+        s->tried[p - s->hooks->providers] = (unsigned)p->conf.tries;
     }
-    loop_timer_arm(&s->again, s->hooks->sms.backoff_ms << (s->tried - 1));
+    go_on(s);
 }
 
 /* --- curl and libevent ------------------------------------------------------------------------------- */
@@ -331,7 +398,8 @@ static void on_asked(struct loop_msg *m, bool canceled)
     struct hook_send *s = (struct hook_send *)m;
     if (!canceled) {
         loop_timer_init(s->hooks->control, &s->again, on_again, s);
-        send_try(s);
+        s->deadline_ms = clock_mono_ms() + s->hooks->deadline_ms;
+        go_on(s);
     }
 }
 
@@ -351,8 +419,7 @@ static bool send_link(struct hooks *h, struct hook_send *s)
     return has_room;
 }
 
-void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)(void *arg, int rc),
-                     void *arg)
+void hooks_send_code(struct hooks *h, const struct auth_message *m, hook_done_cb done, void *arg)
 {
     struct hook_send *s = calloc(1, sizeof *s);
     BUG_ON(!s);
@@ -360,14 +427,16 @@ void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)
     s->origin = loop_current();
     s->done = done;
     s->arg = arg;
+    s->provider = "";
     s->began_us = clock_mono_us();
     snprintf(s->id, sizeof s->id, "%s", m->id);
     buf_init(&s->body, HOOK_BODY_MAX);
     write_body(m, &s->body);
     s->msg.fn = on_handed_back;
-    if (!h->has_sms || !send_link(h, s)) {
-        log_warn("no code sent: %s", h->has_sms ? "too many hook calls under way" : "no hook is configured");
-        s->rc = h->has_sms ? ERR_AGAIN : ERR_UNAVAILABLE;
+    if (h->provider_count == 0 || !send_link(h, s)) {
+        log_warn("no code sent: %s",
+                 h->provider_count > 0 ? "too many hook calls under way" : "no hook is configured");
+        s->rc = h->provider_count > 0 ? ERR_AGAIN : ERR_UNAVAILABLE;
         loop_post(s->origin, &s->msg);
         return;
     }
@@ -377,27 +446,68 @@ void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
-static void copy_conf(struct hooks *h, const struct hook_conf *sms, const struct conf_prefixes *allowed)
+static int open_provider(struct hooks *h, const struct hook_conf *conf, unsigned allowed_count,
+                         struct err *err)
 {
-    size_t bytes = allowed->n * sizeof *allowed->items;
-    struct addr_prefix *prefixes = malloc(bytes + 1);
-    BUG_ON(!prefixes);
-    if (bytes) {
-        memcpy(prefixes, allowed->items, bytes);
+    struct provider *p = &h->providers[h->provider_count];
+    char name[16] = "sms";
+    if (webhook_key_load(conf->secret_file, &p->key, err) < 0) {
+        return err->code;
     }
-    h->target = (struct hook_target){sms->is_loopback, prefixes, allowed->n};
-    h->sms = *sms;
-    h->sms.url = strdup(sms->url);
-    h->sms.ca_file = sms->ca_file ? strdup(sms->ca_file) : NULL;
-    h->has_sms = true;
+    if (h->provider_count > 0) {
+        snprintf(name, sizeof name, "sms%u", h->provider_count + 1);
+    }
+    p->conf = *conf;
+    p->conf.name = strdup(conf->name != NULL ? conf->name : name);
+    p->conf.url = strdup(conf->url);
+    p->conf.ca_file = conf->ca_file ? strdup(conf->ca_file) : NULL;
+    p->target = (struct hook_target){conf->is_loopback, h->allowed, allowed_count};
+    breaker_init(&p->breaker);
+    h->provider_count++;
+    return 0;
+}
+
+static int open_providers(struct hooks *h, const struct hooks_conf *conf, struct err *err)
+{
+    const struct conf_prefixes *allowed = &conf->allowed_networks;
+    const struct hook_conf *rows = conf->sms.items;
+    int rc = 0;
+    h->allowed = calloc(allowed->n + 1, sizeof *h->allowed);
+    BUG_ON(!h->allowed);
+    for (unsigned i = 0; i < allowed->n; i++) {
+        h->allowed[i] = allowed->items[i];
+    }
+    for (unsigned i = 0; i < conf->sms.n && rc == 0; i++) {
+        rc = open_provider(h, &rows[i], allowed->n, err);
+    }
+    return rc;
+}
+
+static void close_providers(struct hooks *h)
+{
+    for (unsigned i = 0; i < h->provider_count; i++) {
+        struct provider *p = &h->providers[i];
+        free((char *)(uintptr_t)p->conf.name);
+        free((char *)(uintptr_t)p->conf.url);
+        free((char *)(uintptr_t)p->conf.ca_file);
+    }
+    free(h->allowed);
+    secret_cleanse(h->providers, sizeof h->providers);
+}
+
+void hooks_write_providers(const struct hooks *h, struct json_writer *w)
+{
+    for (unsigned i = 0; i < h->provider_count; i++) {
+        const struct provider *p = &h->providers[i];
+        json_open(w, '{');
+        json_str_at(w, "name", str_from(p->conf.name));
+        json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&p->breaker))));
+        json_close(w, '}');
+    }
 }
 
 struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, struct err *err)
 {
-    struct webhook_key key = {0};
-    if (conf->sms && webhook_key_load(conf->sms->secret_file, &key, err) < 0) {
-        return NULL;
-    }
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
         err_set(err, ERR_INTERNAL, "libcurl does not start");
         return NULL;
@@ -405,10 +515,13 @@ struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, st
     struct hooks *h = calloc(1, sizeof *h);
     BUG_ON(!h);
     h->control = control;
-    h->key = key;
+    h->deadline_ms = conf->sms_deadline_ms;
     h->in_flight_max = conf->in_flight;
-    if (conf->sms) {
-        copy_conf(h, conf->sms, &conf->allowed_networks);
+    if (open_providers(h, conf, err) != 0) {
+        close_providers(h);
+        free(h);
+        curl_global_cleanup();
+        return NULL;
     }
     pthread_mutex_init(&h->lock, NULL);
     loop_timer_init(control, &h->curl_timer, on_curl_timer, h);
@@ -418,7 +531,6 @@ struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, st
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, curl_wants_timer);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
-    secret_cleanse(&key, sizeof key);
     return h;
 }
 
@@ -442,9 +554,6 @@ void hooks_close(struct hooks *h)
     }
     curl_global_cleanup();
     pthread_mutex_destroy(&h->lock);
-    free((struct addr_prefix *)(uintptr_t)h->target.allowed);
-    free((char *)(uintptr_t)h->sms.url);
-    free((char *)(uintptr_t)h->sms.ca_file);
-    secret_cleanse(&h->key, sizeof h->key);
+    close_providers(h);
     free(h);
 }

@@ -1,8 +1,12 @@
 /* Calls to the operator's own servers (SMS): signed HTTP by libcurl, on the control thread's loop. Not the choice
  * of what to say (auth/), not limits.
  *
- *     hooks_send_code on a loop -> control thread: try, wait, try again -> done(arg, rc) back on that loop, once
+ *     hooks_send_code on a loop -> control thread: try, try the next, wait, try again -> done back on that loop, once
  *
+ * Providers stand in order of preference. A try that fails (no connection, no answer in time, 5xx, 429) or is refused goes
+ * to the next at once; only when all were tried does the first get another. One that fails often is passed over
+ * (breaker.h), unless there is no other. A 2xx ends it: no code is sent again that was taken. After a time-out nobody
+ * knows: it may be taken twice, with the same webhook id. All ends by hooks.sms_deadline.
  * The webhook id is the message's, the same for each try; the time is each try's own. Redirects are not followed,
  * no proxy of the environment is used, and an answer past 200 KiB ends the try. hook_target.h says to which addresses.
  * Body: {"type":"sms.code","timestamp":...,"data":{to,channel,code,text,lang},"user":{"phone":...},"sms":{"otp":...}}
@@ -22,8 +26,12 @@ struct hooks_conf;
 
 struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, struct err *err);
 void hooks_close(struct hooks *h); /* after hooks_forget_loop of every loop */
-void hooks_send_code(struct hooks *h, const struct auth_message *m, void (*done)(void *arg, int rc),
-                     void *arg);
+/* provider: the one that took it, or was asked last; "" when none was. */
+typedef void (*hook_done_cb)(void *arg, int rc, const char *provider);
+void hooks_send_code(struct hooks *h, const struct auth_message *m, hook_done_cb done, void *arg);
+/* Items {name, breaker}, in order of preference. Any thread. */
+struct json_writer;
+void hooks_write_providers(const struct hooks *h, struct json_writer *w);
 /* The main thread, once the loop's thread has ended: what is under way for it is told ERR_CANCELED here. */
 void hooks_forget_loop(struct hooks *h, struct loop *loop);
 

@@ -4,6 +4,13 @@
 #include "gateway/hook_target.h"
 
 static const struct conf_entry hook_entries[] = {
+    {.name = "name",
+     .type = CONF_STRING,
+     CONF_FIELD(struct hook_conf, name),
+     .min = 1,
+     .max = 32,
+     .help =
+         "Names the provider in metrics and in tidectl sms top. Not given: sms, sms2, sms3 by its place."},
     {.name = "url",
      .type = CONF_STRING,
      CONF_FIELD(struct hook_conf, url),
@@ -60,10 +67,25 @@ static const struct conf_section hook_section = {.entries = hook_entries,
 
 static const struct conf_entry hooks_entries[] = {
     {.name = "sms",
-     .type = CONF_OPTION,
+     .type = CONF_LIST,
      CONF_FIELD(struct hooks_conf, sms),
      .section = &hook_section,
-     .help = "Takes one-time codes and hands them to the SMS provider. Without it no code can be sent."},
+     .max = HOOK_PROVIDERS_MAX,
+     .flags = CONF_OR_ONE,
+     .help = "Take one-time codes and hand them to SMS providers, in order of preference: a try that fails "
+             "(no connection, "
+             "no answer in time, 5xx, 429, or refused) goes to the next; one that fails often is passed over "
+             "for a while. A "
+             "code that was taken (2xx) is never sent again; after a time-out it may be taken twice. Without "
+             "any no code "
+             "can be sent."},
+    {.name = "sms_deadline",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct hooks_conf, sms_deadline_ms),
+     .preset = "20s",
+     .min = 100,
+     .max = 120000,
+     .help = "For one code, all providers and tries together."},
     {.name = "in_flight",
      .type = CONF_INT,
      CONF_FIELD(struct hooks_conf, in_flight),
@@ -81,7 +103,23 @@ static const struct conf_entry hooks_entries[] = {
          "connection (metric tidegate_hook_addresses_denied_total)."},
 };
 
+static int check_hooks(void *section, const char **field, struct err *err)
+{
+    const struct hooks_conf *c = section;
+    const struct hook_conf *hooks = c->sms.items;
+    *field = "sms";
+    for (unsigned i = 0; i < c->sms.n; i++) {
+        for (unsigned j = 0; j < i && hooks[i].name; j++) {
+            if (hooks[j].name && strcmp(hooks[i].name, hooks[j].name) == 0) {
+                return err_set(err, ERR_INVALID, "two providers are named %s", hooks[i].name);
+            }
+        }
+    }
+    return 0;
+}
+
 const struct conf_section hooks_conf_section = {
+    .check = check_hooks,
     .entries = hooks_entries,
     .count = CONF_COUNT(hooks_entries),
     .size = sizeof(struct hooks_conf),

@@ -8,7 +8,10 @@
 
 #include "base/conf.h"
 
+enum { HOOK_PROVIDERS_MAX = 8 };
+
 struct hook_conf {
+    const char *name;        /* in metrics and reports; NULL: sms, sms2, ... */
     const char *url;         /* https, or http to a loopback address */
     const char *secret_file; /* whsec_... */
     const char *ca_file;     /* PEM; NULL: the system's */
@@ -19,8 +22,9 @@ struct hook_conf {
 };
 
 struct hooks_conf {
-    struct hook_conf *sms;                 /* NULL: no codes can be sent */
-    uint64_t in_flight;                    /* calls at once; more are refused */
+    struct conf_list sms;     /* of struct hook_conf, in order of preference; none: no codes can be sent */
+    uint64_t sms_deadline_ms; /* of a code, all providers and tries together */
+    uint64_t in_flight;       /* calls at once; more are refused */
     struct conf_prefixes allowed_networks; /* beyond the public Internet */
 };
 extern const struct conf_section hooks_conf_section;

@@ -176,11 +176,16 @@ static void subject_fill(struct request *r, const struct limit_set *set, struct 
         s->by[d] = STR("");
     }
     s->address = r->client;
+    s->money = 0;
+    s->by[LIMIT_BY_ALL] = STR("all");
     s->tokens = r->ticket ? r->ticket->tokens : 0;
     s->by[LIMIT_BY_DEVICE] = r->device;
     s->by[LIMIT_BY_JA4] = r->ex->ja4;
     s->by[LIMIT_BY_ROUTE] = str_from(r->route->name);
     s->by[LIMIT_BY_MODEL] = str_from(r->model);
+    if (r->place.asn > 0 && (set->dimensions & (1u << LIMIT_BY_ASN))) {
+        s->by[LIMIT_BY_ASN] = arena_printf(&r->ex->arena, "%u", r->place.asn);
+    }
     if (set->dimensions & (1u << LIMIT_BY_APIKEY)) {
         s->by[LIMIT_BY_APIKEY] = http_field_get(r->ex, "apikey");
     }
@@ -263,6 +268,8 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
     if (keys) {
         subject.by[LIMIT_BY_PHONE] = keys->phone;
         subject.by[LIMIT_BY_PHONE_PREFIX] = keys->phone_prefix;
+        subject.by[LIMIT_BY_PHONE_COUNTRY] = keys->phone_country;
+        subject.money = keys->money;
         if (keys->account.n > 0) {
             subject.by[LIMIT_BY_ACCOUNT] = keys->account;
         }

@@ -35,9 +35,11 @@ void limits_begin(struct request *r, void (*done)(struct request *r));
 
 /* Keys that only a handler knows; the others are taken from r. */
 struct limits_keys {
-    struct str phone;        /* canonical E.164, or empty */
-    struct str phone_prefix; /* or empty */
-    struct str account;      /* empty: that of r->who */
+    struct str phone;         /* canonical E.164, or empty */
+    struct str phone_prefix;  /* or empty */
+    struct str phone_country; /* or empty */
+    uint64_t money;           /* what the message would cost, in millionths; 0: rules of money do not apply */
+    struct str account;       /* empty: that of r->who */
 };
 /* As limits_begin, for the rules of an event, but done is also called on refusal: the handler
  * decides whether to answer (limits_refuse). Texts are not needed after the return. */

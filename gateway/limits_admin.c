@@ -30,7 +30,7 @@ static void write_by(struct json_writer *w, const struct limit_rule *rule)
 static void write_rule(struct json_writer *w, const struct limit_rule *rule)
 {
     static const char *const on_errors[] = {"local", "open", "closed"};
-    static const char *const units[] = {"requests", "tokens", "concurrent"};
+    static const char *const units[LIMIT_UNITS] = {"requests", "tokens", "concurrent", "money"};
     json_open(w, '{');
     json_str_at(w, "name", str_from(rule->name));
     write_by(w, rule);

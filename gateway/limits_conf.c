@@ -17,9 +17,14 @@ static const struct conf_entry rule_entries[] = {
      ROW(by),
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
      .help =
-         "What is counted: address (see prefixes), device, phone, phone_prefix, account, apikey, route, "
+         "What is counted: address (see prefixes), device, phone, phone_prefix, phone_country, account, "
+         "apikey, "
+         "route, "
          "ja4 (kind of TLS client, as it shows itself: apart from rare kinds, millions share one), model; "
-         "several joined with +. A request without a value is not concerned."},
+         "asn (network operator of the address, where geography knows it), all (everything together, one "
+         "bucket); "
+         "several joined with +. A request without a value is not "
+         "concerned."},
     {.name = "at",
      .type = CONF_STRING,
      ROW(at),
@@ -56,7 +61,8 @@ static const struct conf_entry rule_entries[] = {
      .flags = CONF_RELOADABLE,
      .help =
          "requests; tokens: reserved as estimated, settled when they are known; concurrent: requests that "
-         "run at once, free again when they end, and within 9 s when their gateway is killed."},
+         "run at once, free again when they end, and within 9 s when their gateway is killed; money: what a "
+         "message costs by sms.prices, limits like 50/1d or 0.5/1h in that currency."},
     {.name = "address",
      .type = CONF_STRING,
      ROW(address),

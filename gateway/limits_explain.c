@@ -102,6 +102,8 @@ struct limits_explain *limits_explain(struct gateway *g, const struct limits_que
     e->subject.by[LIMIT_BY_ACCOUNT] = account_of(e, q->account);
     e->subject.by[LIMIT_BY_PHONE] = keep(e, q->phone);
     e->subject.by[LIMIT_BY_PHONE_PREFIX] = keep(e, q->phone_prefix);
+    e->subject.by[LIMIT_BY_PHONE_COUNTRY] = keep(e, q->phone_country);
+    e->subject.by[LIMIT_BY_ALL] = STR("all");
     e->subject.by[LIMIT_BY_DEVICE] = keep(e, q->device);
     e->subject.by[LIMIT_BY_APIKEY] = keep(e, q->apikey);
     e->subject.by[LIMIT_BY_ROUTE] = keep(e, q->route);

@@ -17,6 +17,7 @@ struct limits_question {
     struct str account;  /* of our own issuer; the others may be empty too */
     struct str phone;    /* E.164 */
     struct str phone_prefix;
+    struct str phone_country;
     struct str device;
     struct str apikey;
     struct str route;

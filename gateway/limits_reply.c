@@ -18,7 +18,7 @@ static void add_policy(struct request *r, const struct limit_check *c)
     char *p = start;
     for (unsigned i = 0; i < c->count; i++) {
         const struct limit_rule *rule = c->keys[i].rule;
-        if (rule->shadow) {
+        if (rule->shadow || rule->is_private) {
             continue;
         }
         if (p != start) {
@@ -26,11 +26,16 @@ static void add_policy(struct request *r, const struct limit_check *c)
         }
         p = mempcpy(p, rule->policy, rule->policy_n);
     }
-    http_add_field(r->ex, "ratelimit-policy", str_of(start, (size_t)(p - start)));
+    if (p != start) {
+        http_add_field(r->ex, "ratelimit-policy", str_of(start, (size_t)(p - start)));
+    }
 }
 
 static void add_state(struct request *r, const struct limit_check *c, uint64_t reset_s)
 {
+    if (c->binding->is_private) {
+        return;
+    }
     struct str name = str_from(c->binding->name);
     char *start = arena_alloc(&r->ex->arena, name.n + 48);
     char *p = start;

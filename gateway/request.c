@@ -21,6 +21,7 @@
 #include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/routes.h"
+#include "gateway/sms.h"
 #include "gateway/trace.h"
 
 static const char *const state_names[] = {
@@ -171,6 +172,7 @@ static void finish(struct request *r, enum http_finish reason)
     }
     limits_settle(r);
     challenge_forget(r);
+    sms_forget(r);
     if (r->ref != NULL) {
         r->ref->r = NULL;
         request_ref_drop(r->ref);

@@ -32,6 +32,7 @@ struct gateway_config;
 struct config_hold;
 struct jws_claims;
 struct challenge_wait;
+struct sms_wait;
 struct limit_ticket;
 struct request;
 
@@ -105,6 +106,7 @@ struct request {
     const struct jws_claims *who; /* verified; NULL: no user. Borrowed from the arena */
     struct str body;              /* ROUTE_BODY_BUFFER: whole */
     struct limit_ticket *ticket;  /* what was reserved (gateway/limits.h); NULL: nothing */
+    struct sms_wait *sms;         /* what the guard of codes counted (sms.h), or NULL */
     struct challenge_wait *challenge;      /* a solution that Redis is asked about (challenge.h), or NULL */
     void (*cancel)(struct request *r);     /* see above; NULL: nothing to drop */
     void *handler;                         /* the handler's own state, on the arena */

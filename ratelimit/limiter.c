@@ -11,6 +11,7 @@
 #include "ratelimit/limiter_reserve.h"
 #include "ratelimit/limiter_shared.h"
 #include "ratelimit/scripts.h"
+#include "ratelimit/sms_ledger.h"
 
 const struct limiter_conf limiter_conf_default = {
     .local_entries = 262144,
@@ -41,6 +42,7 @@ struct limiter_shared *limiter_shared_new(const struct limiter_conf *conf, const
     atomic_init(&s->gateways, 1);
     snprintf(s->instance, sizeof(s->instance), "%s", instance);
     limit_scripts_init();
+    sms_scripts_init();
     return s;
 }
 
@@ -64,8 +66,9 @@ unsigned limiter_gateways(const struct limiter_shared *s)
 struct redis_script *const *limiter_scripts(unsigned *count)
 {
     static struct redis_script *const scripts[] = {
-        &limit_script_take, &limit_script_reserve, &limit_script_settle, &limit_script_beat,
-        &limit_script_peek, &limit_script_hold,    &caps_script};
+        &limit_script_take, &limit_script_reserve, &limit_script_settle,
+        &limit_script_beat, &limit_script_peek,    &limit_script_hold,
+        &caps_script,       &sms_script_ask,       &sms_script_top};
     *count = sizeof(scripts) / sizeof(scripts[0]);
     return scripts;
 }
@@ -114,7 +117,10 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
     for (unsigned i = 0; i < set->count && c->count < LIMIT_AT_MAX; i++) {
         const struct limit_rule *rule = set->rules[i];
         struct limit_key_state *k = &c->keys[c->count];
-        if (rule->unit == LIMIT_UNIT_TOKENS && subject->tokens == 0) {
+        uint64_t units = rule->unit == LIMIT_UNIT_TOKENS  ? subject->tokens
+                         : rule->unit == LIMIT_UNIT_MONEY ? subject->money
+                                                          : 1;
+        if (units == 0) {
             continue;
         }
         *k = (struct limit_key_state){.rule = rule};
@@ -124,8 +130,7 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
         if (l->roles[rule->role] && redis_is_cluster(l->roles[rule->role])) {
             k->tag = limiter_key_tag(l->shared->conf.hash_key, rule, subject);
         }
-        k->inc_us =
-            rule->unit == LIMIT_UNIT_TOKENS ? gcra_inc_us(&rule->gcra, subject->tokens) : rule->inc_us;
+        k->inc_us = units == 1 ? rule->inc_us : gcra_inc_us(&rule->gcra, units);
         c->count++;
     }
 }

@@ -58,6 +58,7 @@ struct limit_subject {
     struct addr address;
     struct str by[LIMIT_DIMENSIONS]; /* of the others, by enum limit_dimension */
     uint64_t tokens;                 /* estimate for rules that count tokens; 0: such rules do not apply */
+    uint64_t money;                  /* millionths, likewise for rules of money */
 };
 
 /* Where a key's request is charged. */

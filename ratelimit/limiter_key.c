@@ -66,8 +66,9 @@ uint16_t limiter_key_tag(const uint8_t hash_key[16], const struct limit_rule *ru
                          const struct limit_subject *subject)
 {
     static const enum limit_dimension order[LIMIT_DIMENSIONS] = {
-        LIMIT_BY_ACCOUNT, LIMIT_BY_PHONE, LIMIT_BY_DEVICE, LIMIT_BY_ADDRESS, LIMIT_BY_PHONE_PREFIX,
-        LIMIT_BY_APIKEY,  LIMIT_BY_JA4,   LIMIT_BY_MODEL,  LIMIT_BY_ROUTE};
+        LIMIT_BY_ACCOUNT,       LIMIT_BY_PHONE,  LIMIT_BY_DEVICE, LIMIT_BY_ADDRESS,
+        LIMIT_BY_PHONE_PREFIX,  LIMIT_BY_APIKEY, LIMIT_BY_JA4,    LIMIT_BY_MODEL,
+        LIMIT_BY_PHONE_COUNTRY, LIMIT_BY_ASN,    LIMIT_BY_ROUTE,  LIMIT_BY_ALL};
     unsigned i = 0;
     while (!(rule->dimensions & (1u << order[i]))) {
         i++;

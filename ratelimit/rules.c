@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ratelimit/money.h"
 #include "ratelimit/prefixes.h"
 
 /* Rules of one point's name: as a route (with the rows at "*") and as an event (without). */
@@ -31,7 +32,8 @@ static struct metric decisions =
     METRIC_COUNTER_L("tidegate_limits_decisions_total", "Limit decisions by rule.", "rule,decision");
 
 static const char *const dimension_names[LIMIT_DIMENSIONS] = {
-    "address", "device", "phone", "phone_prefix", "account", "apikey", "route", "ja4", "model"};
+    "address", "device", "phone", "phone_prefix",  "account", "apikey",
+    "route",   "ja4",    "model", "phone_country", "all",     "asn"};
 static const char *const outcome_names[LIMIT_OUTCOMES] = {
     "allowed",          "denied",          "denied_cached", "shadow_denied",
     "fallback_allowed", "fallback_denied", "leased",        "newcomer"};
@@ -99,6 +101,12 @@ static bool parse_concurrent(const struct limit_row *row, uint64_t factor, struc
            gcra_init(g, limit * factor, 1, limit * factor, 0);
 }
 
+/* Whole units; of money millionths: "50", "0.25". */
+static bool parse_units(struct str text, enum limit_unit unit, uint64_t *out)
+{
+    return unit == LIMIT_UNIT_MONEY ? money_parse(text, out) : str_u64(text, out);
+}
+
 static bool parse_limit(const struct limit_row *row, enum limit_unit unit, uint64_t factor, struct gcra *g)
 {
     struct str rest = str_from(row->limit);
@@ -109,11 +117,12 @@ static bool parse_limit(const struct limit_row *row, enum limit_unit unit, uint6
     if (unit == LIMIT_UNIT_CONCURRENT) {
         return parse_concurrent(row, factor, g);
     }
-    if (!str_cut(&rest, '/', &count) || !str_u64(count, &limit) || !str_duration_ms(rest, &period_ms)) {
+    if (!str_cut(&rest, '/', &count) || !parse_units(count, unit, &limit) ||
+        !str_duration_ms(rest, &period_ms)) {
         return false;
     }
     burst = limit;
-    if (row->burst && !str_u64(str_from(row->burst), &burst)) {
+    if (row->burst && !parse_units(str_from(row->burst), unit, &burst)) {
         return false;
     }
     bool in_range = limit <= UNITS_MAX && burst <= UNITS_MAX && period_ms <= UINT64_MAX / 1000;
@@ -169,17 +178,17 @@ static int words_read(const struct limit_row *row, struct words *w, struct err *
 {
     static const char *const on_errors[] = {"local", "open", "closed"};
     static const char *const roles[] = {"limits", "ledger"};
-    static const char *const units[] = {"requests", "tokens", "concurrent"};
+    static const char *const units[LIMIT_UNITS] = {"requests", "tokens", "concurrent", "money"};
     static const char *const leases[] = {"off", "auto"};
     static const char *const newcomers[] = {"exact", "auto"};
     w->on_error = word_index(row->on_error, on_errors, 3, LIMIT_ON_ERROR_LOCAL);
     w->role = word_index(row->role, roles, 2, LIMIT_ROLE_LIMITS);
-    w->unit = word_index(row->unit, units, 3, LIMIT_UNIT_REQUESTS);
+    w->unit = word_index(row->unit, units, LIMIT_UNITS, LIMIT_UNIT_REQUESTS);
     w->lease = word_index(row->lease, leases, 2, 1);
     w->newcomers = word_index(row->newcomers, newcomers, 2, 1);
     return w->on_error < 0    ? row_error(row, "on_error", "local, open or closed", err)
            : w->role < 0      ? row_error(row, "role", "limits or ledger", err)
-           : w->unit < 0      ? row_error(row, "unit", "requests, tokens or concurrent", err)
+           : w->unit < 0      ? row_error(row, "unit", "requests, tokens, concurrent or money", err)
            : w->lease < 0     ? row_error(row, "lease", "auto or off", err)
            : w->newcomers < 0 ? row_error(row, "newcomers", "auto or exact", err)
                               : 0;
@@ -215,9 +224,10 @@ static int rule_init(struct limit_rule *r, const struct limit_row *row, const st
         return row_error(row, "name", "1 to 32 of a-z 0-9 _", err);
     }
     if (!parse_by(row->by, &r->dimensions)) {
-        return row_error(
-            row, "by",
-            "address, device, phone, phone_prefix, account, apikey, route, ja4, model, joined with +", err);
+        return row_error(row, "by",
+                         "address, device, phone, phone_prefix, phone_country, account, apikey, route, ja4, "
+                         "model, all, joined with +",
+                         err);
     }
     int rc = words_read(row, &w, err);
     if (rc == 0) {
@@ -247,6 +257,7 @@ static int rule_init(struct limit_rule *r, const struct limit_row *row, const st
     r->leases = w.lease == 1 && counts_requests;
     r->newcomers = w.newcomers == 1 && counts_requests && is_sprayable(r->dimensions) &&
                    r->on_error != LIMIT_ON_ERROR_CLOSED && r->gcra.burst >= NEWCOMER_BURST_MIN;
+    r->is_private = (r->dimensions & ((1u << LIMIT_BY_ALL) | (1u << LIMIT_BY_PHONE_COUNTRY))) != 0;
     rule_precompute(r, name);
     return 0;
 }

@@ -32,7 +32,10 @@ enum limit_dimension {
     LIMIT_BY_ROUTE = 6, /* "route": one bucket a route, in composites or alone for all clients together */
     LIMIT_BY_JA4 = 7,   /* "ja4": kind of TLS client, chosen by the client; in composites or wide */
     LIMIT_BY_MODEL = 8, /* "model": that a chat names */
-    LIMIT_DIMENSIONS = 9,
+    LIMIT_BY_PHONE_COUNTRY = 9, /* "phone_country": of the number */
+    LIMIT_BY_ALL = 10,          /* "all": everything together, one bucket for the fleet */
+    LIMIT_BY_ASN = 11,          /* "asn": network operator of the address, where it is known */
+    LIMIT_DIMENSIONS = 12,
 };
 const char *limit_dimension_name(enum limit_dimension d);
 
@@ -47,6 +50,8 @@ enum limit_unit {
     LIMIT_UNIT_REQUESTS = 0,
     LIMIT_UNIT_TOKENS = 1,     /* reserved as estimated, settled after */
     LIMIT_UNIT_CONCURRENT = 2, /* running at once: given back when the request ends (concurrency.h) */
+    LIMIT_UNIT_MONEY = 3,      /* what the request costs, in millionths; written "50/1d", "0.5/1h" */
+    LIMIT_UNITS = 4,
 };
 
 /* One row as written. Texts are borrowed until limit_rules_new returns; NULL takes the default. */
@@ -58,8 +63,9 @@ struct limit_row {
     const char *burst;    /* units; NULL = limit's number */
     const char *on_error; /* local (default) | open | closed */
     const char *role;     /* limits (default) | ledger */
-    const char *unit;     /* requests (default) | tokens: reserved as estimated, settled after | concurrent */
-    const char *address;  /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
+    const char
+        *unit; /* requests (default) | tokens: reserved as estimated, settled after | concurrent | money */
+    const char *address; /* only rows by address: "4" or "6" narrows the row to that family; NULL = both */
     /* Only rows by address: what counts as one source, "32 24x16 64 56x4 48x16": 24 to 32 bits are IPv4, 48
      * to 128 IPv6; xM: that prefix may have M times the limit and burst. NULL = "32 64". Prefixes with a factor are rules
      * of their own, name_24. */
@@ -70,7 +76,7 @@ struct limit_row {
     bool shadow;    /* counted and reported, never enforced */
 };
 
-enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 16 };
+enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 24 };
 
 enum limit_outcome {
     LIMIT_ALLOWED = 0,
@@ -93,8 +99,9 @@ struct limit_rule {
     uint8_t bits4;       /* prefix that counts as one IPv4 source */
     uint8_t bits6;       /* likewise, IPv6 */
     bool shadow;
-    bool leases;    /* busy keys may be leased */
-    bool newcomers; /* the first requests of a source count in this process */
+    bool leases;     /* busy keys may be leased */
+    bool newcomers;  /* the first requests of a source count in this process */
+    bool is_private; /* a budget of ours: clients are not told its numbers */
     enum limit_on_error on_error;
     enum limit_role role;
     enum limit_unit unit;

@@ -3,6 +3,7 @@
  *   the IPv6 prefixes that one subscriber may hold, none for IPv4 /24: a carrier puts a whole town behind one;
  * - codes by SMS cost money and annoy their receiver: narrow, in every dimension an attacker could vary, and
  *   closed while they cannot be counted;
+ * - and all codes together have budgets, in messages and in money, for all and for each country: the last wall;
  * - at most eight answers at once an account: more than a person reads, fewer than a reseller wants;
  * - signing in and chatting go on while Redis is away, with this gateway's share of the rate. */
 #include "ratelimit/rules.h"
@@ -18,6 +19,13 @@ const struct limit_row limit_rows_default[] = {
     {.name = "otp_device", .by = "device", .at = "sms", .limit = "5/1d", .on_error = "closed", .role = "ledger"},
     {.name = "otp_address4", .by = "address", .address = "4", .prefixes = "32 24x16", .at = "sms", .limit = "30/1h", .on_error = "closed", .role = "ledger"},
     {.name = "otp_address6", .by = "address", .address = "6", .prefixes = "64 56x4 48x16", .at = "sms", .limit = "20/1h", .on_error = "closed", .role = "ledger"},
+
+    {.name = "sms_minute", .by = "all", .at = "sms", .limit = "3000/1m", .on_error = "closed", .role = "ledger"},
+    {.name = "sms_day", .by = "all", .at = "sms", .limit = "300000/1d", .on_error = "closed", .role = "ledger"},
+    {.name = "sms_country_day", .by = "phone_country", .at = "sms", .limit = "200000/1d", .on_error = "closed", .role = "ledger"},
+    {.name = "sms_asn_hour", .by = "asn", .at = "sms", .limit = "20000/1h", .on_error = "closed", .role = "ledger"},
+    {.name = "sms_money_day", .by = "all", .at = "sms", .limit = "5000/1d", .unit = "money", .on_error = "closed", .role = "ledger"},
+    {.name = "sms_money_country_day", .by = "phone_country", .at = "sms", .limit = "2500/1d", .unit = "money", .on_error = "closed", .role = "ledger"},
 
     {.name = "verify_address", .by = "address", .at = "auth_verify", .limit = "60/1h", .burst = "30"},
     {.name = "refresh_address", .by = "address", .at = "auth_token", .limit = "10/1s", .burst = "60"},

@@ -8,6 +8,7 @@ const struct ctl_group ctl_groups[] = {
     {"Invites", ctl_verbs_invites},
     {"Accounts, audit, incidents", ctl_verbs_accounts},
     {"Limits", ctl_verbs_limits},
+    {"What codes by SMS cost", ctl_verbs_sms},
     {"Single requests", ctl_verbs_requests},
     {"This gateway and its workers", ctl_verbs_process},
     {"Without a gateway", ctl_verbs_local},

@@ -1,0 +1,148 @@
+/* See sms.h. */
+#include "gateway/sms.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/http/problem.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/pg.h"
+#include "gateway/config.h"
+#include "gateway/limits.h"
+#include "gateway/request.h"
+#include "ratelimit/sms_ledger.h"
+
+static struct metric refusals =
+    METRIC_COUNTER("tidegate_sms_guard_refusals_total", "Codes not sent because their prefix is blocked.");
+static struct metric blocks =
+    METRIC_COUNTER("tidegate_sms_guard_blocks_total", "Prefixes that this gateway found pumped and blocked.");
+static struct metric messages =
+    METRIC_COUNTER_L("tidegate_sms_messages_total", "Codes that a provider took.", "provider");
+static struct metric cost = METRIC_COUNTER_L("tidegate_sms_cost_millionths_total",
+                                             "What they cost, in millionths of sms.currency.", "provider");
+
+/* A question to the ledger. On the request's arena. */
+struct sms_wait {
+    struct request *r;
+    struct sms_ask ask;
+    struct str prefix;
+    void (*done)(void *arg, bool is_admitted);
+    void *arg;
+};
+
+static const struct sms_guard_conf *guard_of(const struct gateway_config *conf)
+{
+    return &conf->set->sms.guard;
+}
+
+/* --- the audit record of a block --------------------------------------------------------------------- */
+
+struct block_record {
+    struct pg_job job;
+    char prefix[32];
+    int64_t sent, used, block_s;
+};
+
+static int run_record(struct pg *pg, void *arg)
+{
+    const struct block_record *b = arg;
+    int rc =
+        pg_query(pg,
+                 "INSERT INTO audit (actor, action, target, reason, request_id, detail) VALUES ('gateway', "
+                 "'sms.block', 'phone_prefix/' || $1::text, 'few of its codes are used', '', "
+                 "jsonb_build_object('sent', $2::bigint, 'used', $3::bigint, 'seconds', $4::bigint))",
+                 PG_CSTR(b->prefix), PG_I64(b->sent), PG_I64(b->used), PG_I64(b->block_s));
+    return rc < 0 ? rc : 0;
+}
+
+static void on_recorded(void *arg, int rc, const struct err *err)
+{
+    struct block_record *b = arg;
+    if (rc != 0) {
+        log_warn("sms state=block_not_audited prefix=%s: %s", b->prefix, err->msg);
+    }
+    free(b);
+}
+
+static void record_block(struct gateway *g, struct str prefix, const struct sms_verdict *v)
+{
+    struct block_record *b = calloc(1, sizeof *b);
+    BUG_ON(!b);
+    *b = (struct block_record){.job = {.run = run_record, .done = on_recorded, .arg = b},
+                               .sent = (int64_t)v->sent,
+                               .used = (int64_t)v->used,
+                               .block_s = (int64_t)(v->retry_ms / 1000)};
+    snprintf(b->prefix, sizeof b->prefix, STR_FMT, STR_ARG(prefix));
+    metric_add(&blocks, 1);
+    log_warn("sms state=blocked prefix=%s sent=%lld used=%lld seconds=%lld", b->prefix, (long long)b->sent,
+             (long long)b->used, (long long)b->block_s);
+    if (g->pg == NULL || pg_submit(g->pg, &b->job) != 0) {
+        free(b);
+    }
+}
+
+/* --- the guard ----------------------------------------------------------------------------------------- */
+
+static void refuse(struct request *r, const struct sms_verdict *v)
+{
+    uint64_t retry_s = (v->retry_ms + 999) / 1000;
+    metric_add(&refusals, 1);
+    http_reply_problem(
+        r->ex, &(struct problem){.code = "over_sms_send_rate_limit",
+                                 .detail = STR("codes to numbers like this one are held back for a while"),
+                                 .retry_after_s = (uint32_t)retry_s});
+}
+
+static void on_verdict(void *arg, const struct sms_verdict *v)
+{
+    struct sms_wait *w = arg;
+    if (v->is_new) {
+        record_block(w->r->gl->gateway, w->prefix, v);
+    }
+    if (v->is_blocked) {
+        refuse(w->r, v);
+        w->prefix = STR("");
+    }
+    w->done(w->arg, !v->is_blocked);
+}
+
+void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, bool is_admitted), void *arg)
+{
+    struct sms_wait *w = ARENA_NEW(&r->ex->arena, struct sms_wait);
+    *w = (struct sms_wait){.r = r, .prefix = arena_dup(&r->ex->arena, prefix), .done = done, .arg = arg};
+    r->sms = w;
+    sms_ledger_ask(limits_ledger(r->gl), &w->ask, guard_of(r->conf), w->prefix, &r->ex->arena, on_verdict, w);
+}
+
+void sms_give_back(struct request *r)
+{
+    if (r->sms != NULL && r->sms->prefix.n > 0) {
+        sms_ledger_undo(limits_ledger(r->gl), guard_of(r->conf), r->sms->prefix);
+        r->sms->prefix = STR("");
+    }
+}
+
+void sms_forget(struct request *r)
+{
+    if (r->sms != NULL) {
+        sms_ledger_forget(&r->sms->ask);
+        r->sms = NULL;
+    }
+}
+
+/* --- counting ------------------------------------------------------------------------------------------ */
+
+void sms_account(struct gateway_loop *gl, const struct sms_sent *s)
+{
+    char provider[64];
+    snprintf(provider, sizeof provider, STR_FMT, STR_ARG(s->provider));
+    metric_child_add(metric_child(&messages, provider), 1);
+    metric_child_add(metric_child(&cost, provider), (int64_t)s->price);
+    sms_ledger_account(limits_ledger(gl), s);
+}
+
+void sms_used(struct gateway_loop *gl, struct str prefix)
+{
+    sms_ledger_used(limits_ledger(gl), guard_of(gl->conf), prefix);
+}

@@ -1,0 +1,33 @@
+/* Codes by SMS on their way out: the guard of their prefix, what they cost, and the report of both. Not the budgets
+ * (rules at the event sms), not the providers (hooks.h), not the counting (ratelimit/sms_ledger.h).
+ *
+ *     rules at sms let it pass -> sms_guard: blocked prefix? answered, 429 -> row, provider -> sms_account
+ *                                            \- nothing was sent: sms_give_back      code typed in: sms_used
+ *
+ * A block is audited and logged by the gateway that set it; it ends by itself.
+ * Thread rule: the loop; sms_report the control thread. */
+#ifndef TIDE_GATEWAY_SMS_H
+#define TIDE_GATEWAY_SMS_H
+
+#include "base/buf.h"
+#include "gateway/gateway.h"
+
+struct request;
+struct sms_wait;
+struct sms_sent;
+
+/* done may be called before this returns; when not admitted it has been answered here. Never after sms_forget. */
+void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, bool is_admitted), void *arg);
+void sms_give_back(struct request *r); /* what sms_guard counted: nothing was sent */
+void sms_forget(struct request *r);    /* request_finish only */
+
+void sms_account(struct gateway_loop *gl, const struct sms_sent *s);
+void sms_used(struct gateway_loop *gl, struct str prefix);
+
+/* tidectl sms top: asks loop 0, whose Redis answers. done once, unless forgotten. text NULL: the ledger does not answer. */
+struct sms_report;
+struct sms_report *sms_report(struct gateway *g, unsigned most,
+                              void (*done)(void *arg, const struct buf *text), void *arg);
+void sms_report_forget(struct sms_report *p);
+
+#endif

@@ -1,0 +1,234 @@
+"""What codes by SMS cost and who may cause it: budgets in messages and money, prefixes that are pumped, providers that fail."""
+import itertools
+import json
+
+import pytest
+import yaml
+
+from tide.client import code_of
+from tide.process import wait_until
+from tide.provider import Provider
+from tide.stack import program, run
+
+MANY = "100000/1h"
+numbers = itertools.count(1000)
+
+
+def number(prefix: str = "+861380013") -> str:
+    return f"{prefix}{next(numbers):04}"
+
+
+@pytest.fixture
+def providers():
+    made = [Provider(), Provider()]
+    yield made
+    for provider in made:
+        provider.stop()
+
+
+@pytest.fixture
+def own(own_stack):
+    own_stack.start_postgres()
+    own_stack.start_redis()
+    return own_stack
+
+
+def start(stack, providers, rules=(), sms=None, **hook):
+    """A gateway whose shipped limits do not stand in the way, but for these rules."""
+    settings = stack.settings()
+    plain = {"secret_file": str(stack.folder / "hook.secret"), "tries": 1, "timeout": "1s", "backoff": "50ms", **hook}
+    settings["hooks"] = {"sms": [{"url": p.url, **plain} for p in providers]}
+    settings["trusted_proxies"] = ["127.0.0.0/8"]
+    wide = [{"name": name, "by": by, "at": "sms", "limit": MANY, "role": "ledger"} for name, by in (
+        ("otp_prefix", "phone_prefix"), ("otp_device", "device"), ("sms_country_day", "phone_country"))]
+    names = {rule["name"] for rule in rules}
+    kept = [rule for rule in settings["limits"]["rules"] + wide if rule["name"] not in names]
+    settings["limits"]["rules"] = list({rule["name"]: rule for rule in kept}.values()) + list(rules)
+    settings["sms"] = {"currency": "EUR", "price": "0.1", "prices": [{"prefix": "+86", "price": "0.5"}], **(sms or {})}
+    return stack.start_gateway(settings)
+
+
+def ask(stack, gateway, phone: str, address: str = "198.51.100.7"):
+    with stack.app(gateway) as app:
+        app.http.headers["x-forwarded-for"] = address
+        return app.ask_code(phone)
+
+
+def report(gateway) -> dict:
+    return json.loads(gateway.ctl("sms", "top", "-o", "json").stdout)
+
+
+# --- budgets --------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_in_messages_is_the_fleets(own, providers):
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "3/1d", "on_error": "closed", "role": "ledger"}
+    one, two = (start(own, providers[:1], [rule]) for _ in range(2))
+    answers = [ask(own, gateway, number(), f"198.51.100.{i}") for i, gateway in enumerate((one, two, one))]
+    assert [a.status_code for a in answers] == [200, 200, 200] and providers[0].taken == 3
+    refused = ask(own, two, number())
+    assert (refused.status_code, code_of(refused)) == (429, "over_sms_send_rate_limit")
+    assert int(refused.headers["retry-after"]) > 3600
+    assert "sms_day" not in refused.headers.get("ratelimit-policy", "") + refused.headers.get("ratelimit", "")
+    assert providers[0].taken == 3
+    left = {b["rule"]: b["remaining"] for b in report(one)["budgets"]}
+    assert left["sms_day"] == 0 and left["sms_minute"] > 0
+
+
+def test_a_budget_in_money_counts_what_each_message_costs(own, providers):
+    """0.5 a mainland message, 0.1 elsewhere: 1.3 is two of the one and three of the other."""
+    rule = {"name": "sms_money_day", "by": "all", "at": "sms", "limit": "1.3/1d", "unit": "money", "on_error": "closed",
+            "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    got = [ask(own, gateway, phone).status_code for phone in (
+        number(), number(), number(), "+85251230001", "+85251230002", "+85251230003", "+85251230004")]
+    assert got == [200, 200, 429, 200, 200, 200, 429]
+    shown = report(gateway)
+    assert shown["currency"] == "EUR"
+    assert {c["name"]: (c["sent"], c["cost"]) for c in shown["countries"]} == {"CN": (2, "1"), "HK": (3, "0.3")}
+    assert {p["name"]: p["cost"] for p in shown["providers"]} == {"sms": "1.3"}
+    table = gateway.ctl("sms", "top").stdout
+    assert "COUNTRY" in table and "+861380013" in table and "BLOCKED" in table
+    assert gateway.metric('tidegate_sms_messages_total{provider="sms"}') == 5
+    assert gateway.metric('tidegate_sms_cost_millionths_total{provider="sms"}') == 1_300_000
+    left = json.loads(gateway.ctl("limits", "explain", number(), "-o", "json").stdout)["items"]
+    assert next(row["remaining"] for row in left if row["rule"] == "sms_money_day") < 100_000  # of 1.3 million; it drains
+
+
+def test_a_countrys_budget_leaves_the_others_alone(own, providers):
+    rule = {"name": "sms_country_day", "by": "phone_country", "at": "sms", "limit": "2/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    assert [ask(own, gateway, number(p)).status_code for p in ("+861380013", "+861390014", "+861360015")] == [200, 200, 429]
+    assert ask(own, gateway, "+85251230005").status_code == 200
+
+
+def test_what_was_not_sent_is_not_charged(own, providers):
+    rule = {"name": "sms_money_day", "by": "all", "at": "sms", "limit": "0.5/1d", "unit": "money", "on_error": "closed",
+            "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    providers[0].mode = 500
+    for _ in range(3):
+        assert code_of(ask(own, gateway, number())) == "sms_send_failed"
+    providers[0].mode = "ok"
+    assert ask(own, gateway, number()).status_code == 200
+    assert ask(own, gateway, number()).status_code == 429
+    assert [p["sent"] for p in report(gateway)["providers"]] == [1]
+
+
+def test_without_the_ledger_no_code_goes_out(own, providers):
+    gateway = start(own, providers[:1])
+    assert ask(own, gateway, number()).status_code == 200
+    own.redis.kill()
+    wait_until(lambda: gateway.ctl("sms", "top", check=False).returncode == 7, 30, "it is seen to be away")
+    assert ask(own, gateway, number()).status_code == 503 and providers[0].taken == 1
+    own.redis.start()
+    wait_until(lambda: ask(own, gateway, number()).status_code == 200, 30, "codes again")
+
+
+# --- the guard -------------------------------------------------------------------------------------------------
+
+
+def test_a_pumped_prefix_is_blocked_alone_and_let_go(own, providers):
+    """From many addresses to one prefix, nobody types the codes: blocked, on both gateways, audited; another prefix, where
+    people do type them, is served all the while. It ends by itself."""
+    guard = {"guard": {"window": "20s", "grace": "0s", "sends": 12, "percent": 20, "block": "8s"}}
+    one, two = (start(own, providers[:1], sms=guard) for _ in range(2))
+    addresses = (f"203.0.{i // 250}.{i % 250}" for i in itertools.count())
+    pumped, honest = "+861380013", "+861390044"
+    answers = []
+
+    def pump(gateway) -> bool:
+        answers.append(ask(own, gateway, number(pumped), next(addresses)))
+        return answers[-1].status_code == 429
+
+    def honest_sign_up(gateway) -> None:
+        phone = number(honest)
+        assert ask(own, gateway, phone, next(addresses)).status_code == 200
+        with own.app(gateway) as app:
+            assert app.verify(phone, providers[0].codes[phone][-1]).status_code == 200
+
+    wait_until(lambda: pump(one), 60, "the prefix is blocked", every=0.05)
+    for i in range(15):  # as many as were pumped, but used
+        honest_sign_up((one, two)[i % 2])
+    sent = sum(len(codes) for phone, codes in providers[0].codes.items() if phone.startswith(pumped))
+    assert sent >= 12 and {a.status_code for a in answers} == {200, 429}
+    blocked = report(two)["blocked"]
+    if blocked:  # unless this machine took as long as the block
+        assert [b["prefix"] for b in blocked] == [pumped] and 0 < blocked[0]["seconds_left"] <= 8
+        assert two.ctl("sms", "top", "-o", "name").stdout == f"blocked/{pumped}\n"
+    refused = answers[-1]
+    assert code_of(refused) == "over_sms_send_rate_limit" and 1 <= int(refused.headers["retry-after"]) <= 16  # with jitter
+    wait_until(lambda: any(row["action"] == "sms.block" for row in json.loads(one.ctl("get", "audit", "-o", "json").stdout)["items"]),
+               30, "the block is audited")
+    audit = json.loads(one.ctl("get", "audit", "-o", "json").stdout)["items"]
+    assert [row["target"] for row in audit if row["action"] == "sms.block"][0] == f"phone_prefix/{pumped}"
+    assert one.metric("tidegate_sms_guard_blocks_total") + two.metric("tidegate_sms_guard_blocks_total") >= 1
+    wait_until(lambda: ask(own, two, number(pumped), next(addresses)).status_code == 200, 60, "it is let go", every=0.2)
+
+
+# --- providers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [500, 503, 429, 400, "hang", "dead"])
+def test_another_provider_takes_what_the_first_does_not(own, providers, mode):
+    first, second = providers
+    gateway = start(own, providers, timeout="500ms")
+    assert ask(own, gateway, number()).status_code == 200
+    assert (first.taken, second.seen) == (1, 0), "taken by the first: never sent again"
+    if mode == "dead":
+        first.stop()
+        first.stop = lambda: None
+    else:
+        first.mode = mode
+    phone = number()
+    assert ask(own, gateway, phone).status_code == 200
+    assert list(second.codes) == [phone] and second.seen == 1 and first.taken == 1
+    with own.app(gateway) as app:
+        assert app.verify(phone, second.codes[phone][0]).status_code == 200
+    rows = {p["name"]: p["sent"] for p in report(gateway)["providers"]}
+    assert rows == {"sms": 1, "sms2": 1}
+
+
+def test_a_provider_that_fails_often_is_passed_over_until_it_is_back(own, providers):
+    first, second = providers
+    gateway = start(own, providers)
+    first.mode = 500
+
+    def breaker() -> str:
+        ask(own, gateway, number())
+        return {row["name"]: row["breaker"] for row in report(gateway)["health"]}["sms"]
+
+    wait_until(lambda: breaker() == "open", 60, "it is known to fail", every=0.05)
+    before = first.seen
+    assert ask(own, gateway, number()).status_code == 200
+    assert first.seen == before, "not asked now"
+    first.mode = "ok"
+    wait_until(lambda: breaker() == "closed", 60, "it is back", every=0.2)
+    taken = second.taken
+    assert ask(own, gateway, number()).status_code == 200 and second.taken == taken
+
+
+def test_when_all_fail_the_person_is_told_and_may_ask_again(own, providers):
+    gateway = start(own, providers)
+    for provider in providers:
+        provider.mode = 500
+    phone = number()
+    assert code_of(ask(own, gateway, phone)) == "sms_send_failed"
+    assert [p.seen for p in providers] == [1, 1]
+    providers[1].mode = "ok"
+    wait_until(lambda: ask(own, gateway, phone).status_code == 200, 30, "a second ask")
+
+
+def test_providers_are_named_apart(own, tmp_path):
+    settings = own.settings()
+    row = {"url": "http://127.0.0.1:1/sms", "secret_file": str(own.folder / "hook.secret"), "name": "twice"}
+    settings["hooks"] = {"sms": [row, dict(row)]}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(settings))
+    done = run(program("tidegate"), "--check", "-c", tmp_path / "t.yaml", check=False)
+    assert done.returncode == 1 and "two providers are named twice" in done.stderr, done.stderr
+    for price in ("-1", "cheap", "0.1234567"):
+        settings["hooks"] = {"sms": dict(row)}
+        settings["sms"] = {"prices": [{"prefix": "+86", "price": price}]}
+        (tmp_path / "t.yaml").write_text(yaml.safe_dump(settings))
+        done = run(program("tidegate"), "--check", "-c", tmp_path / "t.yaml", check=False)
+        assert done.returncode == 1 and "sms.prices[0].price: a sum like 0.0045" in done.stderr, done.stderr
