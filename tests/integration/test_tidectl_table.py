@@ -348,9 +348,9 @@ def test_what_hurts_is_confirmed(stack):
 WITHOUT_DATABASE = [
     (["check"], 3), (["get", "workers"], 0), (["get", "limits"], 0), (["limits", "top"], 0), (["show", "requests"], 0),
     (["policy", "lint"], 0), (["policy", "schema"], 0), (["policy", "simulate", "--phone", "+8613800138000"], 0),
-    (["get", "users"], 7), (["get", "audit"], 7), (["get", "incidents"], 7), (["policy", "get"], 7), (["policy", "history"], 7),
+    (["get", "users"], 7), (["get", "audit"], 7), (["get", "incidents"], 7), (["policy", "get"], 0), (["policy", "history"], 7),
     (["policy", "set", "mainland-phone-only", "--reason", "t"], 7), (["policy", "rollback", "1", "--reason", "t"], 7),
-    (["policy", "show"], 7), (["revoke", "user", "3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11", "--reason", "t"], 7),
+    (["policy", "show"], 0), (["revoke", "user", "3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11", "--reason", "t"], 7),
     (["limits", "set", "otp_phone_minute", "9/1h", "--ttl", "1h", "--reason", "t"], 7),
     (["limits", "reset", "otp_phone_minute", "--reason", "t"], 7)]
 
