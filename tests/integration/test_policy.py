@@ -25,6 +25,7 @@ def opened(pair):
 
 
 def put(pair, *words: str, reason: str = "test", wait: bool = True) -> dict:
+    words += ("--confirm=closed",) if "closed" in words else ()
     done = json.loads(pair.gateways[0].ctl("-o", "json", "policy", "set", *words, "--reason", reason).stdout)
     if wait:
         wait_until(lambda: all(signup(g)["policy_version"] == done["version"] for g in pair.gateways), 1.0,
