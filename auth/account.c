@@ -6,19 +6,21 @@
 #include "base/pg.h"
 
 int account_create(struct pg *pg, const struct secret_ring *r, const struct policy_decision *decision,
-                   const struct uuid *invite, const struct phone *phone, const struct subject *s,
+                   const struct account_pass *pass, const struct phone *phone, const struct subject *s,
                    struct uuid *user)
 {
     struct uuid identity = uuid_v7();
     struct buf sealed;
     *user = uuid_v7();
     buf_init(&sealed, SUBJECT_SEALED_MAX);
-    int rc = subject_seal(r, &identity, phone, &sealed, pg_err(pg));
+    int rc = subject_seal(r, "identities.subject", &identity, phone, &sealed, pg_err(pg));
     if (rc == 0) {
-        rc = pg_query(pg, "SELECT auth_create_user($1, $2, 'phone', $3, $4, $5, $6, $7, $8, $9)",
+        rc = pg_query(pg, "SELECT auth_create_user($1, $2, 'phone', $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                       PG_I64(decision->version), PG_CSTR(decision->rule), PG_CSTR(phone->country),
                       PG_UUID(*user), PG_UUID(identity), PG_BYTES(s->hash[0], SECRET_HMAC_BYTES),
-                      PG_CSTR(s->key_id), PG_BYTES(sealed.p, sealed.n), invite ? PG_UUID(*invite) : PG_NULL);
+                      PG_CSTR(s->key_id), PG_BYTES(sealed.p, sealed.n),
+                      pass->invite ? PG_UUID(*pass->invite) : PG_NULL,
+                      pass->waitlist ? PG_UUID(*pass->waitlist) : PG_NULL, PG_BOOL(pass->is_released));
     }
     buf_clear(&sealed);
     return rc < 0 ? rc : 0;
@@ -62,7 +64,7 @@ int account_load(struct pg *pg, const struct secret_ring *r, const struct uuid *
     copy_time(pg, 1, out->updated_at);
     copy_time(pg, 2, out->last_sign_in_at);
     copy_time(pg, 6, out->identity_created_at);
-    return subject_open(r, &out->identity, pg_bytea(pg, 0, 5), out->phone, pg_err(pg));
+    return subject_open(r, "identities.subject", &out->identity, pg_bytea(pg, 0, 5), out->phone, pg_err(pg));
 }
 
 int account_policy(struct pg *pg, struct policy *known, struct policy **out)

@@ -20,11 +20,17 @@ struct account {
     bool is_banned;
 };
 
-/* The only way to an account: calls auth_create_user, which counts the invite (NULL: none was needed or good).
- * ERR_CONFLICT: the policy has moved on, the invite has run out, or the number got its account meanwhile; the
+/* What lets somebody in beside the policy, and is settled with the account. */
+struct account_pass {
+    const struct uuid *invite;   /* counted; NULL: none was needed or good */
+    const struct uuid *waitlist; /* leaves the waiting list; NULL: was not on it */
+    bool is_released;            /* the decision counts on the release from it */
+};
+/* The only way to an account: calls auth_create_user.
+ * ERR_CONFLICT: the policy has moved on, the invite or the release has run out, or the number got its account meanwhile; the
  * transaction is lost, begin again. */
 int account_create(struct pg *pg, const struct secret_ring *r, const struct policy_decision *decision,
-                   const struct uuid *invite, const struct phone *phone, const struct subject *s,
+                   const struct account_pass *pass, const struct phone *phone, const struct subject *s,
                    struct uuid *user) TIDE_CHECK;
 int account_touch(struct pg *pg, const struct uuid *user) TIDE_CHECK; /* signed in now */
 /* ERR_NOT_FOUND when there is no such user. */

@@ -65,16 +65,6 @@ void admin_write_columns(struct json_writer *w, const struct pg *pg, int row, co
 
 /* --- people ------------------------------------------------------------------------------------------ */
 
-/* "+86138****8000": enough to recognise, not enough to call. */
-static void mask_phone(const char *e164, char out[PHONE_E164_MAX + 1])
-{
-    size_t n = strlen(e164);
-    snprintf(out, PHONE_E164_MAX + 1, "%s", e164);
-    for (size_t i = n > 8 ? n - 8 : 1; i + 4 < n; i++) {
-        out[i] = '*';
-    }
-}
-
 static int user_find(struct pg *pg, struct auth_admin *a, struct uuid *user)
 {
     struct phone phone;
@@ -102,8 +92,8 @@ static void write_user(struct json_writer *w, struct pg *pg, struct auth_admin *
     admin_write_columns(w, pg, row, names);
     json_i64_at(w, "policy_version", pg_i64(pg, row, 7));
     json_i64_at(w, "sessions", pg_i64(pg, row, 8));
-    if (subject_open(a->secrets, &identity, pg_bytea(pg, row, 10), e164, NULL) == 0) {
-        mask_phone(e164, masked);
+    if (subject_open(a->secrets, "identities.subject", &identity, pg_bytea(pg, row, 10), e164, NULL) == 0) {
+        phone_mask(e164, masked);
         json_str_at(w, "phone", str_from(masked));
     } else {
         json_null_at(w, "phone");

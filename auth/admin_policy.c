@@ -122,7 +122,7 @@ static int document_given(struct pg *pg, const struct auth_admin *a, struct str 
     *out = str_from(text);
     return text ? 0
                 : err_set(pg_err(pg), ERR_INVALID,
-                          "preset: is not one of open, mainland-phone-only, invite-only, closed");
+                          "preset: is not one of open, mainland-phone-only, invite-only, waitlist, closed");
 }
 
 int auth_admin_policy_diff(struct pg *pg, struct auth_admin *a)

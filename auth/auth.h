@@ -47,13 +47,23 @@ struct auth_config {
     uint64_t otp_failures;          /* 20 a number in otp_failure_window_ms */
     uint64_t otp_failure_window_ms; /* 24 h */
     uint64_t invite_quota;    /* 10 accounts that an inviter's invites may bring in, unless they have more */
-    uint64_t refusal_samples; /* 120 refused sign-ups kept a minute and loop */
-    uint64_t job_ms;          /* 5 s for one database job */
+    uint64_t waitlist_ttl_ms; /* 90 d: of a place */
+    uint64_t waitlist_release_ttl_ms; /* 72 h: to come in, unless the release says another time */
+    uint64_t waitlist_count_ms;       /* 10 s between counts */
+    uint64_t waitlist_notices;        /* 600 messages a minute, over all gateways */
+    uint64_t refusal_samples;         /* 120 refused sign-ups kept a minute and loop */
+    uint64_t job_ms;                  /* 5 s for one database job */
 };
 extern const struct conf_section auth_conf_section;
 
-/* A code on its way to a phone. Copied by the port. */
+/* A message on its way to a phone. Copied by the port. */
+enum auth_message_kind {
+    AUTH_MESSAGE_CODE = 0,
+    AUTH_MESSAGE_RELEASED = 1, /* from the waiting list: no code, but until when */
+};
 struct auth_message {
+    enum auth_message_kind kind;
+    int64_t expires_s;               /* Unix time; AUTH_MESSAGE_RELEASED */
     char to[PHONE_E164_MAX + 1];     /* E.164 */
     char code[12];                   /* digits */
     char channel[12];                /* "sms" */
@@ -161,10 +171,12 @@ struct auth_call {
 
 /* Handlers of the routes. bodies: buffered, at most AUTH_BODY_MAX. */
 enum { AUTH_BODY_MAX = 65536 };
-void auth_http_otp(struct auth_call *call);      /* POST /auth/v1/otp */
-void auth_http_verify(struct auth_call *call);   /* POST /auth/v1/verify */
-void auth_http_token(struct auth_call *call);    /* POST /auth/v1/token?grant_type=refresh_token */
-void auth_http_user(struct auth_call *call);     /* GET /auth/v1/user (user) */
+void auth_http_otp(struct auth_call *call);            /* POST /auth/v1/otp */
+void auth_http_waitlist_join(struct auth_call *call);  /* POST /auth/v1/waitlist */
+void auth_http_waitlist_place(struct auth_call *call); /* GET /auth/v1/waitlist?ticket= */
+void auth_http_verify(struct auth_call *call);         /* POST /auth/v1/verify */
+void auth_http_token(struct auth_call *call);          /* POST /auth/v1/token?grant_type=refresh_token */
+void auth_http_user(struct auth_call *call);           /* GET /auth/v1/user (user) */
 void auth_http_logout(struct auth_call *call);   /* POST /auth/v1/logout?scope=global|local|others (user) */
 void auth_http_settings(struct auth_call *call); /* GET /auth/v1/settings */
 void auth_http_health(struct auth_call *call);   /* GET /auth/v1/health */

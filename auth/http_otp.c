@@ -2,7 +2,8 @@
  *
  *     body -> number -> an invite shown: limit invite -> what is it worth? good: the limit is given back
  *          -> policy -> proof of work, when this attempt has to show some
- *       not allowed and create_user: limit signup_denied -> is the number known? no: 403 | yes: as below
+ *       not allowed and create_user: limit signup_denied -> is the number known, or released from the waiting
+ *                                      list? no: 403 | yes: as below
  *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
  *                                                    \- too soon: 429   \- failed: drop, 503
  *
@@ -16,6 +17,7 @@
 #include "auth/otp.h"
 #include "auth/refusal.h"
 #include "auth/reply.h"
+#include "auth/waitlist.h"
 #include "base/http/problem.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -64,7 +66,10 @@ struct otp_invite {
 struct otp_look_up {
     struct auth_job job; /* first */
     struct subject subject;
+    bool is_waitlist; /* the policy says so: look there too */
     bool is_known;
+    struct waitlist_entry place;
+    int64_t waiting; /* how many do */
 };
 
 struct otp_flow {
@@ -264,14 +269,17 @@ static int run_look_up(struct pg *pg, void *arg)
     struct uuid identity, user;
     int found = subject_find(pg, &l->subject, &identity, &user);
     l->is_known = found > 0;
-    return found < 0 ? found : 0;
+    if (found != 0 || !l->is_waitlist) {
+        return found < 0 ? found : 0;
+    }
+    int rc = waitlist_find(pg, &l->subject, &l->place);
+    return rc < 0 ? rc : waitlist_length(pg, &l->waiting);
 }
 
 static void on_looked_up(struct auth_job *job, int rc)
 {
     struct auth_call *call = job->call;
-    struct subject subject = ((struct otp_look_up *)job)->subject;
-    bool is_known = ((struct otp_look_up *)job)->is_known;
+    struct otp_look_up look = *(struct otp_look_up *)job;
     auth_job_free(job);
     if (!call) {
         return;
@@ -279,15 +287,18 @@ static void on_looked_up(struct auth_job *job, int rc)
     struct otp_ask *ask = call->state;
     if (rc < 0) {
         auth_reply_failed(call, rc);
-    } else if (is_known) {
+    } else if (look.is_known) {
+        otp_check_sms_limit(call);
+    } else if (look.is_waitlist && look.place.status == WAITLIST_RELEASED) {
+        ask->is_denied = false; /* their turn has come; decided again when the account is made */
         otp_check_sms_limit(call);
     } else {
-        otp_count("denied");
+        otp_count(look.is_waitlist ? "waitlisted" : "denied");
         refusal_sample(call->al, call->conf,
-                       &(struct attempt_of){"otp", &ask->phone, &call->caller, &subject, &ask->decision,
+                       &(struct attempt_of){"otp", &ask->phone, &call->caller, &look.subject, &ask->decision,
                                             call->al->secrets});
         invite_explain(&ask->decision, ask->invite.state);
-        reply_denied(call, call->al->policy, &ask->decision);
+        reply_refused(call, call->al->policy, &ask->decision, look.is_waitlist ? look.waiting + 1 : 0);
     }
 }
 
@@ -300,6 +311,7 @@ static void on_denied_admitted(struct auth_call *call, bool is_admitted)
     }
     struct otp_look_up *l = auth_job_new(sizeof *l, call);
     subject_of_phone(l->job.secrets, &ask->phone, &l->subject);
+    l->is_waitlist = ask->decision.effect == POLICY_EFFECT_WAITLIST;
     auth_job_submit(&l->job, run_look_up, on_looked_up);
 }
 

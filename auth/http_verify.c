@@ -9,6 +9,7 @@
 #include "auth/refusal.h"
 #include "auth/reply.h"
 #include "auth/session.h"
+#include "auth/waitlist.h"
 #include "base/http/problem.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -53,6 +54,7 @@ struct verify_flow {
     enum verify_outcome outcome;
     struct policy *policy;           /* a reference: the one that decided, when an account was to be made */
     struct policy_decision decision; /* of that one; its texts are borrowed from it */
+    struct waitlist_entry listed;    /* of the number on the waiting list */
     struct invite invite;            /* that came with the request for the code, as it stands now */
     int64_t wait_s;
     bool is_new_user;
@@ -120,6 +122,7 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp
     f->invite = (struct invite){.state = INVITE_NONE};
     int rc = intent->has_invite ? invite_load(pg, &intent->invite, &f->invite) : 0;
     rc = rc < 0 ? rc : verify_policy(pg, f);
+    rc = rc < 0 ? rc : waitlist_find(pg, &f->subject, &f->listed);
     if (rc < 0) {
         return rc;
     }
@@ -131,14 +134,18 @@ static int verify_sign_up(struct pg *pg, struct verify_flow *f, const struct otp
         f->outcome = VERIFY_WANTS_PLACE;
         return err_set(pg_err(pg), ERR_LIMIT, "wants a place under the caps of its rule");
     }
-    if (f->decision.effect != POLICY_EFFECT_ALLOW) {
+    struct account_pass pass = {.invite = f->invite.state == INVITE_GOOD ? &f->invite.id : NULL,
+                                .waitlist = f->listed.status != WAITLIST_NONE ? &f->listed.id : NULL,
+                                .is_released = f->decision.effect == POLICY_EFFECT_WAITLIST};
+    bool may_come =
+        pass.is_released ? f->listed.status == WAITLIST_RELEASED : f->decision.effect == POLICY_EFFECT_ALLOW;
+    if (!may_come) {
         bool is_for_now = f->is_closed || f->decision.wait_s > 0; /* the code is good for another try */
         f->outcome = VERIFY_DENIED;
         return is_for_now ? err_set(pg_err(pg), ERR_LIMIT, "no place under the caps of its rule") : 0;
     }
     f->is_new_user = true;
-    const struct uuid *invite = f->invite.state == INVITE_GOOD ? &f->invite.id : NULL;
-    rc = account_create(pg, f->job.secrets, &f->decision, invite, &f->phone, &f->subject, user);
+    rc = account_create(pg, f->job.secrets, &f->decision, &pass, &f->phone, &f->subject, user);
     return rc < 0 ? rc : verify_keep(pg, f);
 }
 
@@ -266,7 +273,7 @@ static void on_verified(struct auth_job *job, int rc)
         return;
     }
     rc = rc == ERR_LIMIT && f->outcome == VERIFY_DENIED ? 0 : rc;
-    /* policy_stale, an invite that ran out, or the number got its account on another gateway: all was rolled back, so begin again */
+    /* policy_stale, an invite or a release that ran out, or the number got its account on another gateway: all was rolled back, so begin again */
     if (rc == ERR_CONFLICT && ++f->rounds < VERIFY_ROUNDS) {
         auth_job_submit(job, run_verify, on_verified);
         return;
@@ -277,6 +284,9 @@ static void on_verified(struct auth_job *job, int rc)
         char prefix[PHONE_E164_MAX + 1];
         phone_prefix(&f->phone, prefix);
         job->al->ports->code_used(job->al->arg, str_from(prefix));
+    }
+    if (rc == 0 && f->is_new_user && f->outcome == VERIFY_SIGNED_IN && f->listed.status != WAITLIST_NONE) {
+        waitlist_count("signed_up", 1);
     }
     if (rc == 0 && f->outcome == VERIFY_DENIED) {
         const struct attempt_of of = verify_attempt(f);

@@ -190,3 +190,12 @@ const char *phone_type_name(enum phone_type t)
     static const char *const names[] = {"mobile", "fixed_or_mobile", "voip"};
     return names[t];
 }
+
+void phone_mask(const char *e164, char out[PHONE_E164_MAX + 1])
+{
+    size_t n = strlen(e164);
+    snprintf(out, PHONE_E164_MAX + 1, "%s", e164);
+    for (size_t i = n > 8 ? n - 8 : 1; i + 4 < n; i++) {
+        out[i] = '*';
+    }
+}

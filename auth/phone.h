@@ -40,4 +40,7 @@ int phone_read(struct str text, enum phone_mode mode, struct phone *out, struct 
 void phone_prefix(const struct phone *p, char out[PHONE_E164_MAX + 1]);
 const char *phone_type_name(enum phone_type t); /* "mobile", "fixed_or_mobile", "voip" */
 
+/* "+86138****8000": enough to recognise, not enough to call. */
+void phone_mask(const char *e164, char out[PHONE_E164_MAX + 1]);
+
 #endif

@@ -138,7 +138,7 @@ struct policy_decision {
 
 extern const struct json_limits policy_json_limits; /* of a document */
 int policy_parse(struct str document, int64_t version, struct policy **out, struct err *err) TIDE_CHECK;
-/* Document of a preset ("open", "mainland-phone-only", "invite-only", "closed"); NULL for another name. */
+/* Document of a preset ("open", "mainland-phone-only", "invite-only", "waitlist", "closed"); NULL for another name. */
 const char *policy_preset(struct str name);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* NULL allowed; any thread */

@@ -29,6 +29,15 @@ static const struct preset presets[] = {
                     "\"zh-Hans\":\"目前仅限受邀用户注册。已注册用户可正常登录。\","
                     "\"zh-Hant\":\"目前僅限受邀使用者註冊。已註冊使用者可正常登入。\"}},"
                     "\"existing_users\":\"unaffected\"}"},
+    {"waitlist", "{\"name\":\"waitlist\",\"rules\":["
+                 "{\"id\":\"invited\",\"when\":{\"invite\":true},\"effect\":\"allow\"}],"
+                 "\"default\":{\"effect\":\"waitlist\"},"
+                 "\"messages\":{\"signup_waitlisted\":{"
+                 "\"en\":\"Sign-up goes through a waiting list at the moment. "
+                 "If you already have an account, you can sign in as usual.\","
+                 "\"zh-Hans\":\"目前注册需要排队。已注册用户可正常登录。\","
+                 "\"zh-Hant\":\"目前註冊需要排隊。已註冊使用者可正常登入。\"}},"
+                 "\"existing_users\":\"unaffected\"}"},
     {"closed",
      "{\"name\":\"closed\",\"rules\":[],\"default\":{\"effect\":\"deny\",\"reason\":\"signup_closed\"},"
      "\"messages\":{\"signup_closed\":{"

@@ -116,12 +116,22 @@ void reply_session(struct auth_call *call, const struct account *a, const struct
 
 void reply_denied(struct auth_call *call, const struct policy *p, const struct policy_decision *d)
 {
+    reply_refused(call, p, d, 0);
+}
+
+void reply_refused(struct auth_call *call, const struct policy *p, const struct policy_decision *d,
+                   int64_t position)
+{
     struct buf extra;
     unsigned lang = auth_lang(call);
     buf_init(&extra, REPLY_MAX);
     buf_addf(&extra,
              "\"policy_version\":%lld,\"login_unaffected\":true,\"signup\":", (long long)policy_version(p));
     policy_write_public(p, lang, &extra);
+    if (position > 0) {
+        buf_addf(&extra, ",\"waitlist\":{\"position\":%lld,\"join\":\"/auth/v1/waitlist\"}",
+                 (long long)position);
+    }
     bool is_busy = strcmp(d->reason, "signup_busy") == 0;
     struct problem problem = {.retry_after_s = !is_busy        ? 0
                                                : d->wait_s > 0 ? (uint32_t)d->wait_s

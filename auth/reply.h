@@ -15,5 +15,8 @@ void reply_session(struct auth_call *call, const struct account *a, const struct
                    int64_t counter, bool is_new_user);
 /* A sign-up that the policy does not allow: the reason, its words in the caller's language, what is allowed instead. */
 void reply_denied(struct auth_call *call, const struct policy *p, const struct policy_decision *d);
+/* Likewise, with the position on the waiting list that a newcomer would get; 0: there is none. */
+void reply_refused(struct auth_call *call, const struct policy *p, const struct policy_decision *d,
+                   int64_t position);
 
 #endif

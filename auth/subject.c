@@ -22,28 +22,28 @@ void subject_limit_key(const struct secret_ring *r, const struct phone *phone, c
     str_hex_encode(mac, 16, out);
 }
 
-static struct str subject_context(const struct uuid *identity, char text[64])
+static struct str subject_context(const char *column, const struct uuid *row, char text[64])
 {
     char id[ID_UUID_TEXT + 1];
-    uuid_format(identity, id);
-    snprintf(text, 64, "identities.subject:%s", id);
+    uuid_format(row, id);
+    snprintf(text, 64, "%s:%s", column, id);
     return str_from(text);
 }
 
-int subject_seal(const struct secret_ring *r, const struct uuid *identity, const struct phone *phone,
-                 struct buf *out, struct err *err)
+int subject_seal(const struct secret_ring *r, const char *column, const struct uuid *row,
+                 const struct phone *phone, struct buf *out, struct err *err)
 {
     char text[64];
-    return secret_seal(r, subject_context(identity, text), str_from(phone->e164), out, err);
+    return secret_seal(r, subject_context(column, row, text), str_from(phone->e164), out, err);
 }
 
-int subject_open(const struct secret_ring *r, const struct uuid *identity, struct str sealed,
+int subject_open(const struct secret_ring *r, const char *column, const struct uuid *row, struct str sealed,
                  char e164[PHONE_E164_MAX + 1], struct err *err)
 {
     char text[64];
     struct buf plain;
     buf_init(&plain, PHONE_E164_MAX);
-    int rc = secret_open(r, subject_context(identity, text), sealed, &plain, err);
+    int rc = secret_open(r, subject_context(column, row, text), sealed, &plain, err);
     snprintf(e164, PHONE_E164_MAX + 1, "%s", rc == 0 ? plain.p : "");
     secret_cleanse(plain.p, plain.n);
     buf_clear(&plain);

@@ -24,10 +24,10 @@ void subject_of_phone(const struct secret_ring *r, const struct phone *phone, st
 /* 32 hex digits of a hash of its own (another key use): what limits count, worthless elsewhere. */
 void subject_limit_key(const struct secret_ring *r, const struct phone *phone, char out[33]);
 
-/* The number for one identity row; bound to it, so that it does not open in another. */
-int subject_seal(const struct secret_ring *r, const struct uuid *identity, const struct phone *phone,
-                 struct buf *out, struct err *err) TIDE_CHECK;
-int subject_open(const struct secret_ring *r, const struct uuid *identity, struct str sealed,
+/* The number for one row of a column ("identities.subject"); bound to it, so that it does not open in another. */
+int subject_seal(const struct secret_ring *r, const char *column, const struct uuid *row,
+                 const struct phone *phone, struct buf *out, struct err *err) TIDE_CHECK;
+int subject_open(const struct secret_ring *r, const char *column, const struct uuid *row, struct str sealed,
                  char e164[PHONE_E164_MAX + 1], struct err *err) TIDE_CHECK;
 
 /* Inside a job: the identity and user of a subject. 1 found, 0 none, or an error. */

@@ -15,6 +15,7 @@
 #include "gateway/limits.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
+#include "gateway/waitlist.h"
 #include "ratelimit/caps.h"
 #include "ratelimit/sms_ledger.h"
 
@@ -238,6 +239,16 @@ static void on_otp(struct request *r)
     start(r, auth_http_otp);
 }
 
+static void on_waitlist_join(struct request *r)
+{
+    start(r, auth_http_waitlist_join);
+}
+
+static void on_waitlist_place(struct request *r)
+{
+    start(r, auth_http_waitlist_place);
+}
+
 static void on_verify(struct request *r)
 {
     start(r, auth_http_verify);
@@ -293,6 +304,8 @@ static void on_refused(struct request *r)
 
 const struct route accounts_routes[] = {
     POST_ROW("auth_otp", "/auth/v1/otp", on_otp),
+    POST_ROW("auth_waitlist", "/auth/v1/waitlist", on_waitlist_join),
+    GET_ROW("auth_waitlist_place", "/auth/v1/waitlist", ROUTE_AUTH_APIKEY, on_waitlist_place),
     POST_ROW("auth_verify", "/auth/v1/verify", on_verify),
     POST_ROW("auth_token", "/auth/v1/token", on_token),
     GET_ROW("auth_user", "/auth/v1/user", ROUTE_AUTH_APIKEY_USER, on_user),
@@ -363,6 +376,7 @@ int accounts_open(struct gateway *g, struct err *err)
         return err->code;
     }
     phone_start();
+    a->waitlist = waitlist_open(g, a->hooks);
     accounts_sync_open(a);
     return 0;
 }
@@ -404,6 +418,7 @@ void accounts_close(struct gateway *g)
     struct accounts *a = g->accounts;
     if (a) {
         hooks_close(a->hooks);
+        waitlist_close(a->waitlist);
         accounts_sync_close(a);
         free(a);
         g->accounts = NULL;

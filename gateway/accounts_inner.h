@@ -16,6 +16,7 @@ struct gateway;
 struct gateway_loop;
 struct hooks;
 struct revoked;
+struct waitlist;
 
 /* One thing to fetch: one job at a time, again when it moved meanwhile or failed. Control thread. */
 struct fetch {
@@ -29,6 +30,7 @@ struct accounts {
     struct gateway *gateway;
     struct auth_ports ports;
     struct hooks *hooks;
+    struct waitlist *waitlist;
     struct emergency *emergency; /* emergency.h; the control thread's */
     atomic_bool has_policy;
     /* the control thread's; the main thread's before it runs and after it ended */

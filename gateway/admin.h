@@ -12,6 +12,8 @@
  *     GET  /admin/v1/invites?id=&code=&campaign=&limit=
  *     POST /admin/v1/invites {"count", "uses", "campaign", "ttl_s", "inviter", "quota", "reason"}
  *     POST /admin/v1/invites/revoke {"id"|"code"|"campaign", "reason"}
+ *     GET  /admin/v1/waitlist?limit=       GET  /admin/v1/waitlist/status
+ *     POST /admin/v1/waitlist/release {"count", "phone_country", "joined_before", "ttl_s", "reason"}
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
  *     GET  /admin/v1/requests?limit=       GET  /admin/v1/requests/ended?limit=
  *     GET  /admin/v1/requests/ID           POST /admin/v1/requests/ID/kill

@@ -89,6 +89,10 @@ void admin_policy_unschedule(struct admin_call *c);
 void admin_invites(struct admin_call *c);
 void admin_invites_create(struct admin_call *c);
 void admin_invites_revoke(struct admin_call *c);
+/* admin_waitlist.c */
+void admin_waitlist(struct admin_call *c);
+void admin_waitlist_status(struct admin_call *c);
+void admin_waitlist_release(struct admin_call *c);
 /* admin_policy.c */
 void admin_policy_simulate(struct admin_call *c);
 void admin_policy_lint(struct admin_call *c);

@@ -10,7 +10,8 @@
  * The webhook id is the message's, the same for each try; the time is each try's own. Redirects are not followed,
  * no proxy of the environment is used, and an answer past 200 KiB ends the try. hook_target.h says to which addresses.
  * Body: {"type":"sms.code","timestamp":...,"data":{to,channel,code,text,lang},"user":{"phone":...},"sms":{"otp":...}}
- * (the last two are what receivers of GoTrue's send-SMS hook read).
+ * (the last two are what receivers of GoTrue's send-SMS hook read). Who was released from the waiting list is told by
+ * {"type":"sms.waitlist_released",...,"data":{to,channel,expires_at,text,lang},"user":{"phone":...}}.
  * rc: 0 taken (2xx); ERR_DENIED refused (another 4xx, 3xx); ERR_UNAVAILABLE no answer or 5xx after all tries;
  * ERR_AGAIN too many under way; ERR_CANCELED the process ends.
  * Thread rule: hooks_open and hooks_close on the main thread; hooks_send_code on a loop; the rest inside. */

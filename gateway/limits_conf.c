@@ -30,8 +30,8 @@ static const struct conf_entry rule_entries[] = {
      ROW(at),
      .preset = "*",
      .flags = CONF_RELOADABLE,
-     .help =
-         "Routes by name, or events (sms, signup_denied, invite), separated by commas. \"*\": every route."},
+     .help = "Routes by name, or events (sms, signup_denied, invite, waitlist), separated by commas. \"*\": "
+             "every route."},
     {.name = "limit",
      .type = CONF_STRING,
      ROW(limit),
@@ -222,7 +222,7 @@ static bool is_replaced(const struct limits_conf *conf, const char *name)
 
 static bool point_exists(const struct route_table *routes, const char *name)
 {
-    static const char *const events[] = {"sms", "signup_denied", "invite"};
+    static const char *const events[] = {"sms", "signup_denied", "invite", "waitlist"};
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         if (strcmp(name, events[i]) == 0) {
             return true;

@@ -31,6 +31,9 @@ const struct limit_row limit_rows_default[] = {
     {.name = "refresh_address", .by = "address", .at = "auth_token", .limit = "10/1s", .burst = "60"},
     {.name = "signup_denied", .by = "address", .at = "signup_denied", .limit = "20/1h"},
     {.name = "signup_denied_device", .by = "device", .at = "signup_denied", .limit = "10/1h"},
+    {.name = "waitlist_address", .by = "address", .at = "waitlist", .limit = "30/1h"},
+    {.name = "waitlist_device", .by = "device", .at = "waitlist", .limit = "5/1h"},
+    {.name = "waitlist_phone", .by = "phone", .at = "waitlist", .limit = "5/1h"},
     {.name = "invite_failed", .by = "address", .at = "invite", .limit = "20/1h"},
     {.name = "invite_failed_device", .by = "device", .at = "invite", .limit = "10/1h"},
 

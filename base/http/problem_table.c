@@ -211,6 +211,10 @@ const struct problem_row problem_rows[] = {
         "該帳號不存在。"),
     ROW("validation_failed", 400, INVALID, "Validation failed", "Something in the request is not valid.",
         "请求内容有误。", "請求內容有誤。"),
+    ROW("waitlist_not_needed", 409, INVALID, "No waiting list for you", "You can sign up now.",
+        "您现在可以直接注册。", "您現在可以直接註冊。"),
+    ROW("waitlist_ticket_invalid", 400, INVALID, "Ticket not valid",
+        "This ticket of the waiting list is not valid.", "排队凭证无效。", "排隊憑證無效。"),
     ROW("weak_password", 422, INVALID, "Weak password", "Please choose a stronger password.",
         "请使用更强的密码。", "請使用更強的密碼。"),
 };

@@ -74,6 +74,7 @@ struct ctl {
     const char *reason, *file, *database, *folder, *user, *policy, *route;
     int64_t if_version, limit, burst; /* units */
     int64_t ttl_ms;
+    const char *phone_country, *joined_before;
     const char *inviter; /* invites; the campaign is attempt's */
     int64_t uses, count, quota;
     int64_t for_ms; /* policy changes */

@@ -36,6 +36,10 @@ const struct ctl_option ctl_options[] = {
     {"quota", 0, CTL_COUNT, AT(quota), "N", "accounts that the inviter's invites may bring in, all together",
      false},
 
+    {"phone-country", 0, CTL_TEXT, AT(phone_country), "CC", "only numbers of this country: CN", false},
+    {"joined-before", 0, CTL_TEXT, AT(joined_before), "TIME", "only who joined before: 2026-12-01T02:00:00Z",
+     false},
+
     /* --- of lists --- */
     {"watch", 'w', CTL_SWITCH, AT(watch), NULL, "again and again, until interrupted", false},
     {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s)", false},

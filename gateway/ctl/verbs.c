@@ -6,6 +6,7 @@ const struct ctl_group ctl_groups[] = {
     {"Change it with care", ctl_verbs_change},
     {"Try a policy; nothing changes", ctl_verbs_try},
     {"Invites", ctl_verbs_invites},
+    {"Waiting list", ctl_verbs_waitlist},
     {"Accounts, audit, incidents", ctl_verbs_accounts},
     {"Limits", ctl_verbs_limits},
     {"What codes by SMS cost", ctl_verbs_sms},

@@ -15,6 +15,7 @@ extern const struct ctl_verb ctl_verbs_change[];   /* verbs_change.c */
 extern const struct ctl_verb ctl_verbs_try[];      /* verbs_try.c */
 extern const struct ctl_verb ctl_verbs_accounts[]; /* verbs_accounts.c */
 extern const struct ctl_verb ctl_verbs_invites[];  /* verbs_invites.c */
+extern const struct ctl_verb ctl_verbs_waitlist[]; /* verbs_waitlist.c */
 extern const struct ctl_verb ctl_verbs_limits[];   /* verbs_limits.c */
 extern const struct ctl_verb ctl_verbs_sms[];      /* verbs_sms.c */
 extern const struct ctl_verb ctl_verbs_requests[]; /* verbs_requests.c */

@@ -159,7 +159,8 @@ static int policy_set(const struct ctl *c)
 {
     const char *preset = c->word_count > 0 ? c->words[0] : NULL;
     if ((preset != NULL) == (c->file != NULL)) {
-        return ctl_usage(c, "either a preset (open, mainland-phone-only, invite-only, closed) or -f FILE");
+        return ctl_usage(
+            c, "either a preset (open, mainland-phone-only, invite-only, waitlist, closed) or -f FILE");
     }
     struct buf body;
     buf_init(&body, 2 * CTL_DOCUMENT_MAX);
@@ -190,7 +191,7 @@ static int policy_rollback(const struct ctl *c)
 
 static int list_presets(const struct ctl *c)
 {
-    fputs("open\nmainland-phone-only\ninvite-only\nclosed\n", stdout);
+    fputs("open\nmainland-phone-only\ninvite-only\nwaitlist\nclosed\n", stdout);
     return CTL_OK;
 }
 
@@ -214,7 +215,8 @@ const struct ctl_verb ctl_verbs_policy[] = {
         .level = CTL_LEVEL_WRITE,
         .summary = "another policy, on every gateway within a second",
         .about =
-            "A preset is open, mainland-phone-only, invite-only or closed; --file puts a document of "
+            "A preset is open, mainland-phone-only, invite-only, waitlist or closed; --file puts a document "
+            "of "
             "your own in force (try it first: policy lint, policy simulate). People who have an account "
             "are never touched.\n"
             "\n"

@@ -131,7 +131,8 @@ static int run_sign_up(struct pg *pg, void *arg)
 {
     struct person *p = arg;
     struct session_origin origin = {.device = "d", .user_agent = "u", .address = "192.0.2.1"};
-    int rc = account_create(pg, ring, &p->decision, p->invite, &p->phone, &p->subject, &p->user);
+    int rc = account_create(pg, ring, &p->decision, &(struct account_pass){.invite = p->invite}, &p->phone,
+                            &p->subject, &p->user);
     rc = rc < 0 ? rc : session_create(pg, &conf, &p->user, &origin, &p->session, &p->began_s);
     return rc < 0 ? rc : account_load(pg, ring, &p->user, &p->account);
 }

@@ -322,6 +322,8 @@ GENEROUS: list[dict] = [
         ("otp_address4", "address", "sms"), ("otp_address6", "address", "sms"),
         ("verify_address", "address", "auth_verify"), ("refresh_address", "address", "auth_token"),
         ("signup_denied", "address", "signup_denied"), ("signup_denied_device", "device", "signup_denied"),
+        ("waitlist_address", "address", "waitlist"),
+        ("waitlist_device", "device", "waitlist"), ("waitlist_phone", "phone", "waitlist"),
         ("invite_failed", "address", "invite"), ("invite_failed_device", "device", "invite"),
         ("chat_account", "account", "chat"))
 ]

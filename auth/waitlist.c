@@ -1,0 +1,166 @@
+/* See waitlist.h. */
+#include "auth/waitlist.h"
+
+#include <stdio.h>
+
+#include "base/base64.h"
+#include "base/metrics.h"
+
+enum { TICKET_VERSION = 1, TICKET_SIGNED = 25, TICKET_MAC = 16, TICKET_BYTES = TICKET_SIGNED + TICKET_MAC };
+
+static struct metric events = METRIC_COUNTER_L("tidegate_waitlist_events_total",
+                                               "What happened on the waiting list, done by this gateway: "
+                                               "joined, released, expired, signed_up, told, tell_failed.",
+                                               "event");
+
+void waitlist_count(const char *event, int64_t n)
+{
+    metric_child_add(metric_child(&events, event), (uint64_t)n);
+}
+
+/* --- tickets ----------------------------------------------------------------------------------------- */
+
+static void ticket_mac(const struct secret_key *key, const uint8_t *bytes, uint8_t out[SECRET_HMAC_BYTES])
+{
+    const struct str texts[] = {STR_INIT("waitlist"), {(const char *)bytes, TICKET_SIGNED}};
+    secret_hmac_of(key, texts, 2, out);
+}
+
+void waitlist_ticket_write(const struct secret_ring *r, const struct waitlist_ticket *t,
+                           char out[WAITLIST_TICKET_TEXT])
+{
+    uint8_t bytes[TICKET_BYTES], mac[SECRET_HMAC_BYTES];
+    bytes[0] = TICKET_VERSION;
+    memcpy(bytes + 1, t->entry.b, ID_UUID_BYTES);
+    for (unsigned i = 0; i < 8; i++) {
+        bytes[17 + i] = (uint8_t)((uint64_t)t->seq >> (56 - 8 * i));
+    }
+    ticket_mac(secret_active(r, SECRET_TOKEN), bytes, mac);
+    memcpy(bytes + TICKET_SIGNED, mac, TICKET_MAC);
+    snprintf(out, 4, "wl_");
+    base64url_encode(bytes, sizeof bytes, out + 3);
+}
+
+bool waitlist_ticket_read(const struct secret_ring *r, struct str text, struct waitlist_ticket *out)
+{
+    uint8_t bytes[TICKET_BYTES + 4], mac[SECRET_HMAC_BYTES];
+    const struct secret_key *key;
+    uint64_t seq = 0;
+    bool is_ours = false;
+    if (!str_starts(text, STR("wl_")) || text.n >= WAITLIST_TICKET_TEXT ||
+        base64url_decode(str_skip(text, 3), bytes, sizeof bytes) != TICKET_BYTES ||
+        bytes[0] != TICKET_VERSION) {
+        return false;
+    }
+    for (unsigned i = 0; !is_ours && (key = secret_at(r, SECRET_TOKEN, i)); i++) {
+        ticket_mac(key, bytes, mac);
+        is_ours = secret_eq(mac, bytes + TICKET_SIGNED, TICKET_MAC);
+    }
+    memcpy(out->entry.b, bytes + 1, ID_UUID_BYTES);
+    for (unsigned i = 0; i < 8; i++) {
+        seq = seq << 8 | bytes[17 + i];
+    }
+    out->seq = (int64_t)seq;
+    return is_ours;
+}
+
+/* --- entries ----------------------------------------------------------------------------------------- */
+
+const char *waitlist_status_name(enum waitlist_status s)
+{
+    static const char *const names[] = {"none", "waiting", "released", "joined", "expired"};
+    return names[s];
+}
+
+#define ENTRY                                                                                                \
+    "id, seq, extract(epoch FROM expires_at)::bigint, CASE WHEN state = 'joined' THEN 3 WHEN state = "       \
+    "'expired'"                                                                                              \
+    " OR expires_at <= clock_timestamp() THEN 4 WHEN state = 'released' THEN 2 ELSE 1 END FROM waitlist "
+
+static void take_entry(struct pg *pg, struct waitlist_entry *out)
+{
+    *out = (struct waitlist_entry){.status = (enum waitlist_status)pg_i64(pg, 0, 3),
+                                   .id = pg_uuid(pg, 0, 0),
+                                   .seq = pg_i64(pg, 0, 1),
+                                   .expires_s = pg_i64(pg, 0, 2)};
+}
+
+int waitlist_find(struct pg *pg, const struct subject *s, struct waitlist_entry *out)
+{
+    *out = (struct waitlist_entry){0};
+    for (unsigned i = 0; i < s->hashes; i++) {
+        int rows =
+            pg_query(pg, "SELECT " ENTRY "WHERE subject_hash = $1", PG_BYTES(s->hash[i], SECRET_HMAC_BYTES));
+        if (rows < 0) {
+            return rows;
+        }
+        if (rows > 0) {
+            take_entry(pg, out);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int waitlist_load(struct pg *pg, const struct uuid *id, struct waitlist_entry *out)
+{
+    *out = (struct waitlist_entry){0};
+    int rows = pg_query(pg, "SELECT " ENTRY "WHERE id = $1", PG_UUID(*id));
+    if (rows > 0) {
+        take_entry(pg, out);
+    }
+    return rows;
+}
+
+int waitlist_ahead(struct pg *pg, int64_t seq, int64_t *ahead)
+{
+    int rows = pg_query(pg, "SELECT waitlist_ahead($1)", PG_I64(seq));
+    *ahead = rows > 0 ? pg_i64(pg, 0, 0) : 0;
+    return rows < 0 ? rows : 0;
+}
+
+int waitlist_length(struct pg *pg, int64_t *waiting)
+{
+    int rows = pg_query(pg, "SELECT waitlist_ahead(last_value + 1) FROM waitlist_seq");
+    *waiting = rows > 0 ? pg_i64(pg, 0, 0) : 0;
+    return rows < 0 ? rows : 0;
+}
+
+static int store(struct pg *pg, const struct secret_ring *r, struct waitlist_join *j)
+{
+    struct buf sealed;
+    buf_init(&sealed, SUBJECT_SEALED_MAX);
+    int rc = subject_seal(r, "waitlist.subject", &j->ticket.entry, j->phone, &sealed, pg_err(pg));
+    if (rc == 0) {
+        rc = pg_query(pg, "SELECT waitlist_join($1, $2, $3, $4, $5, $6, $7 * interval '1 ms', $8)",
+                      PG_UUID(j->ticket.entry), PG_BYTES(j->subject->hash[0], SECRET_HMAC_BYTES),
+                      PG_CSTR(j->subject->key_id), PG_BYTES(sealed.p, sealed.n), PG_CSTR(j->phone->country),
+                      PG_CSTR(j->lang), PG_I64((int64_t)j->ttl_ms), PG_I64(j->ticket.seq));
+        j->is_new = rc > 0 && pg_bool(pg, 0, 0);
+    }
+    buf_clear(&sealed);
+    return rc < 0 ? rc : 0;
+}
+
+int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_join *j)
+{
+    struct uuid identity, user;
+    struct waitlist_entry entry;
+    j->is_new = false;
+    j->ticket.entry = uuid_v7();
+    int rc = pg_query(pg, "SELECT nextval('waitlist_seq')");
+    if (rc < 0) {
+        return rc;
+    }
+    j->ticket.seq = pg_i64(pg, 0, 0);
+    int is_user = subject_find(pg, j->subject, &identity, &user);
+    int is_listed = is_user < 0 ? is_user : waitlist_find(pg, j->subject, &entry);
+    if (is_listed < 0) {
+        return is_listed;
+    }
+    bool stands = is_listed && (entry.status == WAITLIST_WAITING || entry.status == WAITLIST_RELEASED);
+    if (stands) {
+        j->ticket.entry = entry.id; /* so that it learns of the release; the place shown is a newcomer's */
+    }
+    return is_user || stands ? 0 : store(pg, r, j);
+}
