@@ -313,6 +313,6 @@ def test_last_known_policy_stands_across_a_restart_without_database(own_stack):
         answer = app.ask_code(hong_kong_phone())
         assert answer.status_code == 503 and code_of(answer) == "database_unavailable"
     s.postgres.start()
-    wait_until(lambda: json.loads(gateway.ctl("-o", "json", "policy", "get").stdout)["name"] == "mainland-phone-only", 5,
-               "the database is back")
+    wait_until(lambda: gateway.ctl("policy", "history", check=False).returncode == 0, 60, "the database is back")
+    assert json.loads(gateway.ctl("-o", "json", "policy", "get").stdout)["name"] == "mainland-phone-only"
     put(s, "open")
