@@ -104,6 +104,8 @@ struct auth_ports {
     /* Asks for proof of work when this attempt has to show some, and checks it. done as above. */
     void (*check_challenge)(struct auth_call *call, const struct auth_attempt *a,
                             void (*done)(struct auth_call *call, bool is_admitted));
+    /* A banned number: true when the port has answered. */
+    bool (*refuse_phone)(struct auth_call *call, struct str e164);
     void (*give_back)(struct auth_call *call); /* what check_limit took: nothing was sent */
     /* Hands the message to the provider. done(arg, rc) on the loop that asked, exactly once: 0 accepted, ERR_TIMEOUT,
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
@@ -168,6 +170,13 @@ struct auth_call {
     struct auth_caps_wait *waits; /* for the answer about caps (http_otp.c), or NULL */
     void *state;                  /* the handler's own, on ex->arena */
 };
+
+/* Code requests, and codes tried, since the start: what an attack on sign-up shows in. */
+struct auth_attempts {
+    double attempts, refused; /* refused: by limits, policy or challenges, or too soon */
+    double tried, verified;
+};
+void auth_attempts_read(struct auth_attempts *out); /* any thread */
 
 /* Handlers of the routes. bodies: buffered, at most AUTH_BODY_MAX. */
 enum { AUTH_BODY_MAX = 65536 };

@@ -187,7 +187,7 @@ bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out)
         refuse_member(call, STR("phone"), err.msg);
         return false;
     }
-    return true;
+    return !call->al->ports->refuse_phone(call, str_from(out->e164));
 }
 
 void auth_reply_failed(struct auth_call *call, int rc)

@@ -90,6 +90,18 @@ static void otp_count(const char *result)
     metric_child_add(metric_child(&otp_requests, result), 1);
 }
 
+void otp_attempts_read(struct auth_attempts *out)
+{
+    static const char *const refusals[] = {"denied", "limited", "too_soon", "challenged"};
+    static const char *const others[] = {"sent", "decoy", "failed", "send_failed"};
+    out->attempts = out->refused = 0;
+    for (unsigned i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        out->refused += metric_child_value(metric_child(&otp_requests, refusals[i]));
+        out->attempts += metric_child_value(metric_child(&otp_requests, others[i]));
+    }
+    out->attempts += out->refused;
+}
+
 /* Rules that are tried out: what they would have done, beside what was done. */
 static void shadow_count(const struct policy_decision *d)
 {

@@ -230,6 +230,19 @@ static void verify_count(const struct verify_flow *f, int rc)
     metric_child_add(metric_child(&verifications, result), 1);
 }
 
+void auth_attempts_read(struct auth_attempts *out)
+{
+    static const char *const right[] = {"signed_in", "signed_up"};
+    static const char *const wrong[] = {"wrong", "too_many"};
+    otp_attempts_read(out);
+    out->tried = out->verified = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        out->verified += metric_child_value(metric_child(&verifications, right[i]));
+        out->tried += metric_child_value(metric_child(&verifications, wrong[i]));
+    }
+    out->tried += out->verified;
+}
+
 static void on_verified(struct auth_job *job, int rc);
 
 static void on_place(void *arg, int rc, int64_t wait_s, const struct auth_place *place)

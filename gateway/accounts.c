@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gateway/accounts_inner.h"
+#include "gateway/bans.h"
 #include "gateway/challenge.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
@@ -87,6 +88,11 @@ static void port_check_challenge(struct auth_call *call, const struct auth_attem
     _Static_assert((int)POW_LEVEL_HARD == (int)POLICY_CHALLENGE_POW_HARD, "levels and the policy's words");
     enum pow_level level = challenge_level(r, a->may_create, (enum pow_level)a->challenge, POW_LEVEL_NONE);
     challenge_check(r, "otp", level, a->payload, on_challenge, w);
+}
+
+static bool port_refuse_phone(struct auth_call *call, struct str e164)
+{
+    return bans_refuse_phone(call->request, e164);
 }
 
 static void port_give_back(struct auth_call *call)
@@ -363,6 +369,7 @@ int accounts_open(struct gateway *g, struct err *err)
     a->gateway = g;
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
                                    .check_challenge = port_check_challenge,
+                                   .refuse_phone = port_refuse_phone,
                                    .give_back = port_give_back,
                                    .ask_caps = port_ask_caps,
                                    .give_back_place = port_give_back_place,

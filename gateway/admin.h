@@ -5,6 +5,11 @@
  *     GET  /admin/v1/limits                GET  /admin/v1/users?phone=&user=&limit=
  *     GET  /admin/v1/limits/top?rule=&limit=   GET /admin/v1/limits/explain?key=&route=&device=&model=
  *     PUT  /admin/v1/limits/RULE {"limit", "burst", "ttl_s", "reason"}   POST .../RULE/reset {"reason"}
+ *     GET  /admin/v1/attack                PUT  /admin/v1/attack {"level", "ttl_s", "reason"}
+ *     POST /admin/v1/attack/auto {"reason"}
+ *     GET  /admin/v1/bans?effect=&list=&after=&limit=          GET  /admin/v1/bans/test?target=
+ *     POST /admin/v1/bans {"items": [{"target", "ttl_s", "reason"}], "effect", "list", "reason", "confirm"}
+ *     POST /admin/v1/bans/remove {"targets"|"list", "effect", "reason"}
  *     GET  /admin/v1/policy?version=       PUT  /admin/v1/policy {"preset"|"document", "reason", "if_version"}
  *     GET  /admin/v1/policy/history        POST /admin/v1/policy/rollback {"version", "reason", "if_version"}
  *     POST /admin/v1/policy/simulate {"attempts", "document"|"preset", "trace"}

@@ -22,6 +22,7 @@ enum {
     ADMIN_BODY_MAX = 128 << 10,
     ADMIN_POLICY_BODY_MAX = 12 << 20, /* a document, and attempts beside it */
     ADMIN_DIFF_BODY_MAX = 17 << 20,   /* two documents */
+    ADMIN_BANS_BODY_MAX = 1 << 20,    /* a part of an imported list */
     ADMIN_ANSWER_MAX = 12 << 20,
     ADMIN_ACTOR_MAX = 96,
 };
@@ -117,6 +118,15 @@ void admin_limits_set(struct admin_call *c);
 void admin_limits_reset(struct admin_call *c);
 /* admin_sms.c */
 void admin_sms(struct admin_call *c);
+/* admin_attack.c */
+void admin_attack(struct admin_call *c);
+void admin_attack_set(struct admin_call *c);
+void admin_attack_auto(struct admin_call *c);
+/* admin_bans.c */
+void admin_bans(struct admin_call *c);
+void admin_bans_test(struct admin_call *c);
+void admin_bans_add(struct admin_call *c);
+void admin_bans_remove(struct admin_call *c);
 /* admin_state.c */
 void admin_workers(struct admin_call *c);
 void admin_worker_drain(struct admin_call *c);

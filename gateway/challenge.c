@@ -1,4 +1,5 @@
 /* See challenge.h. */
+#include "gateway/attack.h"
 #include "gateway/challenge.h"
 
 #include <pthread.h>
@@ -92,7 +93,8 @@ enum pow_level challenge_level(const struct request *r, bool may_create, enum po
         level = of_conf > level ? of_conf : level;
         level = of_policy > level ? of_policy : level;
     }
-    return level;
+    bool is_under_attack = attack_level(r->gl->gateway) >= (may_create ? 1 : 4);
+    return is_under_attack && level < POW_LEVEL_EASY ? POW_LEVEL_EASY : level;
 }
 
 /* --- handing out --------------------------------------------------------------------------------------- */

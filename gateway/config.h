@@ -19,6 +19,8 @@
 #include "base/pg.h"
 #include "gateway/admin_conf.h"
 #include "gateway/challenge_conf.h"
+#include "gateway/attack_conf.h"
+#include "gateway/bans_conf.h"
 #include "gateway/chat_conf.h"
 #include "gateway/client_addr.h"
 #include "gateway/geography.h"
@@ -78,6 +80,8 @@ struct gateway_settings {
     struct auth_config *auth; /* NULL: accounts are off */
     struct limits_conf limits;
     struct challenge_conf challenge;
+    struct bans_conf bans;
+    struct attack_conf attack;
     struct hooks_conf hooks;
     struct sms_conf sms;
     struct chat_conf chat;

@@ -14,6 +14,8 @@
 #include "gateway/access_log.h"
 #include "gateway/accounts.h"
 #include "gateway/challenge.h"
+#include "gateway/attack.h"
+#include "gateway/bans.h"
 #include "gateway/chat.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
@@ -145,6 +147,7 @@ static int open_loop(struct gateway_loop *gl, struct err *err)
     }
     gl->server = http_server_new(gl->loop, &gl->conf->set->http, &handler);
     set_http(gl);
+    bans_loop_open(gl);
     if (gl->gateway->start.handover != NULL) {
         http_server_wait(gl->server);
     }
@@ -175,12 +178,14 @@ static int open_parts(struct gateway *g, struct err *err)
 {
     geography_open(g);
     int rc = limits_open(g, err);
+    bans_open(g);
     if (rc == 0) {
         challenge_open(g);
         rc = accounts_open(g, err);
     }
     if (rc == 0) {
         policy_due_open(g);
+        attack_open(g);
     }
     if (rc == 0) {
         rc = chat_open(g, err);
@@ -428,6 +433,7 @@ static void close_loop_parts(struct gateway_loop *gl)
     proxy_loop_close(gl);
     chat_loop_close(gl);
     accounts_loop_close(gl);
+    bans_loop_close(gl);
     limits_loop_close(gl);
     identify_loop_close(gl);
     geography_loop_close(gl);
@@ -465,6 +471,8 @@ void gateway_free(struct gateway *g)
     policy_due_close(g);
     accounts_close(g);
     challenge_close(g);
+    attack_close(g);
+    bans_close(g);
     limits_close(g);
     geography_close(g);
     for (unsigned i = 0; i < g->loop_count; i++) {

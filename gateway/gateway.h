@@ -33,10 +33,13 @@
 struct access_log;
 struct accounts;
 struct accounts_loop;
+struct bans;
 struct chat;
 struct chat_loop;
 struct config_hold;
 struct control;
+struct gateway_attack;
+struct gateway_bans;
 struct gateway_config;
 struct geography;
 struct geography_loop;
@@ -68,6 +71,7 @@ struct gateway_loop {
     struct geography_loop *geography;               /* geography.h: where clients are */
     struct identify_loop *identify; /* issuers, token cache, buckets of failed checks (identify.h) */
     struct limits_loop *limits;     /* limits.h: Redis connections, local fallback */
+    struct bans *bans;              /* a reference (bans.h) */
     struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
     struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
@@ -104,7 +108,9 @@ struct gateway {
     struct accounts *accounts;
     struct policy_due *policy_due; /* policy_due.h */
     struct limits *limits;
-    struct challenge *challenge; /* challenge.h */
+    struct challenge *challenge;   /* challenge.h */
+    struct gateway_bans *bans;     /* bans.h */
+    struct gateway_attack *attack; /* attack.h */
     struct chat *chat;
     char instance[33];              /* random, this process: name of its share in Redis hashes */
     uint64_t started_ms;            /* monotonic */

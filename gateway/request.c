@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "gateway/access_log.h"
 #include "gateway/challenge.h"
+#include "gateway/bans.h"
 #include "gateway/client_addr.h"
 #include "gateway/config.h"
 #include "gateway/cors.h"
@@ -293,6 +294,9 @@ static void on_request(struct http_exchange *ex, void *arg)
         return;
     }
     r->route = &entry->route;
+    if (bans_refuse_request(r)) {
+        return;
+    }
     if (gl->pressure >= PRESSURE_REQUESTS && r->route->own_deadlines) { /* chats and proxied ones */
         pressure_count_refused();
         http_reply_problem(ex, &(struct problem){.code = "service_unavailable",

@@ -140,6 +140,10 @@ static const char *refusal(struct attachment *at, const struct addr *peer, struc
 {
     struct http_server *s = at->server;
     const struct http_listener *l = at->listener;
+    bool is_named_later = l->proxy_protocol || l->endpoint.sa.ss_family == AF_UNIX;
+    if (!is_named_later && server_refuses_peer(s, peer)) {
+        return "banned";
+    }
     if (s->shed >= HTTP_SHED_CONNECTIONS) {
         return "memory";
     }
@@ -227,7 +231,8 @@ static bool admit_named(struct conn *c, const struct proxy_header *header)
         return true;
     }
     c->peer = header->peer;
-    const char *why = peer_refusal(c->server, &c->peer, &slot);
+    const char *why =
+        server_refuses_peer(c->server, &c->peer) ? "banned" : peer_refusal(c->server, &c->peer, &slot);
     if (!why) {
         c->peer_slot = slot;
         return true;

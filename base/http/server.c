@@ -86,17 +86,34 @@ struct str server_date(struct http_server *s)
     return str_of(s->date, CLOCK_HTTP_LEN);
 }
 
-bool server_is_exempt(const struct http_server *s, const struct addr *peer)
+static bool is_in_exempt(const struct http_server *s, const struct addr *peer)
 {
-    if (addr_is_loopback(peer)) {
-        return true;
-    }
     for (unsigned i = 0; i < s->exempt_count; i++) {
         if (addr_prefix_has(&s->exempt[i], peer)) {
             return true;
         }
     }
     return false;
+}
+
+bool server_is_exempt(const struct http_server *s, const struct addr *peer)
+{
+    return addr_is_loopback(peer) || is_in_exempt(s, peer);
+}
+
+void http_server_set_gate(struct http_server *s, const struct http_gate *gate)
+{
+    s->gate = *gate;
+}
+
+bool server_refuses_peer(const struct http_server *s, const struct addr *peer)
+{
+    return s->gate.refuses_peer && !is_in_exempt(s, peer) && s->gate.refuses_peer(s->gate.arg, peer);
+}
+
+bool server_refuses_client(const struct http_server *s, const struct addr *peer, struct str ja4)
+{
+    return s->gate.refuses_client && !is_in_exempt(s, peer) && s->gate.refuses_client(s->gate.arg, peer, ja4);
 }
 
 /* --- life ----------------------------------------------------------------------------------------- */

@@ -138,6 +138,14 @@ void http_server_set_tls(struct http_server *s, struct http_listener *l,
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
 void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);
+/* Who is turned away for good, asked before anything is spent on them; never about the exempt prefixes. */
+struct http_gate {
+    bool (*refuses_peer)(void *arg, const struct addr *peer); /* before TLS: reset */
+    bool (*refuses_client)(void *arg, const struct addr *peer,
+                           struct str ja4); /* the ClientHello came: closed */
+    void *arg;
+};
+void http_server_set_gate(struct http_server *s, const struct http_gate *gate);
 /* For a process that is not yet to serve: from before the first attach until http_server_begin nothing is accepted. */
 void http_server_wait(struct http_server *s);
 void http_server_begin(struct http_server *s);

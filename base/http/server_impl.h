@@ -57,6 +57,7 @@ struct http_server {
     unsigned most_connections;                /* of the process: the limit, or what descriptors allow */
     struct addr_prefix *exempt;
     unsigned exempt_count;
+    struct http_gate gate; /* functions NULL: everybody may come */
     struct outq_pool pool;
     char *raw;   /* CONN_RAW_BYTES: what recv brought */
     char *plain; /* CONN_RAW_BYTES: what SSL_read made of it */
@@ -79,6 +80,8 @@ struct http_server {
 };
 
 struct str server_date(struct http_server *s); /* now, as IMF-fixdate */
+bool server_refuses_peer(const struct http_server *s, const struct addr *peer);
+bool server_refuses_client(const struct http_server *s, const struct addr *peer, struct str ja4);
 bool server_is_exempt(const struct http_server *s, const struct addr *peer);
 void server_conn_gone(struct http_server *s); /* a connection was freed */
 void conn_list_add(struct conn_list *l, struct conn *c);

@@ -109,6 +109,8 @@ static void on_hello(struct conn *c, struct str message)
     int rc = ja4_of_hello(message, &c->ja4);
     if (rc == ERR_LIMIT || c->ja4.extensions > c->server->limits.hello_extensions) {
         refuse(c, "tls_hello_lists");
+    } else if (server_refuses_client(c->server, &c->peer, str_from(c->ja4.text))) {
+        refuse(c, "banned");
     }
 }
 

@@ -80,6 +80,8 @@ struct ctl {
     int64_t for_ms; /* policy changes */
     const char *id; /* emergency-close */
     bool open, undo, force;
+    bool allow;                 /* bans: the allowances instead */
+    const char *list;           /* of bans */
     struct ctl_attempt attempt; /* its phone is get users' as well */
 };
 

@@ -27,6 +27,8 @@ const struct ctl_option ctl_options[] = {
     {"for", 0, CTL_TIME, AT(for_ms), "TIME", "only for so long, then back: 90s, 10m, 2h", false},
     {"id", 0, CTL_TEXT, AT(id), "ID", "of the emergency that another gateway was told", false},
     {"file", 'f', CTL_FILE, AT(file), "FILE", "what to read; \"-\" is standard input", false},
+    {"allow", 0, CTL_SWITCH, AT(allow), NULL, "allowances: who is never banned", false},
+    {"list", 0, CTL_TEXT, AT(list), "NAME", "the list that it belongs to", false},
     {"burst", 0, CTL_COUNT, AT(burst), "N", "units at once", false},
     {"undo", 0, CTL_SWITCH, AT(undo), NULL, "take the worker back", false},
 

@@ -10,6 +10,8 @@ const struct ctl_group ctl_groups[] = {
     {"Accounts, audit, incidents", ctl_verbs_accounts},
     {"Limits", ctl_verbs_limits},
     {"What codes by SMS cost", ctl_verbs_sms},
+    {"Under attack", ctl_verbs_attack},
+    {"Bans and allowances", ctl_verbs_bans},
     {"Single requests", ctl_verbs_requests},
     {"This gateway and its workers", ctl_verbs_process},
     {"Without a gateway", ctl_verbs_local},

@@ -1,0 +1,18 @@
+/* The section `attack` of the configuration: when the attack ladder moves by itself, and what it does to sign-up.
+ *
+ * Thread rule: immutable once read. */
+#ifndef TIDE_GATEWAY_ATTACK_CONF_H
+#define TIDE_GATEWAY_ATTACK_CONF_H
+
+#include "base/conf.h"
+#include "ratelimit/attack_ladder.h"
+
+struct attack_conf {
+    bool is_automatic;
+    const char *preset; /* the policy of A2 */
+    uint64_t window_ms; /* over which rates are smoothed */
+    struct ladder_conf ladder;
+};
+extern const struct conf_section attack_conf_section;
+
+#endif

@@ -1,0 +1,139 @@
+/* One move of the attack ladder: the row, the policy, the audit record and the public notice together. */
+#include <stdio.h>
+
+#include "auth/policy.h"
+#include "auth/policy_change.h"
+#include "base/json.h"
+#include "base/pg.h"
+#include "gateway/attack.h"
+
+struct standing {
+    int level;
+    int64_t version;  /* of the ladder's own policy; 0: none */
+    int64_t in_force; /* version of the policy now */
+    bool is_closed;   /* that policy */
+};
+
+static int read_standing(struct pg *pg, struct standing *s)
+{
+    int rows =
+        pg_query(pg, "SELECT l.level, l.version, c.version, v.state = 'closed' FROM attack_ladder l,"
+                     " policy_current c JOIN policy_versions v ON v.version = c.version FOR UPDATE OF l");
+    if (rows != 1) {
+        return rows < 0 ? rows : err_set(pg_err(pg), ERR_NOT_FOUND, "attack_ladder has no row");
+    }
+    *s = (struct standing){(int)pg_i64(pg, 0, 0), pg_i64(pg, 0, 1), pg_i64(pg, 0, 2), pg_bool(pg, 0, 3)};
+    return 0;
+}
+
+static const char *preset_of(const struct attack_move *m, int level)
+{
+    return level >= 3 ? "closed" : level == 2 ? m->preset : NULL;
+}
+
+/* What the level wants of sign-up. Somebody's own change stands: it is neither taken back nor loosened. */
+static int change_policy(struct pg *pg, const struct attack_move *m, const struct standing *s,
+                         int64_t *version)
+{
+    const char *wanted = preset_of(m, m->level);
+    const char *before = preset_of(m, s->level);
+    struct policy_change c = {
+        .actor = m->actor, .reason = m->reason, .request_id = m->request_id, .action = "attack.policy"};
+    struct policy_changed changed = {0};
+    bool is_ours = s->version != 0 && s->version == s->in_force;
+    *version = is_ours ? s->version : 0;
+    if (wanted != NULL && is_ours && before != NULL && strcmp(wanted, before) == 0) {
+        return 0;
+    }
+    if (wanted != NULL && (is_ours || !s->is_closed)) {
+        c.document = str_from(policy_preset(str_from(wanted)));
+        c.for_ms = POLICY_CHANGE_UNTIL_ENDED;
+        int rc = policy_change_make(pg, &c, &changed);
+        *version = changed.version;
+        return rc;
+    }
+    if (wanted == NULL && is_ours) {
+        c.if_version = s->version;
+        *version = 0;
+        return policy_change_end(pg, &c, &changed);
+    }
+    return 0;
+}
+
+static int tell(struct pg *pg, const struct attack_move *m, int from)
+{
+    char notice[64];
+    snprintf(notice, sizeof notice, "{\"level\":\"A%d\",\"before\":\"A%d\"}", m->level, from);
+    int rows =
+        pg_query(pg,
+                 "INSERT INTO audit (actor, action, target, reason, request_id, detail) VALUES ($1, $2,"
+                 " 'attack/A' || $3::bigint, $4, coalesce($5, ''), jsonb_build_object('before', 'A' ||"
+                 " $6::bigint, 'attempts_per_min', round($7::numeric)))",
+                 PG_CSTR(m->actor), PG_CSTR(m->action), PG_I64(m->level), PG_CSTR(m->reason),
+                 PG_CSTR(m->request_id), PG_I64(from), PG_F64(m->attempts));
+    if (rows >= 0) {
+        rows = pg_query(pg, "SELECT status_publish_notice('attack_level', $1::jsonb, $2)", PG_CSTR(notice),
+                        PG_CSTR(m->actor));
+    }
+    if (rows >= 0) {
+        rows = pg_query(pg, "SELECT versions_bump('ladder')");
+    }
+    return rows < 0 ? rows : 0;
+}
+
+int attack_move_make(struct pg *pg, const struct attack_move *m)
+{
+    struct standing s;
+    int64_t version = 0;
+    int rc = read_standing(pg, &s);
+    if (rc == 0) {
+        rc = change_policy(pg, m, &s, &version);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    int rows =
+        pg_query(pg,
+                 "UPDATE attack_ladder SET level = $1, is_manual = $2, until = CASE WHEN $3::bigint > 0 THEN"
+                 " now() + $3::bigint * interval '1 millisecond' END, reason = $4, actor = $5, since = now(),"
+                 " version = $6, hot_s = 0, very_hot_s = 0, calm_s = 0, level_s = 0, rate_at_entry = $7,"
+                 " moves = moves + CASE WHEN $2 THEN 0 ELSE 1 END",
+                 PG_I64(m->level), PG_BOOL(m->is_manual), PG_I64(m->ttl_ms), PG_CSTR(m->reason),
+                 PG_CSTR(m->actor), PG_I64(version), PG_F64(m->attempts));
+    return rows < 0 ? rows : tell(pg, m, s.level);
+}
+
+#define ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+
+int attack_write(struct pg *pg, struct buf *out)
+{
+    int rows = pg_query(
+        pg, "SELECT level, CASE WHEN is_manual THEN 'manual' ELSE 'automatic' END, " ISO(
+                "until") ", reason, actor, " ISO("since") ", version, round(moves), round(baseline), (SELECT "
+                                                          "coalesce(round(sum(s.attempts)), 0) FROM"
+                                                          " attack_signals s WHERE s.at > clock_timestamp() "
+                                                          "- interval '10 s') FROM attack_ladder");
+    if (rows < 0) {
+        return rows;
+    }
+    static const char *const names[] = {"mode", "until", "reason", "actor", "since"};
+    static const char *const numbers[] = {"policy_version", "moves_lately", "baseline_per_min",
+                                          "attempts_per_min"};
+    struct json_writer w = {.out = out};
+    char level[4];
+    snprintf(level, sizeof level, "A%d", (int)pg_i64(pg, 0, 0) % 10);
+    json_open(&w, '{');
+    json_str_at(&w, "level", str_from(level));
+    for (int i = 0; i < 5; i++) {
+        if (pg_is_null(pg, 0, i + 1)) {
+            json_null_at(&w, names[i]);
+        } else {
+            json_str_at(&w, names[i], pg_value(pg, 0, i + 1));
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        json_i64_at(&w, numbers[i], pg_i64(pg, 0, i + 6));
+    }
+    json_close(&w, '}');
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* Verbs about the attack ladder. */
+#include <stdio.h>
+
+#include "gateway/ctl/ctl.h"
+
+enum { BODY_MAX = 4096 };
+
+static int attack_status(const struct ctl *c)
+{
+    static const struct ctl_view view = {NULL,
+                                         "attack",
+                                         "level",
+                                         {{"LEVEL", "level"},
+                                          {"MODE", "mode"},
+                                          {"UNTIL", "until"},
+                                          {"SINCE", "since"},
+                                          {"REASON", "reason"},
+                                          {"ACTOR", "actor"},
+                                          {"ATTEMPTS-PER-MIN", "attempts_per_min"},
+                                          {"USUALLY", "baseline_per_min"},
+                                          {"MOVES", "moves_lately"},
+                                          {"POLICY", "policy_version"}}};
+    return ctl_get(c, "/admin/v1/attack", &view);
+}
+
+static int attack_set(const struct ctl *c)
+{
+    struct buf body;
+    char happened[64];
+    buf_init(&body, BODY_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "level", str_from(c->words[0]));
+    json_i64_at(&w, "ttl_s", c->ttl_ms / 1000);
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    snprintf(happened, sizeof happened, "is %.8s for %lld s", c->words[0], (long long)(c->ttl_ms / 1000));
+    int code = ctl_change(c, "PUT", "/admin/v1/attack", &body, "attack/ladder", happened);
+    buf_clear(&body);
+    return code;
+}
+
+static int attack_auto(const struct ctl *c)
+{
+    struct buf body;
+    buf_init(&body, BODY_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    int code = ctl_change(c, "POST", "/admin/v1/attack/auto", &body, "attack/ladder", "moves by itself");
+    buf_clear(&body);
+    return code;
+}
+
+const struct ctl_verb ctl_verbs_attack[] = {
+    {
+        .words = "attack status",
+        .level = CTL_LEVEL_READ,
+        .summary = "where the attack ladder stands, why, and what it sees",
+        .examples = "attack status",
+        .run = attack_status,
+    },
+    {
+        .words = "attack set",
+        .args = "LEVEL",
+        .options = "ttl! reason!",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "a level by hand, for a time, on every gateway",
+        .about =
+            "A0 nothing. A1 sign-up wants proof of work. A2 the restricted policy of the configuration "
+            "(mainland-phone-only). A3 sign-up is closed. A4 log-in wants proof of work too. After --ttl the "
+            "ladder is back at A0 and moves by itself; the policy from before comes back, unless somebody "
+            "changed it meanwhile. `get audit` has every step.",
+        .examples = "attack set A2 --ttl 2h --reason \"SMS pumping\"",
+        .run = attack_set,
+    },
+    {
+        .words = "attack auto",
+        .options = "reason!",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "keep the level, and let it move by itself again",
+        .examples = "attack auto --reason \"watched long enough\"",
+        .run = attack_auto,
+    },
+    {.words = NULL},
+};
