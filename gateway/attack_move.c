@@ -83,7 +83,7 @@ static int tell(struct pg *pg, const struct attack_move *m, int from)
 
 int attack_move_make(struct pg *pg, const struct attack_move *m)
 {
-    struct standing s;
+    struct standing s = {0};
     int64_t version = 0;
     int rc = read_standing(pg, &s);
     if (rc == 0) {

@@ -34,9 +34,12 @@ def make_certificate(folder):
 class Edge:
     """One running edge_server. Stops by pid; a test fails if it did not end cleanly."""
 
-    def __init__(self, folder, tls=False, listen="127.0.0.1:0", loops=1, certificates=(), more=(), **limits):
+    def __init__(self, folder, tls=False, listen="127.0.0.1:0", loops=1, certificates=(), more=(), files=None,
+                 **limits):
+        """files: descriptors that the server may have; None: as many as we."""
         self.cert = None
-        args = [str(BUILD / "tests" / "edge_server"), "--listen", listen, "--loops", str(loops), *more]
+        args = ["prlimit", f"--nofile={files}"] if files else []
+        args += [str(BUILD / "tests" / "edge_server"), "--listen", listen, "--loops", str(loops), *more]
         if tls:
             self.cert, key = make_certificate(folder)
             certificates = [(self.cert, key)]
