@@ -16,6 +16,7 @@
 #include "base/addr.h"
 #include "base/http/exchange.h"
 #include "base/id.h"
+#include "base/secret.h"
 
 struct auth_call;
 struct auth_caps_wait;
@@ -73,11 +74,18 @@ struct auth_message {
     char id[ID_UUID_TEXT + 1];       /* message id: the webhook id, the same for each try */
 };
 
-/* One request for a code, as it looks before anything is done for it. */
+/* One request for a code, as it looks before anything is done for it. On the call's arena. */
 struct auth_attempt {
     bool may_create;                 /* the request allows a new account */
-    enum policy_challenge challenge; /* that the policy asks of it */
-    struct str payload;              /* proof of work as the client sent it, or empty */
+    struct policy_decision decision; /* about a new account; reason is not to be read */
+    const struct policy_caller *caller;
+    enum policy_answer email_disposable; /* of an e-mail address */
+    struct str payload;                  /* proof of work as the client sent it, or empty */
+    struct str data;                     /* the member `data` of the body as written, or empty */
+    char number[33];                     /* keyed hash: what limits count */
+    char prefix[PHONE_E164_MAX + 1];
+    uint8_t subject[SECRET_HMAC_BYTES]; /* keyed hash: as identities are looked up */
+    char subject_key[SECRET_ID_MAX + 1];
 };
 
 /* A place under the caps of a rule (ratelimit/caps.h knows what is in it). */
@@ -101,9 +109,9 @@ struct auth_ports {
      * done is called once, on the loop, unless the call is canceled; when not admitted the port has answered. */
     void (*check_limit)(struct auth_call *call, const char *event, const struct auth_number *number,
                         void (*done)(struct auth_call *call, bool is_admitted));
-    /* Asks for proof of work when this attempt has to show some, and checks it. done as above. */
-    void (*check_challenge)(struct auth_call *call, const struct auth_attempt *a,
-                            void (*done)(struct auth_call *call, bool is_admitted));
+    /* Weighs the attempt and asks for proof of work when it has to show some; done as above. */
+    void (*check_attempt)(struct auth_call *call, const struct auth_attempt *a,
+                          void (*done)(struct auth_call *call, bool is_admitted));
     /* A banned number: true when the port has answered. */
     bool (*refuse_phone)(struct auth_call *call, struct str e164);
     void (*give_back)(struct auth_call *call); /* what check_limit took: nothing was sent */
@@ -117,8 +125,9 @@ struct auth_ports {
     void (*ask_caps)(void *loop_arg, const struct policy_decision *d, bool takes, auth_caps_cb done,
                      void *arg);
     void (*give_back_place)(void *loop_arg, const struct auth_place *place);
-    void (*code_used)(void *loop_arg, struct str prefix); /* one to a number like this was typed in */
-    void (*poll_soon)(void *ports_arg);                   /* something in `versions` moved by our own hand */
+    /* A code to a number like this was typed in rightly, from there. */
+    void (*code_used)(void *loop_arg, const struct addr *client, struct str prefix);
+    void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
     /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */
     void (*session_ended)(void *loop_arg, const struct uuid *session);
     void *arg;

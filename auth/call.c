@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "auth/subject.h"
 #include "base/http/problem.h"
 #include "base/log.h"
 #include "base/secret.h"
@@ -188,6 +189,22 @@ bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out)
         return false;
     }
     return !call->al->ports->refuse_phone(call, str_from(out->e164));
+}
+
+struct auth_attempt *auth_attempt_new(struct auth_call *call, const struct phone *phone,
+                                      const struct policy_decision *decision)
+{
+    struct auth_attempt *a = ARENA_NEW(&call->ex->arena, struct auth_attempt);
+    struct subject subject;
+    *a = (struct auth_attempt){
+        .decision = *decision, .caller = &call->caller, .payload = STR(""), .data = STR("")};
+    a->decision.rule = arena_cstr(&call->ex->arena, str_from(decision->rule));
+    subject_limit_key(call->al->secrets, phone, a->number);
+    phone_prefix(phone, a->prefix);
+    subject_of_phone(call->al->secrets, phone, &subject);
+    memcpy(a->subject, subject.hash[0], sizeof a->subject);
+    memcpy(a->subject_key, subject.key_id, sizeof a->subject_key);
+    return a;
 }
 
 void auth_reply_failed(struct auth_call *call, int rc)

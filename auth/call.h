@@ -58,6 +58,11 @@ bool auth_object_str(struct auth_call *call, const char *object, struct str raw,
 void otp_attempts_read(struct auth_attempts *out); /* http_otp.c: the first half of auth_attempts_read */
 bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out);
 
+/* An attempt with this number, for the port check_attempt: what is sent with it is still to be filled in. The decision
+ * is copied: the policy may be another one when the answer comes. */
+struct auth_attempt *auth_attempt_new(struct auth_call *call, const struct phone *phone,
+                                      const struct policy_decision *decision);
+
 /* Answers for a job that failed: 503 with Retry-After while the database is away, else 500. */
 void auth_reply_failed(struct auth_call *call, int rc);
 void auth_reply_json(struct auth_call *call, unsigned status, const struct buf *body); /* no-store */

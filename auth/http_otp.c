@@ -48,6 +48,7 @@ struct otp_ask {
     struct phone phone;
     bool create_user;
     struct str payload;              /* of proof of work */
+    struct str data;                 /* the member, as written */
     struct str invite_text;          /* data.invite; empty: none */
     struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
@@ -364,7 +365,7 @@ static bool otp_read(struct auth_call *call, struct otp_body *body, struct phone
     return auth_phone_read(call, body->phone, phone);
 }
 
-static void on_challenge_passed(struct auth_call *call, bool is_admitted)
+static void on_attempt_checked(struct auth_call *call, bool is_admitted)
 {
     const struct otp_ask *ask = call->state;
     if (!is_admitted) {
@@ -378,13 +379,15 @@ static void on_challenge_passed(struct auth_call *call, bool is_admitted)
 
 /* --- the decision ------------------------------------------------------------------------------------ */
 
-static void otp_challenge(struct auth_call *call)
+static void otp_check_attempt(struct auth_call *call)
 {
     struct otp_ask *ask = call->state;
     ask->is_denied = ask->decision.effect != POLICY_EFFECT_ALLOW;
-    struct auth_attempt attempt = {
-        .may_create = ask->create_user, .challenge = ask->decision.challenge, .payload = ask->payload};
-    call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
+    struct auth_attempt *a = auth_attempt_new(call, &ask->phone, &ask->decision);
+    a->may_create = ask->create_user;
+    a->payload = ask->payload;
+    a->data = ask->data;
+    call->al->ports->check_attempt(call, a, on_attempt_checked);
 }
 
 static void otp_decide(struct auth_call *call, unsigned first);
@@ -409,7 +412,7 @@ static void on_caps_peeked(void *arg, int rc, int64_t wait_s, const struct auth_
     if (rc < 0) {
         policy_decision_close(&ask->decision);
     }
-    otp_challenge(call);
+    otp_check_attempt(call);
 }
 
 /* Asks the rules from `first` on, and goes on. */
@@ -436,7 +439,7 @@ static void otp_decide(struct auth_call *call, unsigned first)
         call->waits = w;
         call->al->ports->ask_caps(call->al->arg, d, false, on_caps_peeked, w);
     } else {
-        otp_challenge(call);
+        otp_check_attempt(call);
     }
 }
 
@@ -499,6 +502,7 @@ void auth_http_otp(struct auth_call *call)
     }
     ask->create_user = body.create_user;
     ask->payload = body.payload.n > 0 ? body.payload : http_field_get(call->ex, "x-altcha");
+    ask->data = body.data;
     ask->invite_text = body.invite;
     call->state = ask;
     if (ask->create_user && ask->invite_text.n > 0) {

@@ -41,6 +41,7 @@ struct verify_flow {
     struct subject subject;
     char code[OTP_DIGITS + 1];
     struct session_origin origin;
+    struct addr client;
     struct policy_caller caller;
     struct policy *known; /* a reference: as this loop knows it */
     bool is_emergency;    /* and as it stands, whatever the database has */
@@ -296,7 +297,7 @@ static void on_verified(struct auth_job *job, int rc)
     if (rc == 0 && f->outcome != VERIFY_WRONG && f->outcome != VERIFY_TOO_MANY) { /* the code was right */
         char prefix[PHONE_E164_MAX + 1];
         phone_prefix(&f->phone, prefix);
-        job->al->ports->code_used(job->al->arg, str_from(prefix));
+        job->al->ports->code_used(job->al->arg, &f->client, str_from(prefix));
     }
     if (rc == 0 && f->is_new_user && f->outcome == VERIFY_SIGNED_IN && f->listed.status != WAITLIST_NONE) {
         waitlist_count("signed_up", 1);
@@ -364,6 +365,7 @@ void auth_http_verify(struct auth_call *call)
     f->job.clear = verify_clear;
     f->conf = *call->conf;
     f->phone = phone;
+    f->client = call->client;
     f->caller = call->caller;
     f->known = call->al->policy ? policy_ref(call->al->policy) : NULL;
     f->is_emergency = call->al->is_emergency;

@@ -105,7 +105,7 @@ static void on_limit_passed(struct auth_call *call, bool is_admitted)
     auth_job_submit(&f->job, run_join, on_joined);
 }
 
-static void on_challenge_passed(struct auth_call *call, bool is_admitted)
+static void on_attempt_checked(struct auth_call *call, bool is_admitted)
 {
     const struct phone *phone = call->state;
     char key[33], prefix[PHONE_E164_MAX + 1];
@@ -168,11 +168,10 @@ void auth_http_waitlist_join(struct auth_call *call)
         return;
     }
     call->state = phone;
-    struct auth_attempt attempt = {.may_create = true,
-                                   .challenge = decision.challenge,
-                                   .payload = body.payload.n > 0 ? body.payload
-                                                                 : http_field_get(call->ex, "x-altcha")};
-    call->al->ports->check_challenge(call, &attempt, on_challenge_passed);
+    struct auth_attempt *a = auth_attempt_new(call, phone, &decision);
+    a->may_create = true;
+    a->payload = body.payload.n > 0 ? body.payload : http_field_get(call->ex, "x-altcha");
+    call->al->ports->check_attempt(call, a, on_attempt_checked);
 }
 
 /* --- looking ----------------------------------------------------------------------------------------- */

@@ -52,6 +52,7 @@ int auth_sync_revocations(struct pg *pg, void *sync)
 
 int auth_sync_purge(struct pg *pg, void *unused)
 {
-    int rows = pg_query(pg, "SELECT auth_purge($1), signup_purge_refusals($1)", PG_I64(PURGE_ROWS));
+    int rows = pg_query(pg, "SELECT auth_purge($1), signup_purge_refusals($1), signup_purge_scores($1)",
+                        PG_I64(PURGE_ROWS));
     return rows < 0 ? rows : 0;
 }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "gateway/accounts_inner.h"
+#include "gateway/attempt.h"
 #include "gateway/bans.h"
-#include "gateway/challenge.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
 #include "gateway/emergency.h"
@@ -16,6 +16,7 @@
 #include "gateway/limits.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
+#include "gateway/suspicion.h"
 #include "gateway/waitlist.h"
 #include "ratelimit/caps.h"
 #include "ratelimit/sms_ledger.h"
@@ -66,28 +67,6 @@ static void port_check_limit(struct auth_call *call, const char *event, const st
         w->prefix = arena_dup(&r->ex->arena, number->prefix);
     }
     limits_more(r, event, &keys, on_limit, w);
-}
-
-struct challenge_done {
-    struct auth_call *call;
-    void (*done)(struct auth_call *call, bool is_admitted);
-};
-
-static void on_challenge(void *arg, bool is_admitted)
-{
-    struct challenge_done *w = arg;
-    w->done(w->call, is_admitted);
-}
-
-static void port_check_challenge(struct auth_call *call, const struct auth_attempt *a,
-                                 void (*done)(struct auth_call *, bool))
-{
-    struct request *r = call->request;
-    struct challenge_done *w = ARENA_NEW(&r->ex->arena, struct challenge_done);
-    *w = (struct challenge_done){call, done};
-    _Static_assert((int)POW_LEVEL_HARD == (int)POLICY_CHALLENGE_POW_HARD, "levels and the policy's words");
-    enum pow_level level = challenge_level(r, a->may_create, (enum pow_level)a->challenge, POW_LEVEL_NONE);
-    challenge_check(r, "otp", level, a->payload, on_challenge, w);
 }
 
 static bool port_refuse_phone(struct auth_call *call, struct str e164)
@@ -186,9 +165,10 @@ static void port_send_message(void *arg, const struct auth_message *m, void (*do
     hooks_send_code(a->hooks, m, on_sent, s);
 }
 
-static void port_code_used(void *loop_arg, struct str prefix)
+static void port_code_used(void *loop_arg, const struct addr *client, struct str prefix)
 {
     sms_used(loop_arg, prefix);
+    suspicion_verified(loop_arg, client);
 }
 
 static void port_poll_soon(void *arg)
@@ -368,7 +348,7 @@ int accounts_open(struct gateway *g, struct err *err)
     g->accounts = a;
     a->gateway = g;
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
-                                   .check_challenge = port_check_challenge,
+                                   .check_attempt = attempt_check,
                                    .refuse_phone = port_refuse_phone,
                                    .give_back = port_give_back,
                                    .ask_caps = port_ask_caps,

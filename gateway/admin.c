@@ -9,6 +9,7 @@
 #include "gateway/inspect.h"
 #include "gateway/limits_explain.h"
 #include "gateway/sms.h"
+#include "gateway/suspicion_explain.h"
 #include "gateway/upgrade.h"
 
 struct admin_route {
@@ -40,6 +41,7 @@ static const struct admin_route routes[] = {
     {HTTP_POST, STR_INIT("/admin/v1/bans"), ADMIN_BANS_BODY_MAX, admin_bans_add, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/bans/remove"), ADMIN_BANS_BODY_MAX, admin_bans_remove, ADMIN_LEVEL_WRITE,
      true},
+    {HTTP_GET, STR_INIT("/admin/v1/explain"), 0, admin_explain, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
      ADMIN_LEVEL_WRITE, true},
@@ -175,6 +177,9 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     }
     if (c->report != NULL) {
         sms_report_forget(c->report);
+    }
+    if (c->weighing != NULL) {
+        suspicion_explain_forget(c->weighing);
     }
     if (c->inspection != NULL) {
         inspect_forget(c->inspection);

@@ -17,6 +17,7 @@ struct inspection;
 struct limits_explain;
 struct replay;
 struct sms_report;
+struct suspicion_explain;
 
 enum {
     ADMIN_BODY_MAX = 128 << 10,
@@ -30,15 +31,16 @@ enum {
 struct admin_call {
     struct http_exchange *ex;
     struct control *control;
-    struct str name;                /* the NAME in the path, or empty */
-    struct json_doc body;           /* of a request with a body: an object */
-    bool dry_run;                   /* say what would happen, and change nothing */
-    char actor[ADMIN_ACTOR_MAX];    /* "unix:0(root)", "cert:ops.example.com" */
-    struct admin_job *job;          /* running, or NULL */
-    struct inspection *inspection;  /* likewise */
-    struct limits_explain *explain; /* likewise */
-    struct replay *replay;          /* likewise */
-    struct sms_report *report;      /* likewise */
+    struct str name;                    /* the NAME in the path, or empty */
+    struct json_doc body;               /* of a request with a body: an object */
+    bool dry_run;                       /* say what would happen, and change nothing */
+    char actor[ADMIN_ACTOR_MAX];        /* "unix:0(root)", "cert:ops.example.com" */
+    struct admin_job *job;              /* running, or NULL */
+    struct inspection *inspection;      /* likewise */
+    struct limits_explain *explain;     /* likewise */
+    struct suspicion_explain *weighing; /* likewise */
+    struct replay *replay;              /* likewise */
+    struct sms_report *report;          /* likewise */
 };
 
 /* Answers 200 with what is in text (JSON). */
@@ -127,6 +129,8 @@ void admin_bans(struct admin_call *c);
 void admin_bans_test(struct admin_call *c);
 void admin_bans_add(struct admin_call *c);
 void admin_bans_remove(struct admin_call *c);
+/* admin_suspicion.c */
+void admin_explain(struct admin_call *c);
 /* admin_state.c */
 void admin_workers(struct admin_call *c);
 void admin_worker_drain(struct admin_call *c);

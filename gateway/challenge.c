@@ -36,12 +36,13 @@ struct challenge {
     struct load load;
 };
 
-/* A check that waits for Redis. On the request's arena. */
+/* What a request showed. On its arena. */
 struct challenge_wait {
-    struct request *r;
-    struct pow_terms terms;
+    const char *purpose;
+    enum pow_verdict verdict;
+    struct pow_solved solved;
     struct pow_spend spend;
-    void (*done)(void *arg, bool is_admitted);
+    void (*done)(void *arg);
     void *arg;
 };
 
@@ -172,51 +173,53 @@ static void refuse(struct request *r, const struct pow_terms *terms, enum pow_ve
     buf_clear(&extra);
 }
 
-static void conclude(struct challenge_wait *w, enum pow_verdict verdict)
-{
-    metric_child_add(metric_child(&checks, pow_verdict_name(verdict)), 1);
-    w->r->challenge = NULL;
-    if (verdict != POW_OK) {
-        refuse(w->r, &w->terms, verdict);
-    }
-    w->done(w->arg, verdict == POW_OK);
-}
-
 static void on_spent(void *arg, bool is_good)
 {
-    conclude(arg, is_good ? POW_OK : POW_ALREADY_USED);
+    struct challenge_wait *w = arg;
+    w->verdict = is_good ? POW_OK : POW_ALREADY_USED;
+    w->done(w->arg);
 }
 
-void challenge_check(struct request *r, const char *purpose, enum pow_level level, struct str payload,
-                     void (*done)(void *arg, bool is_admitted), void *arg)
+void challenge_verify(struct request *r, const char *purpose, struct str payload, void (*done)(void *arg),
+                      void *arg)
 {
     struct challenge *c = r->gl->gateway->challenge;
-    struct pow_solved solved;
-    struct pow_keys keys;
-    load_count(&c->load);
-    if (level == POW_LEVEL_NONE) {
-        done(arg, true);
-        return;
-    }
     struct challenge_wait *w = ARENA_NEW(&r->ex->arena, struct challenge_wait);
-    *w = (struct challenge_wait){.r = r, .terms = terms_of(r, purpose, level), .done = done, .arg = arg};
-    r->challenge = w;
+    struct pow_terms terms = terms_of(r, purpose, POW_LEVEL_NONE); /* enough or not is said later */
+    struct pow_keys keys;
     int64_t now_s = clock_wall_s();
+    load_count(&c->load);
+    *w = (struct challenge_wait){.purpose = purpose, .done = done, .arg = arg};
+    r->challenge = w;
     pow_keys_derive(r->conf->secrets, &keys);
-    enum pow_verdict verdict = pow_check(&keys, &w->terms, payload, now_s, &r->ex->arena, &solved);
+    w->verdict = pow_check(&keys, &terms, payload, now_s, &r->ex->arena, &w->solved);
     secret_cleanse(&keys, sizeof keys);
-    if (verdict == POW_OK) {
-        pow_spend(c->spent, limits_ledger(r->gl), &w->spend, &solved, now_s, on_spent, w);
+    if (w->verdict == POW_OK) {
+        pow_spend(c->spent, limits_ledger(r->gl), &w->spend, &w->solved, now_s, on_spent, w);
     } else {
-        conclude(w, verdict);
+        done(arg);
     }
+}
+
+bool challenge_conclude(struct request *r, enum pow_level level)
+{
+    const struct challenge_wait *w = r->challenge;
+    if (level == POW_LEVEL_NONE) {
+        return true;
+    }
+    enum pow_verdict verdict = w->verdict == POW_OK && w->solved.level < level ? POW_TOO_EASY : w->verdict;
+    metric_child_add(metric_child(&checks, pow_verdict_name(verdict)), 1);
+    if (verdict != POW_OK) {
+        struct pow_terms terms = terms_of(r, w->purpose, level);
+        refuse(r, &terms, verdict);
+    }
+    return verdict == POW_OK;
 }
 
 void challenge_forget(struct request *r)
 {
     if (r->challenge) {
         pow_spend_forget(&r->challenge->spend);
-        r->challenge = NULL;
     }
 }
 

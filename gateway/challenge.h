@@ -2,8 +2,8 @@
  * (ratelimit/pow.h).
  *
  *     GET /auth/v1/challenge?for=otp[&level=pow_hard]    a challenge, as an ALTCHA client wants it
- *     POST /auth/v1/otp -> challenge_level -> challenge_check: signature, time, purpose, network, level, one hash
- *                                             -> pow_spend: once in the fleet -> done
+ *     POST /auth/v1/otp -> challenge_verify: signature, time, purpose, network, one hash -> pow_spend: once in the fleet
+ *                       -> challenge_level -> challenge_conclude: is it enough?
  *     GET /auth/v1/challenge/page, .css, .js             for browsers and web views
  *
  * A payload is what the client sent as gotrue_meta_security.captcha_token, or in the field x-altcha. A refusal is
@@ -25,10 +25,12 @@ void challenge_close(struct gateway *g);
 enum pow_level challenge_level(const struct request *r, bool may_create, enum pow_level of_policy,
                                enum pow_level of_suspicion);
 
-/* done(arg, true): nothing was wanted, or it was shown. done(arg, false): refused and answered. Perhaps before this
- * returns; never after challenge_forget. Counts the attempt for the load. */
-void challenge_check(struct request *r, const char *purpose, enum pow_level level, struct str payload,
-                     void (*done)(void *arg, bool is_admitted), void *arg);
+/* Looks at what was sent, and takes it as used when it is good: done(arg), perhaps before this returns, never after
+ * challenge_forget. Counts the attempt for the load. */
+void challenge_verify(struct request *r, const char *purpose, struct str payload, void (*done)(void *arg),
+                      void *arg);
+/* After that. True: it shows work of this level, or none is wanted. False: refused and answered. */
+bool challenge_conclude(struct request *r, enum pow_level level);
 void challenge_forget(struct request *r); /* request_finish only */
 
 extern const struct route challenge_routes[];

@@ -28,6 +28,7 @@
 #include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
 #include "gateway/sms_conf.h"
+#include "ratelimit/suspicion.h"
 
 struct route_table;
 
@@ -82,6 +83,7 @@ struct gateway_settings {
     struct challenge_conf challenge;
     struct bans_conf bans;
     struct attack_conf attack;
+    struct suspicion_conf suspicion;
     struct hooks_conf hooks;
     struct sms_conf sms;
     struct chat_conf chat;

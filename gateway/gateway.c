@@ -26,6 +26,7 @@
 #include "gateway/proxy.h"
 #include "gateway/request.h"
 #include "gateway/routes.h"
+#include "gateway/suspicion.h"
 #include "gateway/trace.h"
 #include "base/http/handover.h"
 #include "base/sd_notify.h"
@@ -181,6 +182,7 @@ static int open_parts(struct gateway *g, struct err *err)
     bans_open(g);
     if (rc == 0) {
         challenge_open(g);
+        suspicion_open(g);
         rc = accounts_open(g, err);
     }
     if (rc == 0) {
@@ -473,6 +475,7 @@ void gateway_free(struct gateway *g)
     challenge_close(g);
     attack_close(g);
     bans_close(g);
+    suspicion_close(g);
     limits_close(g);
     geography_close(g);
     for (unsigned i = 0; i < g->loop_count; i++) {

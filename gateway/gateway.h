@@ -75,6 +75,8 @@ struct gateway_loop {
     struct accounts_loop *accounts; /* accounts.h: policy snapshot, ports of auth/ */
     struct chat_loop *chat;         /* chat.h: router's loop half, worker origins */
     struct proxy_loop *proxy;       /* proxy.h: origins of the upstream groups */
+    int64_t scores_kept_us;         /* suspicion.c: how much of its rates is used */
+    int64_t traps_noted_us;         /* likewise */
     struct trace_ring *trace;       /* the last requests (trace.h); NULL: none are kept */
     enum pressure_level pressure;   /* of memory (pressure.h) */
     unsigned requests;              /* running on this loop now */
@@ -109,6 +111,7 @@ struct gateway {
     struct policy_due *policy_due; /* policy_due.h */
     struct limits *limits;
     struct challenge *challenge;   /* challenge.h */
+    struct suspicion *suspicion;   /* suspicion.h */
     struct gateway_bans *bans;     /* bans.h */
     struct gateway_attack *attack; /* attack.h */
     struct chat *chat;

@@ -140,6 +140,11 @@ void limits_loop_close(struct gateway_loop *gl)
     }
 }
 
+struct redis *limits_redis(struct gateway_loop *gl)
+{
+    return gl->limits->redis;
+}
+
 struct redis *limits_ledger(struct gateway_loop *gl)
 {
     return gl->limits->ledger;

@@ -23,6 +23,7 @@ void limits_close(struct gateway *g);
 int limits_loop_open(struct gateway_loop *gl, struct err *err) TIDE_CHECK;
 void limits_loop_close(struct gateway_loop *gl);
 struct redis;
+struct redis *limits_redis(struct gateway_loop *gl);       /* likewise */
 struct redis *limits_ledger(struct gateway_loop *gl);      /* the loop's; NULL: none is configured */
 bool limits_has_redis(const struct gateway_loop *gl);      /* one is configured; any thread */
 bool limits_redis_is_ready(const struct gateway_loop *gl); /* any thread */

@@ -23,6 +23,7 @@
 #include "gateway/limits.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
+#include "gateway/suspicion.h"
 #include "gateway/trace.h"
 
 static const char *const state_names[] = {
@@ -174,6 +175,7 @@ static void finish(struct request *r, enum http_finish reason)
     limits_settle(r);
     challenge_forget(r);
     sms_forget(r);
+    suspicion_forget_request(r);
     if (r->ref != NULL) {
         r->ref->r = NULL;
         request_ref_drop(r->ref);
@@ -290,6 +292,7 @@ static void on_request(struct http_exchange *ex, void *arg)
         return;
     }
     if (entry == NULL) {
+        suspicion_look_at_path(r);
         refuse_route(r, allowed);
         return;
     }

@@ -35,6 +35,7 @@ struct challenge_wait;
 struct sms_wait;
 struct limit_ticket;
 struct request;
+struct suspicion_wait;
 
 enum { REQUEST_DEVICE_MAX = 128 }; /* bytes of x-device-id that count */
 
@@ -107,7 +108,8 @@ struct request {
     struct str body;              /* ROUTE_BODY_BUFFER: whole */
     struct limit_ticket *ticket;  /* what was reserved (gateway/limits.h); NULL: nothing */
     struct sms_wait *sms;         /* what the guard of codes counted (sms.h), or NULL */
-    struct challenge_wait *challenge;      /* a solution that Redis is asked about (challenge.h), or NULL */
+    struct challenge_wait *challenge;      /* the proof of work that it showed (challenge.h), or NULL */
+    struct suspicion_wait *suspicion;      /* how suspicious it is (suspicion.h), or NULL */
     void (*cancel)(struct request *r);     /* see above; NULL: nothing to drop */
     void *handler;                         /* the handler's own state, on the arena */
     struct request_ref *ref;               /* made by request_ref_new; NULL: nobody holds one */

@@ -12,6 +12,7 @@
 #include "ratelimit/limiter_shared.h"
 #include "ratelimit/scripts.h"
 #include "ratelimit/sms_ledger.h"
+#include "ratelimit/suspicion_counts.h"
 
 const struct limiter_conf limiter_conf_default = {
     .local_entries = 262144,
@@ -43,6 +44,7 @@ struct limiter_shared *limiter_shared_new(const struct limiter_conf *conf, const
     snprintf(s->instance, sizeof(s->instance), "%s", instance);
     limit_scripts_init();
     sms_scripts_init();
+    suspicion_scripts_init();
     return s;
 }
 
@@ -66,9 +68,10 @@ unsigned limiter_gateways(const struct limiter_shared *s)
 struct redis_script *const *limiter_scripts(unsigned *count)
 {
     static struct redis_script *const scripts[] = {
-        &limit_script_take, &limit_script_reserve, &limit_script_settle,
-        &limit_script_beat, &limit_script_peek,    &limit_script_hold,
-        &caps_script,       &sms_script_ask,       &sms_script_top};
+        &limit_script_take,        &limit_script_reserve,   &limit_script_settle,
+        &limit_script_beat,        &limit_script_peek,      &limit_script_hold,
+        &suspicion_script_network, &suspicion_script_count, &caps_script,
+        &sms_script_ask,           &sms_script_top};
     *count = sizeof(scripts) / sizeof(scripts[0]);
     return scripts;
 }

@@ -345,5 +345,6 @@ enum pow_verdict pow_check(const struct pow_keys *keys, const struct pow_terms *
     }
     memcpy(out->id, p.parameters.nonce, POW_ID_BYTES);
     out->expires_s = p.parameters.expires_s;
+    out->level = (enum pow_level)p.parameters.level;
     return is_solved(&p) ? POW_OK : POW_WRONG_SOLUTION;
 }

@@ -64,6 +64,7 @@ const char *pow_verdict_name(enum pow_verdict v); /* "ok", "missing", ... */
 struct pow_solved {
     uint8_t id[POW_ID_BYTES]; /* its nonce */
     int64_t expires_s;
+    enum pow_level level;
 };
 /* The level must be at least that of the terms. Scratch memory comes from the arena. */
 enum pow_verdict pow_check(const struct pow_keys *keys, const struct pow_terms *terms, struct str payload,

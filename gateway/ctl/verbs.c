@@ -12,6 +12,7 @@ const struct ctl_group ctl_groups[] = {
     {"What codes by SMS cost", ctl_verbs_sms},
     {"Under attack", ctl_verbs_attack},
     {"Bans and allowances", ctl_verbs_bans},
+    {"Why a code request went as it did", ctl_verbs_explain},
     {"Single requests", ctl_verbs_requests},
     {"This gateway and its workers", ctl_verbs_process},
     {"Without a gateway", ctl_verbs_local},

@@ -20,6 +20,7 @@ extern const struct ctl_verb ctl_verbs_limits[];   /* verbs_limits.c */
 extern const struct ctl_verb ctl_verbs_sms[];      /* verbs_sms.c */
 extern const struct ctl_verb ctl_verbs_attack[];   /* verbs_attack.c */
 extern const struct ctl_verb ctl_verbs_bans[];     /* verbs_bans.c */
+extern const struct ctl_verb ctl_verbs_explain[];  /* verbs_explain.c */
 extern const struct ctl_verb ctl_verbs_requests[]; /* verbs_requests.c */
 extern const struct ctl_verb ctl_verbs_local[];    /* verbs_local.c */
 extern const struct ctl_verb ctl_verbs_self[];     /* verbs_self.c */
