@@ -26,7 +26,8 @@ VALUES = {"TIME": "10m", "N": "1", "TEXT": "t"}
 def typed(verb: dict, folder) -> list[str]:
     """A line of the shape that the verb's row asks for."""
     file = folder / "any.json"
-    file.write_text("{}")
+    ban = {"value": "192.0.2.1", "scope": "Ip", "type": "ban", "duration": "4h", "reason": "t"}
+    file.write_text(json.dumps([ban] if verb["verb"] == "ban import" else {}))
     words = verb["verb"].split()
     for argument in verb.get("arguments", "").split():
         if not argument.startswith("["):
