@@ -61,6 +61,8 @@ class ScriptedRedis:
                 for _ in range(int(line[1:])):
                     n = int(file.readline()[1:])
                     words.append(file.read(n + 2)[:n].decode())
+                if words[0] == "EVALSHA" and words[3] == "rl:gateways":
+                    words[0] = "EVAL"  # a gateway's heartbeat, which no test here asks about
                 self.asked.append(words)
                 answer = self.answers.get(words[0], b"-ERR unknown command\r\n")
                 if callable(answer):
