@@ -201,6 +201,7 @@ void policy_unref(struct policy *p)
             free(p->words[i].text[k]);
         }
     }
+    policy_index_free(p->index);
     free(p->rules);
     free(p->name);
     free(p->document);

@@ -1,7 +1,8 @@
 /* The parsed form of a policy: shared by policy*.c, which hold the language. Private to auth/.
  *
  * A rule is a set of conditions (bits of enum policy_condition) and their values; a condition that is not in `has` has
- * no value. The order of the enum is the order in which conditions are asked: cheap ones first.
+ * no value. The order of the enum is the order in which conditions are asked: cheap ones first. Few rules are asked: the
+ * index (policy_index.h) tells which may match.
  * Ownership: every text and set is owned by the policy and freed with it.
  * Thread rule: immutable once parsed, but for refs. */
 #ifndef TIDE_AUTH_POLICY_INNER_H
@@ -11,6 +12,7 @@
 
 #include "auth/domain_set.h"
 #include "auth/policy.h"
+#include "auth/policy_index.h"
 
 enum {
     POLICY_RULES_MAX = 1000,
@@ -35,7 +37,8 @@ enum policy_condition {
     POLICY_IF_DEVICE,
     POLICY_IF_PLATFORM,
     POLICY_IF_INVITE,
-    POLICY_IF_PHONE_COUNTRY,
+    POLICY_FEW_CONDITIONS, /* those above have few values, see policy_few_value */
+    POLICY_IF_PHONE_COUNTRY = POLICY_FEW_CONDITIONS,
     POLICY_IF_IP_COUNTRY,
     POLICY_IF_APP_VERSION,
     POLICY_IF_RAMP, /* stands beside `when`, and is asked like the rest */
@@ -116,6 +119,7 @@ struct policy {
     struct policy_rule fallback; /* `default`: id "default", no conditions */
     struct policy_words words[POLICY_REASONS_MAX];
     unsigned words_count;
+    struct policy_index *index; /* of rules */
 };
 
 /* The first digits of a number, and how many: the same for a text as for the beginning of a longer one. */
@@ -142,12 +146,17 @@ struct policy_attempt {
     char domain_text[DOMAIN_MAX + 1]; /* in lower case */
 };
 void policy_attempt_init(struct policy_attempt *a, const struct policy_facts *facts);
+enum { POLICY_FEW_VALUES = 5 };
+/* The fact of a condition with few values as a number below POLICY_FEW_VALUES; 0: not known. */
+unsigned policy_few_value(enum policy_condition c, const struct policy_attempt *a);
+enum policy_match policy_few_match(const struct policy_rule *r, enum policy_condition c, unsigned value);
 enum policy_match policy_condition_match(const struct policy_rule *r, enum policy_condition c,
                                          const struct policy_attempt *a);
 /* The index of the first rule from `first` on that matches and is no shadow; rule_count: the default. shadow (NULL
  * allowed): the first shadow that matched before it, or rule_count. */
 unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a, unsigned first,
                           unsigned *shadow);
+enum policy_match policy_match_wanted(const struct policy_rule *r); /* of each condition, at least */
 bool policy_rule_matches(const struct policy_rule *r, const struct policy_attempt *a);
 bool policy_time_holds(const struct policy_time *t, int64_t now_s);
 

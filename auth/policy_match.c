@@ -1,5 +1,5 @@
-/* Deciding. A decision walks the rules in order; a condition is true, false or unknown, and unknown never opens the
- * door: it counts as false for allow and as true for the other effects. */
+/* Deciding. The first rule that matches decides: of those that the index finds, in order. A condition is true, false or
+ * unknown, and unknown never opens the door: it counts as false for allow and as true for the other effects. */
 #include <stdlib.h>
 
 #include "auth/policy_inner.h"
@@ -113,17 +113,6 @@ static enum policy_match match_of(bool yes)
     return yes ? POLICY_MATCH_YES : POLICY_MATCH_NO;
 }
 
-static enum policy_match match_answer(enum policy_answer wanted, enum policy_answer known)
-{
-    return known == POLICY_UNKNOWN ? POLICY_MATCH_UNKNOWN : match_of(known == wanted);
-}
-
-/* value 0: not known */
-static enum policy_match match_bit(uint32_t wanted, unsigned value)
-{
-    return value == 0 ? POLICY_MATCH_UNKNOWN : match_of(wanted >> value & 1);
-}
-
 static enum policy_match match_country(const struct policy_countries *wanted, int country)
 {
     return country < 0 ? POLICY_MATCH_UNKNOWN : match_of(policy_countries_has(wanted, country));
@@ -225,31 +214,72 @@ bool policy_time_holds(const struct policy_time *t, int64_t now_s)
     return holds;
 }
 
+static enum policy_answer answer_of(bool yes)
+{
+    return yes ? POLICY_YES : POLICY_NO;
+}
+
+unsigned policy_few_value(enum policy_condition c, const struct policy_attempt *a)
+{
+    const struct policy_facts *f = a->facts;
+    switch (c) {
+    case POLICY_IF_METHOD:
+        return (unsigned)f->method + 1;
+    case POLICY_IF_PHONE_TYPE:
+        return f->phone ? (unsigned)f->phone->type + 1 : 0;
+    case POLICY_IF_PHONE_VIRTUAL:
+        return f->phone ? answer_of(f->phone->is_virtual) : POLICY_UNKNOWN;
+    case POLICY_IF_EMAIL_DISPOSABLE:
+        return f->email_disposable;
+    case POLICY_IF_SAME_COUNTRY:
+        return a->phone_country < 0 || a->ip_country < 0 ? POLICY_UNKNOWN
+                                                         : answer_of(a->phone_country == a->ip_country);
+    case POLICY_IF_DEVICE:
+        return f->device;
+    case POLICY_IF_PLATFORM:
+        return f->platform;
+    case POLICY_IF_INVITE:
+        return f->invite;
+    default:
+        return 0;
+    }
+}
+
+/* The values that a rule wants of a condition with few: bits of policy_few_value. */
+static uint32_t few_wanted(const struct policy_rule *r, enum policy_condition c)
+{
+    switch (c) {
+    case POLICY_IF_METHOD:
+        return r->methods << 1;
+    case POLICY_IF_PHONE_TYPE:
+        return r->types << 1;
+    case POLICY_IF_PHONE_VIRTUAL:
+        return 1u << r->is_virtual;
+    case POLICY_IF_EMAIL_DISPOSABLE:
+        return 1u << r->is_disposable;
+    case POLICY_IF_SAME_COUNTRY:
+        return 1u << r->is_same_country;
+    case POLICY_IF_DEVICE:
+        return r->devices;
+    case POLICY_IF_PLATFORM:
+        return r->platforms;
+    case POLICY_IF_INVITE:
+        return 1u << r->is_invited;
+    default:
+        return 0;
+    }
+}
+
+enum policy_match policy_few_match(const struct policy_rule *r, enum policy_condition c, unsigned value)
+{
+    return value == 0 ? POLICY_MATCH_UNKNOWN : match_of(few_wanted(r, c) >> value & 1);
+}
+
 enum policy_match policy_condition_match(const struct policy_rule *r, enum policy_condition c,
                                          const struct policy_attempt *a)
 {
     const struct policy_facts *f = a->facts;
     switch (c) {
-    case POLICY_IF_METHOD:
-        return match_of(r->methods >> f->method & 1);
-    case POLICY_IF_PHONE_TYPE:
-        return f->phone ? match_of(r->types >> f->phone->type & 1) : POLICY_MATCH_UNKNOWN;
-    case POLICY_IF_PHONE_VIRTUAL:
-        return match_answer(r->is_virtual, !f->phone              ? POLICY_UNKNOWN
-                                           : f->phone->is_virtual ? POLICY_YES
-                                                                  : POLICY_NO);
-    case POLICY_IF_EMAIL_DISPOSABLE:
-        return match_answer(r->is_disposable, f->email_disposable);
-    case POLICY_IF_SAME_COUNTRY:
-        return match_answer(r->is_same_country, a->phone_country < 0 || a->ip_country < 0 ? POLICY_UNKNOWN
-                                                : a->phone_country == a->ip_country       ? POLICY_YES
-                                                                                          : POLICY_NO);
-    case POLICY_IF_DEVICE:
-        return match_bit(r->devices, f->device);
-    case POLICY_IF_PLATFORM:
-        return match_bit(r->platforms, f->platform);
-    case POLICY_IF_INVITE:
-        return match_answer(r->is_invited, f->invite);
     case POLICY_IF_PHONE_COUNTRY:
         return match_country(r->phone_country, a->phone_country);
     case POLICY_IF_IP_COUNTRY:
@@ -268,34 +298,46 @@ enum policy_match policy_condition_match(const struct policy_rule *r, enum polic
         return match_campaign(r, f);
     case POLICY_IF_EMAIL_DOMAIN:
         return a->domain.count ? match_of(domain_set_has(r->email_domain, &a->domain)) : POLICY_MATCH_UNKNOWN;
-    case POLICY_CONDITIONS:
-        break;
+    default:
+        return policy_few_match(r, c, policy_few_value(c, a));
     }
-    return POLICY_MATCH_NO;
 }
 
 /* --- rules ------------------------------------------------------------------------------------------- */
 
-bool policy_rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
+enum policy_match policy_match_wanted(const struct policy_rule *r)
 {
-    enum policy_match wanted = r->effect == POLICY_EFFECT_ALLOW ? POLICY_MATCH_YES : POLICY_MATCH_UNKNOWN;
-    for (uint32_t left = r->has; left; left &= left - 1) {
-        if (policy_condition_match(r, (enum policy_condition)__builtin_ctz(left), a) < wanted) {
+    return r->effect == POLICY_EFFECT_ALLOW ? POLICY_MATCH_YES : POLICY_MATCH_UNKNOWN;
+}
+
+static bool conditions_hold(const struct policy_rule *r, uint32_t left, const struct policy_attempt *a)
+{
+    for (; left; left &= left - 1) {
+        if (policy_condition_match(r, (enum policy_condition)__builtin_ctz(left), a) <
+            policy_match_wanted(r)) {
             return false;
         }
     }
     return true;
 }
 
+bool policy_rule_matches(const struct policy_rule *r, const struct policy_attempt *a)
+{
+    return conditions_hold(r, r->has, a);
+}
+
 unsigned policy_find_rule(const struct policy *p, const struct policy_attempt *a, unsigned first,
                           unsigned *shadow)
 {
+    struct policy_set may_match;
+    uint32_t left = policy_index_left(a);
     unsigned seen = p->rule_count;
-    unsigned i = first;
-    for (; i < p->rule_count; i++) {
+    policy_index_find(p->index, a, &may_match);
+    unsigned i = policy_set_next(&may_match, first, p->rule_count);
+    for (; i < p->rule_count; i = policy_set_next(&may_match, i + 1, p->rule_count)) {
         const struct policy_rule *r = &p->rules[i];
         bool is_asked = !r->is_shadow || seen == p->rule_count;
-        if (is_asked && policy_rule_matches(r, a)) {
+        if (is_asked && conditions_hold(r, r->has & left, a)) {
             if (!r->is_shadow) {
                 break;
             }

@@ -290,6 +290,7 @@ int policy_parse(struct str document, int64_t version, struct policy **out, stru
         policy_unref(p);
         return rc;
     }
+    p->index = policy_index_new(p->rules, p->rule_count);
     *out = p;
     return 0;
 }

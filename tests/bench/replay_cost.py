@@ -23,7 +23,7 @@ SELECT i, now() - i * interval '10 ms', 1 + i % 7, 'otp', CASE WHEN i % 3 = 0 TH
         'phone_prefix', (ARRAY['+861380013', '+85251234', '+120255', '+4474001'])[1 + i % 4], 'phone_type', 'mobile',
         'phone_virtual', i % 50 = 0, 'ramp', i % 10000, 'ip_country', (ARRAY['CN', 'HK', 'SG'])[1 + i % 3], 'asn', 4134,
         'platform', 'ios', 'app_version', '2.10.0.0'),
-    sha256(i::text::bytea), 'k' FROM generate_series(0, %d - 1) i;
+    sha256(i::text::bytea), 'k' FROM generate_series(0, ATTEMPTS - 1) i;
 ANALYZE signup_attempts;
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tide-", dir="/tmp") as folder, Stack(Path(folder)) as s:
         s.start_servers()
         gateway = s.start_gateway()
-        subprocess.run(["psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", s.postgres.uri(), "-c", FILL % n], check=True)
+        subprocess.run(["psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", s.postgres.uri(), "-c", FILL.replace("ATTEMPTS", str(n))], check=True)
         document = Path(folder) / "policy.json"
         document.write_text(json.dumps(policy()))
         began, cpu = time.monotonic(), cpu_seconds(gateway.process.pid)
