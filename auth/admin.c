@@ -196,13 +196,7 @@ int auth_admin_job(struct pg *pg, void *admin)
     };
     struct auth_admin *a = admin;
     buf_truncate(&a->out); /* a job may run again */
-    int rc = a->is_dry_run ? pg_exec(pg, "SAVEPOINT trial") : 0;
-    if (rc == 0) {
-        rc = verbs[a->verb](pg, a);
-    }
-    if (rc == 0 && a->is_dry_run) {
-        rc = pg_exec(pg, "ROLLBACK TO SAVEPOINT trial");
-    }
+    int rc = verbs[a->verb](pg, a);
     if (rc == 0 && a->out.overflowed) {
         rc = err_set(pg_err(pg), ERR_LIMIT, "the answer is too long: ask for fewer rows");
     }

@@ -42,7 +42,7 @@ struct auth_admin {
     int64_t if_version;          /* SET, ROLLBACK: refuse unless current; 0 = any */
     int64_t for_ms;              /* SET, SCHEDULE: then it goes back; 0: it stays */
     bool is_forced;              /* SET, SCHEDULE: also a document in which lint finds errors */
-    bool is_dry_run; /* changes: do nothing. out of SET, ROLLBACK, SCHEDULE: {dry_run,version,diff,lint} */
+    bool is_dry_run;      /* SET, ROLLBACK, SCHEDULE do nothing. out: {dry_run,version,state,lint,diff} */
     char *base_document;  /* DIFF: JSON text, or */
     int64_t base_version; /* DIFF; 0: the current one */
     int64_t at_ms;        /* SCHEDULE: Unix milliseconds */

@@ -156,6 +156,7 @@ static int policy_try(struct pg *pg, struct auth_admin *a, const struct policy_c
     json_bool_at(&w, "dry_run", true);
     json_i64_at(&w, "version", version);
     if (rc == 0) {
+        json_str_at(&w, "state", str_from(policy_state_name(policy_state(p))));
         json_key(&w, "lint");
         policy_lint(p, clock_wall_s(), &a->out);
         w.need_comma = true;

@@ -18,7 +18,8 @@ struct admin_route {
     uint32_t body_max; /* bytes; 0: none */
     void (*handle)(struct admin_call *c);
     enum admin_level level;
-    bool has_trial; /* handle looks at call->dry_run; a change without it refuses ?dry_run=1 */
+    bool
+        has_trial; /* handle looks at call->dry_run (see admin_submit); a change without it refuses ?dry_run=1 */
 };
 
 static const struct admin_route routes[] = {
@@ -33,9 +34,10 @@ static const struct admin_route routes[] = {
      true},
     {HTTP_GET, STR_INIT("/admin/v1/sms"), 0, admin_sms, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/attack"), 0, admin_attack, ADMIN_LEVEL_READ, false},
-    {HTTP_PUT, STR_INIT("/admin/v1/attack"), ADMIN_BODY_MAX, admin_attack_set, ADMIN_LEVEL_WRITE, false},
+    {HTTP_GET, STR_INIT("/admin/v1/attack/history"), 0, admin_attack_history, ADMIN_LEVEL_READ, false},
+    {HTTP_PUT, STR_INIT("/admin/v1/attack"), ADMIN_BODY_MAX, admin_attack_set, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/attack/auto"), ADMIN_BODY_MAX, admin_attack_auto, ADMIN_LEVEL_WRITE,
-     false},
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/bans"), 0, admin_bans, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/bans/test"), 0, admin_bans_test, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/bans"), ADMIN_BANS_BODY_MAX, admin_bans_add, ADMIN_LEVEL_WRITE, true},
@@ -46,14 +48,13 @@ static const struct admin_route routes[] = {
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
      ADMIN_LEVEL_WRITE, true},
     {HTTP_GET, STR_INIT("/admin/v1/invites"), 0, admin_invites, ADMIN_LEVEL_READ, false},
-    {HTTP_POST, STR_INIT("/admin/v1/invites"), ADMIN_BODY_MAX, admin_invites_create, ADMIN_LEVEL_WRITE,
-     false},
+    {HTTP_POST, STR_INIT("/admin/v1/invites"), ADMIN_BODY_MAX, admin_invites_create, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/invites/revoke"), ADMIN_BODY_MAX, admin_invites_revoke, ADMIN_LEVEL_WRITE,
-     false},
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/waitlist"), 0, admin_waitlist, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/waitlist/status"), 0, admin_waitlist_status, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/waitlist/release"), ADMIN_BODY_MAX, admin_waitlist_release,
-     ADMIN_LEVEL_WRITE, false},
+     ADMIN_LEVEL_WRITE, true},
     {HTTP_GET, STR_INIT("/admin/v1/policy"), 0, admin_policy_get, ADMIN_LEVEL_READ, false},
     {HTTP_PUT, STR_INIT("/admin/v1/policy"), ADMIN_POLICY_BODY_MAX, admin_policy_set, ADMIN_LEVEL_WRITE,
      true},
@@ -66,9 +67,9 @@ static const struct admin_route routes[] = {
     {HTTP_POST, STR_INIT("/admin/v1/policy/schedule"), ADMIN_POLICY_BODY_MAX, admin_policy_schedule,
      ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/policy/schedule/*/cancel"), ADMIN_BODY_MAX, admin_policy_unschedule,
-     ADMIN_LEVEL_WRITE, false},
+     ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/policy/emergency"), ADMIN_BODY_MAX, admin_policy_emergency,
-     ADMIN_LEVEL_WRITE, false},
+     ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/policy/replay"), ADMIN_POLICY_BODY_MAX, admin_policy_replay,
      ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/policy/simulate"), ADMIN_POLICY_BODY_MAX, admin_policy_simulate,
@@ -118,6 +119,7 @@ struct admin_job {
     struct pg_job job;
     struct admin_work work;
     struct admin_call *call; /* NULL: the client has gone */
+    bool is_trial;           /* what it did is taken back */
 };
 
 static void job_free(struct admin_job *j)
@@ -129,7 +131,9 @@ static void job_free(struct admin_job *j)
 static int run_job(struct pg *pg, void *arg)
 {
     struct admin_job *j = arg;
-    return j->work.run(pg, j->work.arg);
+    int rc = j->is_trial ? pg_exec(pg, "SAVEPOINT trial") : 0;
+    rc = rc < 0 ? rc : j->work.run(pg, j->work.arg);
+    return rc == 0 && j->is_trial ? pg_exec(pg, "ROLLBACK TO SAVEPOINT trial") : rc;
 }
 
 static void on_job_done(void *arg, int rc, const struct err *err)
@@ -149,6 +153,7 @@ void admin_submit(struct admin_call *c, const struct admin_work *work)
     BUG_ON(j == NULL);
     *j = (struct admin_job){.job = {.run = run_job, .done = on_job_done, .arg = j}, .work = *work, .call = c};
     j->job.timeout_ms = work->timeout_ms;
+    j->is_trial = c->dry_run;
     c->job = j;
     if (pool == NULL || pg_submit(pool, &j->job) != 0) {
         c->job = NULL;

@@ -1,12 +1,12 @@
 /* The admin API: JSON over HTTP on unix sockets, and in TLS for clients with certificates. tidectl is its client;
  * people may use curl --unix-socket.
  *
- *     GET  /admin/v1/workers               POST /admin/v1/workers/NAME/drain {"drain":true}
+ *     GET  /admin/v1/workers               POST /admin/v1/workers/NAME/drain {"drain":true, "reason"}
  *     GET  /admin/v1/limits                GET  /admin/v1/users?phone=&user=&limit=
  *     GET  /admin/v1/limits/top?rule=&limit=   GET /admin/v1/limits/explain?key=&route=&device=&model=
  *     PUT  /admin/v1/limits/RULE {"limit", "burst", "ttl_s", "reason"}   POST .../RULE/reset {"reason"}
  *     GET  /admin/v1/attack                PUT  /admin/v1/attack {"level", "ttl_s", "reason"}
- *     POST /admin/v1/attack/auto {"reason"}
+ *     POST /admin/v1/attack/auto {"reason"}        GET /admin/v1/attack/history?limit=
  *     GET  /admin/v1/bans?effect=&list=&after=&limit=          GET  /admin/v1/bans/test?target=
  *     POST /admin/v1/bans {"items": [{"target", "ttl_s", "reason"}], "effect", "list", "reason", "confirm"}
  *     POST /admin/v1/bans/remove {"targets"|"list", "effect", "reason"}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "auth/policy_change.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "gateway/admin_inner.h"
 #include "gateway/config.h"
@@ -68,10 +69,10 @@ static int run_close(struct pg *pg, void *arg)
 static void on_closed(struct admin_call *c, void *arg, int rc, const struct err *err)
 {
     const struct emergency_verb *v = arg;
-    if (rc == 0) {
+    if (rc == 0 && !c->dry_run) {
         emergency_is_written(accounts_of(c), &v->record.id, v->version);
     }
-    reply(c, "closed", &v->record.id, rc == 0 ? v->version : 0, v->is_kept);
+    reply(c, "closed", c->dry_run ? NULL : &v->record.id, rc == 0 ? v->version : 0, v->is_kept);
 }
 
 static void not_submitted(struct admin_call *c, void *arg)
@@ -87,7 +88,9 @@ static void emergency_close(struct admin_call *c, struct str reason, const struc
     BUG_ON(v == NULL);
     snprintf(wanted.actor, sizeof wanted.actor, "%s", c->actor);
     snprintf(wanted.reason, sizeof wanted.reason, STR_FMT, STR_ARG(reason));
-    v->is_kept = emergency_begin(accounts_of(c), &wanted, &v->record, &err) == 0;
+    wanted.closed_ms = clock_wall_ms();
+    v->record = wanted;
+    v->is_kept = c->dry_run || emergency_begin(accounts_of(c), &wanted, &v->record, &err) == 0;
     if (!v->is_kept) {
         log_error("emergency not kept on disk error=\"%s\"", err.msg);
     }
@@ -116,19 +119,28 @@ static bool is_away(int rc)
     return rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT || rc == ERR_CLOSED || rc == ERR_AGAIN;
 }
 
+/* The database is away. */
+static int open_here(struct admin_call *c, const struct emergency_verb *v, struct err *err)
+{
+    if (!c->dry_run) {
+        return emergency_end(accounts_of(c), v->actor, v->reason, err);
+    }
+    return v->has_record ? 0 : err_set(err, ERR_NOT_FOUND, "nothing of that kind");
+}
+
 static void on_opened(struct admin_call *c, void *arg, int rc, const struct err *err)
 {
     const struct emergency_verb *v = arg;
     struct err own = {0};
     if (rc == 0) {
-        if (v->has_record) {
+        if (v->has_record && !c->dry_run) {
             emergency_is_written(accounts_of(c), &v->record.id, v->version);
         }
         control_poll_soon(c->control);
         reply(c, "open", v->has_record ? &v->record.id : NULL, v->version, true);
     } else if (!is_away(rc)) {
         admin_refuse(c, rc, err);
-    } else if (emergency_end(accounts_of(c), v->actor, v->reason, &own) == 0) {
+    } else if (open_here(c, v, &own) == 0) {
         reply(c, "open", &v->record.id, 0, true);
     } else if (own.code == ERR_NOT_FOUND) {
         http_reply_error(c->ex, "database_unavailable",

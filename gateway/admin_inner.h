@@ -52,7 +52,8 @@ bool admin_get_bool(struct admin_call *c, const char *key, bool *out) TIDE_CHECK
 /* False when it has answered: a member that is none of the n names. */
 bool admin_knows_members(struct admin_call *c, const char *const *names, unsigned n) TIDE_CHECK;
 
-/* Runs run(pg, arg) on a database thread, then done(call, arg, rc, err) unless the client has gone, then drop(arg). */
+/* Runs run(pg, arg) on a database thread, then done(call, arg, rc, err) unless the client has gone, then drop(arg). What
+ * a call that is a dry run did to the database is taken back before its transaction ends; done must do nothing else then. */
 struct admin_work {
     int (*run)(struct pg *pg, void *arg);
     void (*done)(struct admin_call *c, void *arg, int rc, const struct err *err);
@@ -124,6 +125,7 @@ void admin_sms(struct admin_call *c);
 void admin_attack(struct admin_call *c);
 void admin_attack_set(struct admin_call *c);
 void admin_attack_auto(struct admin_call *c);
+void admin_attack_history(struct admin_call *c);
 /* admin_bans.c */
 void admin_bans(struct admin_call *c);
 void admin_bans_test(struct admin_call *c);

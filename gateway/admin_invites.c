@@ -16,14 +16,31 @@ static int run(struct pg *pg, void *arg)
     return invite_admin_job(pg, arg);
 }
 
+/* Codes that were drawn and will never be good are not shown. */
+static void reply_trial(struct admin_call *c, const struct invite_admin *a)
+{
+    struct buf text;
+    struct json_writer w = {.out = &text};
+    buf_init(&text, 256);
+    json_open(&w, '{');
+    json_bool_at(&w, "dry_run", true);
+    json_i64_at(&w, "count", a->count > 0 ? a->count : 1);
+    json_i64_at(&w, "uses", a->uses > 0 ? a->uses : 1);
+    json_close(&w, '}');
+    admin_reply(c, &text);
+    buf_clear(&text);
+}
+
 static void done(struct admin_call *c, void *arg, int rc, const struct err *err)
 {
     struct invite_admin *a = arg;
     if (rc != 0) {
         admin_refuse(c, rc, a->err.code != ERR_OK ? &a->err : err);
-        return;
+    } else if (c->dry_run && a->verb == INVITE_CREATE) {
+        reply_trial(c, a);
+    } else {
+        admin_reply(c, &a->out);
     }
-    admin_reply(c, &a->out);
 }
 
 static void drop(void *arg)

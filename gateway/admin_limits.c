@@ -95,21 +95,16 @@ void admin_limits_explain(struct admin_call *c)
 struct change {
     struct limit_override o;
     int64_t ttl_ms; /* 0: back to the configuration's */
-    bool is_trial;  /* taken back at once */
     char *request_id;
 };
 
 static int run_change(struct pg *pg, void *arg)
 {
     const struct change *x = arg;
-    int rc = x->is_trial ? pg_exec(pg, "SAVEPOINT trial") : 0;
-    if (rc < 0) {
-        return rc;
-    }
     int rows = pg_query(pg, "SELECT limit_override_set($1, $2, $3, $4, $5, $6, $7)", PG_CSTR(x->o.rule),
                         PG_CSTR(x->o.amount), PG_CSTR(x->o.burst), PG_I64(x->ttl_ms), PG_CSTR(x->o.reason),
                         PG_CSTR(x->o.actor), PG_CSTR(x->request_id));
-    return rows < 0 ? rows : x->is_trial ? pg_exec(pg, "ROLLBACK TO SAVEPOINT trial") : 0;
+    return rows < 0 ? rows : 0;
 }
 
 static void reply_changed(struct admin_call *c, const struct change *x, bool everywhere)
@@ -156,9 +151,8 @@ static void change_limits(struct admin_call *c, struct change *filled)
         admin_refuse(c, rc, &err);
         return;
     }
-    filled->is_trial = c->dry_run;
     if (g->pg == NULL) {
-        if (!filled->is_trial) {
+        if (!c->dry_run) {
             limits_override_put(g, &filled->o);
         }
         reply_changed(c, filled, false);

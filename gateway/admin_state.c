@@ -1,8 +1,11 @@
 /* Verbs of the admin API about this process and its surroundings: workers, limits, incidents, check, reload. */
+#include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/pg.h"
 #include "gateway/admin_inner.h"
 #include "gateway/chat.h"
 #include "gateway/config.h"
@@ -21,33 +24,98 @@ void admin_workers(struct admin_call *c)
     buf_clear(&text);
 }
 
-void admin_worker_drain(struct admin_call *c)
+/* --- draining: at once, whatever the database does; then the audit log is told ------------------- */
+
+struct drain {
+    char *worker, *actor, *reason, *request_id;
+    char host[HOST_NAME_MAX + 1]; /* of the gateway */
+    bool is_undone;
+};
+
+static int write_drain(struct pg *pg, void *arg)
 {
-    static const char *const members[] = {"drain", "reason"};
-    bool drain = true;
-    if (!admin_knows_members(c, members, 2)) {
-        return;
-    }
-    const struct json_slice *v = json_member(&c->body, "drain");
-    if (v != NULL && !json_get_bool(v, &drain)) {
-        http_reply_error(c->ex, "validation_failed", "drain: wants true or false");
-        return;
-    }
-    bool is_known = c->dry_run ? chat_has_worker(c->control->gateway, c->name)
-                               : chat_drain_worker(c->control->gateway, c->name, drain);
-    if (!is_known) {
-        http_reply_error(c->ex, "not_found", "there is no worker " STR_FMT, STR_ARG(c->name));
-        return;
-    }
+    const struct drain *d = arg;
+    int rows =
+        pg_query(pg,
+                 "INSERT INTO audit (actor, action, target, reason, request_id, detail) VALUES ($1, $2,"
+                 " 'worker/' || $3, $4, $5, jsonb_build_object('host', $6::text))",
+                 PG_CSTR(d->actor), PG_CSTR(d->is_undone ? "worker.undrain" : "worker.drain"),
+                 PG_CSTR(d->worker), PG_CSTR(d->reason), PG_CSTR(d->request_id), PG_CSTR(d->host));
+    return rows < 0 ? rows : 0;
+}
+
+static void drop_drain(void *arg)
+{
+    struct drain *d = arg;
+    free(d->worker);
+    free(d->actor);
+    free(d->reason);
+    free(d->request_id);
+    free(d);
+}
+
+static void reply_drained(struct admin_call *c, const struct drain *d, bool is_audited)
+{
     struct buf text;
     struct json_writer w = {.out = &text};
     buf_init(&text, ADMIN_ANSWER_MAX);
     json_open(&w, '{');
     json_str_at(&w, "worker", c->name);
-    json_bool_at(&w, "draining", drain);
+    json_bool_at(&w, "draining", !d->is_undone);
+    json_bool_at(&w, "audited", is_audited);
     json_close(&w, '}');
     admin_reply(c, &text);
     buf_clear(&text);
+}
+
+static void on_drained(struct admin_call *c, void *arg, int rc, const struct err *err)
+{
+    if (rc != 0) {
+        log_warn("drain not audited error=\"%s\"", err->msg);
+    }
+    reply_drained(c, arg, rc == 0);
+}
+
+static void drain_not_submitted(struct admin_call *c, void *arg)
+{
+    reply_drained(c, arg, false);
+}
+
+void admin_worker_drain(struct admin_call *c)
+{
+    static const char *const members[] = {"drain", "reason"};
+    enum { AUDIT_MS = 2000 };
+    struct gateway *g = c->control->gateway;
+    struct str reason = STR("");
+    bool drain = true;
+    if (!admin_knows_members(c, members, 2) || !admin_get_bool(c, "drain", &drain) ||
+        !admin_get_text(c, "reason", &reason)) {
+        return;
+    }
+    bool is_known = c->dry_run ? chat_has_worker(g, c->name) : chat_drain_worker(g, c->name, drain);
+    if (!is_known) {
+        http_reply_error(c->ex, "not_found", "there is no worker " STR_FMT, STR_ARG(c->name));
+        return;
+    }
+    log_info("worker name=" STR_FMT " state=%s actor=%s reason=\"" STR_FMT "\"", STR_ARG(c->name),
+             c->dry_run ? "tried"
+             : drain    ? "draining"
+                        : "undrained",
+             c->actor, STR_ARG(reason));
+    struct drain *d = calloc(1, sizeof *d);
+    BUG_ON(d == NULL);
+    *d = (struct drain){.worker = strndup(c->name.p, c->name.n),
+                        .actor = strdup(c->actor),
+                        .reason = strndup(reason.p, reason.n),
+                        .request_id = strdup(c->ex->id),
+                        .is_undone = !drain};
+    (void)gethostname(d->host, sizeof d->host - 1);
+    admin_submit(c, &(struct admin_work){.run = write_drain,
+                                         .done = on_drained,
+                                         .drop = drop_drain,
+                                         .not_submitted = drain_not_submitted,
+                                         .arg = d,
+                                         .timeout_ms = AUDIT_MS});
 }
 
 /* --- check: is all well here? -------------------------------------------------------------------- */

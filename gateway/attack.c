@@ -188,7 +188,7 @@ static int decide(struct pg *pg, struct gateway_attack *a)
     a->found = before;
     a->is_frozen = before > 0 && r.state.moves + 1 > a->conf.ladder.moves_per_h;
     rc = keep_row(pg, &r, baseline);
-    return rc == 0 && to != before ? move(pg, a, &r, to, s.attempts) : rc;
+    return rc == 0 && (to != before || r.is_over) ? move(pg, a, &r, to, s.attempts) : rc;
 }
 
 static int run_tick(struct pg *pg, void *arg)

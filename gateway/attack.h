@@ -36,5 +36,7 @@ struct attack_move {
 };
 int attack_move_make(struct pg *pg, const struct attack_move *m) TIDE_CHECK;
 int attack_write(struct pg *pg, struct buf *out) TIDE_CHECK; /* where it stands, as JSON */
+int attack_history(struct pg *pg, int64_t limit,
+                   struct buf *out) TIDE_CHECK; /* its moves, the newest first */
 
 #endif

@@ -71,7 +71,7 @@ static int tell(struct pg *pg, const struct attack_move *m, int from)
                  " $6::bigint, 'attempts_per_min', round($7::numeric)))",
                  PG_CSTR(m->actor), PG_CSTR(m->action), PG_I64(m->level), PG_CSTR(m->reason),
                  PG_CSTR(m->request_id), PG_I64(from), PG_F64(m->attempts));
-    if (rows >= 0) {
+    if (rows >= 0 && m->level != from) {
         rows = pg_query(pg, "SELECT status_publish_notice('attack_level', $1::jsonb, $2)", PG_CSTR(notice),
                         PG_CSTR(m->actor));
     }
@@ -103,37 +103,71 @@ int attack_move_make(struct pg *pg, const struct attack_move *m)
     return rows < 0 ? rows : tell(pg, m, s.level);
 }
 
+/* --- looking ------------------------------------------------------------------------------------------ */
+
 #define ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+
+static void write_texts(struct json_writer *w, const struct pg *pg, int row, int from,
+                        const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (pg_is_null(pg, row, from + i)) {
+            json_null_at(w, names[i]);
+        } else {
+            json_str_at(w, names[i], pg_value(pg, row, from + i));
+        }
+    }
+}
 
 int attack_write(struct pg *pg, struct buf *out)
 {
+    static const char *const texts[] = {"level", "mode", "until", "reason", "actor", "since", "policy"};
+    static const char *const numbers[] = {"policy_version", "moves_lately", "baseline_per_min",
+                                          "attempts_per_min"};
+    enum { TEXTS = sizeof texts / sizeof *texts, NUMBERS = sizeof numbers / sizeof *numbers };
     int rows = pg_query(
-        pg, "SELECT level, CASE WHEN is_manual THEN 'manual' ELSE 'automatic' END, " ISO(
-                "until") ", reason, actor, " ISO("since") ", version, round(moves), round(baseline), (SELECT "
-                                                          "coalesce(round(sum(s.attempts)), 0) FROM"
-                                                          " attack_signals s WHERE s.at > clock_timestamp() "
-                                                          "- interval '10 s') FROM attack_ladder");
+        pg, "SELECT 'A' || level, CASE WHEN is_manual THEN 'manual' ELSE 'automatic' END, " ISO(
+                "until") ", reason, actor, " ISO("since") ", (SELECT v.name FROM policy_current JOIN"
+                                                          " policy_versions v USING (version)), version,"
+                                                          " round(moves), round(baseline), (SELECT"
+                                                          " coalesce(round(sum(s.attempts)), 0) FROM"
+                                                          " attack_signals s WHERE s.at > clock_timestamp()"
+                                                          " - interval '10 s') FROM attack_ladder");
     if (rows < 0) {
         return rows;
     }
-    static const char *const names[] = {"mode", "until", "reason", "actor", "since"};
-    static const char *const numbers[] = {"policy_version", "moves_lately", "baseline_per_min",
-                                          "attempts_per_min"};
     struct json_writer w = {.out = out};
-    char level[4];
-    snprintf(level, sizeof level, "A%d", (int)pg_i64(pg, 0, 0) % 10);
     json_open(&w, '{');
-    json_str_at(&w, "level", str_from(level));
-    for (int i = 0; i < 5; i++) {
-        if (pg_is_null(pg, 0, i + 1)) {
-            json_null_at(&w, names[i]);
-        } else {
-            json_str_at(&w, names[i], pg_value(pg, 0, i + 1));
-        }
-    }
-    for (int i = 0; i < 4; i++) {
-        json_i64_at(&w, numbers[i], pg_i64(pg, 0, i + 6));
+    write_texts(&w, pg, 0, 0, texts, TEXTS);
+    for (int i = 0; i < NUMBERS; i++) {
+        json_i64_at(&w, numbers[i], pg_i64(pg, 0, TEXTS + i));
     }
     json_close(&w, '}');
     return 0;
+}
+
+int attack_history(struct pg *pg, int64_t limit, struct buf *out)
+{
+    static const char *const texts[] = {"at", "level", "before", "action", "actor", "reason"};
+    enum { TEXTS = sizeof texts / sizeof *texts };
+    int rows =
+        pg_query(pg,
+                 "SELECT " ISO("at") ", substr(target, 8), detail->>'before', action, actor, reason, id,"
+                                     " round((detail->>'attempts_per_min')::numeric) FROM audit WHERE"
+                                     " action IN ('attack.set', 'attack.auto', 'attack.move')"
+                                     " ORDER BY id DESC LIMIT $1",
+                 PG_I64(limit));
+    struct json_writer w = {.out = out};
+    json_open(&w, '{');
+    json_open_at(&w, "items", '[');
+    for (int i = 0; i < rows; i++) {
+        json_open(&w, '{');
+        json_i64_at(&w, "id", pg_i64(pg, i, TEXTS));
+        write_texts(&w, pg, i, 0, texts, TEXTS);
+        json_i64_at(&w, "attempts_per_min", pg_i64(pg, i, TEXTS + 1));
+        json_close(&w, '}');
+    }
+    json_close(&w, ']');
+    json_close(&w, '}');
+    return rows < 0 ? rows : 0;
 }

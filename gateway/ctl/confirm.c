@@ -17,20 +17,22 @@ static int ask(const struct ctl *c, const struct ctl_harm *h)
     return strcmp(typed, h->name) == 0 ? CTL_OK : ctl_usage(c, "not confirmed; nothing was done");
 }
 
+int ctl_confirm_harm(const struct ctl *c, const struct ctl_harm *h)
+{
+    if (c->confirm != NULL) {
+        return strcmp(c->confirm, h->name) == 0
+                   ? CTL_OK
+                   : ctl_usage(c, "--confirm says %s, but this is about %s", c->confirm, h->name);
+    }
+    if (isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1) {
+        return ask(c, h);
+    }
+    return ctl_usage(c, "%s Say --confirm=%s to go on", h->what, h->name);
+}
+
 int ctl_confirm(const struct ctl *c)
 {
     struct ctl_harm h = {NULL, NULL};
     int code = c->dry_run || c->verb->harm == NULL ? CTL_OK : c->verb->harm(c, &h);
-    if (code != CTL_OK || h.name == NULL) {
-        return code;
-    }
-    if (c->confirm != NULL) {
-        return strcmp(c->confirm, h.name) == 0
-                   ? CTL_OK
-                   : ctl_usage(c, "--confirm says %s, but this is about %s", c->confirm, h.name);
-    }
-    if (isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1) {
-        return ask(c, &h);
-    }
-    return ctl_usage(c, "%s Say --confirm=%s to go on", h.what, h.name);
+    return code != CTL_OK || h.name == NULL ? code : ctl_confirm_harm(c, &h);
 }

@@ -197,6 +197,7 @@ struct str ctl_member(struct arena *a, struct str object, const char *key, struc
 
 /* diff.c: what a policy change would do, as text. How many differences, how many findings. */
 unsigned ctl_print_diff(struct arena *a, struct str diff);
+void ctl_print_diff_names(struct arena *a, struct str diff); /* -o name: rule/ID */
 unsigned ctl_print_findings(struct arena *a, struct str findings);
 int ctl_print_trial(const struct ctl *c, struct str answer); /* of a dry run, as -o says */
 
@@ -204,8 +205,14 @@ int ctl_print_trial(const struct ctl *c, struct str answer); /* of a dry run, as
  * it is sent, and the version printed. */
 bool ctl_write_policy_change(struct buf *body, const struct ctl *c, const char *preset);
 void ctl_write_policy_document(struct buf *body, const struct ctl *c, const struct buf *document);
+/* Asked before a change that is not of a preset (the verb's own harm): would it close sign-up? CTL_OK: it may be sent. */
+int ctl_policy_harm(const struct ctl *c, struct ctl_harm *out);
+int ctl_confirm_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body);
 int ctl_send_policy_change(const struct ctl *c, const char *method, const char *target,
                            const struct buf *body, const char *done);
+
+/* confirm.c: CTL_OK, or the code to exit with. */
+int ctl_confirm_harm(const struct ctl *c, const struct ctl_harm *h);
 
 /* Says what is wrong with the words, and where help is. CTL_USAGE. */
 int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

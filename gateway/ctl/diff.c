@@ -100,6 +100,20 @@ unsigned ctl_print_diff(struct arena *a, struct str diff)
     return n;
 }
 
+void ctl_print_diff_names(struct arena *a, struct str diff)
+{
+    struct str changes = ctl_member(a, diff, "changes", STR("[]"));
+    struct json_slice m;
+    while (json_next(&changes, &m)) {
+        struct str what = ctl_member(a, m.raw, "what", STR("-"));
+        if (str_is(what, "rule")) {
+            printf("rule/" STR_FMT "\n", STR_ARG(ctl_member(a, m.raw, "id", STR("-"))));
+        } else {
+            printf("policy/" STR_FMT "\n", STR_ARG(what));
+        }
+    }
+}
+
 unsigned ctl_print_findings(struct arena *a, struct str findings)
 {
     struct json_slice m;
@@ -126,6 +140,8 @@ int ctl_print_trial(const struct ctl *c, struct str answer)
     bool ok = json_scan(&arena, answer, &limits, &doc, &err) == 0;
     if (!ok) {
         fprintf(stderr, "tidectl: the answer is not JSON: %s\n", err.msg);
+    } else if (c->form == CTL_NAME) {
+        ctl_print_diff_names(&arena, ctl_member(&arena, doc.raw, "diff", STR("{}")));
     } else {
         if (ctl_print_diff(&arena, ctl_member(&arena, doc.raw, "diff", STR("{}"))) == 0) {
             printf("no difference to the policy in force\n");

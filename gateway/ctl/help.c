@@ -7,13 +7,17 @@ enum { WIDTH = 96, COLUMN = 34 };
 
 const char ctl_help_attack[] =
     "check                                      # is all well? exit 3 when not\n"
-    "limits top                                 # who is refused most\n"
+    "attack status                              # has the gateway acted by itself already, and why?\n"
+    "limits top                                 # who is refused most; ban add ADDRESS turns one away\n"
+    "sms top                                    # what the codes cost, and which prefixes are blocked\n"
     "policy get                                 # who may sign up now, since when, why\n"
     "policy set mainland-phone-only --reason \"attack on sign-up\"\n"
     "                                           # only mainland phones sign up; whoever has an account is\n"
     "                                           # not touched; every gateway within a second, and public\n"
+    "policy emergency-close --reason \"worse\"    # nobody signs up, even while the database is away\n"
+    "policy emergency-open --reason \"better\"    # back to what stood before that\n"
     "policy history                             # what was in force before: its VERSION\n"
-    "policy rollback VERSION --reason \"over\"    # back to that, when it is over\n";
+    "policy rollback VERSION --reason \"over\"    # back to that; or policy set open\n";
 
 const struct ctl_exit_row ctl_exit_rows[] = {
     {CTL_OK, "done"},

@@ -264,30 +264,26 @@ static int ban_import(const struct ctl *c)
 
 /* --- export ------------------------------------------------------------------------------------------ */
 
-/* A line an entry; the id of the last one, 0 when there was none. */
-static int64_t print_lines(struct str json)
+/* One page: its entries onto a list, as a line each where they are for a file. The id of the last one, 0 without any. */
+static int64_t take_page(const struct ctl *c, struct json_writer *w, struct str json)
 {
+    static const struct json_limits limits = {
+        .max_depth = 8, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1024};
     struct arena arena;
     struct json_doc doc;
-    struct json_limits limits = {
-        .max_depth = 8, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1024};
     int64_t last = 0;
     arena_init(&arena);
     if (json_scan(&arena, json, &limits, &doc, NULL) == 0 && json_member(&doc, "items") != NULL) {
         struct str rest = json_member(&doc, "items")->raw;
         for (struct json_slice item; json_next(&rest, &item);) {
-            struct str target = STR(""), reason = STR("");
-            struct str members = item.raw;
-            for (struct json_slice m; json_next(&members, &m);) {
-                if (str_is(m.key, "id")) {
-                    (void)json_get_i64(&m, &last);
-                } else if (str_is(m.key, "target")) {
-                    (void)json_get_str(&arena, &m, &target);
-                } else if (str_is(m.key, "reason")) {
-                    (void)json_get_str(&arena, &m, &reason);
-                }
+            struct str id = ctl_member(&arena, item.raw, "id", STR("0"));
+            (void)str_i64(id, &last);
+            if (c->form == CTL_TABLE) {
+                printf(STR_FMT " # " STR_FMT "\n", STR_ARG(ctl_member(&arena, item.raw, "target", STR(""))),
+                       STR_ARG(ctl_member(&arena, item.raw, "reason", STR(""))));
+            } else {
+                json_raw(w, item.raw);
             }
-            printf(STR_FMT " # " STR_FMT "\n", STR_ARG(target), STR_ARG(reason));
         }
     }
     arena_clear(&arena);
@@ -296,18 +292,29 @@ static int64_t print_lines(struct str json)
 
 static int ban_export(const struct ctl *c)
 {
+    struct buf all;
+    struct json_writer w = {.out = &all};
     int code = CTL_OK;
     int64_t after = 0;
+    buf_init(&all, FILE_MAX);
+    json_open(&w, '{');
+    json_open_at(&w, "items", '[');
     for (int64_t last = 1; last > 0 && code == CTL_OK;) {
         struct buf target;
         struct ctl_answer answer;
         list_target(c, &target, after, PAGE);
         code = ctl_request(c, "GET", target.p, NULL, &answer);
-        last = code == CTL_OK ? print_lines(buf_str(&answer.body)) : 0;
+        last = code == CTL_OK ? take_page(c, &w, buf_str(&answer.body)) : 0;
         after = last;
         buf_clear(&answer.body);
         buf_clear(&target);
     }
+    json_close(&w, ']');
+    json_close(&w, '}');
+    if (code == CTL_OK && c->form != CTL_TABLE) {
+        code = ctl_print(c, buf_str(&all), &list_view);
+    }
+    buf_clear(&all);
     return code;
 }
 

@@ -53,7 +53,9 @@ static int print_diff(const struct ctl *c, struct str answer)
     bool is_shown = !ctl_print_raw(c, answer);
     bool ok = json_scan(&arena, answer, &limits, &doc, NULL) == 0;
     bool same = ok && str_is(ctl_member(&arena, doc.raw, "same", STR("false")), "true");
-    if (ok && is_shown) {
+    if (ok && is_shown && c->form == CTL_NAME) {
+        ctl_print_diff_names(&arena, doc.raw);
+    } else if (ok && is_shown) {
         ctl_print_diff(&arena, doc.raw);
     }
     arena_clear(&arena);
@@ -101,6 +103,7 @@ static void print_change(struct arena *a, struct str change)
 
 static int print_replay(const struct ctl *c, struct str answer)
 {
+    static const struct ctl_view names = {"changes", "rule", "now_rule", {{NULL, NULL}}};
     static const char *const counts[] = {"same", "uncertain", "unreadable", "others"};
     static const char *const words[] = {"decided as before",
                                         "uncertain: a rule asks for more digits than are kept",
@@ -108,8 +111,8 @@ static int print_replay(const struct ctl *c, struct str answer)
     struct arena arena;
     struct json_doc doc;
     struct json_slice m;
-    if (ctl_print_raw(c, answer)) {
-        return CTL_OK;
+    if (c->form != CTL_TABLE) {
+        return ctl_print(c, answer, &names);
     }
     arena_init(&arena);
     bool ok = json_scan(&arena, answer, &limits, &doc, NULL) == 0;
@@ -186,7 +189,9 @@ static int policy_schedule(const struct ctl *c)
     }
     buf_init(&body, 2 * CTL_DOCUMENT_MAX);
     bool ok = ctl_write_policy_change(&body, c, preset);
-    int code = ok ? ctl_request(c, "POST", "/admin/v1/policy/schedule", &body, &answer) : CTL_FAILED;
+    int code = ok ? ctl_confirm_policy(c, "POST", "/admin/v1/policy/schedule", &body) : CTL_FAILED;
+    ok = ok && code == CTL_OK;
+    code = ok ? ctl_request(c, "POST", "/admin/v1/policy/schedule", &body, &answer) : code;
     if (ok && code == CTL_OK && c->dry_run) {
         code = ctl_print_trial(c, buf_str(&answer.body));
     } else if (ok && code == CTL_OK) {
@@ -257,12 +262,15 @@ static int emergency(const struct ctl *c, bool closed)
     json_close(&w, '}');
     int code = ctl_request(c, "POST", "/admin/v1/policy/emergency", &body, &answer);
     arena_init(&arena);
-    if (code == CTL_OK && !ctl_print_raw(c, buf_str(&answer.body))) {
+    if (code == CTL_OK && c->form == CTL_NAME) {
+        printf("policy/emergency\n");
+    } else if (code == CTL_OK && !ctl_print_raw(c, buf_str(&answer.body))) {
         struct json_doc doc;
         struct str where = scanned_member(&arena, &answer, &doc, "where");
         struct str id = scanned_member(&arena, &answer, &doc, "id");
-        printf("sign-up %s on " STR_FMT "\n", closed ? "closed" : "open as before", STR_ARG(where));
-        if (closed && str_is(where, "this gateway")) {
+        printf("sign-up %s on " STR_FMT "%s\n", closed ? "closed" : "open as before", STR_ARG(where),
+               c->dry_run ? " (dry run)" : "");
+        if (closed && !c->dry_run && str_is(where, "this gateway")) {
             printf("the database is away: tell the other gateways too, each by its own socket:\n"
                    "  tidectl --socket PATH policy emergency-close --id " STR_FMT " --reason TEXT\n",
                    STR_ARG(id));
@@ -324,7 +332,7 @@ const struct ctl_verb ctl_verbs_change[] = {
     },
     {
         .words = "policy edit",
-        .options = "reason! for dry-run",
+        .options = "reason! for force dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "change the policy in force in your editor",
         .about = "Opens $VISUAL or $EDITOR (else vi). What you saved is looked at before it is sent; when "
@@ -336,13 +344,14 @@ const struct ctl_verb ctl_verbs_change[] = {
     {
         .words = "policy schedule",
         .args = "[PRESET]",
-        .options = "file reason! at for dry-run",
+        .options = "file reason! at for force dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "another policy, from a time on",
         .about =
             "Comes into force at --at, once, by the clock of the database; with --for it goes back after "
             "that. While sign-up is closed in an emergency it waits until that is over.",
         .examples = "policy schedule open --at 2026-12-01T09:00:00+08:00 --for 2h --reason \"campaign\"",
+        .harm = ctl_policy_harm,
         .run = policy_schedule,
     },
     {
@@ -355,7 +364,7 @@ const struct ctl_verb ctl_verbs_change[] = {
     {
         .words = "policy schedule cancel",
         .args = "ID",
-        .options = "reason!",
+        .options = "reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "take a scheduled policy back",
         .examples = "policy schedule cancel 7 --reason \"postponed\"",
@@ -364,7 +373,7 @@ const struct ctl_verb ctl_verbs_change[] = {
     },
     {
         .words = "policy emergency-close",
-        .options = "reason! id",
+        .options = "reason! id dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "nobody signs up any more, also while the database is away",
         .about =
@@ -377,7 +386,7 @@ const struct ctl_verb ctl_verbs_change[] = {
     },
     {
         .words = "policy emergency-open",
-        .options = "reason!",
+        .options = "reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "ends an emergency: the policy from before it",
         .about = "While the database is away, only what this gateway closed meanwhile can be opened.",

@@ -26,7 +26,11 @@ static int invite_create(const struct ctl *c)
     json_str_at(&w, "reason", str_from(c->reason));
     json_close(&w, '}');
     int code = ctl_request(c, "POST", "/admin/v1/invites", &body, &a);
-    code = code == CTL_OK ? ctl_print(c, buf_str(&a.body), &view) : code;
+    if (code == CTL_OK && c->dry_run) {
+        ctl_say_done(c, buf_str(&a.body), "invites", "made");
+    } else if (code == CTL_OK) {
+        code = ctl_print(c, buf_str(&a.body), &view);
+    }
     buf_clear(&a.body);
     buf_clear(&body);
     return code;
@@ -74,6 +78,15 @@ static int invite_show(const struct ctl *c)
     return code;
 }
 
+static int campaign_harm(const struct ctl *c, struct ctl_harm *out)
+{
+    if (c->attempt.campaign != NULL) {
+        *out =
+            (struct ctl_harm){c->attempt.campaign, "Every invite of the campaign would be void, for good."};
+    }
+    return CTL_OK;
+}
+
 static int invite_revoke(const struct ctl *c)
 {
     const char *campaign = c->attempt.campaign;
@@ -102,7 +115,7 @@ static int invite_revoke(const struct ctl *c)
 const struct ctl_verb ctl_verbs_invites[] = {
     {
         .words = "invite create",
-        .options = "uses count campaign ttl inviter quota reason!",
+        .options = "uses count campaign ttl inviter quota reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "new invites; their codes are shown this once",
         .about = "A code is for a policy that asks for one: policy set invite-only, or the conditions invite "
@@ -138,12 +151,13 @@ const struct ctl_verb ctl_verbs_invites[] = {
     {
         .words = "invite revoke",
         .args = "[INVITE]",
-        .options = "campaign reason!",
+        .options = "campaign reason! dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "an invite, or a whole campaign, lets nobody in any more",
         .about = "Accounts that came by it stay.",
         .examples = "invite revoke K3QF-7M2P-XW9D-4TZB --reason \"posted on a forum\"\n"
-                    "invite revoke --campaign beta --reason \"over\"",
+                    "invite revoke --campaign beta --confirm=beta --reason \"over\"",
+        .harm = campaign_harm,
         .names = invite_list,
         .run = invite_revoke,
     },

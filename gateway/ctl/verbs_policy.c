@@ -5,6 +5,9 @@
 
 enum { TARGET_MAX = 512 };
 
+static const struct json_limits limits = {
+    .max_depth = 64, .max_members = 1u << 20, .max_items = 1u << 20, .max_string = 1u << 24};
+
 #define POLICY_COLUMNS                                                                                       \
     {                                                                                                        \
         {"VERSION", "version"}, {"NAME", "name"}, {"STATE", "state"}, {"IN-FORCE", "in_force"},              \
@@ -88,7 +91,11 @@ int ctl_send_policy_change(const struct ctl *c, const char *method, const char *
                            const struct buf *body, const char *done)
 {
     struct ctl_answer a;
-    int code = ctl_request(c, method, target, body, &a);
+    int code = ctl_confirm_policy(c, method, target, body);
+    if (code != CTL_OK) {
+        return code;
+    }
+    code = ctl_request(c, method, target, body, &a);
     if (code == CTL_OK && c->dry_run) {
         code = ctl_print_trial(c, buf_str(&a.body));
     } else if (code == CTL_OK && !ctl_print_raw(c, buf_str(&a.body))) {
@@ -126,12 +133,36 @@ void ctl_write_policy_document(struct buf *body, const struct ctl *c, const stru
     json_close(&w, '}');
 }
 
-static int closing_harm(const struct ctl *c, struct ctl_harm *out)
+static const struct ctl_harm closing = {"closed", "Nobody without an account could sign up, on any gateway."};
+
+int ctl_policy_harm(const struct ctl *c, struct ctl_harm *out)
 {
     if (c->word_count > 0 && strcmp(c->words[0], "closed") == 0) {
-        *out = (struct ctl_harm){"closed", "Nobody without an account could sign up, on any gateway."};
+        *out = closing;
     }
     return CTL_OK;
+}
+
+int ctl_confirm_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body)
+{
+    struct ctl trial = *c;
+    struct ctl_answer a;
+    struct arena arena;
+    struct json_doc doc;
+    bool is_preset = c->word_count > 0 && c->verb->harm == ctl_policy_harm; /* asked about already */
+    if (c->dry_run || is_preset) {
+        return CTL_OK;
+    }
+    trial.dry_run = true;
+    int code = ctl_request(&trial, method, target, body, &a);
+    arena_init(&arena);
+    if (code == CTL_OK && json_scan(&arena, buf_str(&a.body), &limits, &doc, NULL) == 0 &&
+        str_is(ctl_member(&arena, doc.raw, "state", STR("")), "closed")) {
+        code = ctl_confirm_harm(c, &closing);
+    }
+    arena_clear(&arena);
+    buf_clear(&a.body);
+    return code;
 }
 
 bool ctl_write_policy_change(struct buf *body, const struct ctl *c, const char *preset)
@@ -227,19 +258,19 @@ const struct ctl_verb ctl_verbs_policy[] = {
                     "policy set -f policy.json --reason \"campaign\" --if-version 41\n"
                     "policy set closed --confirm=closed --reason \"leak\"\n"
                     "policy set open --reason \"over\"",
-        .harm = closing_harm,
+        .harm = ctl_policy_harm,
         .names = list_presets,
         .run = policy_set,
     },
     {
         .words = "policy apply",
         .args = "[PRESET]",
-        .options = "file reason! if-version for dry-run confirm",
+        .options = "file reason! if-version for dry-run force confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "the same as policy set, mostly with --for",
         .examples = "policy apply mainland-phone-only --for 2h --reason \"attack 17\"\n"
                     "policy apply -f policy.json --dry-run --reason \"try\"",
-        .harm = closing_harm,
+        .harm = ctl_policy_harm,
         .names = list_presets,
         .run = policy_set,
     },
@@ -254,7 +285,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
     {
         .words = "policy rollback",
         .args = "VERSION",
-        .options = "reason! if-version for dry-run",
+        .options = "reason! if-version for dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "back to an older version",
         .about = "The old document comes into force again, as a new version.",

@@ -72,6 +72,19 @@ static int drain_harm(const struct ctl *c, struct ctl_harm *out)
     return code;
 }
 
+/* A drain takes effect without a database; then nobody can look up who did it. */
+static void say_audited(struct str answer)
+{
+    struct arena arena;
+    struct json_doc doc;
+    arena_init(&arena);
+    if (json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0 &&
+        str_is(ctl_member(&arena, doc.raw, "audited", STR("true")), "false")) {
+        fprintf(stderr, "tidectl: without a database this is not in the audit log\n");
+    }
+    arena_clear(&arena);
+}
+
 static int drain_worker(const struct ctl *c)
 {
     struct buf target;
@@ -82,9 +95,19 @@ static int drain_worker(const struct ctl *c)
     buf_add_cstr(&target, "/admin/v1/workers/");
     ctl_add_encoded(&target, c->words[0]);
     buf_add_cstr(&target, "/drain");
-    buf_addf(&body, "{\"drain\":%s}", c->undo ? "false" : "true");
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_bool_at(&w, "drain", !c->undo);
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
     snprintf(thing, sizeof thing, "worker/%.200s", c->words[0]);
-    int code = ctl_change(c, "POST", target.p, &body, thing, c->undo ? "undrained" : "draining");
+    struct ctl_answer a;
+    int code = ctl_request(c, "POST", target.p, &body, &a);
+    if (code == CTL_OK) {
+        ctl_say_done(c, buf_str(&a.body), thing, c->undo ? "undrained" : "draining");
+        say_audited(buf_str(&a.body));
+    }
+    buf_clear(&a.body);
     buf_clear(&body);
     buf_clear(&target);
     return code;
@@ -175,10 +198,12 @@ const struct ctl_verb ctl_verbs_process[] = {
     {
         .words = "drain worker",
         .args = "NAME",
-        .options = "undo dry-run confirm",
+        .options = "reason undo dry-run confirm",
         .level = CTL_LEVEL_WRITE,
         .summary = "no new chats there, from this gateway",
-        .examples = "drain worker w1\n"
+        .about = "Running answers end; --undo takes it back. Also without a database, but then the audit log "
+                 "is not told.",
+        .examples = "drain worker w1 --reason \"new weights\"\n"
                     "drain worker w1 --undo",
         .harm = drain_harm,
         .names = get_workers,

@@ -60,7 +60,7 @@ static int post(const struct ctl *c, const char *target, const struct buf *body,
 /* Is it shown as text, and not as the answer that came? */
 static bool is_shown(const struct ctl *c)
 {
-    return c->form != CTL_JSON && c->form != CTL_YAML;
+    return c->form == CTL_TABLE;
 }
 
 static struct str list_of(const struct json_doc *doc, const char *key)
@@ -73,6 +73,7 @@ static struct str list_of(const struct json_doc *doc, const char *key)
 
 static int print_findings(const struct ctl *c, struct arena *a, const struct json_doc *doc)
 {
+    static const struct ctl_view names = {"findings", "finding", "code", {{NULL, NULL}}};
     struct str list = list_of(doc, "findings");
     struct json_slice m;
     unsigned findings = 0;
@@ -83,7 +84,9 @@ static int print_findings(const struct ctl *c, struct arena *a, const struct jso
                    STR_ARG(member(a, m.raw, "message")), STR_ARG(member(a, m.raw, "code")));
         }
     }
-    if (is_shown(c) && findings == 0) {
+    if (c->form == CTL_NAME) {
+        (void)ctl_print(c, doc->raw, &names);
+    } else if (is_shown(c) && findings == 0) {
         printf("nothing found\n");
     }
     return findings == 0 ? CTL_OK : CTL_DEGRADED;
@@ -119,8 +122,12 @@ static void print_conditions(struct arena *a, struct str list)
 /* The decision, and under it each rule that was asked. */
 static int print_results(const struct ctl *c, struct arena *a, const struct json_doc *doc)
 {
+    static const struct ctl_view names = {"results", "rule", "rule", {{NULL, NULL}}};
     struct str results = list_of(doc, "results");
     struct json_slice result, rule;
+    if (c->form == CTL_NAME) {
+        return ctl_print(c, doc->raw, &names);
+    }
     while (is_shown(c) && json_next(&results, &result)) {
         printf(STR_FMT "  rule " STR_FMT "  reason " STR_FMT "  ramp " STR_FMT "\n",
                STR_ARG(member(a, result.raw, "effect")), STR_ARG(member(a, result.raw, "rule")),
@@ -232,9 +239,11 @@ static int policy_simulate(const struct ctl *c)
 
 /* --- show, schema ------------------------------------------------------------------------------------ */
 
-static void print_document(const struct ctl *c, struct str json)
+static void print_document(const struct ctl *c, struct str json, struct str name)
 {
-    if (!ctl_print_raw(c, json)) {
+    if (c->form == CTL_NAME) {
+        printf("policy/" STR_FMT "\n", STR_ARG(name));
+    } else if (!ctl_print_raw(c, json)) {
         printf(STR_FMT "\n", STR_ARG(json));
     }
 }
@@ -244,7 +253,7 @@ static int policy_schema(const struct ctl *c)
     struct ctl_answer a;
     int code = ctl_request(c, "GET", "/admin/v1/policy/schema", NULL, &a);
     if (code == CTL_OK) {
-        print_document(c, buf_str(&a.body));
+        print_document(c, buf_str(&a.body), STR("schema"));
     }
     buf_clear(&a.body);
     return code;
@@ -265,7 +274,7 @@ static int policy_show(const struct ctl *c)
     arena_init(&arena);
     int code = ctl_request(c, "GET", target, NULL, &a);
     if (code == CTL_OK && json_scan(&arena, buf_str(&a.body), &answer_limits, &doc, NULL) == 0) {
-        print_document(c, list_of(&doc, "document"));
+        print_document(c, list_of(&doc, "document"), member(&arena, doc.raw, "version"));
     }
     arena_clear(&arena);
     buf_clear(&a.body);

@@ -102,7 +102,7 @@ const struct ctl_verb ctl_verbs_waitlist[] = {
     {
         .words = "waitlist release",
         .args = "N",
-        .options = "phone-country joined-before ttl reason!",
+        .options = "phone-country joined-before ttl reason! dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "lets the first N in, and tells them",
         .about =

@@ -60,7 +60,7 @@ def test_by_hand(own_stack, fleet):
     assert refused.status_code == 400 and refused.json()["code"] == "captcha_failed", refused.text
     own_stack.resend_time_passes()
     assert own_stack.app(second).ask_code(phone, create_user=False).status_code == 200
-    first.ctl("attack", "set", "A3", "--ttl", "1h", "--reason", "worse")
+    first.ctl("attack", "set", "A3", "--ttl", "1h", "--confirm=A3", "--reason", "worse")
     wait_level(second, 3)
     assert policy(first) == "closed"
     # a restart keeps it

@@ -328,7 +328,7 @@ def test_tidectl_makes_lists_shows_and_revokes(pair, a):
         assert (shown["id"], shown["state"], shown["max_uses"], shown["hint"]) == (made[0]["id"], "good", 2, made[0]["code"][-4:])
     assert g.ctl("invite", "revoke", made[0]["code"], "--reason", "posted").returncode == 0
     assert "revoked" in g.ctl("invite", "show", made[0]["id"]).stdout
-    g.ctl("invite", "revoke", "--campaign", "cli", "--reason", "over")
+    g.ctl("invite", "revoke", "--campaign", "cli", "--confirm=cli", "--reason", "over")
     assert code_of(ask(a, mainland_phone(), made[2]["code"])) == "invite_invalid"
     for words, status in ((("show", NOT_A_CODE), 5), (("show", "x"), 1), (("revoke", "--reason", "t"), 2),
                           (("revoke", NOT_A_CODE, "--reason", "t"), 5), (("create",), 2), (("create", "--uses", "0", "--reason", "t"), 2),

@@ -238,7 +238,7 @@ WRONG = [
     (("schedule", "cancel", "1"), 2, "--reason"),
     (("emergency-close",), 2, "--reason"), (("emergency-close", "--reason", "t", "--id", "7"), 1, "id"),
     (("emergency-close", "now", "--reason", "t"), 2, "now"), (("emergency-open",), 2, "--reason"),
-    (("emergency-close", "--dry-run", "--reason", "t"), 2, "--dry-run"), (("diff", "1", "2", "3"), 2, "3"),
+    (("diff", "1", "2", "3"), 2, "3"),
     (("edit",), 2, "--reason"),
 ]
 
@@ -251,7 +251,7 @@ def test_wrong_words(ctl, words, code, message):
     assert now(ctl) == before
 
 
-CHANGES = [("apply", "closed", "--confirm=closed", "--for", "1h"), ("schedule", "closed", "--at", "2030-01-01T00:00:00Z"), ("schedule", "cancel", "1"),
+CHANGES = [("apply", "closed", "--confirm=closed", "--for", "1h"), ("schedule", "open", "--at", "2030-01-01T00:00:00Z"), ("schedule", "cancel", "1"),
            ("emergency-open",), ("rollback", "1")]
 
 
