@@ -94,7 +94,7 @@ static size_t print_tensors(const struct gguf *file)
 static void print_cost(const struct options *o, const struct model *m, size_t weights)
 {
     const struct model_sizes *s = &m->sizes;
-    uint64_t token = 2UL * sizeof(uint16_t) * s->layers * s->kv_heads * s->head_dim;
+    uint64_t token = sizeof(uint16_t) * model_cached_values(s);
     uint64_t context = o->context ? o->context : (s->context < 4096 ? s->context : 4096);
     uint64_t tokens = o->kv_tokens ? o->kv_tokens : o->slots * context;
     printf("\nweights      %8.1f MiB\n", (double)weights / (1 << 20));

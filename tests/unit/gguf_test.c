@@ -252,7 +252,7 @@ static void models_that_do_not_fit(void **state)
     expect_model_error(&b, "missing");
     builder_init(&b);
     pair_text(&b, "general.architecture", "mamba");
-    expect_model_error(&b, "\"mamba\", supported is llama");
+    expect_model_error(&b, "\"mamba\", supported are llama, qwen2");
     builder_init(&b);
     expect_model_error(&b, "no key general.architecture");
 }

@@ -195,10 +195,17 @@ static void norm_and_activation(void **state)
         double exact = (double)x[i] / (1 + exp(-(double)x[i])) * (double)w[i];
         assert_true(fabs((double)out[i] - exact) <= 1e-6 * (1 + fabs(exact)));
     }
+    kernels->geglu(x, w, 77, out);
+    for (unsigned i = 0; i < 77; i++) {
+        double v = (double)x[i];
+        double exact = 0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))) * (double)w[i];
+        assert_true(fabs((double)out[i] - exact) <= 2e-6 * (1 + fabs(exact)));
+    }
     builder_clear(&b);
 }
 
-static void check_attention(uint32_t positions, uint32_t dim)
+/* value_dim 0: the first dim / 8 * 4 values of the keys serve as values. */
+static void check_attention(uint32_t first, uint32_t end, uint32_t dim, uint32_t value_dim)
 {
     static const uint32_t table[] = {2, 0, 3}; /* blocks out of order, one unused between */
     static float query[96];
@@ -209,39 +216,42 @@ static void check_attention(uint32_t positions, uint32_t dim)
     static float out[96];
     struct builder b;
     builder_init(&b);
-    b.random += positions * 1000 + dim;
+    b.random += end * 1000 + dim;
     fill(&b, query, 96);
     struct attend_job job = {.query = query,
-                             .keys = keys,
-                             .values = values,
+                             .keys = {keys, (size_t)KV_BLOCK * dim, dim, dim},
+                             .values = {values, (size_t)KV_BLOCK * value_dim, value_dim, value_dim},
                              .table = table,
-                             .block_values = (size_t)KV_BLOCK * dim,
-                             .positions = positions,
-                             .head_dim = dim,
+                             .first = first,
+                             .end = end,
                              .scale = 0.7F,
                              .scores = scores,
                              .out = out};
-    for (uint32_t p = 0; p < positions; p++) {
+    for (uint32_t p = 0; p < end; p++) {
         fill(&b, plain, 96);
-        kernels->to_half(plain, dim, keys + attend_at(&job, p));
+        kernels->to_half(plain, dim, keys + (attend_at(&job, &job.keys, p) - keys));
         fill(&b, plain, 96);
-        kernels->to_half(plain, dim, values + attend_at(&job, p));
+        kernels->to_half(plain, value_dim, values + (attend_at(&job, &job.values, p) - values));
+    }
+    if (value_dim == 0) {
+        job.values = job.keys;
+        job.values.dim = dim / 8 * 4;
     }
     kernels->attend(&job);
     double weights[40];
     double total = 0;
-    for (uint32_t p = 0; p < positions; p++) {
+    for (uint32_t p = first; p < end; p++) {
         double s = 0;
         for (uint32_t i = 0; i < dim; i++) {
-            s += (double)query[i] * (double)half_to_float(keys[attend_at(&job, p) + i]);
+            s += (double)query[i] * (double)half_to_float(attend_at(&job, &job.keys, p)[i]);
         }
         weights[p] = exp(s * 0.7);
         total += weights[p];
     }
-    for (uint32_t i = 0; i < dim; i++) {
+    for (uint32_t i = 0; i < job.values.dim; i++) {
         double exact = 0;
-        for (uint32_t p = 0; p < positions; p++) {
-            exact += weights[p] / total * (double)half_to_float(values[attend_at(&job, p) + i]);
+        for (uint32_t p = first; p < end; p++) {
+            exact += weights[p] / total * (double)half_to_float(attend_at(&job, &job.values, p)[i]);
         }
         assert_true(fabs((double)out[i] - exact) < 2e-5);
     }
@@ -253,8 +263,11 @@ static void attention(void **state)
     static const uint32_t dims[] = {4, 8, 64, 72, 80};
     for (uint32_t positions = 1; positions < 40; positions++) {
         for (unsigned i = 0; i < 5; i++) {
-            check_attention(positions, dims[i]);
+            check_attention(0, positions, dims[i], dims[i]);
+            check_attention(positions * i / 5, positions, dims[i], dims[i]); /* a window */
         }
+        check_attention(0, positions, 96, 0);
+        check_attention(0, positions, 64, 24);
     }
 }
 

@@ -13,59 +13,111 @@ static void *floats(size_t rows, size_t columns) /* 64-byte aligned; NULL: no me
     return aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
 }
 
-static uint32_t widest_input(const struct graph *g)
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The widest row that is multiplied, and the widest of the columns that stand apart. */
+static uint32_t widest_input(const struct graph *g, uint32_t *scattered)
 {
     uint32_t widest = 0;
+    *scattered = 0;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
-        uint32_t width = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD ? g->widths[op->a] : 0;
-        widest = width > widest ? width : widest;
+        switch (op->kind) {
+        case GRAPH_MATMUL_HEADS:
+        case GRAPH_EXPERTS:
+        case GRAPH_EXPERTS_ADD:
+            *scattered = larger(*scattered, (uint32_t)op->weight->dims[0]);
+            widest = larger(widest, g->widths[op->a]);
+            break;
+        case GRAPH_MATMUL:
+        case GRAPH_MATMUL_ADD:
+            widest = larger(widest, g->widths[op->a]);
+            break;
+        default:
+            break;
+        }
     }
     return widest;
+}
+
+/* Room for the products of scattered.c, where the model has any. */
+static bool allocate_scattered(struct backend *b)
+{
+    const struct model_experts *x = &b->graph->model->sizes.experts;
+    size_t columns = (size_t)KERNEL_TILE * team_size(b->team);
+    if (b->gather_width) {
+        b->gathered = floats(columns, b->gather_width / 4 + 1);
+        b->gathered_scale = floats(columns, b->gather_width / 32 + 1);
+        b->gathered_sum = floats(columns, b->gather_width / 32 + 1);
+        if (!b->gathered || !b->gathered_scale || !b->gathered_sum) {
+            return false;
+        }
+    }
+    if (x->count == 0) {
+        return true;
+    }
+    size_t uses = (size_t)b->conf.batch_tokens * x->used;
+    b->uses.of_token = calloc(uses, sizeof *b->uses.of_token);
+    b->uses.use = calloc(uses, sizeof *b->uses.use);
+    b->uses.first = calloc(x->count + 1, sizeof *b->uses.first);
+    b->uses.active = calloc(x->count, sizeof *b->uses.active);
+    return b->uses.of_token && b->uses.use && b->uses.first && b->uses.active;
 }
 
 static int allocate_buffers(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
     const struct backend_conf *c = &b->conf;
-    bool whole = true;
+    size_t rows = larger(c->batch_tokens, c->batch_logits);
+    uint32_t widest = widest_input(g, &b->gather_width);
+    bool whole = allocate_scattered(b);
     for (unsigned i = 1; i < GRAPH_BUFFERS; i++) {
         bool few = i == GRAPH_LOGITS || i == GRAPH_PICKED;
-        b->buffers[i] = floats(few ? c->batch_logits : c->batch_tokens, g->widths[i]);
-        whole = whole && b->buffers[i];
+        if (g->widths[i]) {
+            b->buffers[i] = floats(few ? c->batch_logits : c->batch_tokens, g->widths[i]);
+            whole = whole && b->buffers[i];
+        }
     }
-    size_t rows = c->batch_tokens > c->batch_logits ? c->batch_tokens : c->batch_logits;
-    uint32_t widest = widest_input(g);
     b->q = floats(rows, widest / 4 + 1);
     b->q_scale = floats(rows, widest / 32 + 1);
     b->q_sum = floats(rows, widest / 32 + 1);
-    b->rotation = floats(c->context, g->model->sizes.rope_dims);
     b->scores = floats(team_size(b->team), c->context);
     b->picked = calloc(c->batch_logits, sizeof *b->picked);
-    if (!whole || !b->q || !b->q_scale || !b->q_sum || !b->rotation || !b->scores || !b->picked) {
+    if (!whole || !b->q || !b->q_scale || !b->q_sum || !b->scores || !b->picked) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %u tokens a step", c->batch_tokens);
     }
     return 0;
 }
 
-static void fill_rotation(struct backend *b)
+static void fill_rotation(const struct rope *r, uint32_t context, float *out)
 {
-    const struct model *m = b->graph->model;
-    uint32_t pairs = m->sizes.rope_dims / 2;
-    for (uint32_t i = 0; i < pairs; i++) {
-        double frequency = pow((double)m->sizes.rope_base, -2.0 * i / m->sizes.rope_dims);
-        if (m->rope_freqs) {
-            float divisor = 1.0F;
-            const struct quant_type *type = m->rope_freqs->type;
-            type->dequantize(m->rope_freqs->data + (size_t)i * type->block_bytes, &divisor, 1);
-            frequency /= (double)divisor;
-        }
-        for (uint32_t position = 0; position < b->conf.context; position++) {
-            float *pair = b->rotation + (size_t)position * m->sizes.rope_dims + 2UL * i;
-            pair[0] = (float)cos(position * frequency);
-            pair[1] = (float)sin(position * frequency);
+    for (uint32_t i = 0; i < r->dims / 2; i++) {
+        for (uint32_t position = 0; position < context; position++) {
+            float *pair = out + (size_t)position * r->dims + 2UL * i;
+            pair[0] = (float)cos(position * r->frequency[i]) * r->magnitude;
+            pair[1] = (float)sin(position * r->frequency[i]) * r->magnitude;
         }
     }
+}
+
+static int make_rotations(struct backend *b, struct err *err)
+{
+    for (unsigned i = 0; i < MODEL_ROPES; i++) {
+        const struct rope *r = &b->graph->model->rope[i];
+        if (r->dims == 0) {
+            continue;
+        }
+        b->rotation[i] = floats(b->conf.context, r->dims);
+        if (!b->rotation[i]) {
+            return err_set(err, ERR_NOMEM, "cpu: no memory for the rotations of %u positions",
+                           b->conf.context);
+        }
+        fill_rotation(r, b->conf.context, b->rotation[i]);
+    }
+    return 0;
 }
 
 static void cpu_close(struct backend *b)
@@ -82,19 +134,19 @@ static void cpu_close(struct backend *b)
     free(b->q);
     free(b->q_scale);
     free(b->q_sum);
-    free(b->rotation);
+    free(b->gathered);
+    free(b->gathered_scale);
+    free(b->gathered_sum);
+    free(b->uses.of_token);
+    free(b->uses.first);
+    free(b->uses.use);
+    free(b->uses.active);
+    for (unsigned i = 0; i < MODEL_ROPES; i++) {
+        free(b->rotation[i]);
+    }
     free(b->scores);
     free(b->picked);
     free(b);
-}
-
-static int check(const struct graph *g, struct err *err)
-{
-    const struct gguf_tensor *freqs = g->model->rope_freqs;
-    if (freqs && freqs->type->block_values != 1) {
-        return err_set(err, ERR_INVALID, "cpu: rope_freqs.weight has type %s", freqs->type->name);
-    }
-    return 0;
 }
 
 static int cpu_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
@@ -107,10 +159,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
     b->graph = g;
     b->conf = *conf;
     b->kernels = conf->portable ? &cpu_kernels_portable : cpu_kernels_best();
-    int rc = check(g, err);
-    if (!rc) {
-        rc = team_new(conf->threads ? conf->threads : team_usable_cores(), &b->team, err);
-    }
+    int rc = team_new(conf->threads ? conf->threads : team_usable_cores(), &b->team, err);
     if (!rc) {
         rc = allocate_buffers(b, err);
     }
@@ -118,7 +167,9 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         rc = kv_cache_init(&b->kv, &g->model->sizes, conf->kv_blocks, err);
     }
     if (!rc) {
-        fill_rotation(b);
+        rc = make_rotations(b, err);
+    }
+    if (!rc) {
         rc = cpu_program_init(&b->program, g, err);
     }
     if (rc) {

@@ -1,4 +1,5 @@
-/* The state of the CPU backend, shared by its files: backend.c (life), ops.c (one function an operation).
+/* The state of the CPU backend, shared by its files: backend.c (life), ops.c (one function an operation),
+ * scattered.c (products of heads and of experts).
  * Thread rule: as backend.h; inside a run, `team` threads work on it between barriers. */
 #ifndef TIDE_WORKER_CPU_BACKEND_H
 #define TIDE_WORKER_CPU_BACKEND_H
@@ -8,6 +9,15 @@
 #include "inference/worker/cpu/kv_cache.h"
 #include "inference/worker/cpu/program.h"
 #include "inference/worker/cpu/team.h"
+
+/* Who uses which expert in the layer that runs: a use is token * experts.used + piece. */
+struct cpu_uses {
+    uint32_t *of_token; /* the expert of each use */
+    uint32_t *first;    /* experts.count + 1: where an expert's uses begin in `use` */
+    uint32_t *use;
+    uint32_t *active; /* experts that somebody uses, rising */
+    uint32_t active_count;
+};
 
 struct backend {
     const struct graph *graph; /* borrowed */
@@ -20,13 +30,49 @@ struct backend {
     int8_t *q;                     /* the int8 form of the current product's input */
     float *q_scale;
     float *q_sum;
-    float *rotation;  /* context x rope_dims: cosine and sine of each pair */
-    float *scores;    /* context floats a thread */
-    uint32_t *picked; /* batch rows that want logits */
+    int8_t *gathered; /* a thread's columns side by side: team x KERNEL_TILE x gather_width */
+    float *gathered_scale;
+    float *gathered_sum;
+    uint32_t gather_width;        /* values of the widest scattered column; 0: there are none */
+    float *rotation[MODEL_ROPES]; /* context x dims: cosine and sine of each pair, times magnitude */
+    float *scores;                /* context floats a thread */
+    uint32_t *picked;             /* batch rows that want logits */
     uint32_t picked_count;
+    struct cpu_uses uses;
     const struct batch *batch; /* of the running step; borrowed */
 };
 
 void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread);
+
+/* The operations of scattered.c. */
+void cpu_run_heads(struct backend *b, struct cpu_step *step, unsigned thread);
+void cpu_run_route(struct backend *b, const struct cpu_step *step, unsigned thread);
+void cpu_run_experts(struct backend *b, struct cpu_step *step, unsigned thread);
+void cpu_run_experts_add(struct backend *b, struct cpu_step *step, unsigned thread);
+
+static inline float *cpu_row(const struct backend *b, enum graph_buffer buffer, size_t row)
+{
+    return b->buffers[buffer] + row * b->graph->widths[buffer];
+}
+
+/* Whether activations stay float32 in products with such weights. */
+static inline bool cpu_is_float(enum packed_kind kind)
+{
+    return kind == PACKED_F32 || kind == PACKED_F16;
+}
+
+/* The kernel of plain rows: those of cpu_is_float. */
+static inline dot_cb cpu_dot_kernel(const struct backend *b, enum packed_kind kind)
+{
+    return kind == PACKED_F32 ? b->kernels->dot_f32 : b->kernels->dot_f16;
+}
+
+/* The kernel of packed strips: the others. */
+static inline strip_cb cpu_strip_kernel(const struct backend *b, enum packed_kind kind)
+{
+    return kind == PACKED_4BIT   ? b->kernels->strip_4bit
+           : kind == PACKED_8BIT ? b->kernels->strip_8bit
+                                 : b->kernels->strip_8bit_fine;
+}
 
 #endif

@@ -34,25 +34,35 @@ static inline struct quantized quantized_from(const struct quantized *x, unsigne
 typedef void (*strip_cb)(const uint8_t *strip, const struct quantized *x, unsigned columns,
                          float out[KERNEL_TILE][PACKED_ROWS]);
 
-/* One query head over the positions of one sequence. Position p stands KV_BLOCK positions a block:
- * keys + table[p / KV_BLOCK] * block_values + p % KV_BLOCK * head_dim, values alike. */
-struct attend_job {
-    const float *query;     /* head_dim */
-    const uint16_t *keys;   /* f16, block 0 of the head */
-    const uint16_t *values; /* the same shape */
-    const uint32_t *table;  /* blocks of the sequence, in order */
-    size_t block_values;
-    uint32_t positions; /* 1 and up */
-    uint32_t head_dim;
-    float scale;   /* of the scores */
-    float *scores; /* scratch, positions */
-    float *out;    /* head_dim */
+/* A row of n weights, at any alignment, times n values. */
+typedef float (*dot_cb)(const uint8_t *row, const float *x, uint32_t n);
+
+/* Where the f16 keys, or values, of one head in one layer stand, KV_BLOCK positions a block. */
+struct attend_rows {
+    const uint16_t *first; /* position 0 of block 0 */
+    size_t block;          /* values from one block to the next */
+    uint32_t stride;       /* values from one position of a block to the next */
+    uint32_t dim;          /* values of a position that count */
 };
 
-static inline size_t attend_at(const struct attend_job *job, uint32_t position)
+/* One query head over the positions [first, end) of one sequence. */
+struct attend_job {
+    const float *query; /* keys.dim */
+    struct attend_rows keys;
+    struct attend_rows values;
+    const uint32_t *table; /* blocks of the sequence, in order */
+    uint32_t first;        /* position */
+    uint32_t end;          /* position, above first */
+    float scale;           /* of the scores */
+    float *scores;         /* scratch, one a position from 0 to end */
+    float *out;            /* values.dim */
+};
+
+static inline const uint16_t *attend_at(const struct attend_job *job, const struct attend_rows *rows,
+                                        uint32_t position)
 {
-    return job->table[position / KV_BLOCK] * job->block_values +
-           (size_t)(position % KV_BLOCK) * job->head_dim;
+    return rows->first + job->table[position / KV_BLOCK] * rows->block +
+           (size_t)(position % KV_BLOCK) * rows->stride;
 }
 
 struct cpu_kernels {
@@ -61,10 +71,11 @@ struct cpu_kernels {
     strip_cb strip_4bit;
     strip_cb strip_8bit;
     strip_cb strip_8bit_fine;
-    float (*dot_f32)(const uint8_t *row, const float *x, uint32_t n); /* row: n float32, any alignment */
-    float (*dot_f16)(const uint8_t *row, const float *x, uint32_t n);
+    dot_cb dot_f32;
+    dot_cb dot_f16;
     void (*rms_norm)(const float *x, const float *weight, float eps, uint32_t n, float *out);
     void (*swiglu)(const float *gate, const float *up, uint32_t n, float *out);
+    void (*geglu)(const float *gate, const float *up, uint32_t n, float *out); /* MODEL_GELU */
     void (*to_half)(const float *x, uint32_t n, uint16_t *out);
     void (*attend)(const struct attend_job *job);
 };

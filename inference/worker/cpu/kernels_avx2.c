@@ -312,6 +312,20 @@ static void swiglu(const float *gate, const float *up, uint32_t n, float *out)
     cpu_kernels_portable.swiglu(gate + i, up + i, n - i, out + i);
 }
 
+static void geglu(const float *gate, const float *up, uint32_t n, float *out)
+{
+    const __m256 one = _mm256_set1_ps(1.0F);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 x = _mm256_loadu_ps(gate + i);
+        __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(x, _mm256_set1_ps(0.044715F)));
+        __m256 twice = _mm256_mul_ps(_mm256_add_ps(x, cube), _mm256_set1_ps(-1.5957691216F));
+        __m256 gelu = _mm256_div_ps(x, _mm256_add_ps(one, exp8(twice)));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(gelu, _mm256_loadu_ps(up + i)));
+    }
+    cpu_kernels_portable.geglu(gate + i, up + i, n - i, out + i);
+}
+
 static void to_half(const float *x, uint32_t n, uint16_t *out)
 {
     uint32_t i = 0;
@@ -325,14 +339,14 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
 /* --- attention of one query head --------------------------------------------------------------------- */
 
 /* Four dot products at once: their sums, in order. */
-INLINE __m128 score4(const float *query, const uint16_t *keys, uint32_t dim)
+INLINE __m128 score4(const float *query, const uint16_t *keys, uint32_t stride, uint32_t dim)
 {
     __m256 a[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t i = 0; i < dim; i += 8) {
         __m256 q = _mm256_loadu_ps(query + i);
 #pragma GCC unroll 4
         for (unsigned k = 0; k < 4; k++) {
-            a[k] = _mm256_fmadd_ps(q, load_halves(keys + (size_t)k * dim + i), a[k]);
+            a[k] = _mm256_fmadd_ps(q, load_halves(keys + (size_t)k * stride + i), a[k]);
         }
     }
     __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
@@ -353,17 +367,21 @@ INLINE float score1(const float *query, const uint16_t *key, uint32_t dim)
 
 static float fill_scores(const struct attend_job *job)
 {
-    uint32_t p = 0;
+    const struct attend_rows *keys = &job->keys;
+    uint32_t p = job->first;
     __m128 scale = _mm_set1_ps(job->scale);
-    for (; p + 4 <= job->positions; p += 4) {
-        __m128 s = score4(job->query, job->keys + attend_at(job, p), job->head_dim);
-        _mm_storeu_ps(job->scores + p, _mm_mul_ps(s, scale));
+    while (p < job->end) {
+        const uint16_t *key = attend_at(job, keys, p);
+        if (p % 4 == 0 && p + 4 <= job->end) { /* all four in one block */
+            __m128 s = score4(job->query, key, keys->stride, keys->dim);
+            _mm_storeu_ps(job->scores + p, _mm_mul_ps(s, scale));
+            p += 4;
+        } else {
+            job->scores[p++] = score1(job->query, key, keys->dim) * job->scale;
+        }
     }
-    for (; p < job->positions; p++) {
-        job->scores[p] = score1(job->query, job->keys + attend_at(job, p), job->head_dim) * job->scale;
-    }
-    float largest = job->scores[0];
-    for (p = 1; p < job->positions; p++) {
+    float largest = job->scores[job->first];
+    for (p = job->first + 1; p < job->end; p++) {
         largest = job->scores[p] > largest ? job->scores[p] : largest;
     }
     return largest;
@@ -394,9 +412,9 @@ INLINE void mix_values(const struct attend_job *job, uint32_t from, unsigned chu
     for (unsigned i = 0; i < chunks; i++) {
         acc[i] = _mm256_setzero_ps();
     }
-    for (uint32_t p = 0; p < job->positions; p++) {
+    for (uint32_t p = job->first; p < job->end; p++) {
         __m256 share = _mm256_broadcast_ss(job->scores + p);
-        const uint16_t *value = job->values + attend_at(job, p) + from;
+        const uint16_t *value = attend_at(job, &job->values, p) + from;
 #pragma GCC unroll 8
         for (unsigned i = 0; i < chunks; i++) {
             acc[i] = _mm256_fmadd_ps(share, load_halves(value + 8 * i), acc[i]);
@@ -409,16 +427,18 @@ INLINE void mix_values(const struct attend_job *job, uint32_t from, unsigned chu
 
 static void attend(const struct attend_job *job)
 {
-    if (job->head_dim % 8) {
+    uint32_t dim = job->values.dim;
+    if (dim % 8 || job->keys.dim % 8) {
         cpu_kernels_portable.attend(job);
         return;
     }
-    float inverse = 1.0F / exponentiate(job->scores, job->positions, fill_scores(job));
+    float largest = fill_scores(job);
+    float inverse = 1.0F / exponentiate(job->scores + job->first, job->end - job->first, largest);
     uint32_t at = 0;
-    for (; at + 64 <= job->head_dim; at += 64) {
+    for (; at + 64 <= dim; at += 64) {
         mix_values(job, at, 8, inverse);
     }
-    for (; at < job->head_dim; at += 8) {
+    for (; at < dim; at += 8) {
         mix_values(job, at, 1, inverse);
     }
 }
@@ -433,6 +453,7 @@ static const struct cpu_kernels kernels = {
     .dot_f16 = dot_f16,
     .rms_norm = rms_norm,
     .swiglu = swiglu,
+    .geglu = geglu,
     .to_half = to_half,
     .attend = attend,
 };

@@ -131,6 +131,16 @@ static void swiglu(const float *gate, const float *up, uint32_t n, float *out)
     }
 }
 
+/* The tanh form of GELU is x * sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). */
+static void geglu(const float *gate, const float *up, uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        float x = gate[i];
+        float twice = 1.5957691216F * (x + 0.044715F * x * x * x);
+        out[i] = x / (1.0F + expf(-twice)) * up[i];
+    }
+}
+
 static void to_half(const float *x, uint32_t n, uint16_t *out)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -140,22 +150,22 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
 
 static void attend(const struct attend_job *job)
 {
-    uint32_t dim = job->head_dim;
+    uint32_t dim = job->values.dim;
     float largest = -INFINITY;
-    for (uint32_t p = 0; p < job->positions; p++) {
-        const uint8_t *key = (const uint8_t *)(job->keys + attend_at(job, p));
-        job->scores[p] = dot_f16(key, job->query, dim) * job->scale;
+    for (uint32_t p = job->first; p < job->end; p++) {
+        const uint8_t *key = (const uint8_t *)attend_at(job, &job->keys, p);
+        job->scores[p] = dot_f16(key, job->query, job->keys.dim) * job->scale;
         largest = fmaxf(largest, job->scores[p]);
     }
     float total = 0.0F;
-    for (uint32_t p = 0; p < job->positions; p++) {
+    for (uint32_t p = job->first; p < job->end; p++) {
         job->scores[p] = expf(job->scores[p] - largest);
         total += job->scores[p];
     }
     memset(job->out, 0, dim * sizeof *job->out);
-    for (uint32_t p = 0; p < job->positions; p++) {
+    for (uint32_t p = job->first; p < job->end; p++) {
         float share = job->scores[p] / total;
-        const uint16_t *value = job->values + attend_at(job, p);
+        const uint16_t *value = attend_at(job, &job->values, p);
         for (uint32_t i = 0; i < dim; i++) {
             job->out[i] += share * half_to_float(value[i]);
         }
@@ -172,6 +182,7 @@ const struct cpu_kernels cpu_kernels_portable = {
     .dot_f16 = dot_f16,
     .rms_norm = rms_norm,
     .swiglu = swiglu,
+    .geglu = geglu,
     .to_half = to_half,
     .attend = attend,
 };

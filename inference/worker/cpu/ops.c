@@ -1,17 +1,10 @@
 /* One function an operation. All threads of the team run each function; they share its work either by
  * equal parts or, for matrix products, by taking strips from a counter until none is left. */
-#include <math.h>
-
 #include "inference/worker/cpu/cpu_backend.h"
 
 static uint32_t rows_of(const struct backend *b, const struct graph_op *op)
 {
     return op->picked ? b->picked_count : b->batch->n;
-}
-
-static float *row_of(const struct backend *b, enum graph_buffer buffer, size_t row)
-{
-    return b->buffers[buffer] + row * b->graph->widths[buffer];
 }
 
 /* This thread's part [*from, *to) of n equal pieces of work. */
@@ -30,8 +23,11 @@ static void run_embed(struct backend *b, const struct graph_op *op, unsigned thr
     for (size_t i = from; i < to; i++) {
         size_t token = (size_t)b->batch->tokens[i].token;
         const struct gguf_tensor *table = op->weight;
-        table->type->dequantize(table->data + token * table->row_bytes, row_of(b, op->dst, i),
-                                table->dims[0]);
+        float *dst = cpu_row(b, op->dst, i);
+        table->type->dequantize(table->data + token * table->row_bytes, dst, table->dims[0]);
+        for (uint64_t k = 0; k < table->dims[0] && op->scale != 1.0F; k++) {
+            dst[k] *= op->scale;
+        }
     }
 }
 
@@ -49,10 +45,12 @@ static void run_norm(struct backend *b, const struct cpu_step *step, unsigned th
     const struct graph_op *op = step->op;
     size_t from;
     size_t to;
-    share(b, thread, rows_of(b, op), &from, &to);
+    uint32_t from_piece = b->graph->widths[op->a] / op->heads;
+    uint32_t to_piece = b->graph->widths[op->dst] / op->heads;
+    share(b, thread, (size_t)rows_of(b, op) * op->heads, &from, &to);
     for (size_t i = from; i < to; i++) {
-        b->kernels->rms_norm(row_of(b, op->a, i), step->norm, b->graph->model->sizes.rms_eps,
-                             b->graph->widths[op->a], row_of(b, op->dst, i));
+        b->kernels->rms_norm(b->buffers[op->a] + i * from_piece, step->norm, b->graph->model->sizes.rms_eps,
+                             (uint32_t)op->weight->dims[0], b->buffers[op->dst] + i * to_piece);
         if (step->quantizes_too) {
             size_t blocks = b->graph->widths[op->dst] / 32;
             quantize_blocks(b, op->dst, i * blocks, blocks);
@@ -71,24 +69,19 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
 
 /* --- matrix products --------------------------------------------------------------------------------- */
 
-static void put_rows(const struct backend *b, const struct graph_op *op, size_t column, uint32_t first,
+static void put_rows(const struct backend *b, const struct cpu_step *step, size_t column, uint32_t first,
                      uint32_t n, const float *values)
 {
-    float *dst = row_of(b, op->dst, column) + first;
-    if (op->kind == GRAPH_MATMUL) {
+    const float *added = step->bias ? step->bias + first : NULL;
+    float *dst = cpu_row(b, step->op->dst, column) + first;
+    if (step->op->kind == GRAPH_MATMUL && !added) {
         memcpy(dst, values, n * sizeof *dst);
         return;
     }
+    added = added ? added : dst;
     for (uint32_t i = 0; i < n; i++) {
-        dst[i] += values[i];
+        dst[i] = added[i] + values[i];
     }
-}
-
-static strip_cb strip_kernel(const struct backend *b, enum packed_kind kind)
-{
-    return kind == PACKED_4BIT   ? b->kernels->strip_4bit
-           : kind == PACKED_8BIT ? b->kernels->strip_8bit
-                                 : b->kernels->strip_8bit_fine;
 }
 
 static void strip_product(struct backend *b, const struct cpu_step *step, uint32_t strip)
@@ -97,7 +90,7 @@ static void strip_product(struct backend *b, const struct cpu_step *step, uint32
     uint32_t columns = rows_of(b, step->op);
     uint32_t first = strip * PACKED_ROWS;
     uint32_t n = w->rows - first < PACKED_ROWS ? w->rows - first : PACKED_ROWS;
-    strip_cb kernel = strip_kernel(b, w->kind);
+    strip_cb kernel = cpu_strip_kernel(b, w->kind);
     for (uint32_t c = 0; c < columns; c += KERNEL_TILE) {
         float out[KERNEL_TILE][PACKED_ROWS];
         unsigned tile = columns - c < KERNEL_TILE ? columns - c : KERNEL_TILE;
@@ -108,7 +101,7 @@ static void strip_product(struct backend *b, const struct cpu_step *step, uint32
                               .width = w->columns};
         kernel(w->data + strip * w->strip_bytes, &x, tile, out);
         for (unsigned i = 0; i < tile; i++) {
-            put_rows(b, step->op, c + i, first, n, out[i]);
+            put_rows(b, step, c + i, first, n, out[i]);
         }
     }
 }
@@ -120,10 +113,9 @@ static void float_product(struct backend *b, const struct cpu_step *step, uint32
     for (uint32_t row = strip * PACKED_ROWS; row < end; row++) {
         const uint8_t *weights = w->data + row * w->strip_bytes;
         for (uint32_t c = 0; c < rows_of(b, step->op); c++) {
-            const float *x = row_of(b, step->op->a, c);
-            float v = w->kind == PACKED_F32 ? b->kernels->dot_f32(weights, x, w->columns)
-                                            : b->kernels->dot_f16(weights, x, w->columns);
-            put_rows(b, step->op, c, row, 1, &v);
+            const float *x = cpu_row(b, step->op->a, c);
+            float v = cpu_dot_kernel(b, w->kind)(weights, x, w->columns);
+            put_rows(b, step, c, row, 1, &v);
         }
     }
 }
@@ -144,7 +136,7 @@ static void run_product(struct backend *b, struct cpu_step *step)
         }
         uint32_t to = w->strips - from < run ? w->strips : from + run;
         for (uint32_t strip = from; strip < to; strip++) {
-            if (w->kind == PACKED_F32 || w->kind == PACKED_F16) {
+            if (cpu_is_float(w->kind)) {
                 float_product(b, step, strip);
             } else {
                 strip_product(b, step, strip);
@@ -155,32 +147,51 @@ static void run_product(struct backend *b, struct cpu_step *step)
 
 /* --- attention --------------------------------------------------------------------------------------- */
 
-static void rotate_head(float *head, const float *rotation, uint32_t dims)
+static void rotate_pairs(const float *src, const float *rotation, uint32_t dims, float *dst)
 {
     for (uint32_t i = 0; i < dims; i += 2) {
-        float x = head[i];
-        float y = head[i + 1];
-        head[i] = x * rotation[i] - y * rotation[i + 1];
-        head[i + 1] = x * rotation[i + 1] + y * rotation[i];
+        float x = src[i];
+        float y = src[i + 1];
+        dst[i] = x * rotation[i] - y * rotation[i + 1];
+        dst[i + 1] = x * rotation[i + 1] + y * rotation[i];
+    }
+}
+
+static void rotate_halves(const float *src, const float *rotation, uint32_t dims, float *dst)
+{
+    uint32_t half = dims / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        float x = src[i];
+        float y = src[i + half];
+        dst[i] = x * rotation[2 * i] - y * rotation[2 * i + 1];
+        dst[i + half] = x * rotation[2 * i + 1] + y * rotation[2 * i];
     }
 }
 
 static void run_rope(struct backend *b, const struct graph_op *op, unsigned thread)
 {
-    const struct model_sizes *s = &b->graph->model->sizes;
+    const struct rope *rope = &b->graph->model->rope[op->rope];
+    size_t from_piece = b->graph->widths[op->a] / op->heads;
+    size_t to_piece = b->graph->widths[op->dst] / op->heads;
     size_t from;
     size_t to;
     share(b, thread, (size_t)b->batch->n * op->heads, &from, &to);
     for (size_t i = from; i < to; i++) {
-        size_t token = i / op->heads;
-        const float *rotation = b->rotation + (size_t)b->batch->tokens[token].position * s->rope_dims;
-        rotate_head(row_of(b, op->dst, token) + i % op->heads * s->head_dim, rotation, s->rope_dims);
+        uint32_t position = b->batch->tokens[i / op->heads].position;
+        const float *rotation = b->rotation[op->rope] + (size_t)position * rope->dims;
+        const float *src = b->buffers[op->a] + i * from_piece + op->from;
+        float *dst = b->buffers[op->dst] + i * to_piece + op->to;
+        if (rope->style == ROPE_PAIRS) {
+            rotate_pairs(src, rotation, rope->dims, dst);
+        } else {
+            rotate_halves(src, rotation, rope->dims, dst);
+        }
     }
 }
 
 static void run_store(struct backend *b, const struct graph_op *op, unsigned thread)
 {
-    uint32_t dim = b->kv.head_dim;
+    const struct kv_cache *kv = &b->kv;
     size_t from;
     size_t to;
     share(b, thread, (size_t)b->batch->n * b->kv.heads, &from, &to);
@@ -189,42 +200,60 @@ static void run_store(struct backend *b, const struct graph_op *op, unsigned thr
         uint32_t head = (uint32_t)(i % b->kv.heads);
         const struct batch_token *t = &b->batch->tokens[token];
         uint32_t block = batch_table(b->batch, t->sequence)[t->position / KV_BLOCK];
-        size_t at = kv_cache_at(&b->kv, op->layer, head) + block * b->kv.block_values +
-                    (size_t)(t->position % KV_BLOCK) * dim;
-        b->kernels->to_half(row_of(b, op->a, token) + (size_t)head * dim, dim, b->kv.keys + at);
-        b->kernels->to_half(row_of(b, op->b, token) + (size_t)head * dim, dim, b->kv.values + at);
+        size_t place = t->position % KV_BLOCK;
+        b->kernels->to_half(b->buffers[op->a] + i * kv->key_dim, kv->key_dim,
+                            kv_cache_keys(kv, op->layer, head) + block * kv_cache_key_block(kv) +
+                                place * kv->key_dim);
+        if (op->b) {
+            b->kernels->to_half(b->buffers[op->b] + i * kv->value_dim, kv->value_dim,
+                                kv_cache_values(kv, op->layer, head) + block * kv_cache_value_block(kv) +
+                                    place * kv->value_dim);
+        }
     }
+}
+
+/* The keys and the values of a query head; where the cache has no values, the beginning of the keys. */
+static void find_rows(const struct backend *b, const struct graph_op *op, uint32_t head,
+                      struct attend_job *job)
+{
+    const struct kv_cache *kv = &b->kv;
+    uint32_t key_head = head / (op->heads / kv->heads);
+    job->keys = (struct attend_rows){.first = kv_cache_keys(kv, op->layer, key_head),
+                                     .block = kv_cache_key_block(kv),
+                                     .stride = kv->key_dim,
+                                     .dim = kv->key_dim};
+    job->values = job->keys;
+    if (kv->value_dim) {
+        job->values = (struct attend_rows){.first = kv_cache_values(kv, op->layer, key_head),
+                                           .block = kv_cache_value_block(kv),
+                                           .stride = kv->value_dim};
+    }
+    job->values.dim = b->graph->widths[op->dst] / op->heads;
 }
 
 static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread)
 {
     const struct graph_op *op = step->op;
-    const struct model_sizes *s = &b->graph->model->sizes;
-    uint32_t group = s->heads / s->kv_heads;
-    uint32_t total = b->batch->n * s->heads;
+    uint32_t total = b->batch->n * op->heads;
     for (;;) {
         uint32_t i = atomic_fetch_add_explicit(&step->next, 1, memory_order_relaxed);
         if (i >= total) {
             return;
         }
-        uint32_t head = i % s->heads;
-        const struct batch_token *t = &b->batch->tokens[i / s->heads];
-        size_t at = kv_cache_at(&b->kv, op->layer, head / group);
+        const struct batch_token *t = &b->batch->tokens[i / op->heads];
         struct attend_job job = {
-            .query = row_of(b, op->a, i / s->heads) + (size_t)head * s->head_dim,
-            .keys = b->kv.keys + at,
-            .values = b->kv.values + at,
             .table = batch_table(b->batch, t->sequence),
-            .block_values = b->kv.block_values,
-            .positions = t->position + 1,
-            .head_dim = s->head_dim,
-            .scale = 1.0F / sqrtf((float)s->head_dim),
+            .end = t->position + 1,
+            .scale = op->scale,
             .scores = b->scores + (size_t)thread * b->conf.context,
-            .out = row_of(b, op->dst, i / s->heads) + (size_t)head * s->head_dim,
         };
+        find_rows(b, op, i % op->heads, &job);
+        job.first = op->window && job.end > op->window ? job.end - op->window : 0;
+        job.query = b->buffers[op->a] + (size_t)i * job.keys.dim;
+        job.out = b->buffers[op->dst] + (size_t)i * job.values.dim;
         b->kernels->attend(&job);
         if (step->quantizes_too) {
-            size_t blocks = s->head_dim / 32;
+            size_t blocks = job.values.dim / 32;
             quantize_blocks(b, op->dst, (size_t)i * blocks, blocks);
         }
     }
@@ -232,17 +261,31 @@ static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread
 
 /* --- the rest ---------------------------------------------------------------------------------------- */
 
-static void run_swiglu(struct backend *b, const struct cpu_step *step, unsigned thread)
+static void run_activation(struct backend *b, const struct cpu_step *step, unsigned thread)
 {
     const struct graph_op *op = step->op;
     uint32_t width = b->graph->widths[op->dst];
     size_t from;
     size_t to;
     share(b, thread, (size_t)b->batch->n * (width / 32), &from, &to);
-    b->kernels->swiglu(b->buffers[op->a] + 32 * from, b->buffers[op->b] + 32 * from,
-                       (uint32_t)(32 * (to - from)), b->buffers[op->dst] + 32 * from);
+    void (*kernel)(const float *, const float *, uint32_t, float *) =
+        op->kind == GRAPH_SWIGLU ? b->kernels->swiglu : b->kernels->geglu;
+    kernel(b->buffers[op->a] + 32 * from, b->buffers[op->b] + 32 * from, (uint32_t)(32 * (to - from)),
+           b->buffers[op->dst] + 32 * from);
     if (step->quantizes_too) {
         quantize_blocks(b, op->dst, from, to - from);
+    }
+}
+
+static void run_add(struct backend *b, const struct graph_op *op, unsigned thread)
+{
+    size_t from;
+    size_t to;
+    share(b, thread, (size_t)b->batch->n * b->graph->widths[op->dst], &from, &to);
+    const float *a = b->buffers[op->a];
+    float *dst = b->buffers[op->dst];
+    for (size_t i = from; i < to; i++) {
+        dst[i] += a[i];
     }
 }
 
@@ -252,7 +295,7 @@ static void run_pick(struct backend *b, const struct graph_op *op, unsigned thre
     size_t to;
     share(b, thread, b->picked_count, &from, &to);
     for (size_t i = from; i < to; i++) {
-        memcpy(row_of(b, op->dst, i), row_of(b, op->a, b->picked[i]),
+        memcpy(cpu_row(b, op->dst, i), cpu_row(b, op->a, b->picked[i]),
                b->graph->widths[op->a] * sizeof(float));
     }
 }
@@ -285,7 +328,23 @@ void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread)
         run_attend(b, step, thread);
         break;
     case GRAPH_SWIGLU:
-        run_swiglu(b, step, thread);
+    case GRAPH_GEGLU:
+        run_activation(b, step, thread);
+        break;
+    case GRAPH_ADD:
+        run_add(b, op, thread);
+        break;
+    case GRAPH_MATMUL_HEADS:
+        cpu_run_heads(b, step, thread);
+        break;
+    case GRAPH_ROUTE:
+        cpu_run_route(b, step, thread);
+        break;
+    case GRAPH_EXPERTS:
+        cpu_run_experts(b, step, thread);
+        break;
+    case GRAPH_EXPERTS_ADD:
+        cpu_run_experts_add(b, step, thread);
         break;
     case GRAPH_PICK:
         run_pick(b, op, thread);

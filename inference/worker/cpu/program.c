@@ -4,22 +4,24 @@
 
 static bool is_product(const struct graph_op *op)
 {
-    return op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+    return op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD || op->kind == GRAPH_MATMUL_HEADS ||
+           op->kind == GRAPH_EXPERTS || op->kind == GRAPH_EXPERTS_ADD;
 }
 
 static int allocate(struct cpu_program *p, const struct graph *g, struct err *err)
 {
     size_t products = 0;
-    size_t norm_values = 0;
+    size_t vector_values = 0;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
         products += is_product(op);
-        norm_values += op->kind == GRAPH_NORM ? op->weight->dims[0] : 0;
+        vector_values += op->kind == GRAPH_NORM ? op->weight->dims[0] : 0;
+        vector_values += op->bias ? op->bias->dims[0] : 0;
     }
     p->steps = calloc(g->op_count + products, sizeof *p->steps);
     p->matrices = calloc(products, sizeof *p->matrices);
-    p->norms = malloc(norm_values * sizeof *p->norms);
-    if (!p->steps || !p->matrices || !p->norms) {
+    p->vectors = malloc(vector_values * sizeof *p->vectors);
+    if (!p->steps || !p->matrices || !p->vectors) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %zu steps", g->op_count);
     }
     return 0;
@@ -50,8 +52,9 @@ static bool needs_quantizing(const struct gguf_tensor *weight, enum graph_buffer
 static bool can_quantize_too(const struct graph *g, const struct cpu_step *before, enum graph_buffer input)
 {
     const struct graph_op *op = before->op;
-    bool whole_blocks = op->kind == GRAPH_NORM || op->kind == GRAPH_SWIGLU ||
-                        (op->kind == GRAPH_ATTEND && g->model->sizes.head_dim % 32 == 0);
+    bool whole_norm = op->kind == GRAPH_NORM && op->weight->dims[0] == g->widths[op->dst];
+    bool whole_heads = op->kind == GRAPH_ATTEND && g->widths[op->dst] / op->heads % 32 == 0;
+    bool whole_blocks = whole_norm || whole_heads || op->kind == GRAPH_SWIGLU || op->kind == GRAPH_GEGLU;
     return op->dst == input && whole_blocks && !before->quantizes;
 }
 
@@ -74,28 +77,39 @@ static bool waits(const struct cpu_program *p, const struct graph_op *op)
     return !op->beside && !own_keys;
 }
 
+/* A vector of the file as float32, at *free. */
+static const float *take_vector(const struct gguf_tensor *t, float **free)
+{
+    float *v = *free;
+    t->type->dequantize(t->data, v, t->dims[0]);
+    *free += t->dims[0];
+    return v;
+}
+
 static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
 {
     enum graph_buffer ready = GRAPH_NONE; /* whose int8 form is up to date */
-    float *norm = p->norms;
+    float *free = p->vectors;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
-        if (is_product(op) && needs_quantizing(op->weight, op->a, ready)) {
+        bool quantizing = is_product(op) && needs_quantizing(op->weight, op->a, ready);
+        if (quantizing) {
             add_quantizing(p, g, op);
             ready = op->a;
         }
-        bool barrier = waits(p, op);
+        bool barrier = quantizing || waits(p, op);
         struct cpu_step *step = &p->steps[p->step_count++];
         *step = (struct cpu_step){.op = op, .waits = barrier};
         if (op->kind == GRAPH_NORM) {
-            step->norm = norm;
-            op->weight->type->dequantize(op->weight->data, norm, op->weight->dims[0]);
-            norm += op->weight->dims[0];
+            step->norm = take_vector(op->weight, &free);
         } else if (is_product(op)) {
             int rc = add_product(p, step, g->model, err);
             if (rc) {
                 return rc;
             }
+        }
+        if (op->bias) {
+            step->bias = take_vector(op->bias, &free);
         }
         if (op->dst == ready) {
             ready = GRAPH_NONE;
@@ -118,7 +132,7 @@ void cpu_program_clear(struct cpu_program *p)
     }
     free(p->steps);
     free(p->matrices);
-    free(p->norms);
+    free(p->vectors);
     *p = (struct cpu_program){0};
 }
 

@@ -19,6 +19,7 @@ struct cpu_step {
     bool waits;            /* a barrier stands before this step */
     struct packed *matrix; /* of matrix products */
     const float *norm;     /* of norms: the weight as float32 */
+    const float *bias;     /* of matrix products and routers: the bias as float32; NULL: none */
     atomic_uint next;      /* first piece of work that no thread has taken yet */
 };
 
@@ -27,7 +28,7 @@ struct cpu_program {
     size_t step_count;
     struct packed *matrices; /* one a matrix product */
     size_t matrix_count;
-    float *norms; /* all norm weights, one after the other */
+    float *vectors; /* all norm weights and biases, one after the other */
     size_t packed_bytes;
 };
 
