@@ -5,17 +5,18 @@
 #include "base/err.h"
 
 struct bpe_symbol {
-    token_id id;  /* TOKEN_NONE: merged into its left neighbour, or a byte without token */
-    int32_t prev; /* index, -1 at the start */
-    int32_t next; /* index, -1 at the end */
-    bool gone;    /* merged away */
+    token_id id;    /* TOKEN_NONE: a byte or character without token */
+    uint32_t start; /* in the piece */
+    uint32_t n;     /* bytes; 0: merged into its left neighbour */
+    int32_t prev;   /* index, -1 at the start */
+    int32_t next;   /* index, -1 at the end */
 };
 
 struct bpe_candidate {
     uint32_t rank;
-    int32_t left;     /* symbol index */
-    token_id left_id; /* as they were when the candidate was made: else it is stale */
-    token_id right_id;
+    int32_t left;    /* symbol index */
+    uint32_t left_n; /* as they were when the candidate was made: else it is stale */
+    uint32_t right_n;
     token_id whole;
 };
 
@@ -46,16 +47,16 @@ void token_list_clear(struct token_list *l)
     *l = (struct token_list){0};
 }
 
-void bpe_init(struct bpe *b, const struct vocab *vocab)
+void bpe_init(struct bpe *b, const struct vocab *vocab, bool takes_whole)
 {
-    *b = (struct bpe){.vocab = vocab};
+    *b = (struct bpe){.vocab = vocab, .takes_whole = takes_whole};
 }
 
 void bpe_clear(struct bpe *b)
 {
     free(b->symbols);
     free(b->heap);
-    bpe_init(b, b->vocab);
+    bpe_init(b, b->vocab, b->takes_whole);
 }
 
 static bool is_before(const struct bpe_candidate *a, const struct bpe_candidate *b)
@@ -93,64 +94,103 @@ static struct bpe_candidate heap_pop(struct bpe *b)
     return top;
 }
 
-static void consider(struct bpe *b, int32_t left)
+static void consider(struct bpe *b, struct str piece, int32_t at)
 {
-    if (left < 0 || b->symbols[left].next < 0) {
+    if (at < 0 || b->symbols[at].next < 0) {
         return;
     }
-    token_id left_id = b->symbols[left].id;
-    token_id right_id = b->symbols[b->symbols[left].next].id;
+    const struct bpe_symbol *left = &b->symbols[at];
+    const struct bpe_symbol *right = &b->symbols[left->next];
     struct vocab_merge merge;
-    if (vocab_find_merge(b->vocab, left_id, right_id, &merge)) {
-        heap_push(b, (struct bpe_candidate){merge.rank, left, left_id, right_id, merge.whole});
+    bool merges = vocab_family_of(b->vocab) == VOCAB_SPM
+                      ? vocab_find_joined(b->vocab, str_of(piece.p + left->start, left->n + right->n), &merge)
+                      : vocab_find_merge(b->vocab, left->id, right->id, &merge);
+    if (merges) {
+        heap_push(b, (struct bpe_candidate){merge.rank, at, left->n, right->n, merge.whole});
     }
 }
 
-static void merge(struct bpe *b, const struct bpe_candidate *c)
+static void merge(struct bpe *b, struct str piece, const struct bpe_candidate *c)
 {
     struct bpe_symbol *left = &b->symbols[c->left];
-    if (left->gone || left->id != c->left_id || left->next < 0) {
+    if (left->n != c->left_n || left->next < 0) {
         return;
     }
     struct bpe_symbol *right = &b->symbols[left->next];
-    if (right->id != c->right_id) {
+    if (right->n != c->right_n) {
         return;
     }
     left->id = c->whole;
+    left->n += right->n;
     left->next = right->next;
-    right->gone = true;
+    right->n = 0;
     if (left->next >= 0) {
         b->symbols[left->next].prev = c->left;
     }
-    consider(b, left->prev);
-    consider(b, c->left);
+    consider(b, piece, left->prev);
+    consider(b, piece, c->left);
+}
+
+/* Bytes of the UTF-8 character that text starts with. */
+static uint32_t character_n(struct str text)
+{
+    uint8_t first = (uint8_t)*text.p;
+    uint32_t n = first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    return n < text.n ? n : (uint32_t)text.n;
+}
+
+/* One symbol for each byte, or in the SPM family for each character; how many. */
+static int32_t cut_symbols(struct bpe *b, struct str piece)
+{
+    bool is_spm = vocab_family_of(b->vocab) == VOCAB_SPM;
+    int32_t count = 0;
+    b->symbols = grown(b->symbols, &b->symbol_cap, piece.n, sizeof *b->symbols);
+    for (uint32_t at = 0; at < piece.n; count++) {
+        uint32_t n = is_spm ? character_n(str_skip(piece, at)) : 1;
+        token_id id = is_spm ? vocab_find(b->vocab, str_of(piece.p + at, n))
+                             : vocab_byte(b->vocab, (uint8_t)piece.p[at]);
+        b->symbols[count] = (struct bpe_symbol){id, at, n, count - 1, count + 1};
+        at += n;
+    }
+    if (count) {
+        b->symbols[count - 1].next = -1;
+    }
+    return count;
+}
+
+/* A symbol's token; where it has none, those of its bytes. */
+static void add_symbol(struct bpe *b, struct str piece, const struct bpe_symbol *s, struct token_list *out)
+{
+    if (s->id != TOKEN_NONE) {
+        token_list_add(out, s->id);
+        return;
+    }
+    for (uint32_t i = 0; i < s->n; i++) {
+        token_id id = vocab_byte(b->vocab, (uint8_t)piece.p[s->start + i]);
+        if (id != TOKEN_NONE) {
+            token_list_add(out, id);
+        }
+    }
 }
 
 void bpe_encode(struct bpe *b, struct str piece, struct token_list *out)
 {
-    token_id whole = vocab_find(b->vocab, piece);
-    if (piece.n == 1 && whole != TOKEN_NONE) {
+    token_id whole = piece.n == 1 || b->takes_whole ? vocab_find(b->vocab, piece) : TOKEN_NONE;
+    if (whole != TOKEN_NONE) {
         token_list_add(out, whole);
         return;
     }
     BUG_ON(piece.n > INT32_MAX);
-    int32_t n = (int32_t)piece.n;
-    b->symbols = grown(b->symbols, &b->symbol_cap, piece.n, sizeof *b->symbols);
-    for (int32_t i = 0; i < n; i++) {
-        b->symbols[i] = (struct bpe_symbol){
-            .id = vocab_byte(b->vocab, (uint8_t)piece.p[i]), .prev = i - 1, .next = i + 1 < n ? i + 1 : -1};
-    }
+    int32_t n = cut_symbols(b, piece);
     b->heap_n = 0;
     for (int32_t i = 0; i + 1 < n; i++) {
-        consider(b, i);
+        consider(b, piece, i);
     }
     while (b->heap_n) {
         struct bpe_candidate c = heap_pop(b);
-        merge(b, &c);
+        merge(b, piece, &c);
     }
     for (int32_t i = 0; i >= 0 && n > 0; i = b->symbols[i].next) {
-        if (b->symbols[i].id != TOKEN_NONE) {
-            token_list_add(out, b->symbols[i].id);
-        }
+        add_symbol(b, piece, &b->symbols[i], out);
     }
 }

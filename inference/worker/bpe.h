@@ -1,4 +1,5 @@
-/* Byte-pair encoding of one piece of text: bytes become tokens, and neighbours merge in rank order.
+/* Byte-pair encoding of one piece of text: bytes become tokens, and neighbours merge in rank order. In the SPM
+ * family characters do, and the ranks come from scores; a character without token falls back to its bytes.
  *
  *     "hello":  h e l l o  ->  h e ll o  ->  he ll o  ->  hell o  ->  hello
  *
@@ -25,6 +26,7 @@ struct bpe_symbol;
 struct bpe_candidate;
 struct bpe {
     const struct vocab *vocab; /* borrowed */
+    bool takes_whole;          /* a piece that is a token is that token, whatever the merges say */
     struct bpe_symbol *symbols;
     size_t symbol_cap;
     struct bpe_candidate *heap;
@@ -32,7 +34,7 @@ struct bpe {
     size_t heap_cap;
 };
 
-void bpe_init(struct bpe *b, const struct vocab *vocab);
+void bpe_init(struct bpe *b, const struct vocab *vocab, bool takes_whole);
 void bpe_clear(struct bpe *b);
 void bpe_encode(struct bpe *b, struct str piece, struct token_list *out); /* appends */
 

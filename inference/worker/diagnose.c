@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "inference/worker/backend.h"
+#include "inference/worker/openai_request.h"
 
 /* --- one tensor -------------------------------------------------------------------------------------- */
 
@@ -186,5 +187,55 @@ int diagnose_logits(const struct options *o, struct err *err)
     model_close(m);
     buf_clear(&text);
     arena_clear(&arena);
+    return rc;
+}
+
+/* --- tokens ------------------------------------------------------------------------------------------ */
+
+static int print_tokens(struct str line, const struct openai_context *context, struct err *err)
+{
+    struct arena arena;
+    struct token_list tokens = {0};
+    struct openai_fault fault = {0};
+    arena_init(&arena);
+    int rc = openai_parse_tokenize(&arena, line, context, &tokens, &fault);
+    if (rc) {
+        *err = fault.err;
+    } else {
+        putchar('[');
+        for (size_t i = 0; i < tokens.n; i++) {
+            printf("%s%d", i ? "," : "", tokens.p[i]);
+        }
+        puts("]");
+    }
+    token_list_clear(&tokens);
+    arena_clear(&arena);
+    return rc;
+}
+
+int diagnose_tokens(const struct options *o, struct err *err)
+{
+    struct gguf *file = NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct openai_context context = {0};
+    struct str template_text;
+    char *line = NULL;
+    size_t room = 0;
+    int rc = gguf_open(o->model, &file, err);
+    rc = rc ? rc : tokenizer_new(file, &tokenizer, err);
+    if (!rc && chat_template_find(file, &context.chat, &template_text, NULL)) {
+        context.chat = NULL; /* none, or an unknown one: prompts can be tokenized all the same */
+    }
+    context.tokenizer = tokenizer;
+    while (!rc) {
+        ssize_t n = getline(&line, &room, stdin);
+        if (n < 0) {
+            break;
+        }
+        rc = print_tokens(str_of(line, strcspn(line, "\n")), &context, err);
+    }
+    free(line);
+    tokenizer_free(tokenizer);
+    gguf_close(file);
     return rc;
 }

@@ -283,6 +283,9 @@ static int check_neighbours(const struct gguf *g, struct err *err)
 static int place_tensors(struct gguf *g, const struct cursor *c, uint64_t alignment, struct err *err)
 {
     uint64_t start = (cursor_at(c) + alignment - 1) / alignment * alignment;
+    if (g->tensor_count == 0) {
+        return 0; /* a vocabulary alone; nothing need follow the head */
+    }
     if (start > g->size) {
         return err_set(err, ERR_INVALID, "GGUF: the file ends before its tensor data");
     }

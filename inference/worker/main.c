@@ -157,6 +157,8 @@ int main(int argc, char **argv)
         return report(diagnose_logits(&options, &err), &err);
     case OPTIONS_TENSOR:
         return report(diagnose_tensor(&options, &err), &err);
+    case OPTIONS_TOKENS:
+        return report(diagnose_tokens(&options, &err), &err);
     case OPTIONS_BENCH:
         return report(speed_run(&options, &err), &err);
     case OPTIONS_INSPECT:

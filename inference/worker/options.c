@@ -53,6 +53,8 @@ void options_usage(FILE *out)
         "position\n"
         "       tide-worker tensor --model FILE --name NAME         diagnostic: a tensor as "
         "float32\n"
+        "       tide-worker tokens --model FILE                     diagnostic: bodies of /tokenize, one a "
+        "line, to ids\n"
         "       tide-worker --help | --version\n\n",
         out);
     for (unsigned i = 0; i < ROWS; i++) {
@@ -119,9 +121,9 @@ static bool take_command(int *argc, char ***argv, struct options *o)
     static const struct {
         const char *word;
         enum options_command command;
-    } words[] = {{"logits", OPTIONS_LOGITS}, {"tensor", OPTIONS_TENSOR},    {"serve", OPTIONS_SERVE},
-                 {"bench", OPTIONS_BENCH},   {"inspect", OPTIONS_INSPECT},  {"chat", OPTIONS_CHAT},
-                 {"--help", OPTIONS_HELP},   {"--version", OPTIONS_VERSION}};
+    } words[] = {{"logits", OPTIONS_LOGITS}, {"tensor", OPTIONS_TENSOR},   {"serve", OPTIONS_SERVE},
+                 {"bench", OPTIONS_BENCH},   {"inspect", OPTIONS_INSPECT}, {"chat", OPTIONS_CHAT},
+                 {"tokens", OPTIONS_TOKENS}, {"--help", OPTIONS_HELP},     {"--version", OPTIONS_VERSION}};
     for (size_t i = 0; *argc > 1 && i < sizeof words / sizeof *words; i++) {
         if (strcmp((*argv)[1], words[i].word) == 0) {
             o->command = words[i].command;

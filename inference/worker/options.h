@@ -20,6 +20,7 @@ enum options_command {
     OPTIONS_BENCH = 5,   /* tokens a second */
     OPTIONS_INSPECT = 6, /* what a file holds and would cost */
     OPTIONS_CHAT = 7,    /* a talk in the terminal */
+    OPTIONS_TOKENS = 8,  /* diagnostic: texts and conversations as token ids */
 };
 
 struct options {

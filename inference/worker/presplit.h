@@ -17,6 +17,8 @@ struct presplit;
 
 int presplit_new(struct str pre, struct presplit **out, struct err *err) TIDE_CHECK;
 void presplit_free(struct presplit *p);
+/* Do these tokenizers take a piece that is a token as that token, whatever the merges would make of it? */
+bool presplit_takes_whole(const struct presplit *p);
 
 /* Calls on_piece for each piece, in order; text must be valid UTF-8. Stops at a non-zero answer and
  * returns it. */

@@ -4,20 +4,30 @@
 
 #include "inference/worker/presplit.h"
 
-enum { MAX_ENDS = 8 };
+enum { MAX_ENDS = 8, TEXT_MAX = 1 << 30 };
 
 struct tokenizer {
     struct vocab *vocab;
-    struct presplit *presplit;
+    struct presplit *presplit; /* NULL: the text is one piece (SPM) */
     struct bpe bpe;
-    token_id bos; /* TOKEN_NONE: nothing before a prompt */
+    bool adds_space; /* SPM: before text at the start and after a control token */
+    struct buf text; /* scratch of the SPM family */
+    token_id bos;    /* TOKEN_NONE: nothing before a prompt */
     token_id ends[MAX_ENDS];
     unsigned end_count;
 };
 
 /* Control tokens that end an answer in the models of this tokenizer family, whatever eos_token_id says. */
 static const char *const end_texts[] = {
-    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|end_of_text|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|eom_id|>",
+    "<\xEF\xBD\x9C"
+    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
 };
 
 static void add_end(struct tokenizer *t, token_id id)
@@ -45,11 +55,18 @@ static int read_id(const struct gguf *file, const char *key, uint32_t size, toke
     return rc;
 }
 
+static int read_bool(const struct gguf *file, const char *key, bool *out, struct err *err)
+{
+    int rc = gguf_get_bool(file, key, out, err);
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 static int read_specials(struct tokenizer *t, const struct gguf *file, struct err *err)
 {
     token_id eos = TOKEN_NONE;
     token_id eot = TOKEN_NONE;
-    bool add_bos = false;
+    bool is_spm = vocab_family_of(t->vocab) == VOCAB_SPM;
+    bool add_bos = is_spm || presplit_takes_whole(t->presplit); /* what such files leave unsaid */
     int rc = read_id(file, "tokenizer.ggml.bos_token_id", vocab_size(t->vocab), &t->bos, err);
     if (!rc) {
         rc = read_id(file, "tokenizer.ggml.eos_token_id", vocab_size(t->vocab), &eos, err);
@@ -57,9 +74,12 @@ static int read_specials(struct tokenizer *t, const struct gguf *file, struct er
     if (!rc) {
         rc = read_id(file, "tokenizer.ggml.eot_token_id", vocab_size(t->vocab), &eot, err);
     }
+    t->adds_space = is_spm;
     if (!rc) {
-        rc = gguf_get_bool(file, "tokenizer.ggml.add_bos_token", &add_bos, err);
-        rc = rc == ERR_NOT_FOUND ? 0 : rc;
+        rc = read_bool(file, "tokenizer.ggml.add_bos_token", &add_bos, err);
+    }
+    if (!rc && is_spm) {
+        rc = read_bool(file, "tokenizer.ggml.add_space_prefix", &t->adds_space, err);
     }
     if (!add_bos) {
         t->bos = TOKEN_NONE;
@@ -72,35 +92,43 @@ static int read_specials(struct tokenizer *t, const struct gguf *file, struct er
     return rc;
 }
 
-static int check_family(const struct gguf *file, struct str *pre, struct err *err)
+static int read_family(struct tokenizer *t, const struct gguf *file, enum vocab_family *family,
+                       struct err *err)
 {
-    struct str family;
-    int rc = gguf_get_str(file, "tokenizer.ggml.model", &family, err);
-    if (!rc && !str_is(family, "gpt2")) {
-        rc =
-            err_set(err, ERR_INVALID, "tokenizer: tokenizer.ggml.model is \"" STR_FMT "\", supported is gpt2",
-                    STR_ARG(family));
+    struct str model;
+    struct str pre;
+    int rc = gguf_get_str(file, "tokenizer.ggml.model", &model, err);
+    if (rc) {
+        return rc;
     }
-    return rc ? rc : gguf_get_str(file, "tokenizer.ggml.pre", pre, err);
+    if (str_is(model, "llama")) {
+        *family = VOCAB_SPM;
+        return 0;
+    }
+    if (!str_is(model, "gpt2")) {
+        return err_set(err, ERR_INVALID,
+                       "tokenizer: tokenizer.ggml.model is \"" STR_FMT "\", supported are gpt2 and llama",
+                       STR_ARG(model));
+    }
+    *family = VOCAB_BPE;
+    rc = gguf_get_str(file, "tokenizer.ggml.pre", &pre, err);
+    return rc ? rc : presplit_new(pre, &t->presplit, err);
 }
 
 int tokenizer_new(const struct gguf *file, struct tokenizer **out, struct err *err)
 {
-    struct str pre;
-    int rc = check_family(file, &pre, err);
-    if (rc) {
-        return rc;
-    }
+    enum vocab_family family;
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t) {
         return err_set(err, ERR_NOMEM, "tokenizer: no memory");
     }
-    rc = presplit_new(pre, &t->presplit, err);
+    buf_init(&t->text, TEXT_MAX);
+    int rc = read_family(t, file, &family, err);
     if (!rc) {
-        rc = vocab_new(file, &t->vocab, err);
+        rc = vocab_new(file, family, &t->vocab, err);
     }
     if (!rc) {
-        bpe_init(&t->bpe, t->vocab);
+        bpe_init(&t->bpe, t->vocab, t->presplit && presplit_takes_whole(t->presplit));
         rc = read_specials(t, file, err);
     }
     if (rc) {
@@ -119,6 +147,7 @@ void tokenizer_free(struct tokenizer *t)
     bpe_clear(&t->bpe);
     presplit_free(t->presplit);
     vocab_free(t->vocab);
+    buf_clear(&t->text);
     free(t);
 }
 
@@ -134,48 +163,58 @@ static int on_piece(void *arg, struct str piece)
     return 0;
 }
 
-static int encode_plain(struct tokenizer *t, struct str text, struct token_list *out, struct err *err)
+/* SentencePiece sees one piece, in which U+2581 and a space are the same. */
+static void encode_spm(struct tokenizer *t, struct str text, bool add_space, struct token_list *out)
+{
+    buf_truncate(&t->text);
+    if (add_space) {
+        buf_add_char(&t->text, ' ');
+    }
+    for (size_t i = 0; i < text.n;) {
+        bool is_space = str_starts(str_skip(text, i), VOCAB_SPM_SPACE);
+        buf_add_char(&t->text, is_space ? ' ' : text.p[i]);
+        i += is_space ? VOCAB_SPM_SPACE.n : 1;
+    }
+    bpe_encode(&t->bpe, buf_str(&t->text), out);
+}
+
+static int encode_plain(struct tokenizer *t, struct str text, bool after_token, struct token_list *out,
+                        struct err *err)
 {
     struct encoding e = {&t->bpe, out};
+    if (text.n == 0) {
+        return 0;
+    }
+    if (!t->presplit) {
+        encode_spm(t, text, t->adds_space && after_token, out);
+        return 0;
+    }
     if (presplit_run(t->presplit, text, on_piece, &e)) {
         return err_set(err, ERR_LIMIT, "the text cannot be split into words");
     }
     return 0;
 }
 
-/* The user-defined token that text starts with, the longest. */
-static token_id literal_at(const struct tokenizer *t, struct str text)
-{
-    uint32_t count;
-    const token_id *literals = vocab_literals(t->vocab, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (str_starts(text, vocab_bytes(t->vocab, literals[i]))) {
-            return literals[i];
-        }
-    }
-    return TOKEN_NONE;
-}
-
 int tokenizer_encode(struct tokenizer *t, struct str text, struct token_list *out, struct err *err)
 {
-    uint32_t literal_count;
     size_t plain = 0;
-    vocab_literals(t->vocab, &literal_count);
-    for (size_t at = 0; literal_count && at < text.n;) {
-        token_id id = literal_at(t, str_skip(text, at));
+    bool after_token = true; /* a user-defined one, or what stands before the text */
+    for (size_t at = 0; at < text.n;) {
+        token_id id = vocab_literal_at(t->vocab, str_skip(text, at));
         if (id == TOKEN_NONE) {
             at++;
             continue;
         }
-        int rc = encode_plain(t, str_of(text.p + plain, at - plain), out, err);
+        int rc = encode_plain(t, str_of(text.p + plain, at - plain), after_token, out, err);
         if (rc) {
             return rc;
         }
         token_list_add(out, id);
+        after_token = true;
         at += vocab_bytes(t->vocab, id).n;
         plain = at;
     }
-    return encode_plain(t, str_skip(text, plain), out, err);
+    return encode_plain(t, str_skip(text, plain), after_token, out, err);
 }
 
 void tokenizer_begin(const struct tokenizer *t, struct token_list *out)

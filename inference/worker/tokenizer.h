@@ -1,4 +1,5 @@
-/* Text to token ids and back, for one model. Byte-level BPE; the chat template is chat_template.h's.
+/* Text to token ids and back, for one model: byte-level BPE (GGUF's "gpt2") or SentencePiece ("llama").
+ * Not the chat template: chat_template.h.
  *
  * A user's text never becomes a control token: only tokenizer_control and the template make those.
  * Ownership: the tokenizer keeps no pointer into the file.

@@ -1,6 +1,9 @@
 #include "inference/worker/vocab.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+#include "inference/worker/byte_alphabet.h"
 
 struct entry {
     uint32_t start; /* in bytes */
@@ -15,59 +18,23 @@ struct merge_slot {
 };
 
 struct vocab {
+    enum vocab_family family;
     struct entry *tokens;
     uint32_t size;
     char *bytes; /* of all tokens, one after the other */
     size_t bytes_used;
     token_id *by_text; /* open addressing over normal tokens; TOKEN_NONE: free */
     uint32_t text_mask;
-    struct merge_slot *merges; /* open addressing */
+    struct merge_slot *merges; /* open addressing; NULL in the SPM family */
     uint32_t merge_mask;
+    uint32_t *ranks; /* of the SPM family: by token, from its score; else NULL */
+    token_id unknown;
     token_id of_byte[256];
-    token_id *literals; /* user-defined, longest first */
+    token_id *literals; /* user-defined: open addressing as by_text */
+    uint32_t literal_mask;
     uint32_t literal_count;
+    uint64_t literal_lengths[256]; /* by first byte: bit n - 1 for each length n */
 };
-
-/* GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes are U+0100 and up, in order. */
-static bool is_printable(unsigned byte)
-{
-    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-}
-
-struct alphabet {
-    int16_t byte_of[512]; /* by code point; -1: not in the alphabet */
-};
-
-static void alphabet_init(struct alphabet *a)
-{
-    for (unsigned i = 0; i < 512; i++) {
-        a->byte_of[i] = -1;
-    }
-    unsigned next = 256;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        a->byte_of[is_printable(byte) ? byte : next++] = (int16_t)byte;
-    }
-}
-
-/* Turns alphabet text into bytes; the length, or -1 when a character is not of the alphabet. */
-static int64_t alphabet_decode(const struct alphabet *a, struct str text, char *out)
-{
-    int64_t n = 0;
-    for (size_t i = 0; i < text.n;) {
-        unsigned c = (uint8_t)text.p[i++];
-        if (c >= 0x80) {
-            if ((c & 0xE0) != 0xC0 || i == text.n) {
-                return -1;
-            }
-            c = (c & 0x1F) << 6 | ((uint8_t)text.p[i++] & 0x3F);
-        }
-        if (c >= 512 || a->byte_of[c] < 0) {
-            return -1;
-        }
-        out[n++] = (char)a->byte_of[c];
-    }
-    return n;
-}
 
 static uint64_t hash_text(struct str s)
 {
@@ -98,46 +65,79 @@ struct str vocab_bytes(const struct vocab *v, token_id id)
     return str_of(v->bytes + v->tokens[id].start, v->tokens[id].n);
 }
 
-token_id vocab_find(const struct vocab *v, struct str bytes)
+static token_id find_text(const struct vocab *v, const token_id *table, uint32_t mask, struct str bytes)
 {
     for (uint64_t at = hash_text(bytes);; at++) {
-        token_id id = v->by_text[at & v->text_mask];
+        token_id id = table[at & mask];
         if (id == TOKEN_NONE || str_eq(vocab_bytes(v, id), bytes)) {
             return id;
         }
     }
 }
 
-static void index_text(struct vocab *v, token_id id)
+static void index_text(const struct vocab *v, token_id *table, uint32_t mask, token_id id)
 {
     struct str bytes = vocab_bytes(v, id);
     uint64_t at = hash_text(bytes);
-    while (v->by_text[at & v->text_mask] != TOKEN_NONE) {
-        if (str_eq(vocab_bytes(v, v->by_text[at & v->text_mask]), bytes)) {
+    while (table[at & mask] != TOKEN_NONE) {
+        if (str_eq(vocab_bytes(v, table[at & mask]), bytes)) {
             return; /* a double: the first one counts */
         }
         at++;
     }
-    v->by_text[at & v->text_mask] = id;
+    table[at & mask] = id;
 }
 
-static int add_token(struct vocab *v, const struct alphabet *a, token_id id, struct str text,
+token_id vocab_find(const struct vocab *v, struct str bytes)
+{
+    return find_text(v, v->by_text, v->text_mask, bytes);
+}
+
+/* SentencePiece writes a space as U+2581. */
+static size_t copy_with_spaces(struct str text, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.n;) {
+        bool is_space = str_starts(str_skip(text, i), VOCAB_SPM_SPACE);
+        out[n++] = is_space ? ' ' : text.p[i];
+        i += is_space ? VOCAB_SPM_SPACE.n : 1;
+    }
+    return n;
+}
+
+/* "<0x0A>" */
+static bool parse_byte(struct str text, char *out)
+{
+    return text.n == 6 && str_starts(text, STR("<0x")) && text.p[5] == '>' &&
+           str_hex_decode(str_of(text.p + 3, 2), (uint8_t *)out, 1) == 1;
+}
+
+static int add_token(struct vocab *v, const struct byte_alphabet *a, token_id id, struct str text,
                      enum token_kind kind, struct err *err)
 {
     char *out = v->bytes + v->bytes_used;
     int64_t n = (int64_t)text.n;
-    if (kind == TOKEN_NORMAL) {
-        n = alphabet_decode(a, text, out);
+    if (kind == TOKEN_NORMAL && v->family == VOCAB_SPM) {
+        n = (int64_t)copy_with_spaces(text, out);
+    } else if (kind == TOKEN_NORMAL) {
+        n = byte_alphabet_decode(a, text, out);
         if (n < 0) {
             return err_set(err, ERR_INVALID, "tokenizer: token %d is not in the byte alphabet", id);
         }
+    } else if (kind == TOKEN_BYTE && parse_byte(text, out)) {
+        n = 1;
+        v->of_byte[(uint8_t)*out] = id;
     } else {
         memcpy(out, text.p, text.n);
     }
     v->tokens[id] = (struct entry){.start = (uint32_t)v->bytes_used, .n = (uint32_t)n, .kind = kind};
     v->bytes_used += (size_t)n;
+    v->literal_count += kind == TOKEN_USER_DEFINED && n > 0;
+    if (kind == TOKEN_UNKNOWN && v->family == VOCAB_SPM && v->unknown == TOKEN_NONE) {
+        v->unknown = id;
+    }
     if (kind == TOKEN_NORMAL && n > 0) {
-        index_text(v, id);
+        index_text(v, v->by_text, v->text_mask, id);
     }
     return 0;
 }
@@ -163,15 +163,15 @@ static int allocate_tokens(struct vocab *v, const struct gguf_array *tokens, str
     v->tokens = calloc(v->size, sizeof *v->tokens);
     v->bytes = malloc(total + 1);
     v->by_text = malloc((v->text_mask + 1ULL) * sizeof *v->by_text);
-    v->literals = calloc(v->size, sizeof *v->literals);
-    if (!v->tokens || !v->bytes || !v->by_text || !v->literals) {
+    if (!v->tokens || !v->bytes || !v->by_text) {
         return err_set(err, ERR_NOMEM, "tokenizer: no memory for %u tokens", v->size);
     }
     memset(v->by_text, 0xFF, (v->text_mask + 1ULL) * sizeof *v->by_text); /* TOKEN_NONE */
     return 0;
 }
 
-static int read_tokens(struct vocab *v, const struct gguf *file, const struct alphabet *a, struct err *err)
+static int read_tokens(struct vocab *v, const struct gguf *file, const struct byte_alphabet *a,
+                       struct err *err)
 {
     struct gguf_array tokens;
     struct gguf_array kinds;
@@ -192,11 +192,31 @@ static int read_tokens(struct vocab *v, const struct gguf *file, const struct al
             return err_set(err, ERR_INVALID, "tokenizer: token %u has type %d", i, kind);
         }
         rc = add_token(v, a, (token_id)i, gguf_array_next(&tokens), (enum token_kind)kind, err);
-        if (kind == TOKEN_USER_DEFINED && !rc && v->tokens[i].n > 0) {
-            v->literals[v->literal_count++] = (token_id)i;
-        }
     }
     return rc;
+}
+
+static int index_literals(struct vocab *v, struct err *err)
+{
+    v->literal_mask = table_mask(v->literal_count);
+    v->literals = malloc((v->literal_mask + 1ULL) * sizeof *v->literals);
+    if (!v->literals) {
+        return err_set(err, ERR_NOMEM, "tokenizer: no memory for the user-defined tokens");
+    }
+    memset(v->literals, 0xFF, (v->literal_mask + 1ULL) * sizeof *v->literals); /* TOKEN_NONE */
+    for (uint32_t i = 0; i < v->size; i++) {
+        struct str text = vocab_bytes(v, (token_id)i);
+        if (v->tokens[i].kind != TOKEN_USER_DEFINED || text.n == 0) {
+            continue;
+        }
+        if (text.n > VOCAB_MAX_LITERAL) {
+            return err_set(err, ERR_LIMIT, "tokenizer: user-defined token %u has %zu bytes, more than %d", i,
+                           text.n, VOCAB_MAX_LITERAL);
+        }
+        index_text(v, v->literals, v->literal_mask, (token_id)i);
+        v->literal_lengths[(uint8_t)*text.p] |= 1ULL << (text.n - 1);
+    }
+    return 0;
 }
 
 static void index_bytes(struct vocab *v)
@@ -204,15 +224,6 @@ static void index_bytes(struct vocab *v)
     for (unsigned byte = 0; byte < 256; byte++) {
         char c = (char)byte;
         v->of_byte[byte] = vocab_find(v, str_of(&c, 1));
-    }
-    for (uint32_t i = 1; i < v->literal_count; i++) { /* insertion: there are few */
-        token_id id = v->literals[i];
-        uint32_t at = i;
-        while (at > 0 && v->tokens[v->literals[at - 1]].n < v->tokens[id].n) {
-            v->literals[at] = v->literals[at - 1];
-            at--;
-        }
-        v->literals[at] = id;
     }
 }
 
@@ -230,7 +241,7 @@ static void add_merge(struct vocab *v, token_id left, token_id right, uint32_t r
 }
 
 /* "Ġt he": both halves and the whole must be tokens. scratch holds at least text.n bytes. */
-static int read_merge(struct vocab *v, const struct alphabet *a, struct str text, uint32_t rank,
+static int read_merge(struct vocab *v, const struct byte_alphabet *a, struct str text, uint32_t rank,
                       char *scratch, struct err *err)
 {
     const char *space = text.n > 2 ? memchr(text.p + 1, ' ', text.n - 2) : NULL;
@@ -238,8 +249,8 @@ static int read_merge(struct vocab *v, const struct alphabet *a, struct str text
         return err_set(err, ERR_INVALID, "tokenizer: merge %u is not two words", rank);
     }
     size_t cut = (size_t)(space - text.p);
-    int64_t left_n = alphabet_decode(a, str_of(text.p, cut), scratch);
-    int64_t right_n = left_n < 0 ? -1 : alphabet_decode(a, str_skip(text, cut + 1), scratch + left_n);
+    int64_t left_n = byte_alphabet_decode(a, str_of(text.p, cut), scratch);
+    int64_t right_n = left_n < 0 ? -1 : byte_alphabet_decode(a, str_skip(text, cut + 1), scratch + left_n);
     if (right_n < 0) {
         return err_set(err, ERR_INVALID, "tokenizer: merge %u is not in the byte alphabet", rank);
     }
@@ -253,7 +264,8 @@ static int read_merge(struct vocab *v, const struct alphabet *a, struct str text
     return 0;
 }
 
-static int read_merges(struct vocab *v, const struct gguf *file, const struct alphabet *a, struct err *err)
+static int read_merges(struct vocab *v, const struct gguf *file, const struct byte_alphabet *a,
+                       struct err *err)
 {
     struct gguf_array merges;
     int rc = gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
@@ -278,16 +290,56 @@ static int read_merges(struct vocab *v, const struct gguf *file, const struct al
     return rc;
 }
 
-int vocab_new(const struct gguf *file, struct vocab **out, struct err *err)
+/* A float's order as an integer's, turned round: the highest score is the lowest rank. */
+static uint32_t rank_of_score(float score)
 {
-    struct alphabet alphabet;
+    uint32_t bits;
+    score += 0.0F; /* no negative zero */
+    memcpy(&bits, &score, sizeof bits);
+    return bits & 0x80000000U ? bits : ~(bits | 0x80000000U);
+}
+
+static int read_scores(struct vocab *v, const struct gguf *file, struct err *err)
+{
+    struct gguf_array scores;
+    int rc = gguf_get_array(file, "tokenizer.ggml.scores", GGUF_F32, &scores, err);
+    if (!rc && scores.count != v->size) {
+        rc = err_set(err, ERR_INVALID, "tokenizer: %u tokens but %llu scores", v->size,
+                     (unsigned long long)scores.count);
+    }
+    v->ranks = calloc(v->size, sizeof *v->ranks);
+    if (!rc && !v->ranks) {
+        rc = err_set(err, ERR_NOMEM, "tokenizer: no memory for the scores");
+    }
+    for (uint32_t i = 0; !rc && i < v->size; i++) {
+        float score;
+        memcpy(&score, scores.p + i * sizeof score, sizeof score);
+        if (isnan(score)) {
+            rc = err_set(err, ERR_INVALID, "tokenizer: the score of token %u is not a number", i);
+        }
+        v->ranks[i] = rank_of_score(score);
+    }
+    return rc;
+}
+
+int vocab_new(const struct gguf *file, enum vocab_family family, struct vocab **out, struct err *err)
+{
+    struct byte_alphabet alphabet;
     struct vocab *v = calloc(1, sizeof *v);
     if (!v) {
         return err_set(err, ERR_NOMEM, "tokenizer: no memory");
     }
-    alphabet_init(&alphabet);
+    v->family = family;
+    v->unknown = TOKEN_NONE;
+    memset(v->of_byte, 0xFF, sizeof v->of_byte); /* TOKEN_NONE */
+    byte_alphabet_init(&alphabet);
     int rc = read_tokens(v, file, &alphabet, err);
     if (!rc) {
+        rc = index_literals(v, err);
+    }
+    if (!rc && family == VOCAB_SPM) {
+        rc = read_scores(v, file, err);
+    } else if (!rc) {
         index_bytes(v);
         rc = read_merges(v, file, &alphabet, err);
     }
@@ -308,8 +360,14 @@ void vocab_free(struct vocab *v)
     free(v->bytes);
     free(v->by_text);
     free(v->merges);
+    free(v->ranks);
     free(v->literals);
     free(v);
+}
+
+enum vocab_family vocab_family_of(const struct vocab *v)
+{
+    return v->family;
 }
 
 uint32_t vocab_size(const struct vocab *v)
@@ -334,7 +392,7 @@ token_id vocab_find_control(const struct vocab *v, const char *text)
 
 token_id vocab_byte(const struct vocab *v, uint8_t byte)
 {
-    return v->of_byte[byte];
+    return v->of_byte[byte] == TOKEN_NONE ? v->unknown : v->of_byte[byte];
 }
 
 bool vocab_find_merge(const struct vocab *v, token_id left, token_id right, struct vocab_merge *out)
@@ -354,8 +412,26 @@ bool vocab_find_merge(const struct vocab *v, token_id left, token_id right, stru
     }
 }
 
-const token_id *vocab_literals(const struct vocab *v, uint32_t *count)
+bool vocab_find_joined(const struct vocab *v, struct str both, struct vocab_merge *out)
 {
-    *count = v->literal_count;
-    return v->literals;
+    token_id id = vocab_find(v, both);
+    if (id != TOKEN_NONE) {
+        *out = (struct vocab_merge){v->ranks[id], id};
+    }
+    return id != TOKEN_NONE;
+}
+
+token_id vocab_literal_at(const struct vocab *v, struct str text)
+{
+    uint64_t lengths = text.n ? v->literal_lengths[(uint8_t)*text.p] : 0;
+    while (lengths) {
+        unsigned n = 64 - (unsigned)__builtin_clzll(lengths);
+        lengths &= ~(1ULL << (n - 1));
+        token_id id =
+            n <= text.n ? find_text(v, v->literals, v->literal_mask, str_of(text.p, n)) : TOKEN_NONE;
+        if (id != TOKEN_NONE) {
+            return id;
+        }
+    }
+    return TOKEN_NONE;
 }

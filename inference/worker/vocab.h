@@ -1,7 +1,10 @@
-/* The vocabulary of a byte-level BPE tokenizer: tokens as raw bytes, merges as pairs of token ids.
+/* The vocabulary of a tokenizer: tokens as raw bytes, and which two of them merge.
  * Not the algorithm (bpe.h) and not the splitting before it (presplit.h).
  *
- * GGUF writes tokens in GPT-2's printable alphabet (a space is U+0120); they are turned back to bytes here.
+ *     BPE family   tokens in GPT-2's printable alphabet (byte_alphabet.h); a list of merges, best first
+ *     SPM family   SentencePiece: tokens as text, a space written U+2581; two pieces merge when the whole is
+ *                  a token, the highest score first; byte tokens "<0x0A>" for what has none
+ *
  * Ownership: vocab_new copies all it needs; the file may be closed afterwards.
  * Errors: ERR_INVALID names the key or token that is wrong.
  * Thread rule: read-only after vocab_new. */
@@ -11,7 +14,10 @@
 #include "inference/worker/gguf.h"
 
 typedef int32_t token_id;
-enum { TOKEN_NONE = -1, VOCAB_MAX_TOKENS = 1 << 22 };
+enum { TOKEN_NONE = -1, VOCAB_MAX_TOKENS = 1 << 22, VOCAB_MAX_LITERAL = 64 }; /* bytes of a literal */
+#define VOCAB_SPM_SPACE STR("\xE2\x96\x81")                                   /* U+2581 */
+
+enum vocab_family { VOCAB_BPE = 0, VOCAB_SPM = 1 };
 
 enum token_kind { /* the numbers are GGUF's */
                   TOKEN_NORMAL = 1,
@@ -29,17 +35,22 @@ struct vocab_merge {
 
 struct vocab;
 
-int vocab_new(const struct gguf *file, struct vocab **out, struct err *err) TIDE_CHECK;
+int vocab_new(const struct gguf *file, enum vocab_family family, struct vocab **out,
+              struct err *err) TIDE_CHECK;
 void vocab_free(struct vocab *v);
 
+enum vocab_family vocab_family_of(const struct vocab *v);
 uint32_t vocab_size(const struct vocab *v);
 struct str vocab_bytes(const struct vocab *v, token_id id); /* id in 0..size-1; text of a control token too */
 enum token_kind vocab_kind(const struct vocab *v, token_id id);
 token_id vocab_find(const struct vocab *v, struct str bytes);         /* normal tokens; TOKEN_NONE */
 token_id vocab_find_control(const struct vocab *v, const char *text); /* control tokens; TOKEN_NONE */
-token_id vocab_byte(const struct vocab *v, uint8_t byte);             /* TOKEN_NONE: the byte has no token */
+token_id vocab_byte(const struct vocab *v, uint8_t byte); /* SPM: or the unknown token; TOKEN_NONE: none */
+/* BPE family: do these two neighbours merge? */
 bool vocab_find_merge(const struct vocab *v, token_id left, token_id right, struct vocab_merge *out);
-/* User-defined tokens, longest first. */
-const token_id *vocab_literals(const struct vocab *v, uint32_t *count);
+/* SPM family: is the text of two neighbours a token? */
+bool vocab_find_joined(const struct vocab *v, struct str both, struct vocab_merge *out);
+/* The longest user-defined token that text starts with; TOKEN_NONE. */
+token_id vocab_literal_at(const struct vocab *v, struct str text);
 
 #endif

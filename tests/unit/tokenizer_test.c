@@ -45,6 +45,12 @@ static void splits(void **state)
                  "a",
                  "\xC2\xBD|a|"); /* one half is a number */
     expect_split("smollm", "", "");
+    expect_split("llama-bpe", "I'LL 1234567 x!\n\n y  z", "I|'LL| |123|456|7| x|!\n\n| y| | z|");
+    expect_split("llama-bpe", "(a) \n  b", "(a|)| \n| | b|");
+    expect_split("qwen2", "it's 12", "it|'s| |1|2|");
+    expect_split("deepseek-llm", "Hi 12\n\nx  ", "Hi| |12|\n|\n|x|  |");
+    expect_split("deepseek-coder", "f(x, 42)", "f|(|x|,| |4|2|)|");
+    expect_split("deepseek-v3", "a 1234 .Net {}\nx.y", "a| |123|4| .|Net| {}\n|x|.y|");
     assert_int_equal(presplit_new(STR("klingon"), &p, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "klingon"));
 }
@@ -74,6 +80,95 @@ static void merges(void **state)
     expect_tokens("helll", 2, (token_id[]){258, 'l'});
     expect_tokens(" he", 2, (token_id[]){' ', 256});
     expect_tokens("\xC3\xA9", 2, (token_id[]){0xC3, 0xA9});
+}
+
+/* Pieces by score, bytes where there is no piece, a space as U+2581. */
+static struct tokenizer *open_spm(const char *name, bool add_space)
+{
+    static const struct {
+        const char *text;
+        float score;
+        enum token_kind kind;
+    } tokens[] = {
+        {"<unk>", 0, TOKEN_UNKNOWN},
+        {"<s>", 0, TOKEN_CONTROL},
+        {"<0xC3>", 0, TOKEN_BYTE},
+        {"<0xA9>", 0, TOKEN_BYTE},
+        {"a", -1, TOKEN_NORMAL},
+        {"b", -2, TOKEN_NORMAL},
+        {"\xE2\x96\x81", -3, TOKEN_NORMAL},
+        {"ab", -4, TOKEN_NORMAL},
+        {"\xE2\x96\x81"
+         "a",
+         -5, TOKEN_NORMAL},
+        {"\n\n", 0, TOKEN_USER_DEFINED},
+        {"\n\n\n", 0, TOKEN_USER_DEFINED},
+    };
+    enum { COUNT = sizeof tokens / sizeof *tokens };
+    struct builder b;
+    struct gguf *g;
+    struct tokenizer *t = NULL;
+    builder_init(&b);
+    pair_text(&b, "tokenizer.ggml.model", "llama");
+    pair_array(&b, "tokenizer.ggml.tokens", GGUF_STRING, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        put_text(&b.pairs, str_from(tokens[i].text));
+    }
+    pair_array(&b, "tokenizer.ggml.scores", GGUF_F32, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        buf_add(&b.pairs, &tokens[i].score, sizeof tokens[i].score);
+    }
+    pair_array(&b, "tokenizer.ggml.token_type", GGUF_I32, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        put_u32(&b.pairs, tokens[i].kind);
+    }
+    pair_u32(&b, "tokenizer.ggml.bos_token_id", 1);
+    put_key(&b, "tokenizer.ggml.add_space_prefix", GGUF_BOOL);
+    buf_add_char(&b.pairs, add_space);
+    struct buf bytes = built_file(&b);
+    assert_int_equal(gguf_open(write_bytes(name, bytes.p, bytes.n), &g, NULL), 0);
+    assert_int_equal(tokenizer_new(g, &t, NULL), 0);
+    gguf_close(g);
+    buf_clear(&bytes);
+    builder_clear(&b);
+    return t;
+}
+
+static void expect_spm(struct tokenizer *t, const char *text, size_t n, const token_id *ids)
+{
+    struct token_list list = {0};
+    tokenizer_begin(t, &list);
+    assert_int_equal(tokenizer_encode(t, str_from(text), &list, NULL), 0);
+    assert_int_equal(list.n, n + 1);
+    assert_int_equal(list.p[0], 1); /* BOS, though the file does not say so */
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(list.p[i + 1], ids[i]);
+    }
+    token_list_clear(&list);
+}
+
+static void sentence_pieces(void **state)
+{
+    struct tokenizer *t = open_spm("spm.gguf", false);
+    expect_spm(t, "", 0, NULL);
+    expect_spm(t, "ab", 1, (token_id[]){7});
+    expect_spm(t, "aab", 2, (token_id[]){4, 7});
+    expect_spm(t, " ab", 2, (token_id[]){6, 7}); /* "ab" scores better than " a" */
+    expect_spm(t, " a", 1, (token_id[]){8});
+    expect_spm(t,
+               "\xE2\x96\x81"
+               "a",
+               1, (token_id[]){8});
+    expect_spm(t, "a\xC3\xA9", 3, (token_id[]){4, 2, 3}); /* by bytes */
+    expect_spm(t, "x", 1, (token_id[]){0});               /* not even by bytes */
+    expect_spm(t, "a\n\n\nb", 3, (token_id[]){4, 10, 5}); /* the longest literal */
+    assert_true(str_is(tokenizer_bytes(t, 8), " a") && str_is(tokenizer_bytes(t, 2), "\xC3"));
+    tokenizer_free(t);
+    t = open_spm("spm2.gguf", true);
+    expect_spm(t, "a", 1, (token_id[]){8});
+    expect_spm(t, "a\n\na", 3, (token_id[]){8, 9, 8});
+    expect_spm(t, "", 0, NULL);
+    tokenizer_free(t);
 }
 
 static void text_never_makes_control_tokens(void **state)
@@ -129,8 +224,8 @@ static void vocabularies_that_do_not_fit(void **state)
 {
     struct builder b;
     builder_init(&b);
-    pair_text(&b, "tokenizer.ggml.model", "llama");
-    expect_refused(&b, "\"llama\", supported is gpt2");
+    pair_text(&b, "tokenizer.ggml.model", "bert");
+    expect_refused(&b, "\"bert\", supported are gpt2 and llama");
     builder_init(&b);
     pair_text(&b, "tokenizer.ggml.model", "gpt2");
     expect_refused(&b, "tokenizer.ggml.pre");
@@ -192,6 +287,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits),
         cmocka_unit_test(merges),
+        cmocka_unit_test(sentence_pieces),
         cmocka_unit_test(conversation),
         cmocka_unit_test(text_never_makes_control_tokens),
         cmocka_unit_test(vocabularies_that_do_not_fit),
