@@ -59,14 +59,13 @@ int phone_lib_check(const char *e164, struct phone_lib_answer *out)
         if (!parse(e164, &number)) {
             return 0;
         }
-        const PhoneNumberUtil &util = *PhoneNumberUtil::GetInstance();
-        if (!util.IsValidNumber(number)) {
+        int type = type_of(number); // of an invalid number: unknown
+        if (type < 0) {
             return 0;
         }
         std::string region;
-        util.GetRegionCodeForNumber(number, &region);
-        int type = type_of(number);
-        if (region.size() != 2 || type < 0) {
+        PhoneNumberUtil::GetInstance()->GetRegionCodeForNumber(number, &region);
+        if (region.size() != 2) {
             return 0;
         }
         out->country_code = number.country_code();

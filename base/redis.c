@@ -18,18 +18,28 @@ void redis_script_init(struct redis_script *s)
     str_hex_encode(digest, sizeof(digest), s->sha);
 }
 
+/* Without printf: each command to Redis comes through here. */
 static void format_texts(struct buf *out, unsigned n, const struct str *texts)
 {
     for (unsigned i = 0; i < n; i++) {
-        buf_addf(out, "$%zu\r\n", texts[i].n);
+        buf_add_char(out, '$');
+        buf_add_u64(out, texts[i].n);
+        buf_add(out, "\r\n", 2);
         buf_add_str(out, texts[i]);
         buf_add(out, "\r\n", 2);
     }
 }
 
+static void format_count(struct buf *out, unsigned count)
+{
+    buf_add_char(out, '*');
+    buf_add_u64(out, count);
+    buf_add(out, "\r\n", 2);
+}
+
 void redis_format(struct buf *out, unsigned argc, const struct str *argv)
 {
-    buf_addf(out, "*%u\r\n", argc);
+    format_count(out, argc);
     format_texts(out, argc, argv);
 }
 
@@ -39,7 +49,7 @@ void redis_format_script(struct buf *out, const struct redis_script *s, unsigned
     char count[12];
     int n = snprintf(count, sizeof(count), "%u", keys);
     const struct str head[] = {STR("EVALSHA"), str_from(s->sha), str_of(count, (size_t)n)};
-    buf_addf(out, "*%u\r\n", 3 + argc);
+    format_count(out, 3 + argc);
     format_texts(out, 3, head);
     format_texts(out, argc, argv);
 }

@@ -1,5 +1,7 @@
 #include "tests/unit/temp.h"
 
+#include <openssl/hmac.h>
+
 #include "base/secret.h"
 
 static struct secret_ring *ring;
@@ -165,6 +167,22 @@ static void hmac_is_rfc_4231(void **state)
     assert_false(secret_eq(ab_c, a_bc, 32));
 }
 
+static void hmac_is_openssls_for_keys_of_any_length(void **state)
+{
+    struct secret_key k = {.n = 0};
+    uint8_t ours[SECRET_HMAC_BYTES], theirs[SECRET_HMAC_BYTES];
+    char text[300];
+    memset(text, 'x', sizeof text);
+    while (k.n < SECRET_KEY_MAX) {
+        k.bytes[k.n] = (uint8_t)(k.n * 37);
+        k.n++;
+        struct str data = str_of(text, k.n * 3);
+        secret_hmac(&k, data, ours);
+        HMAC(EVP_sha256(), k.bytes, (int)k.n, (const uint8_t *)data.p, data.n, theirs, NULL);
+        assert_memory_equal(ours, theirs, sizeof ours);
+    }
+}
+
 static void seals_open_only_where_they_belong(void **state)
 {
     struct buf sealed, again, plain;
@@ -223,6 +241,7 @@ int main(void)
         cmocka_unit_test(bad_rings_name_the_field),
         cmocka_unit_test(retired_keys_come_after_the_active_one),
         cmocka_unit_test(hmac_is_rfc_4231),
+        cmocka_unit_test(hmac_is_openssls_for_keys_of_any_length),
         cmocka_unit_test(seals_open_only_where_they_belong),
         cmocka_unit_test(comparing),
         cmocka_unit_test(files_lose_one_newline),
