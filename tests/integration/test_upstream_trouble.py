@@ -20,8 +20,8 @@ class TroubleRig(ChatRig):
 
     def __init__(self, folder):
         self.server = ScriptedWorker()
-        super().__init__(folder, [self.server.target], first_byte="700ms", idle="500ms", proxy={
-            "upstreams": [{"name": "up", "targets": [self.server.target], "answer": "500ms", "idle": "400ms"}],
+        super().__init__(folder, [self.server.target], first_byte="2s", idle="1500ms", proxy={
+            "upstreams": [{"name": "up", "targets": [self.server.target], "answer": "1500ms", "idle": "1200ms"}],
             "routes": [{"name": "up", "path": "/up/", "upstream": "up", "auth": "none"}]})
 
     def close(self):
@@ -166,7 +166,7 @@ def test_a_worker_that_does_so_costs_a_request_not_the_gateway(rig, what):
         settled(rig)
     rig.server.behave = lambda x: x.completion("Well again.")
     wait_until(lambda: rig.post().status_code == 200, 10, "the worker is asked again")
-    assert rig.is_idle()
+    wait_until(rig.is_idle, 10, "nothing of it is left")
 
 
 def test_nothing_stays_open(rig):

@@ -185,7 +185,8 @@ class Stack:
         if self.scripted:
             settings["chat"]["workers"].append({"name": "w1", "target": self.scripted.target, "models": self.scripted.models})
         if self.redis:
-            settings["limits"]["redis"] = {"address": f"127.0.0.1:{self.redis.port}"}
+            # A busy test machine may be late; what lateness does has tests of its own.
+            settings["limits"]["redis"] = {"address": f"127.0.0.1:{self.redis.port}", "timeout": "2s", "stall": "10s"}
         if self.postgres:
             settings["database"] = {"uri": self.postgres.uri("tidegate_app")}
             settings["auth"] = {"issuer": "https://localhost/auth/v1", "audience": "authenticated",
