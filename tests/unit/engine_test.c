@@ -1,6 +1,6 @@
 /* The engine on a tiny random model: an answer does not depend on what else runs, how a prompt is cut into
  * chunks, or how many threads compute; cancels free slots; the queue has an end. */
-#include "tests/unit/gguf_builder.h"
+#include "tests/unit/tiny_models.h"
 
 #include <pthread.h>
 
@@ -29,6 +29,10 @@ struct loading {
 };
 
 static char model_path[128];
+/* One of each family besides the plain one, quantized: what must hold for any. */
+static const char *const families[] = {"qwen2", "qwen3-yarn", "gemma3", "deepseek2-lite", "deepseek2-v3"};
+enum { MODELS = 1 + sizeof families / sizeof *families };
+static char models[MODELS][128];
 
 static void on_loaded(void *arg, int rc, const struct err *err)
 {
@@ -148,9 +152,10 @@ static void expect_same(struct engine_conf conf, unsigned together, const struct
     }
 }
 
-static void answers_do_not_depend_on_the_batch(void **state)
+static void check_batches(const char *model)
 {
-    struct engine_conf conf = {.slots = 8, .context = 128, .threads = 2, .step_tokens = 16, .queue = 100};
+    struct engine_conf conf = {
+        .model = model, .slots = 8, .context = 128, .threads = 2, .step_tokens = 16, .queue = 100};
     struct buf alone[JOBS];
     run_jobs(conf, 1, alone);
     expect_same(conf, JOBS, alone);
@@ -172,15 +177,23 @@ static void answers_do_not_depend_on_the_batch(void **state)
     assert_true(differ);
 }
 
+static void answers_do_not_depend_on_the_batch(void **state)
+{
+    for (unsigned i = 0; i < MODELS; i++) {
+        check_batches(models[i]);
+    }
+}
+
 static uint64_t preemptions(void)
 {
     return (uint64_t)metric_child_value(metric_child(&worker_preemptions, NULL));
 }
 
 /* With room for one and a half sequences, answers give way to each other and are computed again, to the same end. */
-static void answers_survive_preemption(void **state)
+static void check_preemption(const char *model)
 {
-    struct engine_conf conf = {.slots = 8, .context = 96, .threads = 2, .step_tokens = 32, .queue = 100};
+    struct engine_conf conf = {
+        .model = model, .slots = 8, .context = 96, .threads = 2, .step_tokens = 32, .queue = 100};
     struct buf alone[JOBS];
     run_jobs(conf, 1, alone);
     uint64_t before = preemptions();
@@ -189,6 +202,13 @@ static void answers_survive_preemption(void **state)
     assert_true(preemptions() > before);
     for (unsigned i = 0; i < JOBS; i++) {
         buf_clear(&alone[i]);
+    }
+}
+
+static void answers_survive_preemption(void **state)
+{
+    for (unsigned i = 0; i < MODELS; i++) {
+        check_preemption(models[i]);
     }
 }
 
@@ -202,9 +222,10 @@ static uint32_t run_one(struct engine *e, struct engine_job job, struct result *
 }
 
 /* A second turn finds the first one's prompt and answer; it says the same as an engine that never saw them. */
-static void a_known_prefix_is_not_computed_again(void **state)
+static void check_prefix(const char *model)
 {
-    struct engine_conf conf = {.slots = 2, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
+    struct engine_conf conf = {
+        .model = model, .slots = 2, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
     struct engine *warm = ready_engine(conf);
     struct engine *cold = ready_engine(conf);
     struct result r[5];
@@ -237,6 +258,13 @@ static void a_known_prefix_is_not_computed_again(void **state)
     }
     engine_free(warm);
     engine_free(cold);
+}
+
+static void a_known_prefix_is_not_computed_again(void **state)
+{
+    for (unsigned i = 0; i < MODELS; i++) {
+        check_prefix(models[i]);
+    }
 }
 
 /* One who floods the queue waits for himself: a newcomer is next in turn. */
@@ -398,6 +426,11 @@ static int make(void **state)
         return -1;
     }
     snprintf(model_path, sizeof model_path, "%s", write_tiny_model("tiny.gguf"));
+    memcpy(models[0], model_path, sizeof model_path);
+    for (unsigned i = 1; i < MODELS; i++) {
+        const char *path = write_tiny_spec(tiny_spec_find(families[i - 1]), true);
+        snprintf(models[i], sizeof models[i], "%s", path);
+    }
     return 0;
 }
 

@@ -12,7 +12,8 @@ struct built_tensor {
     char name[64];
     uint32_t type;
     uint64_t columns;
-    uint64_t rows; /* 1: written with one dimension */
+    uint64_t rows;   /* 1: written with one dimension */
+    uint64_t pieces; /* above 0: written with three dimensions, rows / pieces of a piece */
     size_t bytes;
     uint64_t offset;
 };
@@ -22,7 +23,7 @@ struct builder {
     struct buf infos; /* filled by built_file */
     struct buf data;
     uint64_t pair_count;
-    struct built_tensor tensors[64];
+    struct built_tensor tensors[256];
     uint64_t tensor_count;
     uint32_t alignment;
     uint64_t random;
@@ -51,6 +52,12 @@ __attribute__((unused)) static uint64_t built_random(struct builder *b)
     b->random ^= b->random >> 7;
     b->random ^= b->random << 17;
     return b->random;
+}
+
+/* From -1 up to 1, in steps that float32 and f16 have. */
+__attribute__((unused)) static float built_real(struct builder *b)
+{
+    return (float)(built_random(b) >> 54) / 512.0F - 1.0F;
 }
 
 static void put_u32(struct buf *out, uint32_t v)
@@ -102,12 +109,14 @@ __attribute__((unused)) static void pair_array(struct builder *b, const char *ke
     put_u64(&b->pairs, count); /* the elements follow, by the caller */
 }
 
-/* A tensor of random bytes that are small finite numbers in every type: f16 scales get a small exponent. */
-__attribute__((unused)) static void add_tensor(struct builder *b, const char *name, enum tensor_type type,
-                                               uint64_t columns, uint64_t rows)
+/* A tensor whose bytes follow, by the caller. */
+__attribute__((unused)) static struct built_tensor *new_tensor(struct builder *b, const char *name,
+                                                               enum tensor_type type, uint64_t columns,
+                                                               uint64_t rows)
 {
     struct built_tensor *t = &b->tensors[b->tensor_count++];
     const struct quant_type *q = quant_type_find(type);
+    assert_true(b->tensor_count < sizeof b->tensors / sizeof *b->tensors);
     snprintf(t->name, sizeof t->name, "%s", name);
     t->type = type;
     t->columns = columns;
@@ -117,6 +126,26 @@ __attribute__((unused)) static void add_tensor(struct builder *b, const char *na
         buf_add_char(&b->data, 0);
     }
     t->offset = b->data.n;
+    return t;
+}
+
+/* A float32 tensor of random values from middle - reach up to middle + reach. */
+__attribute__((unused)) static void add_reals(struct builder *b, const char *name, uint64_t columns,
+                                              uint64_t rows, float middle, float reach)
+{
+    new_tensor(b, name, TENSOR_F32, columns, rows);
+    for (uint64_t i = 0; i < columns * rows; i++) {
+        float v = middle + reach * built_real(b);
+        buf_add(&b->data, &v, sizeof v);
+    }
+}
+
+/* A tensor of random bytes that are small finite numbers in every type: f16 scales get a small exponent. */
+__attribute__((unused)) static void add_tensor(struct builder *b, const char *name, enum tensor_type type,
+                                               uint64_t columns, uint64_t rows)
+{
+    const struct quant_type *q = quant_type_find(type);
+    struct built_tensor *t = new_tensor(b, name, type, columns, rows);
     uint8_t *p = buf_reserve(&b->data, t->bytes);
     assert_non_null(p);
     for (size_t i = 0; i < t->bytes; i++) {
@@ -144,10 +173,13 @@ __attribute__((unused)) static void add_tensor(struct builder *b, const char *na
 static void put_info(struct builder *b, const struct built_tensor *t)
 {
     put_text(&b->infos, str_from(t->name));
-    put_u32(&b->infos, t->rows == 1 ? 1 : 2);
+    put_u32(&b->infos, t->pieces ? 3 : t->rows == 1 ? 1 : 2);
     put_u64(&b->infos, t->columns);
     if (t->rows != 1) {
-        put_u64(&b->infos, t->rows);
+        put_u64(&b->infos, t->pieces ? t->rows / t->pieces : t->rows);
+    }
+    if (t->pieces) {
+        put_u64(&b->infos, t->pieces);
     }
     put_u32(&b->infos, t->type);
     put_u64(&b->infos, t->offset);

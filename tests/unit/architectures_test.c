@@ -1,0 +1,250 @@
+/* Every architecture on tiny random models: the logits are transformers' (tests/oracles), by each kind of kernels,
+ * in one batch and token by token; files that do not fit their architecture are refused by name.
+ * `architectures_test --write FOLDER` writes the models, for the oracle. */
+#include "tests/unit/tiny_models.h"
+
+#include <math.h>
+
+#include "inference/worker/backend.h"
+#include "inference/worker/model.h"
+
+enum { POSITIONS = 48, STRIDE = 8, COLUMNS = (TINY_VOCAB + STRIDE - 1) / STRIDE };
+
+struct oracle {
+    int32_t tokens[POSITIONS];
+    float logits[POSITIONS][COLUMNS];
+};
+
+static void read_oracle(const char *name, struct oracle *o)
+{
+    char path[128];
+    char comment[256];
+    snprintf(path, sizeof path, "tests/oracles/%s.logits", name);
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        fail_msg("no %s: tests/oracles/logits.py writes it", path);
+    }
+    assert_non_null(fgets(comment, sizeof comment, f));
+    for (unsigned p = 0; p < POSITIONS; p++) {
+        assert_int_equal(fscanf(f, "%d", &o->tokens[p]), 1);
+    }
+    for (unsigned p = 0; p < POSITIONS; p++) {
+        for (unsigned i = 0; i < COLUMNS; i++) {
+            assert_int_equal(fscanf(f, "%f", &o->logits[p][i]), 1);
+        }
+    }
+    fclose(f);
+}
+
+struct machine {
+    struct model *model;
+    struct graph *graph;
+    struct backend *backend;
+    uint32_t table[POSITIONS / KV_BLOCK];
+};
+
+static void machine_open(struct machine *m, const char *path, bool portable)
+{
+    struct backend_conf conf = {.kv_blocks = 8,
+                                .context = POSITIONS,
+                                .batch_tokens = POSITIONS,
+                                .batch_logits = POSITIONS,
+                                .threads = 2,
+                                .portable = portable};
+    struct err err;
+    if (model_open(path, &m->model, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    m->graph = graph_new(m->model);
+    assert_non_null(m->graph);
+    assert_int_equal(backend_cpu.open(m->graph, &conf, &m->backend, &err), 0);
+    for (uint32_t i = 0; i < POSITIONS / KV_BLOCK; i++) {
+        m->table[i] = (5 * i + 6) % 8; /* blocks out of order */
+    }
+}
+
+static void machine_close(struct machine *m)
+{
+    backend_cpu.close(m->backend);
+    graph_free(m->graph);
+    model_close(m->model);
+}
+
+/* Computes tokens [from, to); rows gets their logits. */
+static void machine_run(struct machine *m, const int32_t *tokens, uint32_t from, uint32_t to, float *rows)
+{
+    struct batch_token batch[POSITIONS];
+    float *logits;
+    struct err err;
+    for (uint32_t i = from; i < to; i++) {
+        batch[i - from] = (struct batch_token){.token = tokens[i], .position = i, .wants_logits = true};
+    }
+    struct batch b = {batch, to - from, m->table, POSITIONS / KV_BLOCK};
+    assert_int_equal(backend_cpu.run(m->backend, &b, &logits, &err), 0);
+    memcpy(rows, logits, (size_t)(to - from) * TINY_VOCAB * sizeof *rows);
+}
+
+/* The largest difference of a row, over the row's largest logit. */
+static double row_difference(const float *ours, const float *theirs)
+{
+    double difference = 0;
+    double largest = 0;
+    for (unsigned i = 0; i < COLUMNS; i++) {
+        difference = fmax(difference, fabs((double)ours[i * STRIDE] - (double)theirs[i]));
+        largest = fmax(largest, fabs((double)theirs[i]));
+    }
+    return difference / largest;
+}
+
+static void logits_are_those_of_transformers(void **state)
+{
+    static struct oracle o;
+    static float rows[POSITIONS * TINY_VOCAB];
+    bool failed = false;
+    for (unsigned i = 0; i < 2 * TINY_SPECS; i++) {
+        const struct tiny_spec *spec = &tiny_specs[i / 2];
+        struct machine m;
+        double worst = 0;
+        read_oracle(spec->name, &o);
+        machine_open(&m, write_tiny_spec(spec, false), i % 2);
+        machine_run(&m, o.tokens, 0, POSITIONS, rows);
+        for (unsigned p = 0; p < POSITIONS; p++) {
+            double d = row_difference(rows + (size_t)p * TINY_VOCAB, o.logits[p]);
+            worst = !(d <= worst) ? d : worst; /* also when it is no number */
+        }
+        machine_close(&m);
+        print_message("%-14s %s %.2g\n", spec->name, i % 2 ? "portable" : "best", worst);
+        failed = failed || !(worst <= 5e-4); /* a key or value that is rounded to the other side costs 2e-4 */
+    }
+    assert_false(failed);
+}
+
+/* Whole, in parts, or token by token: the same bits, with float32 and with quantized weights. */
+static void logits_do_not_depend_on_the_batch(void **state)
+{
+    static float whole[POSITIONS * TINY_VOCAB];
+    static float parts[POSITIONS * TINY_VOCAB];
+    static struct oracle o;
+    for (unsigned i = 0; i < 2 * TINY_SPECS; i++) {
+        struct machine m;
+        read_oracle(tiny_specs[i / 2].name, &o);
+        machine_open(&m, write_tiny_spec(&tiny_specs[i / 2], i % 2), false);
+        machine_run(&m, o.tokens, 0, POSITIONS, whole);
+        for (uint32_t from = 0, n = 1; from < POSITIONS; from += n, n = from < 8 ? 1 : 13) {
+            uint32_t to = from + n < POSITIONS ? from + n : POSITIONS;
+            machine_run(&m, o.tokens, from, to, parts + (size_t)from * TINY_VOCAB);
+        }
+        for (unsigned k = 0; k < POSITIONS * TINY_VOCAB; k++) {
+            assert_true(isfinite(whole[k]));
+        }
+        assert_memory_equal(whole, parts, sizeof whole);
+        machine_close(&m);
+    }
+}
+
+/* --- files that do not fit --------------------------------------------------------------------------- */
+
+static void expect_refusal(struct tiny_builder *t, const char *text)
+{
+    struct err err = {0};
+    struct model *m = NULL;
+    struct buf file = built_file(&t->b);
+    int rc = model_open(write_bytes("case.gguf", file.p, file.n), &m, &err);
+    if (rc != ERR_INVALID || !strstr(err.msg, text)) {
+        fail_msg("rc %d, \"%s\" does not say \"%s\"", rc, err.msg, text);
+    }
+    buf_clear(&file);
+    builder_clear(&t->b);
+}
+
+/* Every tensor, taken away or of another shape, is missed by name; one too many is refused by name. */
+static void every_tensor_counts(void **state)
+{
+    for (unsigned i = 0; i < TINY_SPECS; i++) {
+        struct tiny_builder t;
+        tiny_build(&t, &tiny_specs[i], false);
+        uint64_t count = t.b.tensor_count;
+        builder_clear(&t.b);
+        for (uint64_t k = 0; k < count; k++) {
+            tiny_build(&t, &tiny_specs[i], false);
+            struct built_tensor *tensor = &t.b.tensors[k];
+            bool may_lack = strcmp(tensor->name, "output.weight") == 0 ||
+                            strstr(tensor->name, "rope_freqs") || strstr(tensor->name, "exp_probs_b");
+            char name[64];
+            memcpy(name, tensor->name, sizeof name);
+            if (!may_lack) {
+                snprintf(tensor->name, sizeof tensor->name, "gone");
+                expect_refusal(&t, name);
+                tiny_build(&t, &tiny_specs[i], false);
+            }
+            t.b.tensors[k].columns /= 2; /* less than there is: the file itself stays sound */
+            expect_refusal(&t, strcmp(name, "token_embd.weight") ? name : "token_embd");
+        }
+        tiny_build(&t, &tiny_specs[i], false);
+        add_reals(&t.b, "blk.0.attn_sinks.weight", 4, 1, 0.0F, 1.0F);
+        expect_refusal(&t, "has no use for tensor blk.0.attn_sinks.weight");
+    }
+}
+
+static void keys_that_make_no_sense(void **state)
+{
+    static const struct {
+        const char *spec;
+        const char *key;
+        uint32_t number; /* or */
+        float real;      /* where it is not 0 */
+        const char *text;
+    } cases[] = {
+        {"llama2", "llama.expert_count", 8, 0, "experts are supported in deepseek2 only"},
+        {"qwen2", "qwen2.attention.sliding_window", 8, 0, "supported in gemma3 only"},
+        {"qwen3-yarn", "qwen3.rope.scaling.attn_factor", 0, -1.0F, "magnitude"},
+        {"gemma3", "gemma3.final_logit_softcapping", 0, 30.0F, "gemma3.final_logit_softcapping"},
+        {"gemma3", "gemma3.rope.freq_base_swa", 0, -1.0F, "rope base -1"},
+        {"deepseek2-lite", "deepseek2.expert_gating_func", 7, 0, "expert_gating_func"},
+        {"deepseek2-lite", "deepseek2.expert_group_count", 3, 0, "do not fit"},
+        {"deepseek2-lite", "deepseek2.rope.scaling.yarn_beta_slow", 0, 33.0F, "beta"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tiny_builder t;
+        tiny_build(&t, tiny_spec_find(cases[i].spec), false);
+        if (cases[i].real != 0) {
+            pair_f32(&t.b, cases[i].key, cases[i].real);
+        } else {
+            pair_u32(&t.b, cases[i].key, cases[i].number);
+        }
+        expect_refusal(&t, cases[i].text);
+    }
+}
+
+static int write_models(const char *folder)
+{
+    for (unsigned i = 0; i < TINY_SPECS; i++) {
+        struct tiny_builder t;
+        char path[256];
+        tiny_build(&t, &tiny_specs[i], false);
+        struct buf file = built_file(&t.b);
+        snprintf(path, sizeof path, "%s/%s.gguf", folder, tiny_specs[i].name);
+        FILE *f = fopen(path, "we");
+        if (!f || fwrite(file.p, 1, file.n, f) != file.n || fclose(f)) {
+            perror(path);
+            return 1;
+        }
+        buf_clear(&file);
+        builder_clear(&t.b);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(logits_do_not_depend_on_the_batch),
+        cmocka_unit_test(every_tensor_counts),
+        cmocka_unit_test(keys_that_make_no_sense),
+    };
+    if (argc == 3 && strcmp(argv[1], "--write") == 0) {
+        return write_models(argv[2]);
+    }
+    return cmocka_run_group_tests(tests, temp_make, temp_remove);
+}
