@@ -89,17 +89,17 @@ struct sending {
     void *arg;
 };
 
-static void on_sent(void *arg, int rc, const char *provider)
+static void on_sent(void *arg, const struct hook_end *end)
 {
     struct sending *s = arg;
-    if (rc == 0) {
+    if (end->rc == 0) {
         struct str prefix = str_from(s->prefix);
         sms_account(s->gl, &(struct sms_sent){.country = str_from(s->country),
                                               .prefix = prefix,
-                                              .provider = str_from(provider),
+                                              .provider = str_from(end->provider),
                                               .price = sms_price(&s->gl->conf->set->sms, prefix)});
     }
-    s->done(s->arg, rc);
+    s->done(s->arg, end->rc);
     free(s);
 }
 
@@ -322,7 +322,7 @@ bool accounts_is_revoked(const struct gateway_loop *gl, const struct jws_claims 
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
-const struct hooks *accounts_hooks(const struct gateway *g)
+struct hooks *accounts_hooks(const struct gateway *g)
 {
     return g->accounts ? g->accounts->hooks : NULL;
 }

@@ -27,7 +27,7 @@ extern const unsigned accounts_route_count;
 bool accounts_is_revoked(const struct gateway_loop *gl, const struct jws_claims *who);
 /* A policy is in force here (from the database, or the last known one from disk). Any thread. */
 struct hooks;
-const struct hooks *accounts_hooks(const struct gateway *g); /* NULL: no accounts */
+struct hooks *accounts_hooks(const struct gateway *g); /* NULL: no accounts */
 bool accounts_has_policy(const struct gateway *g);
 /* That policy, borrowed; NULL: none yet. The control thread. */
 const struct policy *accounts_policy(const struct gateway *g);

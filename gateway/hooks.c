@@ -1,8 +1,6 @@
-/* libcurl's multi interface on the control loop: curl tells which sockets and which timer it wants, libevent
- * tells when. A send lives in the list of its hooks from the moment it is asked for until it is handed back. */
+/* See hooks.h. A send lives in the list of its hooks from the moment it is asked for until it is handed back. */
 #include "gateway/hooks.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +11,14 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/secret.h"
+#include "gateway/curl_loop.h"
 #include "gateway/hook_target.h"
 #include "gateway/hooks_conf.h"
+#include "gateway/sms_message.h"
 #include "gateway/webhook.h"
 #include "inference/router/breaker.h"
 
-enum { HOOK_BODY_MAX = 8192, HOOK_ANSWER_MAX = 200 * 1024, HOOK_HEADER_MAX = 160 };
+enum { HOOK_BODY_MAX = 8192, HOOK_ANSWER_MAX = 200 * 1024, HOOK_HEADER_MAX = 160, LABEL_MAX = 32 };
 
 static struct metric sends = METRIC_COUNTER_L(
     "tidegate_hook_calls_total", "Calls to hooks, by what came of them in the end.", "hook,result");
@@ -30,12 +30,12 @@ static struct metric seconds =
 struct hook_send {
     struct loop_msg msg; /* first: on its way to a loop */
     struct hooks *hooks;
+    struct hook_line *line;
     struct hook_send *prev, *next; /* in hooks->sends */
     struct loop *origin;           /* under hooks->lock; NULL: nobody waits any more */
     hook_done_cb done;
     void *arg;
-    int rc;
-    const char *provider; /* that took it, or was asked last */
+    struct hook_end end;
     uint64_t began_us;
     /* the control thread's */
     char id[ID_UUID_TEXT + 1];
@@ -49,9 +49,10 @@ struct hook_send {
     bool was_refused;     /* by some provider, with a 4xx */
     uint64_t deadline_ms; /* monotonic */
     size_t answer_bytes;
+    struct buf answer; /* kept when the line keeps it */
 };
 
-/* One receiver of codes. */
+/* One receiver. */
 struct provider {
     struct hook_conf conf; /* its texts are owned */
     struct hook_target target;
@@ -59,18 +60,26 @@ struct provider {
     struct breaker breaker;
 };
 
-struct hooks {
-    struct loop *control;
+/* Receivers of one kind of message, any of which will do. */
+struct hook_line {
+    const char *name;                              /* in metrics */
     struct provider providers[HOOK_PROVIDERS_MAX]; /* in order of preference */
     unsigned provider_count;
-    struct addr_prefix *allowed; /* owned: networks that all may reach */
     uint64_t deadline_ms;
     uint64_t in_flight_max;
-    CURLM *multi;
-    struct loop_timer curl_timer;
-    pthread_mutex_t lock; /* sends, count, origin */
+    unsigned in_flight;  /* under hooks->lock */
+    bool is_dispensable; /* one that fails often is not asked, though there is no other */
+    size_t answer_max;   /* bytes of an answer; more end the try */
+    bool keeps_answer;
+};
+
+struct hooks {
+    struct loop *control;
+    struct hook_line sms, risk;
+    struct addr_prefix *allowed; /* owned: networks that all may reach */
+    struct curl_loop *curl;
+    pthread_mutex_t lock; /* sends, in_flight, origin */
     struct hook_send *sends;
-    unsigned count;
 };
 
 /* --- handing back ------------------------------------------------------------------------------------ */
@@ -79,6 +88,7 @@ static void send_free(struct hook_send *s)
 {
     secret_cleanse(s->body.p, s->body.n);
     buf_clear(&s->body);
+    buf_clear(&s->answer);
     free(s);
 }
 
@@ -90,13 +100,15 @@ static void send_unlink(struct hook_send *s)
     if (s->next) {
         s->next->prev = s->prev;
     }
-    h->count--;
+    s->line->in_flight--;
 }
 
 static void on_handed_back(struct loop_msg *m, bool canceled)
 {
     struct hook_send *s = (struct hook_send *)m;
-    s->done(s->arg, canceled ? ERR_CANCELED : s->rc, s->provider);
+    s->end.rc = canceled ? ERR_CANCELED : s->end.rc;
+    s->end.answer = buf_str(&s->answer);
+    s->done(s->arg, &s->end);
     send_free(s);
 }
 
@@ -104,12 +116,14 @@ static void on_handed_back(struct loop_msg *m, bool canceled)
 static void send_finish(struct hook_send *s, int rc)
 {
     struct hooks *h = s->hooks;
-    metric_child_add(metric_child(&sends, rc == 0            ? "sms,ok"
-                                          : rc == ERR_DENIED ? "sms,refused"
-                                                             : "sms,failed"),
-                     1);
-    metric_child_observe_us(metric_child(&seconds, "sms"), clock_mono_us() - s->began_us);
-    s->rc = rc;
+    char labels[LABEL_MAX];
+    snprintf(labels, sizeof labels, "%s,%s", s->line->name,
+             rc == 0            ? "ok"
+             : rc == ERR_DENIED ? "refused"
+                                : "failed");
+    metric_child_add(metric_child(&sends, labels), 1);
+    metric_child_observe_us(metric_child(&seconds, s->line->name), clock_mono_us() - s->began_us);
+    s->end.rc = rc;
     s->msg.fn = on_handed_back;
     pthread_mutex_lock(&h->lock);
     send_unlink(s);
@@ -131,7 +145,7 @@ void hooks_forget_loop(struct hooks *h, struct loop *loop)
     for (struct hook_send *s = h->sends; s; s = s->next) { /* the control thread has ended too */
         if (s->origin == loop) {
             s->origin = NULL;
-            s->done(s->arg, ERR_CANCELED, "");
+            s->done(s->arg, &(struct hook_end){.rc = ERR_CANCELED, .provider = "", .answer = STR("")});
         }
     }
 }
@@ -142,7 +156,13 @@ static size_t on_answer(char *p, size_t size, size_t n, void *arg)
 {
     struct hook_send *s = arg;
     s->answer_bytes += size * n;
-    return s->answer_bytes <= HOOK_ANSWER_MAX ? size * n : 0;
+    if (s->answer_bytes > s->line->answer_max) {
+        return 0;
+    }
+    if (s->line->keeps_answer) {
+        buf_add(&s->answer, p, size * n);
+    }
+    return size * n;
 }
 
 static void add_header(struct hook_send *s, const char *fmt, const char *value)
@@ -177,11 +197,11 @@ static long try_timeout_ms(const struct hook_send *s)
 
 static void send_try(struct hook_send *s)
 {
-    struct hooks *h = s->hooks;
     s->easy = curl_easy_init();
     BUG_ON(!s->easy);
-    s->tried[s->at - h->providers]++;
+    s->tried[s->at - s->line->providers]++;
     s->answer_bytes = 0;
+    buf_truncate(&s->answer);
     set_headers(s);
     curl_easy_setopt(s->easy, CURLOPT_URL, s->at->conf.url);
     curl_easy_setopt(s->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -202,13 +222,13 @@ static void send_try(struct hook_send *s)
         curl_easy_setopt(s->easy, CURLOPT_CAINFO, s->at->conf.ca_file);
     }
     metric_child_add(metric_child(&tries, s->at->conf.name), 1);
-    curl_multi_add_handle(h->multi, s->easy);
+    curl_loop_add(s->hooks->curl, s->easy);
 }
 
 static void try_clear(struct hook_send *s)
 {
     if (s->easy) {
-        curl_multi_remove_handle(s->hooks->multi, s->easy);
+        curl_loop_remove(s->hooks->curl, s->easy);
         curl_easy_cleanup(s->easy);
         s->easy = NULL;
     }
@@ -224,16 +244,16 @@ static void on_again(void *arg)
 /* Of those with tries left: the least tried, among these one that is not known to fail, among these the first. */
 static struct provider *pick(const struct hook_send *s, uint64_t now_ms)
 {
-    struct hooks *h = s->hooks;
+    struct hook_line *line = s->line;
     struct provider *best = NULL;
     bool best_is_well = false;
-    for (unsigned i = 0; i < h->provider_count; i++) {
-        struct provider *p = &h->providers[i];
+    for (unsigned i = 0; i < line->provider_count; i++) {
+        struct provider *p = &line->providers[i];
         if (s->tried[i] >= p->conf.tries) {
             continue;
         }
         bool is_well = breaker_would_admit(&p->breaker, now_ms);
-        unsigned least = best != NULL ? s->tried[best - h->providers] : 0;
+        unsigned least = best != NULL ? s->tried[best - line->providers] : 0;
         if (best == NULL || s->tried[i] < least || (s->tried[i] == least && is_well && !best_is_well)) {
             best = p;
             best_is_well = is_well;
@@ -247,15 +267,20 @@ static void go_on(struct hook_send *s)
 {
     uint64_t now_ms = clock_mono_ms();
     struct provider *p = pick(s, now_ms);
-    unsigned tried = p != NULL ? s->tried[p - s->hooks->providers] : 0;
+    unsigned tried = p != NULL ? s->tried[p - s->line->providers] : 0;
     uint64_t wait_ms = tried > 0 ? p->conf.backoff_ms << (tried - 1) : 0;
     if (p == NULL || now_ms + wait_ms >= s->deadline_ms) {
         send_finish(s, s->was_refused ? ERR_DENIED : ERR_UNAVAILABLE);
         return;
     }
     s->at = p;
-    s->provider = p->conf.name;
-    s->is_probe = breaker_admit(&p->breaker, now_ms) == BREAKER_ADMIT_PROBE;
+    s->end.provider = p->conf.name;
+    enum breaker_admission admission = breaker_admit(&p->breaker, now_ms);
+    if (admission == BREAKER_REFUSE && s->line->is_dispensable) {
+        send_finish(s, ERR_AGAIN);
+        return;
+    }
+    s->is_probe = admission == BREAKER_ADMIT_PROBE;
     if (wait_ms == 0) {
         send_try(s);
     } else {
@@ -263,8 +288,9 @@ static void go_on(struct hook_send *s)
     }
 }
 
-static void on_tried(struct hook_send *s, CURLcode code)
+static void on_tried(void *private_data, CURLcode code)
 {
+    struct hook_send *s = private_data;
     long status = 0;
     struct provider *p = s->at;
     curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -281,127 +307,15 @@ static void on_tried(struct hook_send *s, CURLcode code)
         return;
     }
     log_warn("hook %s hook=%s try=%u status=%ld error=\"%s\"", is_refused ? "refused" : "failed",
-             p->conf.name, s->tried[p - s->hooks->providers], status, curl_easy_strerror(code));
+             p->conf.name, s->tried[p - s->line->providers], status, curl_easy_strerror(code));
     if (is_refused) { /* it would say so again */
         s->was_refused = true;
-        s->tried[p - s->hooks->providers] = (unsigned)p->conf.tries;
+        s->tried[p - s->line->providers] = (unsigned)p->conf.tries;
     }
     go_on(s);
 }
 
-/* --- curl and libevent ------------------------------------------------------------------------------- */
-
-static void take_finished(struct hooks *h)
-{
-    int left;
-    CURLMsg *m;
-    while ((m = curl_multi_info_read(h->multi, &left))) {
-        struct hook_send *s = NULL;
-        CURLcode code = m->data.result;
-        if (m->msg == CURLMSG_DONE &&
-            curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s) == CURLE_OK) {
-            on_tried(s, code);
-        }
-    }
-}
-
-static void on_socket_ready(evutil_socket_t fd, short what, void *arg)
-{
-    struct hooks *h = arg;
-    int running;
-    int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-    curl_multi_socket_action(h->multi, fd, flags, &running);
-    take_finished(h);
-}
-
-static void on_curl_timer(void *arg)
-{
-    struct hooks *h = arg;
-    int running;
-    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    take_finished(h);
-}
-
-static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-    struct hooks *h = arg;
-    struct event *ev = socket_arg;
-    if (ev) {
-        event_free(ev);
-        ev = NULL;
-    }
-    if (what != CURL_POLL_REMOVE) {
-        short events =
-            (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
-        ev = event_new(loop_event_base(h->control), fd, events, on_socket_ready, h);
-        BUG_ON(!ev);
-        event_add(ev, NULL);
-    }
-    curl_multi_assign(h->multi, fd, ev);
-    return 0;
-}
-
-static int curl_wants_timer(CURLM *multi, long after_ms, void *arg)
-{
-    struct hooks *h = arg;
-    if (after_ms < 0) {
-        loop_timer_disarm(&h->curl_timer);
-    } else {
-        loop_timer_arm(&h->curl_timer, (uint64_t)after_ms);
-    }
-    return 0;
-}
-
 /* --- asking ------------------------------------------------------------------------------------------ */
-
-static const char *const released_words[] = {"It is your turn: you can sign up now.",
-                                             "已轮到您，现在可以注册了。", "已輪到您，現在可以註冊了。"};
-
-static const char *const code_words[] = {"Your verification code is %s. Do not share it with anyone.",
-                                         "您的验证码是 %s，请勿告诉他人。",
-                                         "您的驗證碼是 %s，請勿告訴他人。"};
-
-static const char *words_of(const struct auth_message *m)
-{
-    int lang = strcmp(m->lang, "zh-Hans") == 0 ? 1 : strcmp(m->lang, "zh-Hant") == 0 ? 2 : 0;
-    return m->kind == AUTH_MESSAGE_CODE ? code_words[lang] : released_words[lang];
-}
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static void write_body(const struct auth_message *m, struct buf *out)
-{
-    char text[256], at[CLOCK_ISO_LEN + 1];
-    struct json_writer w = {.out = out};
-    snprintf(text, sizeof text, words_of(m), m->code);
-    clock_format_iso(clock_wall_ms(), at);
-    json_open(&w, '{');
-    bool is_code = m->kind == AUTH_MESSAGE_CODE;
-    json_str_at(&w, "type", is_code ? STR("sms.code") : STR("sms.waitlist_released"));
-    json_str_at(&w, "timestamp", str_from(at));
-    json_open_at(&w, "data", '{');
-    json_str_at(&w, "to", str_from(m->to));
-    json_str_at(&w, "channel", str_from(m->channel));
-    if (is_code) {
-        json_str_at(&w, "code", str_from(m->code));
-    } else {
-        json_i64_at(&w, "expires_at", m->expires_s);
-    }
-    json_str_at(&w, "text", str_from(text));
-    json_str_at(&w, "lang", str_from(m->lang));
-    json_close(&w, '}');
-    json_open_at(&w, "user", '{');
-    json_str_at(&w, "phone", str_from(m->to + 1));
-    json_close(&w, '}');
-    if (is_code) {
-        json_open_at(&w, "sms", '{');
-        json_str_at(&w, "otp", str_from(m->code));
-        json_close(&w, '}');
-    }
-    json_close(&w, '}');
-    secret_cleanse(text, sizeof text);
-}
-#pragma GCC diagnostic pop
 
 /* On the control thread. canceled: it goes away; hooks_close frees what is in the list. */
 static void on_asked(struct loop_msg *m, bool canceled)
@@ -409,7 +323,7 @@ static void on_asked(struct loop_msg *m, bool canceled)
     struct hook_send *s = (struct hook_send *)m;
     if (!canceled) {
         loop_timer_init(s->hooks->control, &s->again, on_again, s);
-        s->deadline_ms = clock_mono_ms() + s->hooks->deadline_ms;
+        s->deadline_ms = clock_mono_ms() + s->line->deadline_ms;
         go_on(s);
     }
 }
@@ -417,99 +331,143 @@ static void on_asked(struct loop_msg *m, bool canceled)
 static bool send_link(struct hooks *h, struct hook_send *s)
 {
     pthread_mutex_lock(&h->lock);
-    bool has_room = h->count < h->in_flight_max;
+    bool has_room = s->line->in_flight < s->line->in_flight_max;
     if (has_room) {
         s->next = h->sends;
         if (s->next) {
             s->next->prev = s;
         }
         h->sends = s;
-        h->count++;
+        s->line->in_flight++;
     }
     pthread_mutex_unlock(&h->lock);
     return has_room;
 }
 
-void hooks_send_code(struct hooks *h, const struct auth_message *m, hook_done_cb done, void *arg)
+static struct hook_send *send_new(struct hooks *h, struct hook_line *line, struct str id, hook_done_cb done,
+                                  void *arg)
 {
     struct hook_send *s = calloc(1, sizeof *s);
     BUG_ON(!s);
     s->hooks = h;
+    s->line = line;
     s->origin = loop_current();
     s->done = done;
     s->arg = arg;
-    s->provider = "";
+    s->end.provider = "";
     s->began_us = clock_mono_us();
-    snprintf(s->id, sizeof s->id, "%s", m->id);
+    snprintf(s->id, sizeof s->id, STR_FMT, STR_ARG(id));
     buf_init(&s->body, HOOK_BODY_MAX);
-    write_body(m, &s->body);
-    s->msg.fn = on_handed_back;
-    if (h->provider_count == 0 || !send_link(h, s)) {
-        log_warn("no code sent: %s",
-                 h->provider_count > 0 ? "too many hook calls under way" : "no hook is configured");
-        s->rc = h->provider_count > 0 ? ERR_AGAIN : ERR_UNAVAILABLE;
+    buf_init(&s->answer, line->answer_max);
+    return s;
+}
+
+/* To the control thread; or back at once. */
+static void send_off(struct hook_send *s)
+{
+    if (s->line->provider_count == 0 || !send_link(s->hooks, s)) {
+        s->end.rc = s->line->provider_count > 0 ? ERR_AGAIN : ERR_UNAVAILABLE;
+        s->msg.fn = on_handed_back;
         loop_post(s->origin, &s->msg);
         return;
     }
     s->msg.fn = on_asked;
-    loop_post(h->control, &s->msg);
+    loop_post(s->hooks->control, &s->msg);
+}
+
+void hooks_send_code(struct hooks *h, const struct auth_message *m, hook_done_cb done, void *arg)
+{
+    struct hook_send *s = send_new(h, &h->sms, str_from(m->id), done, arg);
+    sms_message_write(m, &s->body);
+    send_off(s);
+}
+
+bool hooks_may_ask_risk(const struct hooks *h)
+{
+    const struct hook_line *line = &h->risk;
+    return line->provider_count > 0 && breaker_would_admit(&line->providers[0].breaker, clock_mono_ms());
+}
+
+void hooks_ask_risk(struct hooks *h, struct str id, struct str body, hook_done_cb done, void *arg)
+{
+    struct hook_send *s = send_new(h, &h->risk, id, done, arg);
+    buf_add_str(&s->body, body);
+    send_off(s);
 }
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
-static int open_provider(struct hooks *h, const struct hook_conf *conf, unsigned allowed_count,
-                         struct err *err)
+static int open_provider(struct hooks *h, struct hook_line *line, const struct hook_conf *conf,
+                         unsigned allowed_count, struct err *err)
 {
-    struct provider *p = &h->providers[h->provider_count];
-    char name[16] = "sms";
+    struct provider *p = &line->providers[line->provider_count];
+    char name[16];
     if (webhook_key_load(conf->secret_file, &p->key, err) < 0) {
         return err->code;
     }
-    if (h->provider_count > 0) {
-        snprintf(name, sizeof name, "sms%u", h->provider_count + 1);
-    }
+    snprintf(name, sizeof name, line->provider_count > 0 ? "%s%u" : "%s", line->name,
+             line->provider_count + 1);
     p->conf = *conf;
     p->conf.name = strdup(conf->name != NULL ? conf->name : name);
     p->conf.url = strdup(conf->url);
     p->conf.ca_file = conf->ca_file ? strdup(conf->ca_file) : NULL;
     p->target = (struct hook_target){conf->is_loopback, h->allowed, allowed_count};
     breaker_init(&p->breaker);
-    h->provider_count++;
+    line->provider_count++;
     return 0;
 }
 
-static int open_providers(struct hooks *h, const struct hooks_conf *conf, struct err *err)
+static int open_lines(struct hooks *h, const struct hooks_conf *conf, struct err *err)
 {
     const struct conf_prefixes *allowed = &conf->allowed_networks;
     const struct hook_conf *rows = conf->sms.items;
     int rc = 0;
+    h->sms = (struct hook_line){.name = "sms",
+                                .deadline_ms = conf->sms_deadline_ms,
+                                .in_flight_max = conf->in_flight,
+                                .answer_max = HOOK_ANSWER_MAX};
+    h->risk = (struct hook_line){.name = "risk",
+                                 .deadline_ms = conf->risk.hook.timeout_ms,
+                                 .in_flight_max = conf->risk.in_flight,
+                                 .is_dispensable = true,
+                                 .answer_max = HOOK_RISK_ANSWER_MAX,
+                                 .keeps_answer = true};
     h->allowed = calloc(allowed->n + 1, sizeof *h->allowed);
     BUG_ON(!h->allowed);
     for (unsigned i = 0; i < allowed->n; i++) {
         h->allowed[i] = allowed->items[i];
     }
     for (unsigned i = 0; i < conf->sms.n && rc == 0; i++) {
-        rc = open_provider(h, &rows[i], allowed->n, err);
+        rc = open_provider(h, &h->sms, &rows[i], allowed->n, err);
+    }
+    if (rc == 0 && conf->risk.hook.url) {
+        rc = open_provider(h, &h->risk, &conf->risk.hook, allowed->n, err);
     }
     return rc;
 }
 
-static void close_providers(struct hooks *h)
+static void close_line(struct hook_line *line)
 {
-    for (unsigned i = 0; i < h->provider_count; i++) {
-        struct provider *p = &h->providers[i];
+    for (unsigned i = 0; i < line->provider_count; i++) {
+        struct provider *p = &line->providers[i];
         free((char *)(uintptr_t)p->conf.name);
         free((char *)(uintptr_t)p->conf.url);
         free((char *)(uintptr_t)p->conf.ca_file);
     }
+    secret_cleanse(line->providers, sizeof line->providers);
+}
+
+static void close_lines(struct hooks *h)
+{
+    close_line(&h->sms);
+    close_line(&h->risk);
     free(h->allowed);
-    secret_cleanse(h->providers, sizeof h->providers);
 }
 
 void hooks_write_providers(const struct hooks *h, struct json_writer *w)
 {
-    for (unsigned i = 0; i < h->provider_count; i++) {
-        const struct provider *p = &h->providers[i];
+    for (unsigned i = 0; i < h->sms.provider_count; i++) {
+        const struct provider *p = &h->sms.providers[i];
         json_open(w, '{');
         json_str_at(w, "name", str_from(p->conf.name));
         json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&p->breaker))));
@@ -526,22 +484,14 @@ struct hooks *hooks_open(struct loop *control, const struct hooks_conf *conf, st
     struct hooks *h = calloc(1, sizeof *h);
     BUG_ON(!h);
     h->control = control;
-    h->deadline_ms = conf->sms_deadline_ms;
-    h->in_flight_max = conf->in_flight;
-    if (open_providers(h, conf, err) != 0) {
-        close_providers(h);
+    if (open_lines(h, conf, err) != 0) {
+        close_lines(h);
         free(h);
         curl_global_cleanup();
         return NULL;
     }
     pthread_mutex_init(&h->lock, NULL);
-    loop_timer_init(control, &h->curl_timer, on_curl_timer, h);
-    h->multi = curl_multi_init();
-    BUG_ON(!h->multi);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, curl_wants_socket);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
-    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, curl_wants_timer);
-    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+    h->curl = curl_loop_new(control, on_tried);
     return h;
 }
 
@@ -559,12 +509,9 @@ void hooks_close(struct hooks *h)
         send_unlink(s);
         send_free(s);
     }
-    curl_multi_cleanup(h->multi);
-    if (h->curl_timer.armed) {
-        loop_timer_disarm(&h->curl_timer);
-    }
+    curl_loop_free(h->curl);
     curl_global_cleanup();
     pthread_mutex_destroy(&h->lock);
-    close_providers(h);
+    close_lines(h);
     free(h);
 }

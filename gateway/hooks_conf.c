@@ -65,6 +65,78 @@ static const struct conf_section hook_section = {.entries = hook_entries,
                                                  .size = sizeof(struct hook_conf),
                                                  .check = check_hook};
 
+static const struct conf_entry risk_entries[] = {
+    {.name = "url",
+     .type = CONF_STRING,
+     CONF_FIELD(struct risk_conf, hook.url),
+     .min = 8,
+     .max = 500,
+     .help =
+         "Where questions are posted: https, or http to 127.0.0.1, [::1] or localhost. Not given: nobody is "
+         "asked."},
+    {.name = "secret_file",
+     .type = CONF_STRING,
+     CONF_FIELD(struct risk_conf, hook.secret_file),
+     .flags = CONF_SECRET_FILE,
+     .help = "Signs each question after Standard Webhooks: whsec_ and base64 of 24 to 64 bytes."},
+    {.name = "ca_file",
+     .type = CONF_STRING,
+     CONF_FIELD(struct risk_conf, hook.ca_file),
+     .flags = CONF_FILE,
+     .help = "As of `sms`."},
+    {.name = "timeout",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct risk_conf, hook.timeout_ms),
+     .preset = "300ms",
+     .min = 10,
+     .max = 30000,
+     .help = "How long a code request waits for it."},
+    {.name = "points",
+     .type = CONF_INT,
+     CONF_FIELD(struct risk_conf, points),
+     .preset = "50",
+     .min = 1,
+     .max = 1000,
+     .help = "The most that it may add to a score. An answer beyond it counts as none."},
+    {.name = "silent_points",
+     .type = CONF_INT,
+     CONF_FIELD(struct risk_conf, silent),
+     .preset = "0",
+     .max = 1000,
+     .help =
+         "Added when it does not answer in time or not rightly, and while it is not asked because it fails "
+         "often; at most `points`."},
+    {.name = "in_flight",
+     .type = CONF_INT,
+     CONF_FIELD(struct risk_conf, in_flight),
+     .preset = "64",
+     .min = 1,
+     .max = 10000,
+     .help = "Questions under way at once; beyond them none is asked."},
+};
+
+static int check_risk(void *section, const char **field, struct err *err)
+{
+    struct risk_conf *c = section;
+    c->hook.name = NULL;
+    c->hook.tries = 1;
+    *field = "silent_points";
+    if (c->silent > c->points) {
+        return err_set(err, ERR_INVALID, "must not be above hooks.risk.points (%u)", c->points);
+    }
+    *field = "secret_file";
+    if (c->hook.url && !c->hook.secret_file) {
+        return err_set(err, ERR_INVALID, "is wanted: questions are signed");
+    }
+    *field = "url";
+    return c->hook.url ? hook_target_read(c->hook.url, &c->hook.is_loopback, err) : 0;
+}
+
+static const struct conf_section risk_section = {.entries = risk_entries,
+                                                 .count = CONF_COUNT(risk_entries),
+                                                 .size = sizeof(struct risk_conf),
+                                                 .check = check_risk};
+
 static const struct conf_entry hooks_entries[] = {
     {.name = "sms",
      .type = CONF_LIST,
@@ -92,7 +164,13 @@ static const struct conf_entry hooks_entries[] = {
      .preset = "256",
      .min = 1,
      .max = 10000,
-     .help = "Calls under way at once, all hooks together; more are refused."},
+     .help = "Codes and notices under way at once; more are refused."},
+    {.name = "risk",
+     .type = CONF_SECTION,
+     CONF_FIELD(struct hooks_conf, risk),
+     .section = &risk_section,
+     .help = "Is asked about each code request that gets a score, and adds to it as the signal risk_hook "
+             "(docs/suspicion.md). One that fails often is left alone for a while."},
     {.name = "allowed_networks",
      .type = CONF_PREFIXES,
      CONF_FIELD(struct hooks_conf, allowed_networks),

@@ -21,10 +21,19 @@ struct hook_conf {
     bool is_loopback;        /* of url: set by the check */
 };
 
+/* A service that is asked how suspicious a request for a code is (risk.h). */
+struct risk_conf {
+    struct hook_conf hook; /* url NULL: there is none */
+    uint32_t points;       /* that it may add at most */
+    uint32_t silent;       /* added when it does not say in time, or not rightly */
+    uint64_t in_flight;
+};
+
 struct hooks_conf {
     struct conf_list sms;     /* of struct hook_conf, in order of preference; none: no codes can be sent */
     uint64_t sms_deadline_ms; /* of a code, all providers and tries together */
-    uint64_t in_flight;       /* calls at once; more are refused */
+    uint64_t in_flight;       /* codes at once; more are refused */
+    struct risk_conf risk;
     struct conf_prefixes allowed_networks; /* beyond the public Internet */
 };
 extern const struct conf_section hooks_conf_section;

@@ -87,10 +87,16 @@ static void count_score(const struct suspicion_score *s)
     }
 }
 
-static void on_counted(void *arg)
+static void on_part(void *arg)
 {
     struct suspicion_wait *w = arg;
+    if (--w->waiting > 0) {
+        return;
+    }
     w->facts.counts = w->query.counts;
+    w->facts.risk_points = w->risk.points;
+    w->facts.risk_said = w->risk.said;
+    w->facts.risk_most = w->risk.most;
     suspicion_judge(conf_of(w->r), &w->facts, &w->score);
     count_score(&w->score);
     w->done(w->arg);
@@ -100,7 +106,7 @@ void suspicion_weigh(struct request *r, const struct auth_attempt *a, void (*don
 {
     struct suspicion_wait *w = ARENA_NEW(&r->ex->arena, struct suspicion_wait);
     r->suspicion = w;
-    *w = (struct suspicion_wait){.r = r, .done = done, .arg = arg};
+    *w = (struct suspicion_wait){.r = r, .waiting = 2, .done = done, .arg = arg};
     if (conf_of(r)->mode == SUSPICION_OFF) {
         done(arg);
         return;
@@ -112,13 +118,15 @@ void suspicion_weigh(struct request *r, const struct auth_attempt *a, void (*don
     struct suspicion_who who = {
         .client = r->client, .ja4 = r->ex->ja4, .number = str_from(a->number), .prefix = str_from(a->prefix)};
     struct suspicion_store store = suspicion_store_of(r->gl);
-    suspicion_count(&store, &who, &r->ex->arena, &w->query, on_counted, w);
+    risk_ask(&w->risk, r, a, on_part, w);
+    suspicion_count(&store, &who, &r->ex->arena, &w->query, on_part, w);
 }
 
 void suspicion_forget_request(struct request *r)
 {
     if (r->suspicion) {
         suspicion_forget(&r->suspicion->query);
+        risk_forget(&r->suspicion->risk);
     }
 }
 

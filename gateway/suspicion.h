@@ -1,7 +1,8 @@
 /* Suspicion in the gateway: gathers the facts of a code request, keeps what came of it, sets traps. The sum is
  * ratelimit/suspicion.h's; what follows from it is attempt.c's.
  *
- *     suspicion_weigh -> counts of the fleet (one round trip) -> r->suspicion->score -> done
+ *     suspicion_weigh -> counts of the fleet (one round trip)  \
+ *                     -> the risk hook, when there is one (risk.h)} both -> r->suspicion->score -> done
  *     suspicion_keep  -> a row of signup_scores, in a job of its own that nobody waits for: at most
  *                        suspicion.records a minute and loop, in a ring of 100,000 rows
  *     suspicion_look_at_path   a path that only scanners ask for marks the address, 20 a second and loop
@@ -11,6 +12,7 @@
 #define TIDE_GATEWAY_SUSPICION_H
 
 #include "gateway/request.h"
+#include "gateway/risk.h"
 #include "ratelimit/suspicion_counts.h"
 
 struct auth_attempt;
@@ -21,6 +23,8 @@ struct gateway_loop;
 struct suspicion_wait {
     struct request *r;
     struct suspicion_query query;
+    struct risk_question risk;
+    unsigned waiting; /* for one of the two, or both */
     struct suspicion_facts facts;
     struct suspicion_score score;
     void (*done)(void *arg);

@@ -54,9 +54,10 @@ static int run_settle(struct pg *pg, void *arg)
     return waitlist_settle_job(pg, &((struct waitlist_slot *)arg)->settle);
 }
 
-static void on_sent(void *arg, int rc, const char *provider)
+static void on_sent(void *arg, const struct hook_end *end)
 {
     struct waitlist_slot *s = arg;
+    int rc = end->rc;
     waitlist_count(rc == 0 ? "told" : "tell_failed", 1);
     s->settle.is_sent = rc == 0;
     s->settle.is_refused = rc == ERR_DENIED;

@@ -7,6 +7,7 @@ const char *suspicion_signal_name(enum suspicion_signal s)
         [SUSPICION_FAILURE_RATIO] = "failure_ratio", [SUSPICION_ATTESTATION] = "attestation",
         [SUSPICION_VELOCITY] = "velocity",           [SUSPICION_DISPOSABLE_EMAIL] = "disposable_email",
         [SUSPICION_HOSTING_ASN] = "hosting_asn",     [SUSPICION_HONEYPOT] = "honeypot",
+        [SUSPICION_RISK_HOOK] = "risk_hook",
     };
     return names[s];
 }
@@ -86,6 +87,7 @@ void suspicion_judge(const struct suspicion_conf *conf, const struct suspicion_f
     if (c->is_trapped || f->has_trap_field) {
         add(out, SUSPICION_HONEYPOT, weights[SUSPICION_HONEYPOT], 1, 0);
     }
+    add(out, SUSPICION_RISK_HOOK, f->risk_points, f->risk_said, f->risk_most);
     out->verdict = verdict_of(conf, out);
 }
 

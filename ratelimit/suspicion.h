@@ -4,7 +4,7 @@
  *     facts -> suspicion_judge -> score = the points of the signals that are listed, nothing else
  *                              -> allow | challenge | challenge_hard | deny, by thresholds
  *
- * Every signal that speaks adds exactly its weight and is listed with what was seen and the number it is measured by. A fact that is not known adds nothing. Without Redis nobody is denied.
+ * Every signal that speaks adds exactly its weight (the risk hook what it said, within its range) and is listed with what was seen and the number it is measured by. A fact that is not known adds nothing. Without Redis nobody is denied.
  * Weights and thresholds are the section `suspicion` of the configuration (suspicion_conf.c).
  * Units: points, 0 to 1000 a signal. Thread rule: pure functions. */
 #ifndef TIDE_RATELIMIT_SUSPICION_H
@@ -22,7 +22,8 @@ enum suspicion_signal {
     SUSPICION_DISPOSABLE_EMAIL = 5, /* an address of a throw-away service */
     SUSPICION_HOSTING_ASN = 6,      /* the address belongs to a data centre */
     SUSPICION_HONEYPOT = 7,         /* it stepped into a trap: a path, or a field that people do not see */
-    SUSPICION_SIGNALS = 8,
+    SUSPICION_RISK_HOOK = 8, /* the operator's own service said so; its points are its own, not a weight */
+    SUSPICION_SIGNALS = 9,
 };
 const char *suspicion_signal_name(enum suspicion_signal s); /* "ja4_accounts", ... */
 
@@ -43,7 +44,7 @@ enum suspicion_verdict {
 const char *suspicion_verdict_name(enum suspicion_verdict v); /* "allow", "challenge", ... */
 
 struct suspicion_weights {
-    uint32_t of[SUSPICION_SIGNALS]; /* 0: that signal is off */
+    uint32_t of[SUSPICION_SIGNALS]; /* 0: that signal is off; the risk hook has none */
 };
 
 struct suspicion_conf {
@@ -79,6 +80,8 @@ struct suspicion_facts {
     struct suspicion_counts counts;
     uint32_t asn; /* 0: not known */
     bool is_unattested, is_disposable, has_trap_field;
+    uint32_t risk_points, risk_said,
+        risk_most; /* of the risk hook: what counts, what it said, what it may say */
 };
 
 struct suspicion_item {

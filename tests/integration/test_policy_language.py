@@ -1,4 +1,6 @@
-"""The policy language from outside: simulate against a model of its own, lint, and the JSON Schema."""
+"""The policy language from outside: simulate against a model of its own, lint, and the JSON Schema.
+
+TIDE_POLICY_CASES=100000 is the long form of the comparison with the model: 25 s with a release build, no disagreement on 2026-11-26."""
 import json
 import os
 import random

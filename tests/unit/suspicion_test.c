@@ -73,6 +73,7 @@ static struct suspicion_facts speaking(enum suspicion_signal s)
     case SUSPICION_HONEYPOT:
         f.counts.is_trapped = true;
         break;
+    case SUSPICION_RISK_HOOK:
     case SUSPICION_SIGNALS:
         break;
     }
@@ -92,7 +93,7 @@ static void nothing_speaks_about_a_person(void **state)
 
 static void each_signal_adds_exactly_its_weight(void **state)
 {
-    for (int i = 0; i < SUSPICION_SIGNALS; i++) {
+    for (int i = 0; i < SUSPICION_RISK_HOOK; i++) {
         struct suspicion_score s;
         struct suspicion_facts f = speaking((enum suspicion_signal)i);
         suspicion_judge(shipped(), &f, &s);
@@ -101,6 +102,29 @@ static void each_signal_adds_exactly_its_weight(void **state)
         assert_int_equal(s.items[0].points, shipped()->weights.of[i]);
         assert_int_equal(s.total, shipped()->weights.of[i]);
     }
+}
+
+/* Its points are its own: what it said, or what its silence counts. */
+static void the_risk_hook_adds_what_it_said(void **state)
+{
+    struct suspicion_score s;
+    struct suspicion_facts f = quiet();
+    f.risk_points = f.risk_said = 35;
+    f.risk_most = 50;
+    suspicion_judge(shipped(), &f, &s);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.items[0].signal, SUSPICION_RISK_HOOK);
+    assert_int_equal(s.items[0].points, 35);
+    assert_int_equal(s.items[0].seen, 35);
+    assert_int_equal(s.items[0].limit, 50);
+    assert_int_equal(s.verdict, SUSPICION_CHALLENGE);
+    f.risk_points = f.risk_said = 0;
+    suspicion_judge(shipped(), &f, &s);
+    assert_int_equal(s.count, 0);
+    f.risk_points = 7; /* it was silent */
+    suspicion_judge(shipped(), &f, &s);
+    assert_int_equal(s.total, 7);
+    assert_int_equal(s.items[0].seen, 0);
 }
 
 /* At the number it is measured by a signal is silent, one past it speaks. */
@@ -137,6 +161,7 @@ static void total_is_the_sum_of_what_is_listed(void **state)
         for (int i = 0; i < SUSPICION_SIGNALS; i++) {
             c.weights.of[i] = drawn(3) ? drawn(1001) : 0;
         }
+        uint32_t risk = c.weights.of[SUSPICION_RISK_HOOK];
         struct suspicion_facts f = {.counts = {.is_whole = drawn(2),
                                                .of_address = drawn(20),
                                                .of_network = drawn(40),
@@ -147,7 +172,10 @@ static void total_is_the_sum_of_what_is_listed(void **state)
                                     .asn = drawn(2) ? 16509 : 4134,
                                     .is_unattested = drawn(2),
                                     .is_disposable = drawn(2),
-                                    .has_trap_field = drawn(2)};
+                                    .has_trap_field = drawn(2),
+                                    .risk_points = risk,
+                                    .risk_said = risk,
+                                    .risk_most = 1000};
         struct suspicion_score s;
         suspicion_judge(&c, &f, &s);
         uint32_t sum = 0;
@@ -235,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_speaks_about_a_person),
         cmocka_unit_test(each_signal_adds_exactly_its_weight),
+        cmocka_unit_test(the_risk_hook_adds_what_it_said),
         cmocka_unit_test(limits_are_the_last_good_number),
         cmocka_unit_test(total_is_the_sum_of_what_is_listed),
         cmocka_unit_test(nobody_is_denied_without_redis),
