@@ -1,0 +1,55 @@
+# The CUDA kernels, compiled by g++ over the emulator (kernels/emu/README.md): tide_kernels_emulated. What is true of
+# them is tide_kernels_ref, the plain-C references of kernels/ref.
+
+file(GLOB kernel_sources CONFIGURE_DEPENDS kernels/*.cu)
+file(GLOB emulator_sources CONFIGURE_DEPENDS kernels/emu/*.cc)
+file(GLOB reference_sources CONFIGURE_DEPENDS kernels/ref/*.c)
+
+add_library(tide_kernels_ref STATIC EXCLUDE_FROM_ALL ${reference_sources})
+target_link_libraries(tide_kernels_ref PUBLIC tide_flags m)
+
+# The emulator sees a kernel's memory accesses through the calls that -fsanitize=thread puts before each; neither that
+# sanitizer's own runtime nor AddressSanitizer looks at them. So a build for ThreadSanitizer has no emulator.
+set(TIDE_EMULATOR ON)
+if(TIDE_SANITIZE MATCHES "thread" OR TIDE_FUZZ)
+  set(TIDE_EMULATOR OFF)
+endif()
+
+# tide_device_sources(file...): compiled as C++ whose accesses are seen.
+function(tide_device_sources)
+  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX
+    COMPILE_OPTIONS "-x;c++;-O1;-fno-sanitize=address;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
+endfunction()
+
+if(TIDE_EMULATOR)
+  add_library(tide_emulator STATIC EXCLUDE_FROM_ALL ${emulator_sources})
+  target_link_libraries(tide_emulator PUBLIC tide_flags Threads::Threads)
+  target_include_directories(tide_emulator PUBLIC kernels/emu/include)
+  # Its stacks are not the ones that AddressSanitizer knows.
+  set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=address")
+  tide_device_sources(${kernel_sources})
+  add_library(tide_kernels_emulated STATIC EXCLUDE_FROM_ALL ${kernel_sources})
+  target_link_libraries(tide_kernels_emulated PUBLIC tide_emulator)
+endif()
+
+# tide_kernel_tests(dir): each dir/x_test.c is a cmocka program x_kernel_test, registered with ctest as kernel_x; dir/*.cu
+# are kernels that break a rule on purpose.
+function(tide_kernel_tests folder)
+  if(NOT TIDE_EMULATOR)
+    return()
+  endif()
+  file(GLOB broken CONFIGURE_DEPENDS ${folder}/*.cu)
+  tide_device_sources(${broken})
+  add_library(tide_kernels_broken STATIC EXCLUDE_FROM_ALL ${broken})
+  target_link_libraries(tide_kernels_broken PUBLIC tide_emulator)
+  file(GLOB tests CONFIGURE_DEPENDS ${folder}/*_test.c)
+  foreach(file IN LISTS tests)
+    get_filename_component(program ${file} NAME_WE)
+    string(REGEX REPLACE "_test$" "" name ${program})
+    add_executable(${name}_kernel_test ${file})
+    set_target_properties(${name}_kernel_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    target_link_libraries(${name}_kernel_test PRIVATE tide_flags tide_kernels_emulated tide_kernels_ref tide_kernels_broken
+      ${TIDE_TEST_LIBS})
+    add_test(NAME kernel_${name} COMMAND ${name}_kernel_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+endfunction()

@@ -1,0 +1,34 @@
+/* Half precision by bits, for device code that a device converts with one instruction. */
+#include "kernels/emu/device.h"
+
+float emu_half_to_float(uint16_t h)
+{
+    uint32_t exponent = h >> 10 & 31;
+    uint32_t fraction = h & 1023;
+    float magnitude = 0;
+    if (exponent == 31) {
+        magnitude = fraction ? NAN : INFINITY;
+    } else if (exponent) {
+        magnitude = ldexpf((float)(1024 + fraction), (int)exponent - 25);
+    } else {
+        magnitude = ldexpf((float)fraction, -24);
+    }
+    return h & 0x8000 ? -magnitude : magnitude;
+}
+
+uint16_t emu_float_to_half(float f)
+{
+    uint16_t sign = (uint16_t)(__float_as_uint(f) >> 16 & 0x8000);
+    float magnitude = fabsf(f);
+    if (isnan(f)) {
+        return 0x7FFF;
+    }
+    if (magnitude >= 65520.0F) {
+        return (uint16_t)(sign | 0x7C00);
+    }
+    int exponent = magnitude > 0 ? ilogbf(magnitude) : -25;
+    exponent = exponent < -14 ? -14 : exponent;
+    /* nearbyintf rounds ties to even; a carry moves into the exponent as it should */
+    uint32_t units = (uint32_t)nearbyintf(ldexpf(magnitude, 10 - exponent));
+    return (uint16_t)(sign | (units < 1024 ? units : ((uint32_t)(exponent + 15) << 10) + (units - 1024)));
+}
