@@ -12,6 +12,7 @@
 #define TIDE_AUTH_ADMIN_H
 
 #include "auth/auth.h"
+#include "auth/policy_ramp.h"
 #include "base/buf.h"
 
 struct pg;
@@ -28,6 +29,11 @@ enum auth_admin_verb {
     AUTH_ADMIN_POLICY_SCHEDULE = 8, /* as SET, at at_ms. out: {id,name} */
     AUTH_ADMIN_POLICY_SCHEDULED = 9, /* out: {items:[{id,at,name,until,actor,reason}]} */
     AUTH_ADMIN_POLICY_CANCEL = 10,   /* id of a scheduled change; reason */
+    AUTH_ADMIN_RAMP_START = 11,  /* document or preset, plan; reason. out: policy_ramp_run.h, and findings */
+    AUTH_ADMIN_RAMP_GET = 12,    /* out: policy_ramp_run.h */
+    AUTH_ADMIN_RAMP_PAUSE = 13,  /* reason; likewise */
+    AUTH_ADMIN_RAMP_RESUME = 14, /* reason; likewise */
+    AUTH_ADMIN_RAMP_ABORT = 15,  /* reason; likewise */
 };
 
 struct auth_admin {
@@ -42,14 +48,16 @@ struct auth_admin {
     int64_t if_version;          /* SET, ROLLBACK: refuse unless current; 0 = any */
     int64_t for_ms;              /* SET, SCHEDULE: then it goes back; 0: it stays */
     bool is_forced;              /* SET, SCHEDULE: also a document in which lint finds errors */
-    bool is_dry_run;      /* SET, ROLLBACK, SCHEDULE do nothing. out: {dry_run,version,state,lint,diff} */
-    char *base_document;  /* DIFF: JSON text, or */
-    int64_t base_version; /* DIFF; 0: the current one */
-    int64_t at_ms;        /* SCHEDULE: Unix milliseconds */
-    int64_t id;           /* CANCEL */
-    char *phone;          /* USERS_LIST */
-    char *user;           /* USERS_LIST, SESSIONS_REVOKE: UUID */
-    unsigned limit;       /* rows; 0 = 50, at most 1000 */
+    bool
+        is_dry_run; /* changes: do nothing. SET, ROLLBACK, SCHEDULE, RAMP_START: {dry_run,version,state,lint,diff} */
+    char *base_document;          /* DIFF: JSON text, or */
+    int64_t base_version;         /* DIFF; 0: the current one */
+    int64_t at_ms;                /* SCHEDULE: Unix milliseconds */
+    int64_t id;                   /* CANCEL */
+    struct policy_ramp_plan plan; /* RAMP_START */
+    char *phone;                  /* USERS_LIST */
+    char *user;                   /* USERS_LIST, SESSIONS_REVOKE: UUID */
+    unsigned limit;               /* rows; 0 = 50, at most 1000 */
 
     struct buf out; /* JSON object when rc is 0 */
     struct err err; /* why not */

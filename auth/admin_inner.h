@@ -26,5 +26,21 @@ int auth_admin_policy_diff(struct pg *pg, struct auth_admin *a);
 int auth_admin_policy_schedule(struct pg *pg, struct auth_admin *a);
 int auth_admin_policy_scheduled(struct pg *pg, struct auth_admin *a);
 int auth_admin_policy_cancel(struct pg *pg, struct auth_admin *a);
+/* The document or preset that the verb names. */
+int admin_document_given(struct pg *pg, const struct auth_admin *a, struct str *out) TIDE_CHECK;
+struct policy;
+struct policy_change;
+struct policy_findings;
+/* A document that is hardly meant so is refused, unless it is forced. Presets and old versions are not looked at: going
+ * back must never fail. findings: the caller's in any case. */
+int admin_lint_check(struct pg *pg, const struct auth_admin *a, const struct policy *p,
+                     struct policy_findings *findings) TIDE_CHECK;
+/* Writes what a change would do. Its `version` is the one that is in force and goes on being. */
+int admin_policy_try(struct pg *pg, struct auth_admin *a, const struct policy_change *c) TIDE_CHECK;
+
+/* admin_ramp.c */
+int auth_admin_ramp_start(struct pg *pg, struct auth_admin *a);
+int auth_admin_ramp_get(struct pg *pg, struct auth_admin *a);
+int auth_admin_ramp_tell(struct pg *pg, struct auth_admin *a);
 
 #endif

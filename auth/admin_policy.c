@@ -112,8 +112,7 @@ static int document_of(struct pg *pg, int64_t *version, struct str *out)
     return 0;
 }
 
-/* The document or preset that the verb names. */
-static int document_given(struct pg *pg, const struct auth_admin *a, struct str *out)
+int admin_document_given(struct pg *pg, const struct auth_admin *a, struct str *out)
 {
     if (!a->preset == !a->document) {
         return err_set(pg_err(pg), ERR_INVALID, "either preset or document is wanted");
@@ -130,15 +129,15 @@ int auth_admin_policy_diff(struct pg *pg, struct auth_admin *a)
     struct str before = str_from(a->base_document), after;
     int rc = a->base_document ? 0 : document_of(pg, &a->base_version, &before);
     if (rc == 0) {
-        rc = a->preset || a->document ? document_given(pg, a, &after) : document_of(pg, &a->version, &after);
+        rc = a->preset || a->document ? admin_document_given(pg, a, &after)
+                                      : document_of(pg, &a->version, &after);
     }
     return rc < 0 ? rc : policy_diff(before, after, &a->out, pg_err(pg));
 }
 
 /* --- changing ---------------------------------------------------------------------------------------- */
 
-/* What the change would do. `version` is the one that is in force and goes on being. */
-static int policy_try(struct pg *pg, struct auth_admin *a, const struct policy_change *c)
+int admin_policy_try(struct pg *pg, struct auth_admin *a, const struct policy_change *c)
 {
     struct policy *p = NULL;
     struct str now;
@@ -168,10 +167,8 @@ static int policy_try(struct pg *pg, struct auth_admin *a, const struct policy_c
     return rc;
 }
 
-/* A document that is hardly meant so is refused, unless it is forced. Presets and old versions are not looked at: going
- * back must never fail. findings: the caller's in any case. */
-static int lint_check(struct pg *pg, const struct auth_admin *a, const struct policy *p,
-                      struct policy_findings *findings)
+int admin_lint_check(struct pg *pg, const struct auth_admin *a, const struct policy *p,
+                     struct policy_findings *findings)
 {
     policy_lint_list(p, clock_wall_s(), findings);
     for (unsigned i = 0; a->document && !a->is_forced && i < findings->count; i++) {
@@ -203,10 +200,10 @@ static int policy_put(struct pg *pg, struct auth_admin *a, struct str document, 
     c.if_version = c.if_version == 0 && is_edited ? policy_edited_from(p) : c.if_version;
     if (a->is_dry_run) {
         policy_unref(p);
-        return policy_try(pg, a, &c);
+        return admin_policy_try(pg, a, &c);
     }
     struct policy_findings findings;
-    rc = lint_check(pg, a, p, &findings);
+    rc = admin_lint_check(pg, a, p, &findings);
     if (rc == 0) {
         rc = policy_change_make(pg, &c, &changed);
     }
@@ -233,7 +230,7 @@ int auth_admin_policy_set(struct pg *pg, struct auth_admin *a)
     struct str document;
     int rc = admin_wants_reason(pg, a);
     if (rc == 0) {
-        rc = document_given(pg, a, &document);
+        rc = admin_document_given(pg, a, &document);
     }
     return rc < 0 ? rc : policy_put(pg, a, document, "policy.set");
 }
@@ -254,7 +251,7 @@ static int schedule_check(struct pg *pg, const struct auth_admin *a, struct str 
     struct policy_findings findings;
     int rc = policy_parse(document, 0, &p, pg_err(pg));
     if (rc == 0) {
-        rc = lint_check(pg, a, p, &findings);
+        rc = admin_lint_check(pg, a, p, &findings);
         policy_findings_clear(&findings);
     }
     policy_unref(p);
@@ -272,10 +269,10 @@ int auth_admin_policy_schedule(struct pg *pg, struct auth_admin *a)
     int64_t id = 0;
     int rc = admin_wants_reason(pg, a);
     if (rc == 0) {
-        rc = document_given(pg, a, &c.document);
+        rc = admin_document_given(pg, a, &c.document);
     }
     if (rc == 0 && a->is_dry_run) {
-        return policy_try(pg, a, &c);
+        return admin_policy_try(pg, a, &c);
     }
     if (rc == 0) {
         rc = schedule_check(pg, a, c.document);

@@ -183,6 +183,7 @@ struct auth_call {
 /* Code requests, and codes tried, since the start: what an attack on sign-up shows in. */
 struct auth_attempts {
     double attempts, refused; /* refused: by limits, policy or challenges, or too soon */
+    double served, failed;    /* of those that the policy lets in; failed: limits, errors, not sent */
     double tried, verified;
 };
 void auth_attempts_read(struct auth_attempts *out); /* any thread */

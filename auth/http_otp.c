@@ -101,6 +101,11 @@ void otp_attempts_read(struct auth_attempts *out)
         out->attempts += metric_child_value(metric_child(&otp_requests, others[i]));
     }
     out->attempts += out->refused;
+    out->served = metric_child_value(metric_child(&otp_requests, "sent")) +
+                  metric_child_value(metric_child(&otp_requests, "decoy"));
+    out->failed = metric_child_value(metric_child(&otp_requests, "limited")) +
+                  metric_child_value(metric_child(&otp_requests, "failed")) +
+                  metric_child_value(metric_child(&otp_requests, "send_failed"));
 }
 
 /* Rules that are tried out: what they would have done, beside what was done. */

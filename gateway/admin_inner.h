@@ -89,6 +89,15 @@ void admin_policy_diff(struct admin_call *c);
 void admin_policy_scheduled(struct admin_call *c);
 void admin_policy_schedule(struct admin_call *c);
 void admin_policy_unschedule(struct admin_call *c);
+/* What changes have in common, and the same with a document or a preset; NULL: it has answered. */
+struct auth_admin *admin_policy_change_new(struct admin_call *c, enum auth_admin_verb verb);
+struct auth_admin *admin_policy_document_new(struct admin_call *c, enum auth_admin_verb verb);
+/* admin_ramp.c */
+void admin_ramp(struct admin_call *c);
+void admin_ramp_start(struct admin_call *c);
+void admin_ramp_pause(struct admin_call *c);
+void admin_ramp_resume(struct admin_call *c);
+void admin_ramp_abort(struct admin_call *c);
 /* admin_invites.c */
 void admin_invites(struct admin_call *c);
 void admin_invites_create(struct admin_call *c);

@@ -80,8 +80,7 @@ void admin_policy_diff(struct admin_call *c)
 
 /* --- changing ------------------------------------------------------------------------------------ */
 
-/* What changes have in common; NULL: it has answered. */
-static struct auth_admin *change_new(struct admin_call *c, enum auth_admin_verb verb)
+struct auth_admin *admin_policy_change_new(struct admin_call *c, enum auth_admin_verb verb)
 {
     struct str reason = STR("");
     int64_t if_version = 0, for_s = 0;
@@ -103,8 +102,7 @@ static struct auth_admin *change_new(struct admin_call *c, enum auth_admin_verb 
     return a;
 }
 
-/* The same with a document or a preset. */
-static struct auth_admin *document_change_new(struct admin_call *c, enum auth_admin_verb verb)
+struct auth_admin *admin_policy_document_new(struct admin_call *c, enum auth_admin_verb verb)
 {
     struct str preset = STR("");
     bool is_forced = false;
@@ -116,7 +114,7 @@ static struct auth_admin *document_change_new(struct admin_call *c, enum auth_ad
         http_reply_error(c->ex, "validation_failed", "either preset or document is wanted");
         return NULL;
     }
-    struct auth_admin *a = change_new(c, verb);
+    struct auth_admin *a = admin_policy_change_new(c, verb);
     if (a != NULL) {
         a->is_forced = is_forced;
         a->preset = preset.n > 0 ? strndup(preset.p, preset.n) : NULL;
@@ -129,7 +127,7 @@ void admin_policy_set(struct admin_call *c)
 {
     static const char *const members[] = {"preset", "document", "reason", "if_version", "for_s", "force"};
     struct auth_admin *a =
-        admin_knows_members(c, members, 6) ? document_change_new(c, AUTH_ADMIN_POLICY_SET) : NULL;
+        admin_knows_members(c, members, 6) ? admin_policy_document_new(c, AUTH_ADMIN_POLICY_SET) : NULL;
     if (a != NULL) {
         admin_auth_submit(c, a);
     }
@@ -146,7 +144,7 @@ void admin_policy_rollback(struct admin_call *c)
         http_reply_error(c->ex, "validation_failed", "version: which one to go back to");
         return;
     }
-    struct auth_admin *a = change_new(c, AUTH_ADMIN_POLICY_ROLLBACK);
+    struct auth_admin *a = admin_policy_change_new(c, AUTH_ADMIN_POLICY_ROLLBACK);
     if (a != NULL) {
         a->version = version;
         admin_auth_submit(c, a);
@@ -165,7 +163,7 @@ void admin_policy_schedule(struct admin_call *c)
         http_reply_error(c->ex, "validation_failed", "at: wants a time as 2026-12-01T09:00:00+08:00");
         return;
     }
-    struct auth_admin *a = document_change_new(c, AUTH_ADMIN_POLICY_SCHEDULE);
+    struct auth_admin *a = admin_policy_document_new(c, AUTH_ADMIN_POLICY_SCHEDULE);
     if (a != NULL) {
         a->at_ms = at_ms;
         admin_auth_submit(c, a);
@@ -183,7 +181,7 @@ void admin_policy_unschedule(struct admin_call *c)
         http_reply_error(c->ex, "not_found", "no scheduled change has the id " STR_FMT, STR_ARG(c->name));
         return;
     }
-    struct auth_admin *a = change_new(c, AUTH_ADMIN_POLICY_CANCEL);
+    struct auth_admin *a = admin_policy_change_new(c, AUTH_ADMIN_POLICY_CANCEL);
     if (a != NULL) {
         a->id = id;
         admin_auth_submit(c, a);

@@ -27,6 +27,7 @@
 #include "gateway/hooks_conf.h"
 #include "gateway/limits_conf.h"
 #include "gateway/proxy_conf.h"
+#include "gateway/ramp_conf.h"
 #include "gateway/sms_conf.h"
 #include "ratelimit/suspicion.h"
 
@@ -83,6 +84,7 @@ struct gateway_settings {
     struct challenge_conf challenge;
     struct bans_conf bans;
     struct attack_conf attack;
+    struct ramp_conf ramp;
     struct suspicion_conf suspicion;
     struct hooks_conf hooks;
     struct sms_conf sms;

@@ -462,6 +462,8 @@ void gateway_free(struct gateway *g)
     geography_stop(g);
     pg_pool_free(g->pg);
     g->pg = NULL; /* what still ends finds no database */
+    run_what_is_posted(
+        control_loop(g->control)); /* jobs that have ended: what they fetched goes to the loops */
     for (unsigned i = 0; i < g->loop_count; i++) {
         run_what_is_posted(g->loops[i].loop);
     }

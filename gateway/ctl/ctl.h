@@ -70,15 +70,16 @@ struct ctl {
     bool dry_run; /* a request that would change something says so: ctl_request */
     const char *confirm;
     bool watch;
-    int64_t every_ms; /* of a watch */
+    int64_t every_ms; /* of a watch, of a ramp */
     const char *reason, *file, *database, *folder, *user, *policy, *route;
     int64_t if_version, limit, burst; /* units */
     int64_t ttl_ms;
     const char *phone_country, *joined_before;
     const char *inviter; /* invites; the campaign is attempt's */
     int64_t uses, count, quota;
-    int64_t for_ms; /* policy changes */
-    const char *id; /* emergency-close */
+    int64_t for_ms;              /* policy changes */
+    const char *stages, *on_bad; /* policy ramp */
+    const char *id;              /* emergency-close */
     bool open, undo, force;
     bool allow;                 /* bans: the allowances instead */
     const char *list;           /* of bans */
@@ -210,6 +211,8 @@ int ctl_policy_harm(const struct ctl *c, struct ctl_harm *out);
 int ctl_confirm_policy(const struct ctl *c, const char *method, const char *target, const struct buf *body);
 int ctl_send_policy_change(const struct ctl *c, const char *method, const char *target,
                            const struct buf *body, const char *done);
+bool ctl_is_preset(const char *word);
+int ctl_list_presets(const struct ctl *c);
 
 /* confirm.c: CTL_OK, or the code to exit with. */
 int ctl_confirm_harm(const struct ctl *c, const struct ctl_harm *h);

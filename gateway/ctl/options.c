@@ -25,6 +25,8 @@ const struct ctl_option ctl_options[] = {
     {"force", 0, CTL_SWITCH, AT(force), NULL, "also what lint calls an error", false},
     {"ttl", 0, CTL_TIME, AT(ttl_ms), "TIME", "for how long: 90s, 10m, 2h; it ends by itself", false},
     {"for", 0, CTL_TIME, AT(for_ms), "TIME", "only for so long, then back: 90s, 10m, 2h", false},
+    {"stages", 0, CTL_TEXT, AT(stages), "LIST", "percents that rise to 100 (1,5,25,100)", false},
+    {"on-bad", 0, CTL_CHOICE, AT(on_bad), "hold revert", "what a bad signal does to it (hold)", false},
     {"id", 0, CTL_TEXT, AT(id), "ID", "of the emergency that another gateway was told", false},
     {"file", 'f', CTL_FILE, AT(file), "FILE", "what to read; \"-\" is standard input", false},
     {"allow", 0, CTL_SWITCH, AT(allow), NULL, "allowances: who is never banned", false},
@@ -44,7 +46,7 @@ const struct ctl_option ctl_options[] = {
 
     /* --- of lists --- */
     {"watch", 'w', CTL_SWITCH, AT(watch), NULL, "again and again, until interrupted", false},
-    {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s)", false},
+    {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s), or two stages (10m)", false},
     {"limit", 'n', CTL_COUNT, AT(limit), "N", "at most so many rows", false},
     {"open", 0, CTL_SWITCH, AT(open), NULL, "only those that are not resolved", false},
     {"user", 0, CTL_TEXT, AT(user), "ID", "this account", false},

@@ -4,6 +4,7 @@
 const struct ctl_group ctl_groups[] = {
     {"Who may sign up", ctl_verbs_policy},
     {"Change it with care", ctl_verbs_change},
+    {"Another policy by stages", ctl_verbs_ramp},
     {"Try a policy; nothing changes", ctl_verbs_try},
     {"Invites", ctl_verbs_invites},
     {"Waiting list", ctl_verbs_waitlist},

@@ -12,6 +12,7 @@
 extern const struct ctl_verb ctl_verbs_process[];  /* verbs_process.c */
 extern const struct ctl_verb ctl_verbs_policy[];   /* verbs_policy.c */
 extern const struct ctl_verb ctl_verbs_change[];   /* verbs_change.c */
+extern const struct ctl_verb ctl_verbs_ramp[];     /* verbs_ramp.c */
 extern const struct ctl_verb ctl_verbs_try[];      /* verbs_try.c */
 extern const struct ctl_verb ctl_verbs_accounts[]; /* verbs_accounts.c */
 extern const struct ctl_verb ctl_verbs_invites[];  /* verbs_invites.c */

@@ -30,9 +30,7 @@ static bool write_side(struct json_writer *w, const char *word, bool is_base)
         json_i64_at(w, is_base ? "base_version" : "version", (int64_t)version);
         return true;
     }
-    bool is_preset =
-        strcmp(word, "open") == 0 || strcmp(word, "closed") == 0 || strcmp(word, "mainland-phone-only") == 0;
-    if (is_preset && !is_base) {
+    if (ctl_is_preset(word) && !is_base) {
         json_str_at(w, "preset", str_from(word));
         return true;
     }

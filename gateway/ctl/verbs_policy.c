@@ -220,9 +220,23 @@ static int policy_rollback(const struct ctl *c)
     return code;
 }
 
-static int list_presets(const struct ctl *c)
+static const char *const presets[] = {"open", "mainland-phone-only", "invite-only", "waitlist", "closed",
+                                      NULL};
+
+bool ctl_is_preset(const char *word)
 {
-    fputs("open\nmainland-phone-only\ninvite-only\nwaitlist\nclosed\n", stdout);
+    unsigned i = 0;
+    while (presets[i] != NULL && strcmp(presets[i], word) != 0) {
+        i++;
+    }
+    return presets[i] != NULL;
+}
+
+int ctl_list_presets(const struct ctl *c)
+{
+    for (unsigned i = 0; presets[i] != NULL; i++) {
+        puts(presets[i]);
+    }
     return CTL_OK;
 }
 
@@ -259,7 +273,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
                     "policy set closed --confirm=closed --reason \"leak\"\n"
                     "policy set open --reason \"over\"",
         .harm = ctl_policy_harm,
-        .names = list_presets,
+        .names = ctl_list_presets,
         .run = policy_set,
     },
     {
@@ -271,7 +285,7 @@ const struct ctl_verb ctl_verbs_policy[] = {
         .examples = "policy apply mainland-phone-only --for 2h --reason \"attack 17\"\n"
                     "policy apply -f policy.json --dry-run --reason \"try\"",
         .harm = ctl_policy_harm,
-        .names = list_presets,
+        .names = ctl_list_presets,
         .run = policy_set,
     },
     {
