@@ -42,37 +42,47 @@ enum graph_buffer {
     GRAPH_ABSORBED = 13,     /* heads * key_dim: queries that meet latents */
     GRAPH_LATENTS = 14,      /* heads * latent.rank: mixed latents */
     GRAPH_ROUTER = 15,       /* experts.count: scores, then the weight of each expert, 0 for those not used */
-    GRAPH_EXPERT_GATE =
-        16, /* experts.used * experts.width: a piece for each used expert, lowest number first */
-    GRAPH_EXPERT_UP = 17,   /* the same */
-    GRAPH_SHARED_GATE = 18, /* experts.shared_width */
-    GRAPH_SHARED_UP = 19,   /* experts.shared_width */
-    GRAPH_BUFFERS = 20,     /* a model without one of them has width 0 there */
+    GRAPH_EXPERT_GATE = 16,  /* experts.used * experts.width: a piece for each used expert, rising */
+    GRAPH_EXPERT_UP = 17,    /* the same */
+    GRAPH_SHARED_GATE = 18,  /* experts.shared_width */
+    GRAPH_SHARED_UP = 19,    /* experts.shared_width */
+    GRAPH_BUFFERS = 20,      /* a model without one of them has width 0 there */
 };
 
+/* What each computes, for every row. W is `weight`; matrix i of it is the i-th of its heads or experts.
+ *
+ *     EMBED        dst = scale * row of W by token
+ *     NORM         dst = x / sqrt(mean(x^2) + rms_eps) * W, for the first n values x of each piece of a, n being
+ *                  those of W; the values after them stay as they are in dst
+ *     MATMUL       dst = W . a + bias                            MATMUL_ADD   dst += W . a
+ *     MATMUL_HEADS piece h of dst begins with matrix h . (beginning of piece h of a)
+ *     ROPE         in each piece, dst[to ...] = a[from ...] rotated (rope.h), the rope's dims of them; dst may be a
+ *     STORE_KV     the layer's cache takes keys a and values b (NONE: keys only)
+ *     ATTEND       piece h of dst = sum over p of softmax over p (scale * piece h of a . key p) * value p, with the
+ *                  keys and values of key head h * kv_heads / heads at positions p up to the token's own, the last
+ *                  `window` of them; a cache without values gives the beginning of the key
+ *     SWIGLU       dst = silu(a) * b                              GEGLU        dst = gelu(a) * b (model.h)
+ *     ADD          dst += a
+ *     ROUTE        dst, the experts' scores, becomes their weights (route.h)
+ *     EXPERTS      piece i of dst = matrix e . a, e being the i-th expert whose weight in b is not 0
+ *     EXPERTS_ADD  dst += sum over i of b[e] * (matrix e . piece i of a), e likewise
+ *     PICK         dst = rows of a whose logits are wanted */
 enum graph_op_kind {
-    GRAPH_EMBED = 0,      /* dst = scale * rows of weight by token */
-    GRAPH_NORM = 1,       /* of the first n = weight's columns values x of each piece, dst likewise:
-                         dst = x / sqrt(mean(x^2) + rms_eps) * weight; what follows them in a piece stays */
-    GRAPH_MATMUL = 2,     /* dst = weight . a + bias */
-    GRAPH_MATMUL_ADD = 3, /* dst += weight . a */
-    GRAPH_MATMUL_HEADS =
-        4, /* first rows of piece h of dst = matrix h of weight . first columns of piece h of a */
-    GRAPH_ROPE =
-        5, /* values [to, to + dims) of each piece of dst = values [from, from + dims) of the piece of
-                               a, rotated (rope.h); dst may be a */
-    GRAPH_STORE_KV = 6, /* the layer's cache takes a (keys) and b (values; NONE: keys only) */
-    GRAPH_ATTEND =
-        7, /* piece h of dst = sum over positions p of softmax_p(scale * query h . key p) * value p;
-                               queries a, key head h * kv_heads / heads, positions up to the token's own, with
-                               `window` only so many; without values the beginning of the key serves */
-    GRAPH_SWIGLU = 8,   /* dst = silu(a) * b (MODEL_SILU) */
-    GRAPH_GEGLU = 9,    /* dst = gelu(a) * b (MODEL_GELU) */
-    GRAPH_ADD = 10,     /* dst += a */
-    GRAPH_ROUTE = 11,   /* dst, scores of experts, becomes their weights: route.h */
-    GRAPH_EXPERTS = 12, /* piece i of dst = matrix e of weight . a; e: the i-th used expert of b (ROUTER) */
-    GRAPH_EXPERTS_ADD = 13, /* dst += sum over used e of b[e] * (matrix e of weight . piece i of a) */
-    GRAPH_PICK = 14,        /* dst = rows of a whose logits are wanted */
+    GRAPH_EMBED = 0,
+    GRAPH_NORM = 1,
+    GRAPH_MATMUL = 2,
+    GRAPH_MATMUL_ADD = 3,
+    GRAPH_MATMUL_HEADS = 4,
+    GRAPH_ROPE = 5,
+    GRAPH_STORE_KV = 6,
+    GRAPH_ATTEND = 7,
+    GRAPH_SWIGLU = 8,
+    GRAPH_GEGLU = 9,
+    GRAPH_ADD = 10,
+    GRAPH_ROUTE = 11,
+    GRAPH_EXPERTS = 12,
+    GRAPH_EXPERTS_ADD = 13,
+    GRAPH_PICK = 14,
 };
 
 struct graph_op {

@@ -205,12 +205,17 @@ static void read_grouped(struct keys *k, struct model_sizes *s)
     }
 }
 
-/* Files that were converted before the products of the heads were stored apart have no *_mla keys. */
 static void read_latent(struct keys *k, struct model_sizes *s)
 {
     struct model_latent *l = &s->latent;
     l->rank = required(k, "attention.kv_lora_rank", WIDE);
     l->query_rank = number(k, "attention.q_lora_rank", 0, WIDE, 0);
+    if (!has(k, "attention.key_length_mla")) {
+        refuse(
+            k,
+            "no attention.key_length_mla: the file is from before attn_k_b and attn_v_b were stored apart; "
+            "convert it again");
+    }
     s->head_dim = required(k, "attention.key_length_mla", MOST_HEADS);
     l->value_dim = required(k, "attention.value_length_mla", MOST_HEADS);
     uint32_t rotated = required(k, "rope.dimension_count", MOST_HEADS);

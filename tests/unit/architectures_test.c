@@ -216,6 +216,16 @@ static void keys_that_make_no_sense(void **state)
     }
 }
 
+static void files_of_old_converters(void **state)
+{
+    struct tiny_builder t;
+    tiny_build(&t, tiny_spec_find("deepseek2-lite"), false);
+    char *key = memmem(t.b.pairs.p, t.b.pairs.n, "key_length_mla", 14);
+    assert_non_null(key);
+    key[0] = 'x';
+    expect_refusal(&t, "convert it again");
+}
+
 static int write_models(const char *folder)
 {
     for (unsigned i = 0; i < TINY_SPECS; i++) {
@@ -242,6 +252,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(logits_do_not_depend_on_the_batch),
         cmocka_unit_test(every_tensor_counts),
         cmocka_unit_test(keys_that_make_no_sense),
+        cmocka_unit_test(files_of_old_converters),
     };
     if (argc == 3 && strcmp(argv[1], "--write") == 0) {
         return write_models(argv[2]);

@@ -122,8 +122,8 @@ os._exit(0)
         except subprocess.TimeoutExpired:
             self.child.kill()
 
-    def tokens(self, text: str, parse_special: bool = False) -> list:
-        body = {"content": text, "add_special": False, "parse_special": parse_special}
+    def tokens(self, text: str, parse_special: bool = False, add_special: bool = False) -> list:
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
         return self.http.post("/tokenize", json=body).raise_for_status().json()["tokens"]
 
     def greedy(self, prompt: list, n: int, top: int) -> dict:
