@@ -20,7 +20,13 @@ static const struct model_family families[] = {
     {.name = "deepseek2", .rope_style = ROPE_PAIRS, .has_latent = true},
 };
 
-enum { WIDE = 1 << 20, MOST_HEADS = 4096, MOST_EXPERTS = 1024, MOST_POSITIONS = 1 << 24 };
+enum {
+    WIDE = 1 << 20,
+    MOST_HEADS = 4096,
+    MOST_RANK = 1 << 14,
+    MOST_EXPERTS = 1024,
+    MOST_POSITIONS = 1 << 24
+};
 
 struct keys {
     const struct gguf *file;
@@ -137,7 +143,9 @@ static void read_yarn(struct keys *k, struct rope_conf *c, struct model_sizes *s
     c->original_context = number(k, "rope.scaling.original_context_length", 1, MOST_POSITIONS, s->context);
     c->beta_fast = (double)real(k, "rope.scaling.yarn_beta_fast", 32.0F);
     c->beta_slow = (double)real(k, "rope.scaling.yarn_beta_slow", 1.0F);
-    if (per_octave > 0.0F) {
+    if (!(per_octave >= 0.0F && per_octave < 10.0F)) {
+        refuse(k, "rope.scaling.yarn_log_multiplier makes no sense");
+    } else if (per_octave > 0.0F) {
         s->attention_scale *= grown * grown;
     } else {
         c->magnitude *= 1.0F + 0.1F * logf((float)c->factor);
@@ -208,8 +216,8 @@ static void read_grouped(struct keys *k, struct model_sizes *s)
 static void read_latent(struct keys *k, struct model_sizes *s)
 {
     struct model_latent *l = &s->latent;
-    l->rank = required(k, "attention.kv_lora_rank", WIDE);
-    l->query_rank = number(k, "attention.q_lora_rank", 0, WIDE, 0);
+    l->rank = required(k, "attention.kv_lora_rank", MOST_RANK);
+    l->query_rank = number(k, "attention.q_lora_rank", 0, MOST_RANK, 0);
     if (!has(k, "attention.key_length_mla")) {
         refuse(
             k,
