@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/phone.h"
 #include "base/http/problem.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/pg.h"
+#include "base/secret.h"
 #include "gateway/config.h"
 #include "gateway/limits.h"
 #include "gateway/request.h"
@@ -18,7 +20,7 @@ static struct metric refusals =
 static struct metric blocks =
     METRIC_COUNTER("tidegate_sms_guard_blocks_total", "Prefixes that this gateway found pumped and blocked.");
 static struct metric messages =
-    METRIC_COUNTER_L("tidegate_sms_messages_total", "Codes that a provider took.", "provider");
+    METRIC_COUNTER_L("tidegate_sms_messages_total", "Codes and notices that a provider took.", "provider");
 static struct metric cost = METRIC_COUNTER_L("tidegate_sms_cost_millionths_total",
                                              "What they cost, in millionths of sms.currency.", "provider");
 
@@ -140,6 +142,42 @@ void sms_account(struct gateway_loop *gl, const struct sms_sent *s)
     metric_child_add(metric_child(&messages, provider), 1);
     metric_child_add(metric_child(&cost, provider), (int64_t)s->price);
     sms_ledger_account(limits_ledger(gl), s);
+}
+
+/* On its way to loop 0. */
+struct notice_cost {
+    struct loop_msg msg;
+    struct gateway_loop *gl;
+    struct phone phone;
+    char provider[64];
+};
+
+static void on_notice_cost(struct loop_msg *m, bool canceled)
+{
+    struct notice_cost *n = (struct notice_cost *)(void *)m;
+    if (!canceled && n->gl->limits != NULL) {
+        char prefix[PHONE_E164_MAX + 1];
+        phone_prefix(&n->phone, prefix);
+        sms_account(n->gl, &(struct sms_sent){.country = str_from(n->phone.country),
+                                              .prefix = str_from(prefix),
+                                              .provider = str_from(n->provider),
+                                              .price = sms_price(&n->gl->conf->set->sms, str_from(prefix))});
+    }
+    secret_cleanse(n, sizeof *n);
+    free(n);
+}
+
+void sms_account_notice(struct gateway *g, const char *number, const char *provider)
+{
+    struct notice_cost *n = calloc(1, sizeof *n);
+    BUG_ON(!n);
+    *n = (struct notice_cost){.msg = {.fn = on_notice_cost}, .gl = &g->loops[0]};
+    snprintf(n->provider, sizeof n->provider, "%s", provider);
+    if (phone_read(str_from(number), PHONE_MODE_SHAPE, &n->phone, NULL) < 0) {
+        free(n); /* it was good when it was kept */
+        return;
+    }
+    loop_post(n->gl->loop, &n->msg);
 }
 
 void sms_used(struct gateway_loop *gl, struct str prefix)

@@ -5,7 +5,7 @@
  *                                            \- nothing was sent: sms_give_back      code typed in: sms_used
  *
  * A block is audited and logged by the gateway that set it; it ends by itself.
- * Thread rule: the loop; sms_report the control thread. */
+ * Thread rule: the loop; sms_report and sms_account_notice the control thread. */
 #ifndef TIDE_GATEWAY_SMS_H
 #define TIDE_GATEWAY_SMS_H
 
@@ -22,6 +22,8 @@ void sms_give_back(struct request *r); /* what sms_guard counted: nothing was se
 void sms_forget(struct request *r);    /* request_finish only */
 
 void sms_account(struct gateway_loop *gl, const struct sms_sent *s);
+/* The control thread: a message of another kind than a code was taken, to this number. Loop 0 accounts for it. */
+void sms_account_notice(struct gateway *g, const char *number, const char *provider);
 void sms_used(struct gateway_loop *gl, struct str prefix);
 
 /* tidectl sms top: asks loop 0, whose Redis answers. done once, unless forgotten. text NULL: the ledger does not answer. */

@@ -13,6 +13,7 @@
 #include "gateway/control.h"
 #include "gateway/gateway.h"
 #include "gateway/hooks.h"
+#include "gateway/sms.h"
 
 enum { TICK_MS = 1000, JOB_MS = 5000, LEASE_MS = 60000 };
 
@@ -26,6 +27,7 @@ struct waitlist_slot {
     struct waitlist *waitlist;
     struct pg_job job;
     struct waitlist_settle settle;
+    char to[PHONE_E164_MAX + 1];
     bool is_taken;
 };
 
@@ -59,6 +61,10 @@ static void on_sent(void *arg, const struct hook_end *end)
     struct waitlist_slot *s = arg;
     int rc = end->rc;
     waitlist_count(rc == 0 ? "told" : "tell_failed", 1);
+    if (rc == 0) {
+        sms_account_notice(s->waitlist->gateway, s->to, end->provider);
+    }
+    secret_cleanse(s->to, sizeof s->to);
     s->settle.is_sent = rc == 0;
     s->settle.is_refused = rc == ERR_DENIED;
     s->job = (struct pg_job){.run = run_settle, .done = on_settled, .arg = s, .timeout_ms = JOB_MS};
@@ -80,6 +86,7 @@ static void send_notice(struct waitlist *w, const struct waitlist_notice *n)
     snprintf(m.lang, sizeof m.lang, "%s", n->lang);
     uuid_format(&n->message_id, m.id);
     *s = (struct waitlist_slot){.waitlist = w, .settle = {.message_id = n->message_id}, .is_taken = true};
+    memcpy(s->to, m.to, sizeof s->to);
     hooks_send_code(w->hooks, &m, on_sent, s);
 }
 

@@ -1,13 +1,16 @@
 """What codes by SMS cost and who may cause it: budgets in messages and money, prefixes that are pumped, providers that fail."""
 import itertools
 import json
+import time
 
 import pytest
 import yaml
 
+from tide import mmdb
 from tide.client import code_of
 from tide.process import wait_until
 from tide.provider import Provider
+from tide.redis_fleet import Cluster, cli
 from tide.stack import program, run
 
 MANY = "100000/1h"
@@ -33,9 +36,13 @@ def own(own_stack):
     return own_stack
 
 
-def start(stack, providers, rules=(), sms=None, **hook):
+def start(stack, providers, rules=(), sms=None, ledger=None, geography=None, **hook):
     """A gateway whose shipped limits do not stand in the way, but for these rules."""
     settings = stack.settings()
+    if ledger:
+        settings["limits"]["ledger"] = {**ledger, "timeout": "5s", "stall": "20s"}
+    if geography:
+        settings["geography"] = geography
     plain = {"secret_file": str(stack.folder / "hook.secret"), "tries": 1, "timeout": "1s", "backoff": "50ms", **hook}
     settings["hooks"] = {"sms": [{"url": p.url, **plain} for p in providers]}
     settings["trusted_proxies"] = ["127.0.0.0/8"]
@@ -100,6 +107,49 @@ def test_a_countrys_budget_leaves_the_others_alone(own, providers):
     gateway = start(own, providers[:1], [rule])
     assert [ask(own, gateway, number(p)).status_code for p in ("+861380013", "+861390014", "+861360015")] == [200, 200, 429]
     assert ask(own, gateway, "+85251230005").status_code == 200
+
+
+def test_a_network_operators_budget_leaves_the_others_alone(own, providers):
+    file = mmdb.write(own.folder / "asn.mmdb", {"203.0.113.0/24": mmdb.system(64500), "203.0.114.0/24": mmdb.system(64501)})
+    rule = {"name": "sms_asn_hour", "by": "asn", "at": "sms", "limit": "2/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule], geography={"asn": str(file)})
+    assert [ask(own, gateway, number(), f"203.0.113.{i}").status_code for i in (1, 2, 3)] == [200, 200, 429]
+    assert ask(own, gateway, number(), "203.0.114.1").status_code == 200
+    assert [ask(own, gateway, number(), f"192.0.2.{i}").status_code for i in (1, 2, 3)] == [200] * 3  # of nobody that is known
+    assert providers[0].taken == 6
+
+
+def test_a_subscriber_is_a_64_and_its_neighbours_are_counted_too(own, providers):
+    """Two codes a /64, four a /56: addresses within are as good as one."""
+    rule = {"name": "otp_address6", "by": "address", "address": "6", "prefixes": "64 56x2", "at": "sms", "limit": "2/1d",
+            "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    asked = [("2001:db8:1:1::1", 200), ("2001:db8:1:1:ffff::2", 200), ("2001:db8:1:1::3", 429), ("2001:db8:1:2::1", 200),
+             ("2001:db8:1:2::2", 200), ("2001:db8:1:3::1", 429), ("2001:db8:1:100::1", 200), ("198.51.100.9", 200)]
+    assert [ask(own, gateway, number(), address).status_code for address, _ in asked] == [status for _, status in asked]
+    assert providers[0].taken == 6
+
+
+def test_on_a_cluster(own, providers):
+    """The ledger on a real Cluster: the guard, the fleet's budget and the report, by two gateways."""
+    cluster = Cluster(own.folder / "cluster").start()
+    try:
+        rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "3/1d", "on_error": "closed", "role": "ledger"}
+        guard = {"guard": {"window": "1h", "grace": "0s", "sends": 12, "percent": 20, "block": "1h"}}
+        one, two = (start(own, providers[:1], [rule], sms=guard, ledger=cluster.settings) for _ in range(2))
+        pumped, slot = "+861380013", int(time.time() * 1000) // 360_000 - 3  # of six minutes; some before this one
+        cli(cluster.primaries()[0].port, "-c", "HSET", f"{{sms}}:counts:{pumped}", f"s{slot}", 30, f"u{slot}", 1, check=True)
+        assert code_of(ask(own, one, number(pumped))) == "over_sms_send_rate_limit"
+        assert code_of(ask(own, two, number(pumped))) == "over_sms_send_rate_limit"
+        got = [ask(own, gateway, number("+861390044")).status_code for gateway in (one, two, one, two)]
+        assert got == [200, 200, 200, 429] and providers[0].taken == 3
+        wait_until(lambda: [c["sent"] for c in report(two)["countries"]] == [3], 30, "what it cost is counted")
+        assert [b["prefix"] for b in report(two)["blocked"]] == [pumped]
+        owners = [server for server in cluster.primaries() if any("{sms}" in key for key in cli(server.port, "KEYS", "*").split())]
+        assert len(owners) == 1, "one slot has them all"
+    finally:
+        own.stop()
+        cluster.stop()
 
 
 def test_what_was_not_sent_is_not_charged(own, providers):

@@ -53,6 +53,10 @@ def notices(stack, phone: str) -> list[dict]:
     return [message for message in stack.outbox.messages(phone) if message["code"] == ""]
 
 
+def messages_accounted(stack) -> float:
+    return sum(gateway.metric('tidegate_sms_messages_total{provider="sms"}') for gateway in stack.gateways)
+
+
 # --- a place -------------------------------------------------------------------------------------------------
 
 
@@ -66,9 +70,11 @@ def test_from_the_line_to_an_account(pair, a, b):
     assert (one["status"], one["position"], two["position"]) == ("waiting", 1, 2)
     assert place(b, one["ticket"])["position"] == 1 and place(a, two["ticket"])["position"] == 2
     assert code_of(a.ask_code(first)) == "signup_waitlisted"  # a place is no account yet
+    before = messages_accounted(pair)
     assert release(pair.gateways[1], "1") == 1
     assert place(a, one["ticket"])["status"] == "released" and place(a, two["ticket"])["position"] == 1
     wait_until(lambda: len(notices(pair, first)) == 1, 60, "the message arrives")
+    wait_until(lambda: messages_accounted(pair) > before, 30, "what it cost is counted")
     assert code_of(b.ask_code(second)) == "signup_waitlisted"
     pair.resend_time_passes()
     asked = b.ask_code(first)
