@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""The engine beside llama.cpp's own benchmarks, on one machine, in one run.
+
+    tests/bench/engine_peer.py --llama DIR [--rounds 5] [--threads N]     TIDE_MODEL as for the tests; a release build
+
+DIR holds llama-bench and llama-batched-bench, built natively (-DGGML_NATIVE=ON). Rounds are interleaved: ours, theirs, and how
+fast memory is read, in turn. A ratio is the median of the ratios of each round, with [quartiles]. `prompt n`: a prompt of n
+tokens; `answers n`: n answers of 32 tokens at once after prompts of 16, tokens of all together. The last line is the share
+of the memory's bandwidth that one answer takes, where a token reads all of the model's bytes once.
+"""
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = Path(os.environ.get("TIDE_MODEL", ROOT / "build/model/SmolLM2-135M-Instruct.Q4_1.gguf"))
+PROMPTS, BATCHES = (128, 512), (1, 8, 16)
+
+
+def run(*args) -> str:
+    return subprocess.run([str(a) for a in args], check=True, capture_output=True, text=True).stdout
+
+
+def ours(threads: int) -> dict:
+    table = run(ROOT / "build/release/bin/tide-worker", "bench", "--model", MODEL, "--threads", threads, "--rounds", 1)
+    rows = re.findall(r"\| (prompt|answers) +\| +(\d+) \| +([\d.]+) \|", table)
+    return {(what, int(n)): float(rate) for what, n, rate in rows}
+
+
+def theirs(tools: Path, threads: int) -> dict:
+    prompts = json.loads(run(tools / "llama-bench", "-m", MODEL, "-t", threads, "-p", ",".join(map(str, PROMPTS)), "-n", 0, "-r", 1,
+                             "-o", "json"))
+    rates = {("prompt", row["n_prompt"]): row["avg_ts"] for row in prompts}
+    lines = run(tools / "llama-batched-bench", "-m", MODEL, "-t", threads, "-c", 4096, "-npp", 16, "-ntg", 32, "-npl",
+                ",".join(map(str, BATCHES)), "--output-format", "jsonl")
+    for row in map(json.loads, filter(lambda line: line.startswith("{"), lines.splitlines())):
+        rates["answers", row["pl"]] = row["speed_tg"]
+    return rates
+
+
+def bandwidth(threads: int) -> float:
+    megabytes = MODEL.stat().st_size // 1_000_000
+    return float(run(ROOT / "build/release/tests/read_bench", megabytes, threads, 1).split()[-2])
+
+
+def spread(values: list) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.2f} [{low:.2f}..{high:.2f}]"
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--llama", type=Path, required=True)
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    args = p.parse_args()
+    mine, peer, roof = [], [], []
+    for _ in range(args.rounds):
+        mine.append(ours(args.threads))
+        peer.append(theirs(args.llama, args.threads))
+        roof.append(bandwidth(args.threads))
+    print(f"{MODEL.name}, {args.threads} threads, {args.rounds} interleaved rounds; tokens/s, medians\n")
+    print("| | Tidegate | llama.cpp | ratio |\n|---|---|---|---|")
+    for key in [("prompt", n) for n in PROMPTS] + [("answers", n) for n in BATCHES]:
+        a, b = [r[key] for r in mine], [r[key] for r in peer]
+        print(f"| {key[0]} {key[1]} | {statistics.median(a):.0f} | {statistics.median(b):.0f} | {spread([x / y for x, y in zip(a, b)])} |")
+    shares = [r["answers", 1] * MODEL.stat().st_size / 1e9 / gb for r, gb in zip(mine, roof)]
+    print(f"\nMemory read: {statistics.median(roof):.1f} GB/s; share of it that one answer takes: {spread(shares)}")
+
+
+if __name__ == "__main__":
+    main()
