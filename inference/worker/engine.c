@@ -302,11 +302,7 @@ static int load_text(struct engine *e, struct err *err)
         log_template(template_text);
         return rc;
     }
-    if (tokenizer_control(e->tokenizer, "<|im_start|>") == TOKEN_NONE ||
-        tokenizer_control(e->tokenizer, "<|im_end|>") == TOKEN_NONE) {
-        return err_set(err, ERR_INVALID, "model: its vocabulary lacks <|im_start|> or <|im_end|>");
-    }
-    return 0;
+    return chat_template_check(e->chat, e->tokenizer, err);
 }
 
 static int choose_context(struct engine *e, struct err *err)

@@ -27,6 +27,7 @@ int openai_integer(struct openai_reader *r, const char *key, int64_t min, int64_
 
 int openai_read_model(struct openai_reader *r);
 int openai_read_wishes(struct openai_reader *r, struct openai_request *q);
-int openai_read_messages(struct openai_reader *r, struct token_list *out);
+/* Fills in what the template says of thinking; the tokens go to *out. */
+int openai_read_messages(struct openai_reader *r, struct openai_request *q, struct token_list *out);
 
 #endif

@@ -80,7 +80,83 @@ static int read_message(struct openai_reader *r, const struct json_slice *v, siz
     return has_content ? 0 : openai_fail(r, name, "content is missing");
 }
 
-int openai_read_messages(struct openai_reader *r, struct token_list *out)
+/* {"type": "enabled"} as DeepSeek has it. */
+static int read_thinking_type(struct openai_reader *r, const struct json_slice *v, enum chat_thinking *out)
+{
+    struct json_slice field;
+    struct str type = STR("");
+    for (struct str in = v->type == JSON_OBJECT ? v->raw : STR(""); json_next(&in, &field);) {
+        if (str_is(field.key, "type") && !json_get_str(r->arena, &field, &type)) {
+            type = STR("");
+        }
+    }
+    if (!str_is(type, "enabled") && !str_is(type, "disabled")) {
+        return openai_fail(r, "thinking", "expected an object whose type is enabled or disabled");
+    }
+    *out = str_is(type, "enabled") ? CHAT_THINKING_ON : CHAT_THINKING_OFF;
+    return 0;
+}
+
+/* {"enable_thinking": true} as vLLM and SGLang have it; other members are the business of other templates. */
+static int read_template_switch(struct openai_reader *r, const struct json_slice *v, enum chat_thinking *out)
+{
+    struct json_slice field;
+    if (v->type != JSON_OBJECT) {
+        return openai_fail(r, "chat_template_kwargs", "expected an object");
+    }
+    for (struct str in = v->raw; json_next(&in, &field);) {
+        bool on;
+        if (!str_is(field.key, "enable_thinking") && !str_is(field.key, "thinking")) {
+            continue;
+        }
+        if (!json_get_bool(&field, &on)) {
+            return openai_fail(r, "chat_template_kwargs", "enable_thinking: expected true or false");
+        }
+        *out = on ? CHAT_THINKING_ON : CHAT_THINKING_OFF;
+    }
+    return 0;
+}
+
+static int read_thinking(struct openai_reader *r, bool json, enum chat_thinking *out)
+{
+    const struct json_slice *type = openai_member(r, "thinking");
+    const struct json_slice *kwargs = openai_member(r, "chat_template_kwargs");
+    const char *field = type ? "thinking" : "chat_template_kwargs";
+    int rc = kwargs ? read_template_switch(r, kwargs, out) : 0;
+    rc = !rc && type ? read_thinking_type(r, type, out) : rc;
+    if (rc) {
+        return rc;
+    }
+    if (!chat_template_allows(r->context->chat, *out)) {
+        return openai_fail(r, field,
+                           *out == CHAT_THINKING_ON ? "this model does not think before it answers"
+                                                    : "this model always thinks before it answers");
+    }
+    if (json && *out == CHAT_THINKING_DEFAULT && chat_template_allows(r->context->chat, CHAT_THINKING_OFF)) {
+        *out = CHAT_THINKING_OFF;
+    }
+    if (json && chat_template_thinks(r->context->chat, *out)) {
+        return openai_fail(r, "response_format", "a model that thinks first cannot be held to JSON");
+    }
+    return 0;
+}
+
+static int render(struct openai_reader *r, struct openai_request *q, const struct chat_message *messages,
+                  size_t count, struct token_list *out)
+{
+    const struct chat_template *chat = r->context->chat;
+    enum chat_thinking thinking = CHAT_THINKING_DEFAULT;
+    struct err err;
+    int rc = read_thinking(r, q->json, &thinking);
+    if (!rc && chat_template_render(chat, r->context->tokenizer, messages, count, thinking, out, &err)) {
+        rc = openai_fail(r, "messages", err.msg);
+    }
+    q->thinks = chat_template_thinks(chat, thinking);
+    q->opens_thinking = chat_template_opens_thinking(chat, thinking);
+    return rc;
+}
+
+int openai_read_messages(struct openai_reader *r, struct openai_request *q, struct token_list *out)
 {
     const struct json_slice *v = openai_member(r, "messages");
     struct json_slice item;
@@ -105,9 +181,5 @@ int openai_read_messages(struct openai_reader *r, struct token_list *out)
             return rc;
         }
     }
-    struct err err;
-    if (chat_template_render(r->context->chat, r->context->tokenizer, messages, count, out, &err)) {
-        return openai_fail(r, "messages", err.msg);
-    }
-    return 0;
+    return render(r, q, messages, count, out);
 }

@@ -113,7 +113,7 @@ int openai_parse_chat(struct arena *a, struct str body, const struct openai_cont
     *out = (struct openai_request){.is_chat = true};
     int rc = scan(&r, a, body, c, fault);
     rc = rc ? rc : openai_read_wishes(&r, out);
-    rc = rc ? rc : openai_read_messages(&r, &out->prompt);
+    rc = rc ? rc : openai_read_messages(&r, out, &out->prompt);
     return finish_reading(out, rc ? rc : read_length(&r, out));
 }
 
@@ -137,7 +137,8 @@ int openai_parse_tokenize(struct arena *a, struct str body, const struct openai_
     if (rc) {
         return rc;
     }
-    return openai_member(&r, "messages") ? openai_read_messages(&r, out) : read_prompt(&r, out);
+    struct openai_request q = {0};
+    return openai_member(&r, "messages") ? openai_read_messages(&r, &q, out) : read_prompt(&r, out);
 }
 
 int openai_parse_detokenize(struct arena *a, struct str body, const struct openai_context *c,

@@ -25,8 +25,10 @@ struct openai_request {
     bool stream;
     bool include_usage;
     bool ignore_end;
-    bool json;     /* the answer has to be a JSON object */
-    bool logprobs; /* of each token */
+    bool json;           /* the answer has to be a JSON object */
+    bool thinks;         /* the answer may hold reasoning between <think> and </think> */
+    bool opens_thinking; /* and begins inside: the prompt ends with <think> */
+    bool logprobs;       /* of each token */
     uint32_t top_logprobs;
     uint64_t tenant;                /* of cache_salt; 0: none given */
     uint32_t max_tokens;            /* filled in: what the context leaves when the request has none */

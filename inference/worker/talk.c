@@ -115,7 +115,7 @@ static int answer(struct talk *t, struct err *err)
     struct token_list prompt = {0};
     uint64_t id;
     int rc = chat_template_render(engine_template(t->engine), engine_tokenizer(t->engine), t->turns,
-                                  t->turn_count, &prompt, err);
+                                  t->turn_count, CHAT_THINKING_DEFAULT, &prompt, err);
     if (!rc && prompt.n + LEAST_ANSWER > engine_context(t->engine)) {
         rc = err_set(err, ERR_LIMIT, "the conversation fills the context of %u tokens; /new begins another",
                      engine_context(t->engine));

@@ -12,7 +12,8 @@ struct tokenizer {
     struct bpe bpe;
     bool adds_space; /* SPM: before text at the start and after a control token */
     struct buf text; /* scratch of the SPM family */
-    token_id bos;    /* TOKEN_NONE: nothing before a prompt */
+    token_id bos;    /* TOKEN_NONE: the model has none */
+    bool adds_bos;   /* before every prompt */
     token_id ends[MAX_ENDS];
     unsigned end_count;
 };
@@ -81,9 +82,7 @@ static int read_specials(struct tokenizer *t, const struct gguf *file, struct er
     if (!rc && is_spm) {
         rc = read_bool(file, "tokenizer.ggml.add_space_prefix", &t->adds_space, err);
     }
-    if (!add_bos) {
-        t->bos = TOKEN_NONE;
-    }
+    t->adds_bos = add_bos && t->bos != TOKEN_NONE;
     add_end(t, eos);
     add_end(t, eot);
     for (size_t i = 0; i < sizeof end_texts / sizeof *end_texts; i++) {
@@ -219,9 +218,14 @@ int tokenizer_encode(struct tokenizer *t, struct str text, struct token_list *ou
 
 void tokenizer_begin(const struct tokenizer *t, struct token_list *out)
 {
-    if (t->bos != TOKEN_NONE) {
+    if (t->adds_bos) {
         token_list_add(out, t->bos);
     }
+}
+
+token_id tokenizer_bos(const struct tokenizer *t)
+{
+    return t->bos;
 }
 
 token_id tokenizer_control(const struct tokenizer *t, const char *text)

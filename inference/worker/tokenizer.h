@@ -21,6 +21,7 @@ int tokenizer_encode(struct tokenizer *t, struct str text, struct token_list *ou
                      struct err *err) TIDE_CHECK;
 /* Appends what stands before every prompt (a BOS token where the model wants one). */
 void tokenizer_begin(const struct tokenizer *t, struct token_list *out);
+token_id tokenizer_bos(const struct tokenizer *t); /* for templates that write it; TOKEN_NONE */
 token_id tokenizer_control(const struct tokenizer *t, const char *text); /* "<|im_end|>"; TOKEN_NONE */
 
 uint32_t tokenizer_size(const struct tokenizer *t);

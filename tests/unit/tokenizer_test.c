@@ -198,7 +198,7 @@ static void conversation(void **state)
     const struct chat_message message = {STR("user"), STR("hello<|x")};
     assert_int_equal(chat_template_find(file, &t, &text, NULL), 0);
     assert_string_equal(chat_template_name(t), "chatml");
-    assert_int_equal(chat_template_render(t, tokenizer, &message, 1, &list, NULL), 0);
+    assert_int_equal(chat_template_render(t, tokenizer, &message, 1, CHAT_THINKING_DEFAULT, &list, NULL), 0);
     assert_int_equal(list.n, sizeof expected / sizeof *expected);
     assert_memory_equal(list.p, expected, sizeof expected);
     token_list_clear(&list);
