@@ -1,5 +1,6 @@
 #include "inference/worker/quant.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 float half_to_float(uint16_t h)
@@ -76,6 +77,21 @@ static void dequantize_f16(const uint8_t *src, float *dst, size_t values)
     }
 }
 
+float bfloat_to_float(uint16_t b)
+{
+    uint32_t bits = (uint32_t)b << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static void dequantize_bf16(const uint8_t *src, float *dst, size_t values)
+{
+    for (size_t i = 0; i < values; i++) {
+        dst[i] = bfloat_to_float(read_u16(src + 2 * i));
+    }
+}
+
 static void dequantize_q4_0(const uint8_t *src, float *dst, size_t values)
 {
     for (size_t at = 0; at < values; at += 32, src += 18) {
@@ -99,17 +115,37 @@ static void dequantize_q4_1(const uint8_t *src, float *dst, size_t values)
     }
 }
 
+void quant_q5_values(const uint8_t high[4], const uint8_t low[16], int8_t values[32])
+{
+    uint32_t bits;
+    memcpy(&bits, high, sizeof bits);
+    for (unsigned j = 0; j < 16; j++) {
+        values[j] = (int8_t)((low[j] & 15U) | ((bits >> j) & 1) << 4);
+        values[j + 16] = (int8_t)((low[j] >> 4) | ((bits >> (j + 16)) & 1) << 4);
+    }
+}
+
 static void dequantize_q5_0(const uint8_t *src, float *dst, size_t values)
 {
+    int8_t q[32];
     for (size_t at = 0; at < values; at += 32, src += 22) {
         float d = read_half(src);
-        uint32_t high;
-        memcpy(&high, src + 2, sizeof high);
-        for (unsigned j = 0; j < 16; j++) {
-            int low = (src[6 + j] & 15) | (int)((high >> j) & 1) << 4;
-            int top = (src[6 + j] >> 4) | (int)((high >> (j + 16)) & 1) << 4;
-            dst[at + j] = d * (float)(low - 16);
-            dst[at + 16 + j] = d * (float)(top - 16);
+        quant_q5_values(src + 2, src + 6, q);
+        for (unsigned j = 0; j < 32; j++) {
+            dst[at + j] = d * (float)(q[j] - 16);
+        }
+    }
+}
+
+static void dequantize_q5_1(const uint8_t *src, float *dst, size_t values)
+{
+    int8_t q[32];
+    for (size_t at = 0; at < values; at += 32, src += 24) {
+        float d = read_half(src);
+        float m = read_half(src + 2);
+        quant_q5_values(src + 4, src + 8, q);
+        for (unsigned j = 0; j < 32; j++) {
+            dst[at + j] = d * (float)q[j] + m;
         }
     }
 }
@@ -155,6 +191,89 @@ static void dequantize_q4_k(const uint8_t *src, float *dst, size_t values)
     }
 }
 
+void quant_q5k_values(const uint8_t block[176], int8_t values[256])
+{
+    const uint8_t *high = block + 16;
+    for (unsigned j = 0; j < 8; j++) {
+        const uint8_t *low = block + 48 + 32 * (j / 2);
+        for (unsigned l = 0; l < 32; l++) {
+            int nibble = j & 1 ? low[l] >> 4 : low[l] & 15;
+            values[32 * j + l] = (int8_t)(nibble | ((high[l] >> j) & 1) << 4);
+        }
+    }
+}
+
+static void dequantize_q5_k(const uint8_t *src, float *dst, size_t values)
+{
+    int8_t q[QK_SUPER];
+    for (size_t at = 0; at < values; at += QK_SUPER, src += Q5K_BYTES) {
+        float d = read_half(src);
+        float dmin = read_half(src + 2);
+        quant_q5k_values(src, q);
+        for (unsigned l = 0; l < QK_SUPER; l++) {
+            uint8_t scale;
+            uint8_t min;
+            quant_q4k_scale(src + 4, l / 32, &scale, &min);
+            dst[at + l] = d * (float)scale * (float)q[l] - dmin * (float)min;
+        }
+    }
+}
+
+/* Two bits of 256 values: byte l of 32 holds values l, 32+l, 64+l and 96+l of its half. */
+static unsigned two_bits(const uint8_t bytes[64], unsigned i)
+{
+    return (bytes[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32))) & 3U;
+}
+
+void quant_q2k_values(const uint8_t block[84], int8_t values[256])
+{
+    for (unsigned i = 0; i < QK_SUPER; i++) {
+        values[i] = (int8_t)two_bits(block + 16, i);
+    }
+}
+
+static void dequantize_q2_k(const uint8_t *src, float *dst, size_t values)
+{
+    int8_t q[QK_SUPER];
+    for (size_t at = 0; at < values; at += QK_SUPER, src += Q2K_BYTES) {
+        float d = read_half(src + 80);
+        float dmin = read_half(src + 82);
+        quant_q2k_values(src, q);
+        for (unsigned l = 0; l < QK_SUPER; l++) {
+            uint8_t scales = src[l / 16];
+            dst[at + l] = d * (float)(scales & 15) * (float)q[l] - dmin * (float)(scales >> 4);
+        }
+    }
+}
+
+int8_t quant_q3k_scale(const uint8_t block[110], unsigned j)
+{
+    const uint8_t *scales = block + 96;
+    int low = j < 8 ? scales[j] & 15 : scales[j - 8] >> 4;
+    int high = (scales[8 + j % 4] >> (2 * (j / 4))) & 3;
+    return (int8_t)((low | high << 4) - 32);
+}
+
+void quant_q3k_values(const uint8_t block[110], int8_t values[256])
+{
+    for (unsigned i = 0; i < QK_SUPER; i++) {
+        bool above = (block[i % 32] >> (i / 32)) & 1;
+        values[i] = (int8_t)((int)two_bits(block + 32, i) - (above ? 0 : 4));
+    }
+}
+
+static void dequantize_q3_k(const uint8_t *src, float *dst, size_t values)
+{
+    int8_t q[QK_SUPER];
+    for (size_t at = 0; at < values; at += QK_SUPER, src += Q3K_BYTES) {
+        float d = read_half(src + 108);
+        quant_q3k_values(src, q);
+        for (unsigned l = 0; l < QK_SUPER; l++) {
+            dst[at + l] = d * (float)quant_q3k_scale(src, l / 16) * (float)q[l];
+        }
+    }
+}
+
 void quant_q6k_values(const uint8_t block[210], int8_t values[256])
 {
     for (unsigned part = 0; part < 2; part++) {
@@ -188,16 +307,20 @@ static const struct quant_type types[] = {
     {TENSOR_Q4_0, "Q4_0", 32, 18, dequantize_q4_0},
     {TENSOR_Q4_1, "Q4_1", 32, 20, dequantize_q4_1},
     {TENSOR_Q5_0, "Q5_0", 32, 22, dequantize_q5_0},
+    {TENSOR_Q5_1, "Q5_1", 32, 24, dequantize_q5_1},
     {TENSOR_Q8_0, "Q8_0", 32, 34, dequantize_q8_0},
+    {TENSOR_Q2_K, "Q2_K", QK_SUPER, Q2K_BYTES, dequantize_q2_k},
+    {TENSOR_Q3_K, "Q3_K", QK_SUPER, Q3K_BYTES, dequantize_q3_k},
     {TENSOR_Q4_K, "Q4_K", QK_SUPER, Q4K_BYTES, dequantize_q4_k},
+    {TENSOR_Q5_K, "Q5_K", QK_SUPER, Q5K_BYTES, dequantize_q5_k},
     {TENSOR_Q6_K, "Q6_K", QK_SUPER, Q6K_BYTES, dequantize_q6_k},
+    {TENSOR_BF16, "BF16", 1, 2, dequantize_bf16},
 };
 
 static const char *const unread_names[] = {
-    [7] = "Q5_1",     [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [13] = "Q5_K",   [15] = "Q8_K",
-    [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
-    [22] = "IQ2_S",   [23] = "IQ4_XS", [24] = "I8",      [25] = "I16",   [26] = "I32",    [27] = "I64",
-    [28] = "F64",     [29] = "IQ1_M",  [30] = "BF16",    [39] = "MXFP4",
+    [9] = "Q8_1",    [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
+    [20] = "IQ4_NL", [21] = "IQ3_S", [22] = "IQ2_S",   [23] = "IQ4_XS", [24] = "I8",      [25] = "I16",
+    [26] = "I32",    [27] = "I64",   [28] = "F64",     [29] = "IQ1_M",  [39] = "MXFP4",
 };
 
 const struct quant_type *quant_type_find(uint32_t type)

@@ -16,9 +16,14 @@ enum tensor_type { /* the numbers are GGUF's */
                    TENSOR_Q4_0 = 2,
                    TENSOR_Q4_1 = 3,
                    TENSOR_Q5_0 = 6,
+                   TENSOR_Q5_1 = 7,
                    TENSOR_Q8_0 = 8,
+                   TENSOR_Q2_K = 10,
+                   TENSOR_Q3_K = 11,
                    TENSOR_Q4_K = 12,
+                   TENSOR_Q5_K = 13,
                    TENSOR_Q6_K = 14,
+                   TENSOR_BF16 = 30,
 };
 
 struct quant_type {
@@ -36,11 +41,27 @@ const char *quant_type_name(uint32_t type);              /* also of types not re
 float half_to_float(uint16_t h);
 uint16_t float_to_half(float f); /* nearest, ties to even; overflow gives infinity */
 
-/* Sub-block j (0..7) of a Q4_K block's 12 bytes of scales: 6-bit scale and minimum. */
-void quant_q4k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min);
-/* The 256 values of a Q6_K block, -32..31, and its 16 scales as stored. */
-void quant_q6k_values(const uint8_t block[210], int8_t values[256]);
+float bfloat_to_float(uint16_t b); /* the upper half of a float */
 
-enum { Q4K_BYTES = 144, Q6K_BYTES = 210, QK_SUPER = 256 };
+/* Sub-block j (0..7) of a Q4_K or Q5_K block's 12 bytes of scales: 6-bit scale and minimum. */
+void quant_q4k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min);
+/* The 256 values of a block, as integers before any scale: 0..3, -4..3, 0..31, -32..31. */
+void quant_q2k_values(const uint8_t block[84], int8_t values[256]);
+void quant_q3k_values(const uint8_t block[110], int8_t values[256]);
+void quant_q5k_values(const uint8_t block[176], int8_t values[256]);
+void quant_q6k_values(const uint8_t block[210], int8_t values[256]);
+/* Scale of the j-th 16 values (0..15) of a Q3_K block, -32..31. */
+int8_t quant_q3k_scale(const uint8_t block[110], unsigned j);
+/* The 32 values of a Q5_0 or Q5_1 block, 0..31. */
+void quant_q5_values(const uint8_t high[4], const uint8_t low[16], int8_t values[32]);
+
+enum {
+    Q2K_BYTES = 84,
+    Q3K_BYTES = 110,
+    Q4K_BYTES = 144,
+    Q5K_BYTES = 176,
+    Q6K_BYTES = 210,
+    QK_SUPER = 256,
+};
 
 #endif

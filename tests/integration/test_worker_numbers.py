@@ -164,14 +164,15 @@ def test_tensors_of_the_model():
 def test_every_type_to_the_bit(tmp_path):
     """Blocks of random bytes; their f16 scales are kept finite."""
     generator = np.random.default_rng(3)
-    path, kinds = tmp_path / "types.gguf", "Q4_0 Q4_1 Q5_0 Q8_0 Q4_K Q6_K".split()
+    path, kinds = tmp_path / "types.gguf", "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K".split()
     writer, expected = gguf.GGUFWriter(path, "llama"), {}
+    scales = {"Q6_K": [208], "Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q2_K": [80, 82], "Q3_K": [108]}
     for kind in kinds:
         number = getattr(gguf.GGMLQuantizationType, kind)
         values, size = gguf.GGML_QUANT_SIZES[number]
         blocks = generator.integers(0, 256, (64, 4 * size), dtype=np.uint8)
         for at in range(0, 4 * size, size):
-            for scale in {"Q6_K": [208], "Q4_1": [0, 2], "Q4_K": [0, 2]}.get(kind, [0]):
+            for scale in scales.get(kind, [0]):
                 blocks[:, at + scale + 1] &= 0xBB  # never all exponent bits
         writer.add_tensor(kind, blocks, raw_dtype=number)
         expected[kind] = gguf.quants.dequantize(blocks, number)
@@ -179,6 +180,10 @@ def test_every_type_to_the_bit(tmp_path):
     halves = generator.standard_normal((8, 32)).astype(np.float16)
     writer.add_tensor("F16", halves)
     expected["F16"] = halves.astype(np.float32)
+    brain = generator.integers(0, 0x7F00, (8, 64), dtype=np.uint16)
+    number = gguf.GGMLQuantizationType.BF16
+    writer.add_tensor("BF16", brain.view(np.uint8), raw_dtype=number)
+    expected["BF16"] = gguf.quants.dequantize(brain.view(np.uint8), number)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

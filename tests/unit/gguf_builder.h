@@ -6,7 +6,7 @@
 #include "tests/unit/temp.h"
 
 #include "base/buf.h"
-#include "inference/worker/gguf.h"
+#include "inference/worker/vocab.h"
 
 struct built_tensor {
     char name[64];
@@ -109,6 +109,18 @@ __attribute__((unused)) static void pair_array(struct builder *b, const char *ke
     put_u64(&b->pairs, count); /* the elements follow, by the caller */
 }
 
+/* The f16 scale of a block, and its minimum where the type has one. */
+static void put_scales(uint8_t *block, enum tensor_type type, uint16_t small, uint16_t base)
+{
+    size_t scale = type == TENSOR_Q6_K ? 208 : type == TENSOR_Q3_K ? 108 : type == TENSOR_Q2_K ? 80 : 0;
+    memcpy(block + scale, &small, sizeof small);
+    if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1) {
+        memcpy(block + 2, &base, sizeof base);
+    } else if (type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q2_K) {
+        memcpy(block + scale + 2, &small, sizeof small);
+    }
+}
+
 /* A tensor whose bytes follow, by the caller. */
 __attribute__((unused)) static struct built_tensor *new_tensor(struct builder *b, const char *name,
                                                                enum tensor_type type, uint64_t columns,
@@ -157,14 +169,16 @@ __attribute__((unused)) static void add_tensor(struct builder *b, const char *na
         uint16_t base = float_to_half(-0.12F + 0.01F * f);
         if (type == TENSOR_F32) {
             memcpy(p + at, &f, sizeof f);
+        } else if (type == TENSOR_BF16) {
+            uint32_t bits;
+            memcpy(&bits, &f, sizeof bits);
+            uint16_t upper = (uint16_t)(bits >> 16);
+            memcpy(p + at, &upper, sizeof upper);
         } else if (type == TENSOR_F16) {
             uint16_t h = float_to_half(f);
             memcpy(p + at, &h, sizeof h);
         } else {
-            memcpy(p + at + (type == TENSOR_Q6_K ? 208 : 0), &small, sizeof small);
-            if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K) {
-                memcpy(p + at + 2, type == TENSOR_Q4_K ? &small : &base, sizeof base);
-            }
+            put_scales(p + at, type, small, base);
         }
     }
     buf_commit(&b->data, t->bytes);
@@ -219,7 +233,7 @@ __attribute__((unused)) static const char *write_bytes(const char *name, const v
 
 /* --- a tiny model ------------------------------------------------------------------------------------ */
 
-enum { TINY_WIDTH = 64, TINY_FF = 96, TINY_LAYERS = 2, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_VOCAB = 262 };
+enum { TINY_WIDTH = 64, TINY_FF = 96, TINY_LAYERS = 2, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_VOCAB = 264 };
 
 /* Byte `c` in GPT-2's alphabet, as UTF-8. */
 __attribute__((unused)) static struct str alphabet_text(unsigned c, char out[3])
@@ -240,7 +254,7 @@ __attribute__((unused)) static struct str alphabet_text(unsigned c, char out[3])
 }
 
 /* 256 bytes, three merged tokens ("he", "ll", "hell"), and the control tokens <|im_start|>, <|im_end|>,
- * <|endoftext|>. */
+ * <|endoftext|>; last the tags <think> and </think>. */
 __attribute__((unused)) static void add_tiny_vocabulary(struct builder *b)
 {
     char text[3];
@@ -256,9 +270,11 @@ __attribute__((unused)) static void add_tiny_vocabulary(struct builder *b)
     put_text(&b->pairs, STR("<|im_start|>"));
     put_text(&b->pairs, STR("<|im_end|>"));
     put_text(&b->pairs, STR("<|endoftext|>"));
+    put_text(&b->pairs, STR("<think>"));
+    put_text(&b->pairs, STR("</think>"));
     pair_array(b, "tokenizer.ggml.token_type", GGUF_I32, TINY_VOCAB);
     for (unsigned i = 0; i < TINY_VOCAB; i++) {
-        put_u32(&b->pairs, i < 259 ? 1 : 3);
+        put_u32(&b->pairs, i < 259 ? TOKEN_NORMAL : i < 262 ? TOKEN_CONTROL : TOKEN_USER_DEFINED);
     }
     pair_array(b, "tokenizer.ggml.merges", GGUF_STRING, 3);
     put_text(&b->pairs, STR("h e"));

@@ -55,11 +55,6 @@ static double exact_dot(const struct gguf_tensor *t, uint64_t row, const struct 
     return sum;
 }
 
-static strip_cb kernel_of(const struct cpu_kernels *k, enum packed_kind kind)
-{
-    return kind == PACKED_4BIT ? k->strip_4bit : kind == PACKED_8BIT ? k->strip_8bit : k->strip_8bit_fine;
-}
-
 static void check_tile(const struct gguf_tensor *t, const struct packed *p, const struct activations *a,
                        unsigned first, unsigned columns, double tolerance)
 {
@@ -69,16 +64,16 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
     for (uint32_t strip = 0; strip < p->strips; strip++) {
         struct quantized x = {a->q + (size_t)first * width, a->scale + first * width / 32,
                               a->sum + first * width / 32, width};
-        kernel_of(kernels, p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
+        cpu_kernels_strip(kernels, p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
         if (same_bits_as) {
             float others[KERNEL_TILE][PACKED_ROWS];
-            kernel_of(same_bits_as, p->kind)(p->data + strip * p->strip_bytes, &x, columns, others);
+            cpu_kernels_strip(same_bits_as, p->kind)(p->data + strip * p->strip_bytes, &x, columns, others);
             assert_memory_equal(out, others, columns * sizeof out[0]);
         }
         for (unsigned c = 0; c < columns; c++) {
             struct quantized one = {x.q + (size_t)c * width, x.scale + c * width / 32, x.sum + c * width / 32,
                                     width};
-            kernel_of(kernels, p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
+            cpu_kernels_strip(kernels, p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
             assert_memory_equal(out[c], alone[0], sizeof alone[0]); /* whatever stands beside it */
             for (uint32_t row = 0; row < PACKED_ROWS && strip * PACKED_ROWS + row < t->rows; row++) {
                 double exact = exact_dot(t, strip * PACKED_ROWS + row, a, first + c);
@@ -112,7 +107,7 @@ static void check_type(enum tensor_type type, uint32_t width, double tolerance)
     builder_clear(&b);
 }
 
-static void check_floats(enum tensor_type type, uint32_t width)
+static void check_floats(enum tensor_type type, dot_cb dot, uint32_t width)
 {
     static struct activations a;
     struct builder b;
@@ -126,8 +121,7 @@ static void check_floats(enum tensor_type type, uint32_t width)
         for (uint32_t k = 0; k < width; k++) {
             exact += (double)w[k] * (double)a.x[k];
         }
-        float got = type == TENSOR_F32 ? kernels->dot_f32(t.data + row * t.row_bytes, a.x, width)
-                                       : kernels->dot_f16(t.data + row * t.row_bytes, a.x, width);
+        float got = dot(t.data + row * t.row_bytes, a.x, width);
         assert_true(fabs((double)got - exact) < 1e-4);
     }
     builder_clear(&b);
@@ -135,19 +129,23 @@ static void check_floats(enum tensor_type type, uint32_t width)
 
 static void products(void **state)
 {
-    static const enum tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q8_0};
-    for (unsigned i = 0; i < 4; i++) {
+    static const enum tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0};
+    for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
         check_type(types[i], 32, 1e-5);
         check_type(types[i], 96, 1e-5);
         check_type(types[i], 512, 1e-5);
     }
-    check_type(TENSOR_Q4_K, 256, 2e-2); /* scales up to 63 times larger, rounded to f16 */
-    check_type(TENSOR_Q4_K, 512, 2e-2);
-    check_type(TENSOR_Q6_K, 256, 1e-1);
-    check_type(TENSOR_Q6_K, 512, 1e-1);
+    for (uint32_t width = 256; width <= 512; width += 256) { /* scales d times up to 127, rounded to f16 */
+        check_type(TENSOR_Q2_K, width, 2e-2);
+        check_type(TENSOR_Q3_K, width, 2e-2);
+        check_type(TENSOR_Q4_K, width, 2e-2);
+        check_type(TENSOR_Q5_K, width, 4e-2);
+        check_type(TENSOR_Q6_K, width, 1e-1);
+    }
     for (uint32_t width = 1; width < 40; width++) {
-        check_floats(TENSOR_F32, width);
-        check_floats(TENSOR_F16, width);
+        check_floats(TENSOR_F32, kernels->dot_f32, width);
+        check_floats(TENSOR_F16, kernels->dot_f16, width);
+        check_floats(TENSOR_BF16, kernels->dot_bf16, width);
     }
 }
 

@@ -58,21 +58,21 @@ static inline float *cpu_row(const struct backend *b, enum graph_buffer buffer, 
 /* Whether activations stay float32 in products with such weights. */
 static inline bool cpu_is_float(enum packed_kind kind)
 {
-    return kind == PACKED_F32 || kind == PACKED_F16;
+    return kind == PACKED_F32 || kind == PACKED_F16 || kind == PACKED_BF16;
 }
 
 /* The kernel of plain rows: those of cpu_is_float. */
 static inline dot_cb cpu_dot_kernel(const struct backend *b, enum packed_kind kind)
 {
-    return kind == PACKED_F32 ? b->kernels->dot_f32 : b->kernels->dot_f16;
+    return kind == PACKED_F32   ? b->kernels->dot_f32
+           : kind == PACKED_F16 ? b->kernels->dot_f16
+                                : b->kernels->dot_bf16;
 }
 
 /* The kernel of packed strips: the others. */
 static inline strip_cb cpu_strip_kernel(const struct backend *b, enum packed_kind kind)
 {
-    return kind == PACKED_4BIT   ? b->kernels->strip_4bit
-           : kind == PACKED_8BIT ? b->kernels->strip_8bit
-                                 : b->kernels->strip_8bit_fine;
+    return cpu_kernels_strip(b->kernels, kind);
 }
 
 #endif

@@ -71,14 +71,36 @@ struct cpu_kernels {
     strip_cb strip_4bit;
     strip_cb strip_8bit;
     strip_cb strip_8bit_fine;
+    strip_cb strip_8bit_min;
+    strip_cb strip_8bit_fine_min;
     dot_cb dot_f32;
     dot_cb dot_f16;
+    dot_cb dot_bf16;
     void (*rms_norm)(const float *x, const float *weight, float eps, uint32_t n, float *out);
     void (*swiglu)(const float *gate, const float *up, uint32_t n, float *out);
     void (*geglu)(const float *gate, const float *up, uint32_t n, float *out); /* MODEL_GELU */
     void (*to_half)(const float *x, uint32_t n, uint16_t *out);
     void (*attend)(const struct attend_job *job);
 };
+
+/* The kernel of packed strips of that kind. */
+static inline strip_cb cpu_kernels_strip(const struct cpu_kernels *k, enum packed_kind kind)
+{
+    switch (kind) {
+    case PACKED_4BIT:
+        return k->strip_4bit;
+    case PACKED_8BIT:
+        return k->strip_8bit;
+    case PACKED_8BIT_FINE:
+        return k->strip_8bit_fine;
+    case PACKED_8BIT_MIN:
+        return k->strip_8bit_min;
+    case PACKED_8BIT_FINE_MIN:
+        return k->strip_8bit_fine_min;
+    default:
+        return NULL; /* rows of floats */
+    }
+}
 
 extern const struct cpu_kernels cpu_kernels_portable;
 const struct cpu_kernels *cpu_kernels_avx2(void);   /* NULL where the processor or compiler lacks it */

@@ -150,10 +150,24 @@ INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantiz
     }
 }
 
-/* 8 rows x 4*groups columns of 8-bit weights. |w| * sign(x, w) keeps both factors in the range of the
+/* The sum of 4*groups activations times their scale: in a block of 32 it is at hand. */
+INLINE float scaled_sum(const struct quantized *x, unsigned c, unsigned groups, size_t column, size_t at)
+{
+    if (groups == 8) {
+        return x->sum[at];
+    }
+    __m128i q = _mm_loadu_si128((const __m128i *)(x->q + (size_t)c * x->width + column));
+    __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), q);
+    __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xB1));
+    return x->scale[at] * (float)_mm_cvtsi128_si32(fours);
+}
+
+/* 8 rows x 4*groups columns of 8-bit weights behind `head` bytes of scales and minimums. |w| * sign(x, w) keeps both factors in the range of the
  * unsigned-by-signed multiply; two products fill 16 bits, so each is widened at once. */
-INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half, const struct quantized *x,
-                       size_t column, size_t scale_at, unsigned n, __m256 *acc)
+INLINE void block_8bit(const uint8_t *part, unsigned head, unsigned groups, unsigned half,
+                       const struct quantized *x, size_t column, size_t scale_at, unsigned n, __m256 *acc)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const uint32_t blocks = x->width / PACKED_COLUMNS;
@@ -163,7 +177,7 @@ INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half, cons
     }
 #pragma GCC unroll 8
     for (unsigned g = 0; g < groups; g++) {
-        __m256i w = load32(part + 32 + 64 * g + 32 * half);
+        __m256i w = load32(part + head + 64 * g + 32 * half);
         __m256i magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 4
         for (unsigned c = 0; c < n; c++) {
@@ -177,6 +191,14 @@ INLINE void block_8bit(const uint8_t *part, unsigned groups, unsigned half, cons
     for (unsigned c = 0; c < n; c++) {
         __m256 step = _mm256_mul_ps(d, _mm256_set1_ps(x->scale[(size_t)c * blocks + scale_at]));
         acc[c] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(dots[c]), acc[c]);
+    }
+    if (head == 64) {
+        __m256 m = load_halves(part + 32 + 16 * half);
+#pragma GCC unroll 4
+        for (unsigned c = 0; c < n; c++) {
+            float sum = scaled_sum(x, c, groups, column, (size_t)c * blocks + scale_at);
+            acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(sum), acc[c]);
+        }
     }
 }
 
@@ -211,33 +233,32 @@ INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned 
     store_strip(low, high, n, out);
 }
 
-INLINE void tile_8bit(const uint8_t *strip, const struct quantized *x, unsigned n,
-                      float out[KERNEL_TILE][PACKED_ROWS])
+/* `parts` scales a block of 32 columns. */
+INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned parts,
+                       unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
 {
     __m256 low[KERNEL_TILE];
     __m256 high[KERNEL_TILE];
-    uint32_t blocks = x->width / PACKED_COLUMNS;
+    const unsigned groups = 8 / parts;
+    uint32_t count = x->width / PACKED_COLUMNS * parts;
     clear_tile(low, high, n);
-    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_8BIT_BYTES) {
-        block_8bit(strip, 8, 0, x, 32UL * b, b, n, low);
-        block_8bit(strip, 8, 1, x, 32UL * b, b, n, high);
+    for (uint32_t p = 0; p < count; p++, strip += head + 64UL * groups) {
+        block_8bit(strip, head, groups, 0, x, 4UL * groups * p, p / parts, n, low);
+        block_8bit(strip, head, groups, 1, x, 4UL * groups * p, p / parts, n, high);
     }
     store_strip(low, high, n, out);
 }
 
-INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned n,
-                           float out[KERNEL_TILE][PACKED_ROWS])
-{
-    __m256 low[KERNEL_TILE];
-    __m256 high[KERNEL_TILE];
-    uint32_t parts = x->width / PACKED_COLUMNS * 2;
-    clear_tile(low, high, n);
-    for (uint32_t p = 0; p < parts; p++, strip += PACKED_8BIT_FINE_BYTES / 2) {
-        block_8bit(strip, 4, 0, x, 16UL * p, p / 2, n, low);
-        block_8bit(strip, 4, 1, x, 16UL * p, p / 2, n, high);
+#define TILE(name, parts, head)                                                                              \
+    INLINE void name(const uint8_t *strip, const struct quantized *x, unsigned n,                            \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
+    {                                                                                                        \
+        tile_parts(strip, x, n, parts, head, out);                                                           \
     }
-    store_strip(low, high, n, out);
-}
+TILE(tile_8bit, 1, 32)
+TILE(tile_8bit_fine, 2, 32)
+TILE(tile_8bit_min, 1, 64)
+TILE(tile_8bit_fine_min, 2, 64)
 
 /* The tile functions with their column count as a constant: more than four do not fit the registers. */
 #define STRIP(name, tile)                                                                                    \
@@ -261,6 +282,8 @@ INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsi
 STRIP(strip_4bit, tile_4bit)
 STRIP(strip_8bit, tile_8bit)
 STRIP(strip_8bit_fine, tile_8bit_fine)
+STRIP(strip_8bit_min, tile_8bit_min)
+STRIP(strip_8bit_fine_min, tile_8bit_fine_min)
 
 /* --- floats ------------------------------------------------------------------------------------------ */
 
@@ -282,6 +305,18 @@ static float dot_f16(const uint8_t *row, const float *x, uint32_t n)
         acc = _mm256_fmadd_ps(load_halves(row + 2UL * i), _mm256_loadu_ps(x + i), acc);
     }
     return sum_of(acc) + (i < n ? cpu_kernels_portable.dot_f16(row + 2UL * i, x + i, n - i) : 0.0F);
+}
+
+static float dot_bf16(const uint8_t *row, const float *x, uint32_t n)
+{
+    __m256 acc = _mm256_setzero_ps();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i upper = _mm_loadu_si128((const __m128i *)(row + 2UL * i));
+        __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16);
+        acc = _mm256_fmadd_ps(_mm256_castsi256_ps(bits), _mm256_loadu_ps(x + i), acc);
+    }
+    return sum_of(acc) + (i < n ? cpu_kernels_portable.dot_bf16(row + 2UL * i, x + i, n - i) : 0.0F);
 }
 
 static void rms_norm(const float *x, const float *weight, float eps, uint32_t n, float *out)
@@ -449,8 +484,11 @@ static const struct cpu_kernels kernels = {
     .strip_4bit = strip_4bit,
     .strip_8bit = strip_8bit,
     .strip_8bit_fine = strip_8bit_fine,
+    .strip_8bit_min = strip_8bit_min,
+    .strip_8bit_fine_min = strip_8bit_fine_min,
     .dot_f32 = dot_f32,
     .dot_f16 = dot_f16,
+    .dot_bf16 = dot_bf16,
     .rms_norm = rms_norm,
     .swiglu = swiglu,
     .geglu = geglu,

@@ -76,10 +76,23 @@ INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned 
     }
 }
 
-/* `parts` scales a block. The instruction wants one factor unsigned: activations are moved up by 128, which adds
+/* The sum of 4*groups activations times their scale: in a block of 32 it is at hand. */
+INLINE float scaled_sum(const struct quantized *x, unsigned c, unsigned groups, uint32_t p, size_t at)
+{
+    if (groups == 8) {
+        return x->sum[at];
+    }
+    __m128i q = _mm_loadu_si128((const __m128i *)(x->q + (size_t)c * x->width + 16UL * p));
+    __m128i fours = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), q);
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xB1));
+    return x->scale[at] * (float)_mm_cvtsi128_si32(fours);
+}
+
+/* `parts` scales a block, behind `head` bytes of scales and minimums. The instruction wants one factor unsigned: activations are moved up by 128, which adds
  * 128 times the sum of the row's weights to every column alike; that is taken off again, exactly. */
 INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned parts,
-                       float out[KERNEL_TILE][PACKED_ROWS])
+                       unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
 {
     const __m512i moved = _mm512_set1_epi8((char)128);
     const uint32_t blocks = x->width / PACKED_COLUMNS;
@@ -88,7 +101,7 @@ INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned
     for (unsigned c = 0; c < n; c++) {
         acc[c] = _mm512_setzero_ps();
     }
-    for (uint32_t p = 0; p < blocks * parts; p++, strip += 32 + 64UL * groups) {
+    for (uint32_t p = 0; p < blocks * parts; p++, strip += head + 64UL * groups) {
         __m512i extra = _mm512_setzero_si512();
         __m512i dots[KERNEL_TILE];
 #pragma GCC unroll 8
@@ -97,7 +110,7 @@ INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned
         }
 #pragma GCC unroll 8
         for (unsigned g = 0; g < groups; g++) {
-            __m512i w = _mm512_loadu_si512(strip + 32 + 64 * g);
+            __m512i w = _mm512_loadu_si512(strip + head + 64 * g);
             extra = _mm512_dpbusd_epi32(extra, moved, w);
 #pragma GCC unroll 8
             for (unsigned c = 0; c < n; c++) {
@@ -112,23 +125,30 @@ INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned
             float scale = x->scale[(size_t)c * blocks + p / parts];
             acc[c] = add_scaled(acc[c], d, scale, _mm512_sub_epi32(dots[c], extra));
         }
+        if (head == 64) {
+            __m512 m = load_halves(strip + 32);
+#pragma GCC unroll 8
+            for (unsigned c = 0; c < n; c++) {
+                float sum = scaled_sum(x, c, groups, p, (size_t)c * blocks + p / parts);
+                acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), acc[c]);
+            }
+        }
     }
     for (unsigned c = 0; c < n; c++) {
         _mm512_storeu_ps(out[c], acc[c]);
     }
 }
 
-INLINE void tile_8bit(const uint8_t *strip, const struct quantized *x, unsigned n,
-                      float out[KERNEL_TILE][PACKED_ROWS])
-{
-    tile_parts(strip, x, n, 1, out);
-}
-
-INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned n,
-                           float out[KERNEL_TILE][PACKED_ROWS])
-{
-    tile_parts(strip, x, n, 2, out);
-}
+#define TILE(name, parts, head)                                                                              \
+    INLINE void name(const uint8_t *strip, const struct quantized *x, unsigned n,                            \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
+    {                                                                                                        \
+        tile_parts(strip, x, n, parts, head, out);                                                           \
+    }
+TILE(tile_8bit, 1, 32)
+TILE(tile_8bit_fine, 2, 32)
+TILE(tile_8bit_min, 1, 64)
+TILE(tile_8bit_fine_min, 2, 64)
 
 /* The tile functions with their column count as a constant: 8, 4, 2 and 1 at a time. */
 #define STRIP(name, tile)                                                                                    \
@@ -157,6 +177,8 @@ INLINE void tile_8bit_fine(const uint8_t *strip, const struct quantized *x, unsi
 STRIP(strip_4bit, tile_4bit)
 STRIP(strip_8bit, tile_8bit)
 STRIP(strip_8bit_fine, tile_8bit_fine)
+STRIP(strip_8bit_min, tile_8bit_min)
+STRIP(strip_8bit_fine_min, tile_8bit_fine_min)
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -178,6 +200,8 @@ const struct cpu_kernels *cpu_kernels_avx512(void)
     kernels.strip_4bit = strip_4bit;
     kernels.strip_8bit = strip_8bit;
     kernels.strip_8bit_fine = strip_8bit_fine;
+    kernels.strip_8bit_min = strip_8bit_min;
+    kernels.strip_8bit_fine_min = strip_8bit_fine_min;
     return &kernels;
 }
 

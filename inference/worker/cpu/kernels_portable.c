@@ -57,24 +57,32 @@ static void strip_4bit(const uint8_t *strip, const struct quantized *x, unsigned
     }
 }
 
-/* `parts` scales a block: each part is 32 bytes of scales and its columns. */
+/* `parts` scales a block: each part is 32 bytes of scales, as many of minimums where the head has 64, and its
+ * columns. */
 static void strip_8bit_parts(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                             unsigned parts, float out[KERNEL_TILE][PACKED_ROWS])
+                             unsigned parts, unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
 {
     uint32_t blocks = x->width / PACKED_COLUMNS;
     unsigned values = PACKED_COLUMNS / parts;
-    size_t part_bytes = 32 + (size_t)values * PACKED_ROWS;
+    size_t part_bytes = head + (size_t)values * PACKED_ROWS;
     memset(out, 0, columns * sizeof *out);
     for (uint32_t p = 0; p < blocks * parts; p++, strip += part_bytes) {
         for (unsigned c = 0; c < columns; c++) {
             const int8_t *q = x->q + (size_t)c * x->width + (size_t)values * p;
             float scale = x->scale[(size_t)c * blocks + p / parts];
+            int total = 0;
+            for (unsigned j = 0; j < values; j++) {
+                total += q[j];
+            }
             for (unsigned row = 0; row < PACKED_ROWS; row++) {
                 int dot = 0;
                 for (unsigned j = 0; j < values; j++) {
-                    dot += (int8_t)strip[32 + 64 * (j / 4) + 4 * row + j % 4] * q[j];
+                    dot += (int8_t)strip[head + 64 * (j / 4) + 4 * row + j % 4] * q[j];
                 }
                 out[c][row] += load_half(strip + 2 * row) * scale * (float)dot;
+                if (head == 64) {
+                    out[c][row] += load_half(strip + 32 + 2 * row) * scale * (float)total;
+                }
             }
         }
     }
@@ -83,13 +91,25 @@ static void strip_8bit_parts(const uint8_t *strip, const struct quantized *x, un
 static void strip_8bit(const uint8_t *strip, const struct quantized *x, unsigned columns,
                        float out[KERNEL_TILE][PACKED_ROWS])
 {
-    strip_8bit_parts(strip, x, columns, 1, out);
+    strip_8bit_parts(strip, x, columns, 1, 32, out);
 }
 
 static void strip_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned columns,
                             float out[KERNEL_TILE][PACKED_ROWS])
 {
-    strip_8bit_parts(strip, x, columns, 2, out);
+    strip_8bit_parts(strip, x, columns, 2, 32, out);
+}
+
+static void strip_8bit_min(const uint8_t *strip, const struct quantized *x, unsigned columns,
+                           float out[KERNEL_TILE][PACKED_ROWS])
+{
+    strip_8bit_parts(strip, x, columns, 1, 64, out);
+}
+
+static void strip_8bit_fine_min(const uint8_t *strip, const struct quantized *x, unsigned columns,
+                                float out[KERNEL_TILE][PACKED_ROWS])
+{
+    strip_8bit_parts(strip, x, columns, 2, 64, out);
 }
 
 static float dot_f32(const uint8_t *row, const float *x, uint32_t n)
@@ -108,6 +128,17 @@ static float dot_f16(const uint8_t *row, const float *x, uint32_t n)
     float sum = 0.0F;
     for (uint32_t i = 0; i < n; i++) {
         sum += load_half(row + 2UL * i) * x[i];
+    }
+    return sum;
+}
+
+static float dot_bf16(const uint8_t *row, const float *x, uint32_t n)
+{
+    float sum = 0.0F;
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t w;
+        memcpy(&w, row + 2UL * i, sizeof w);
+        sum += bfloat_to_float(w) * x[i];
     }
     return sum;
 }
@@ -178,8 +209,11 @@ const struct cpu_kernels cpu_kernels_portable = {
     .strip_4bit = strip_4bit,
     .strip_8bit = strip_8bit,
     .strip_8bit_fine = strip_8bit_fine,
+    .strip_8bit_min = strip_8bit_min,
+    .strip_8bit_fine_min = strip_8bit_fine_min,
     .dot_f32 = dot_f32,
     .dot_f16 = dot_f16,
+    .dot_bf16 = dot_bf16,
     .rms_norm = rms_norm,
     .swiglu = swiglu,
     .geglu = geglu,

@@ -58,25 +58,85 @@ static void pack_q4_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t
              float_to_half(-half_to_float(load_u16(src + 2)) * (float)min), nibbles);
 }
 
+static void put_values(uint8_t *dst, unsigned lane, const int8_t *values, unsigned groups)
+{
+    for (unsigned g = 0; g < groups; g++) {
+        memcpy(dst + 64 * g + 4 * lane, values + 4 * g, 4);
+    }
+}
+
 static void put_8bit(uint8_t *dst, unsigned lane, uint16_t d, const int8_t *values, unsigned groups)
 {
     store_u16(dst + 2 * lane, d);
-    for (unsigned g = 0; g < groups; g++) {
-        memcpy(dst + 32 + 64 * g + 4 * lane, values + 4 * g, 4);
-    }
+    put_values(dst + 32, lane, values, groups);
+}
+
+static void put_8bit_min(uint8_t *dst, unsigned lane, uint16_t d, uint16_t m, const int8_t *values,
+                         unsigned groups)
+{
+    store_u16(dst + 2 * lane, d);
+    store_u16(dst + 32 + 2 * lane, m);
+    put_values(dst + 64, lane, values, groups);
 }
 
 static void pack_q5_0(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
 {
     const uint8_t *src = row + 22UL * block;
     int8_t values[32];
-    uint32_t high;
-    memcpy(&high, src + 2, sizeof high);
-    for (unsigned j = 0; j < 16; j++) {
-        values[j] = (int8_t)((int)((src[6 + j] & 15U) | ((high >> j) & 1) << 4) - 16);
-        values[j + 16] = (int8_t)((int)((src[6 + j] >> 4) | ((high >> (j + 16)) & 1) << 4) - 16);
+    quant_q5_values(src + 2, src + 6, values);
+    for (unsigned j = 0; j < 32; j++) {
+        values[j] = (int8_t)(values[j] - 16);
     }
     put_8bit(dst, lane, load_u16(src), values, 8);
+}
+
+static void pack_q5_1(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + 24UL * block;
+    int8_t values[32];
+    quant_q5_values(src + 4, src + 8, values);
+    put_8bit_min(dst, lane, load_u16(src), load_u16(src + 2), values, 8);
+}
+
+static void pack_q5_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + (size_t)Q5K_BYTES * (block / 8);
+    unsigned sub = block % 8;
+    int8_t values[QK_SUPER];
+    uint8_t scale;
+    uint8_t min;
+    quant_q5k_values(src, values);
+    quant_q4k_scale(src + 4, sub, &scale, &min);
+    put_8bit_min(dst, lane, float_to_half(half_to_float(load_u16(src)) * (float)scale),
+                 float_to_half(-half_to_float(load_u16(src + 2)) * (float)min), values + 32 * sub, 8);
+}
+
+static void pack_q2_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + (size_t)Q2K_BYTES * (block / 8);
+    unsigned sub = block % 8;
+    int8_t values[QK_SUPER];
+    float d = half_to_float(load_u16(src + 80));
+    float dmin = half_to_float(load_u16(src + 82));
+    quant_q2k_values(src, values);
+    for (unsigned part = 0; part < 2; part++) {
+        uint8_t scales = src[2 * sub + part];
+        put_8bit_min(dst + 320UL * part, lane, float_to_half(d * (float)(scales & 15)),
+                     float_to_half(-dmin * (float)(scales >> 4)), values + 32 * sub + 16 * part, 4);
+    }
+}
+
+static void pack_q3_k(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
+{
+    const uint8_t *src = row + (size_t)Q3K_BYTES * (block / 8);
+    unsigned sub = block % 8;
+    int8_t values[QK_SUPER];
+    float d = half_to_float(load_u16(src + 108));
+    quant_q3k_values(src, values);
+    for (unsigned part = 0; part < 2; part++) {
+        int8_t scale = quant_q3k_scale(src, 2 * sub + part);
+        put_8bit(dst + 288UL * part, lane, float_to_half(d * (float)scale), values + 32 * sub + 16 * part, 4);
+    }
 }
 
 static void pack_q8_0(const uint8_t *row, uint32_t block, unsigned lane, uint8_t *dst)
@@ -106,11 +166,16 @@ static const struct packing {
 } packings[] = {
     {TENSOR_F32, PACKED_F32, 0, NULL},
     {TENSOR_F16, PACKED_F16, 0, NULL},
+    {TENSOR_BF16, PACKED_BF16, 0, NULL},
     {TENSOR_Q4_0, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_0},
     {TENSOR_Q4_1, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_1},
     {TENSOR_Q4_K, PACKED_4BIT, PACKED_4BIT_BYTES, pack_q4_k},
     {TENSOR_Q5_0, PACKED_8BIT, PACKED_8BIT_BYTES, pack_q5_0},
     {TENSOR_Q8_0, PACKED_8BIT, PACKED_8BIT_BYTES, pack_q8_0},
+    {TENSOR_Q5_1, PACKED_8BIT_MIN, PACKED_8BIT_MIN_BYTES, pack_q5_1},
+    {TENSOR_Q5_K, PACKED_8BIT_MIN, PACKED_8BIT_MIN_BYTES, pack_q5_k},
+    {TENSOR_Q2_K, PACKED_8BIT_FINE_MIN, PACKED_8BIT_FINE_MIN_BYTES, pack_q2_k},
+    {TENSOR_Q3_K, PACKED_8BIT_FINE, PACKED_8BIT_FINE_BYTES, pack_q3_k},
     {TENSOR_Q6_K, PACKED_8BIT_FINE, PACKED_8BIT_FINE_BYTES, pack_q6_k},
 };
 

@@ -5,11 +5,13 @@
  *                              holds column 4g+i in its low and 16+4g+i in its high half; value q*d + m
  *     8-bit block, 544 bytes:  f16 d[16] | 8 x (16 rows x 4 bytes); group g holds columns 4g..4g+3; q*d
  *     fine 8-bit, 576 bytes:   2 x ( f16 d[16] | 4 x (16 rows x 4 bytes) ); a scale for each 16 columns
+ *     with a minimum, 576 and 640 bytes: as these two, f16 m[16] behind each d[16]; q*d + m
  *
- * Q4_0, Q4_1 and Q4_K become 4-bit; Q5_0 and Q8_0 8-bit; Q6_K fine 8-bit. Exact but for Q4_K and Q6_K,
- * whose scale is d times sub-scale rounded to f16 (relative 2^-11). F32 and F16 stay as the file has them.
+ * Q4_0, Q4_1 and Q4_K become 4-bit; Q5_0 and Q8_0 8-bit; Q5_1 and Q5_K 8-bit with a minimum; Q3_K and Q6_K fine
+ * 8-bit; Q2_K fine 8-bit with a minimum. Exact but for the K types, whose scale is d times sub-scale rounded to
+ * f16 (relative 2^-11). F32, F16 and BF16 stay as the file has them.
  * The last strip is filled up with zero rows.
- * Ownership: packed_clear frees the strips; F32 and F16 borrow the file.
+ * Ownership: packed_clear frees the strips; F32, F16 and BF16 borrow the file.
  * Thread rule: read-only after packed_init. */
 #ifndef TIDE_WORKER_CPU_PACKED_H
 #define TIDE_WORKER_CPU_PACKED_H
@@ -22,6 +24,9 @@ enum packed_kind {
     PACKED_4BIT = 2,
     PACKED_8BIT = 3,
     PACKED_8BIT_FINE = 4,
+    PACKED_8BIT_MIN = 5,
+    PACKED_8BIT_FINE_MIN = 6,
+    PACKED_BF16 = 7,
 };
 
 enum {
@@ -30,6 +35,8 @@ enum {
     PACKED_4BIT_BYTES = 320,
     PACKED_8BIT_BYTES = 544,
     PACKED_8BIT_FINE_BYTES = 576,
+    PACKED_8BIT_MIN_BYTES = 576,
+    PACKED_8BIT_FINE_MIN_BYTES = 640,
 };
 
 struct packed {
@@ -37,7 +44,7 @@ struct packed {
     uint32_t rows;
     uint32_t columns;
     uint32_t strips;    /* of 16 rows, the last maybe padded */
-    size_t strip_bytes; /* of F32 and F16: bytes of a row */
+    size_t strip_bytes; /* of F32, F16 and BF16: bytes of a row */
     const uint8_t *data;
     uint8_t *owned; /* data, or NULL when it is the file's */
 };
