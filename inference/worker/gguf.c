@@ -1,4 +1,4 @@
-#include "inference/worker/gguf.h"
+#include "inference/worker/gguf_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -6,21 +6,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-struct pair {
-    struct str key;
-    enum gguf_type type;
-    struct gguf_array array; /* of an array; of a scalar or string: count 1, p at the value */
-};
-
-struct gguf {
-    const uint8_t *map; /* the whole file */
-    size_t size;        /* its bytes */
-    struct pair *pairs;
-    uint64_t pair_count;
-    struct gguf_tensor *tensors;
-    uint64_t tensor_count;
-};
 
 /* A place in the header. Reads past the end set `failed` and give zeros, so that a run of reads is
  * checked once. */
@@ -252,28 +237,48 @@ static int compare_names(const void *a, const void *b)
     return compare_text(x->name, y->name);
 }
 
-static int check_neighbours(const struct gguf *g, struct err *err)
+static const struct gguf_tensor **list_tensors(const struct gguf *g, struct err *err)
 {
     const struct gguf_tensor **order = calloc(g->tensor_count + 1, sizeof *order);
-    if (!order) {
-        return err_set(err, ERR_NOMEM, "GGUF: no memory for the tensors");
-    }
-    int rc = 0;
-    for (uint64_t i = 0; i < g->tensor_count; i++) {
+    for (uint64_t i = 0; order && i < g->tensor_count; i++) {
         order[i] = &g->tensors[i];
     }
+    if (!order) {
+        err_set(err, ERR_NOMEM, "GGUF: no memory for the tensors");
+    }
+    return order;
+}
+
+int gguf_check_names(const struct gguf *g, struct err *err)
+{
+    const struct gguf_tensor **order = list_tensors(g, err);
+    if (!order) {
+        return ERR_NOMEM;
+    }
+    int rc = 0;
+    qsort(order, g->tensor_count, sizeof *order, compare_names);
+    for (uint64_t i = 1; i < g->tensor_count && !rc; i++) {
+        if (str_eq(order[i - 1]->name, order[i]->name)) {
+            rc = err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " occurs twice", STR_ARG(order[i]->name));
+        }
+    }
+    free(order);
+    return rc;
+}
+
+static int check_neighbours(const struct gguf *g, struct err *err)
+{
+    const struct gguf_tensor **order = list_tensors(g, err);
+    if (!order) {
+        return ERR_NOMEM;
+    }
+    int rc = 0;
     qsort(order, g->tensor_count, sizeof *order, compare_offsets);
     for (uint64_t i = 1; i < g->tensor_count && !rc; i++) {
         const struct gguf_tensor *before = order[i - 1];
         if (order[i]->offset - before->offset < before->n_bytes) {
             rc = err_set(err, ERR_INVALID, "GGUF: tensors " STR_FMT " and " STR_FMT " overlap",
                          STR_ARG(before->name), STR_ARG(order[i]->name));
-        }
-    }
-    qsort(order, g->tensor_count, sizeof *order, compare_names);
-    for (uint64_t i = 1; i < g->tensor_count && !rc; i++) {
-        if (str_eq(order[i - 1]->name, order[i]->name)) {
-            rc = err_set(err, ERR_INVALID, "GGUF: tensor " STR_FMT " occurs twice", STR_ARG(order[i]->name));
         }
     }
     free(order);
@@ -299,7 +304,8 @@ static int place_tensors(struct gguf *g, const struct cursor *c, uint64_t alignm
         }
         t->data = g->map + start + t->offset;
     }
-    return check_neighbours(g, err);
+    int rc = check_neighbours(g, err);
+    return rc ? rc : gguf_check_names(g, err);
 }
 
 static int read_tensors(struct gguf *g, struct cursor *c, struct err *err)
@@ -336,7 +342,8 @@ static int read_header(struct gguf *g, struct err *err)
     struct cursor c = {.start = g->map, .p = g->map, .end = g->map + g->size};
     const uint8_t *magic = cursor_take(&c, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0) {
-        return err_set(err, ERR_INVALID, "GGUF: the file does not start with GGUF");
+        return err_set(err, ERR_INVALID,
+                       "GGUF: the file does not start with GGUF (safetensors and others must be converted)");
     }
     uint32_t version = cursor_u32(&c);
     if (version == 0x03000000U) {
@@ -382,7 +389,7 @@ static int map_file(struct gguf *g, const char *path, struct err *err)
     return rc;
 }
 
-int gguf_open(const char *path, struct gguf **out, struct err *err)
+int gguf_open_one(const char *path, struct gguf **out, struct err *err)
 {
     struct gguf *g = calloc(1, sizeof *g);
     if (!g) {
@@ -400,11 +407,31 @@ int gguf_open(const char *path, struct gguf **out, struct err *err)
     return 0;
 }
 
+int gguf_open(const char *path, struct gguf **out, struct err *err)
+{
+    struct gguf *g;
+    int rc = gguf_open_one(path, &g, err);
+    if (rc) {
+        return rc;
+    }
+    rc = gguf_join_parts(g, path, err);
+    if (rc) {
+        gguf_close(g);
+        return rc;
+    }
+    *out = g;
+    return 0;
+}
+
 void gguf_close(struct gguf *g)
 {
     if (!g) {
         return;
     }
+    for (uint64_t i = 0; i < g->part_count; i++) {
+        munmap((void *)(uintptr_t)g->parts[i].p, g->parts[i].size);
+    }
+    free(g->parts);
     if (g->map) {
         munmap((void *)(uintptr_t)g->map, g->size);
     }
@@ -592,5 +619,9 @@ const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count)
 
 size_t gguf_file_bytes(const struct gguf *g)
 {
-    return g->size;
+    size_t bytes = g->size;
+    for (uint64_t i = 0; i < g->part_count; i++) {
+        bytes += g->parts[i].size;
+    }
+    return bytes;
 }

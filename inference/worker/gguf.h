@@ -5,6 +5,7 @@
  *
  * gguf_open walks the whole header once. After it every string, array and tensor lies inside the file,
  * rows are whole blocks, offsets are aligned, no two tensors overlap and no name occurs twice.
+ * A model in several files (NAME-00001-of-00003.gguf) is opened by the first; the others' tensors join in.
  * Ownership: everything returned is borrowed from the mapping until gguf_close. The file must not be
  * rewritten in place while it is open (replace it by a rename).
  * Errors: ERR_IO (cannot open or map), ERR_INVALID (a broken file; the text names byte and reason),
@@ -84,6 +85,6 @@ int32_t gguf_array_i32(const struct gguf_array *a, uint64_t index); /* of GGUF_I
 
 const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name); /* NULL: absent */
 const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count);        /* file order */
-size_t gguf_file_bytes(const struct gguf *g);
+size_t gguf_file_bytes(const struct gguf *g);                                       /* of all its files */
 
 #endif

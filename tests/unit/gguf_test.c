@@ -179,8 +179,8 @@ static void bad_tensors(void **state)
     b.tensors[0].columns = 33;
     expect_error(&b, ERR_INVALID, "not blocks of 32");
     one_tensor(&b);
-    b.tensors[0].type = 10;
-    expect_error(&b, ERR_INVALID, "Q2_K");
+    b.tensors[0].type = 16;
+    expect_error(&b, ERR_INVALID, "IQ2_XXS");
     one_tensor(&b);
     b.tensors[0].type = 12345;
     expect_error(&b, ERR_INVALID, "unknown type");
@@ -257,6 +257,65 @@ static void models_that_do_not_fit(void **state)
     expect_model_error(&b, "no key general.architecture");
 }
 
+/* One file of a model in `count`; the numbers are what it says, whatever its name. */
+static void write_part(const char *name, uint32_t number, uint32_t count, uint32_t tensors,
+                       const char *tensor)
+{
+    struct builder b;
+    builder_init(&b);
+    pair_u32(&b, "split.no", number);
+    pair_u32(&b, "split.count", count);
+    pair_u32(&b, "split.tensors.count", tensors);
+    add_tensor(&b, tensor, TENSOR_Q8_0, 64, 2);
+    struct buf file = built_file(&b);
+    write_bytes(name, file.p, file.n);
+    buf_clear(&file);
+    builder_clear(&b);
+}
+
+static void expect_parts_refused(const char *first, const char *words)
+{
+    struct gguf *g;
+    struct err err = {0};
+    assert_int_not_equal(gguf_open(temp_path(first), &g, &err), 0);
+    if (!strstr(err.msg, words)) {
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, words);
+    }
+}
+
+static void models_in_parts(void **state)
+{
+    struct gguf *g;
+    struct err err = {0};
+    write_part("m-00001-of-00003.gguf", 0, 3, 3, "a");
+    write_part("m-00002-of-00003.gguf", 1, 3, 0, "b");
+    expect_parts_refused("m-00001-of-00003.gguf", "m-00003-of-00003.gguf");
+    write_part("m-00003-of-00003.gguf", 2, 3, 0, "c");
+    if (gguf_open(temp_path("m-00001-of-00003.gguf"), &g, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    size_t count;
+    gguf_tensors(g, &count);
+    assert_int_equal(count, 3);
+    const struct gguf_tensor *c = gguf_tensor_find(g, "c");
+    assert_non_null(c);
+    assert_true(c->n_bytes == 136 && c->data[0] + c->data[135] >= 0);
+    assert_true(gguf_file_bytes(g) > 3 * 136);
+    gguf_close(g);
+    expect_parts_refused("m-00002-of-00003.gguf", "the first one is to be opened");
+    write_part("m-00003-of-00003.gguf", 1, 3, 0, "c");
+    expect_parts_refused("m-00001-of-00003.gguf", "file 3 of 3 says that it is number 2 of 3");
+    write_part("m-00003-of-00003.gguf", 2, 3, 0, "a");
+    expect_parts_refused("m-00001-of-00003.gguf", "tensor a occurs twice");
+    write_part("m-00003-of-00003.gguf", 2, 3, 0, "c");
+    write_part("m-00001-of-00003.gguf", 0, 3, 4, "a");
+    expect_parts_refused("m-00001-of-00003.gguf", "3 tensors in all files, split.tensors.count says 4");
+    write_part("m.gguf", 0, 3, 3, "a");
+    expect_parts_refused("m.gguf", "does not end with -00001-of-00003.gguf");
+    write_part("m.gguf", 0, 1001, 3, "a");
+    expect_parts_refused("m.gguf", "split.count is 1001");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +328,7 @@ int main(void)
         cmocka_unit_test(tensors_that_collide),
         cmocka_unit_test(bad_alignment),
         cmocka_unit_test(models_that_do_not_fit),
+        cmocka_unit_test(models_in_parts),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }

@@ -1,0 +1,34 @@
+/* What the files of the GGUF reader share: gguf.c (one file), gguf_parts.c (a model in several). */
+#ifndef TIDE_WORKER_GGUF_IMPL_H
+#define TIDE_WORKER_GGUF_IMPL_H
+
+#include "inference/worker/gguf.h"
+
+struct pair {
+    struct str key;
+    enum gguf_type type;
+    struct gguf_array array; /* of an array; of a scalar or string: count 1, p at the value */
+};
+
+struct mapping {
+    const uint8_t *p; /* a whole file */
+    size_t size;      /* its bytes */
+};
+
+struct gguf {
+    const uint8_t *map; /* the whole file */
+    size_t size;        /* its bytes */
+    struct pair *pairs;
+    uint64_t pair_count;
+    struct gguf_tensor *tensors; /* of all parts */
+    uint64_t tensor_count;
+    struct mapping *parts; /* the second file and those after it */
+    uint64_t part_count;
+};
+
+int gguf_open_one(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
+int gguf_check_names(const struct gguf *g, struct err *err) TIDE_CHECK; /* no tensor twice */
+/* Where the file says that it is the first of several: maps the others and takes their tensors. */
+int gguf_join_parts(struct gguf *g, const char *path, struct err *err) TIDE_CHECK;
+
+#endif
