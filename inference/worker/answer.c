@@ -31,6 +31,7 @@ struct answer {
     bool paused;  /* the socket is full: write to pending */
     struct openai_answer reply;
     struct buf text;     /* whole answers: gathered; streams: what waits for the socket */
+    struct buf thought;  /* whole answers: reasoning, gathered */
     struct buf logprobs; /* whole answers: gathered, struct token_logprob */
     uint64_t began_us;
     uint64_t first_us; /* first output; 0: none yet */
@@ -42,18 +43,21 @@ struct output_msg {
     struct loop_msg m;
     struct answer *answer;
     uint32_t answer_tokens;
+    uint32_t reasoning_tokens;
     uint32_t cached_tokens;
     enum engine_finish finish;
     struct token_logprob *logprobs; /* NULL: none; owned */
     size_t logprob_n;
-    size_t n;
-    char text[];
+    size_t reasoning_n;
+    size_t n;    /* bytes of content */
+    char text[]; /* reasoning, then content */
 };
 
 static void free_when_over(struct answer *a)
 {
     if (!a->ex && !a->job_runs) {
         buf_clear(&a->text);
+        buf_clear(&a->thought);
         buf_clear(&a->logprobs);
         free(a);
     }
@@ -171,7 +175,7 @@ static void stream_output(struct answer *a, const struct openai_piece *piece)
         start_stream(a);
     }
     buf_init(&events, EVENT_MAX);
-    if (piece->text.n || piece->logprob_n) {
+    if (piece->text.n || piece->reasoning.n || piece->logprob_n) {
         openai_write_piece(&events, &a->reply, piece);
     }
     if (a->finish != ENGINE_FINISH_NONE) {
@@ -193,6 +197,7 @@ static void reply_whole(struct answer *a)
         return;
     }
     struct openai_piece all = {.text = buf_str(&a->text),
+                               .reasoning = buf_str(&a->thought),
                                .logprobs = (const void *)a->logprobs.p,
                                .logprob_n = a->logprobs.n / sizeof *all.logprobs};
     buf_init(&body, BODY_MAX);
@@ -206,6 +211,7 @@ static void reply_whole(struct answer *a)
 static void take_output(struct answer *a, const struct output_msg *out)
 {
     a->reply.answer_tokens = out->answer_tokens;
+    a->reply.reasoning_tokens = out->reasoning_tokens;
     a->reply.cached_tokens = out->cached_tokens;
     a->finish = out->finish;
     a->job_runs = out->finish == ENGINE_FINISH_NONE;
@@ -214,12 +220,15 @@ static void take_output(struct answer *a, const struct output_msg *out)
         return;
     }
     if (a->streams) {
-        struct openai_piece piece = {
-            .text = str_of(out->text, out->n), .logprobs = out->logprobs, .logprob_n = out->logprob_n};
+        struct openai_piece piece = {.text = str_of(out->text + out->reasoning_n, out->n),
+                                     .reasoning = str_of(out->text, out->reasoning_n),
+                                     .logprobs = out->logprobs,
+                                     .logprob_n = out->logprob_n};
         stream_output(a, &piece);
         return;
     }
-    buf_add(&a->text, out->text, out->n);
+    buf_add(&a->thought, out->text, out->reasoning_n);
+    buf_add(&a->text, out->text + out->reasoning_n, out->n);
     buf_add(&a->logprobs, out->logprobs, out->logprob_n * sizeof *out->logprobs);
     if (!a->job_runs) {
         reply_whole(a);
@@ -244,16 +253,19 @@ static void on_output_msg(struct loop_msg *m, bool canceled)
 static void on_output(void *arg, const struct engine_output *out)
 {
     struct answer *a = arg;
-    struct output_msg *msg = malloc(sizeof *msg + out->text.n);
+    struct output_msg *msg = malloc(sizeof *msg + out->reasoning.n + out->text.n);
     BUG_ON(!msg);
     *msg = (struct output_msg){.m = {.fn = on_output_msg},
                                .answer = a,
                                .answer_tokens = out->answer_tokens,
+                               .reasoning_tokens = out->reasoning_tokens,
                                .cached_tokens = out->cached_tokens,
                                .finish = out->finish,
                                .logprob_n = out->logprob_n,
+                               .reasoning_n = out->reasoning.n,
                                .n = out->text.n};
-    memcpy(msg->text, out->text.p, out->text.n);
+    memcpy(msg->text, out->reasoning.p, out->reasoning.n);
+    memcpy(msg->text + out->reasoning.n, out->text.p, out->text.n);
     if (out->logprob_n) {
         size_t bytes = out->logprob_n * sizeof *out->logprobs;
         msg->logprobs = malloc(bytes);
@@ -294,6 +306,8 @@ static struct engine_job make_job(struct answer *a, struct openai_request *q)
                              .json = q->json,
                              .sampling = q->sampling,
                              .ignore_end = q->ignore_end,
+                             .thinks = q->thinks,
+                             .opens_thinking = q->opens_thinking,
                              .stop_count = q->stop_count,
                              .on_output = on_output,
                              .arg = a};
@@ -330,9 +344,11 @@ static struct answer *answer_new(struct http_exchange *ex, struct engine *engine
                                       .created = clock_wall_s(),
                                       .prompt_tokens = (uint32_t)q->prompt.n,
                                       .tokenizer = engine_tokenizer(engine),
+                                      .thinks = q->thinks,
                                       .logprobs = q->logprobs};
     snprintf(a->reply.id, sizeof a->reply.id, "%s-%s", q->is_chat ? "chatcmpl" : "cmpl", ex->id);
     buf_init(&a->text, q->stream ? PENDING_MAX : WHOLE_MAX);
+    buf_init(&a->thought, WHOLE_MAX);
     buf_init(&a->logprobs, LOGPROBS_MAX);
     ex->user = a;
     ex->on_drain = on_drain;

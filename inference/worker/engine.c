@@ -63,7 +63,7 @@ int engine_submit(struct engine *e, struct engine_job *job, uint64_t *id)
         return ERR_AGAIN;
     }
     *id = ++e->next_id;
-    struct sequence *s = sequence_new(job, *id);
+    struct sequence *s = sequence_new(job, *id, e->tokenizer);
     if (e->inbox_tail) {
         e->inbox_tail->next = s;
     } else {

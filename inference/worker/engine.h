@@ -34,7 +34,9 @@ const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abor
 struct engine_output {
     uint64_t job;                         /* its id */
     struct str text;                      /* new text, maybe empty; borrowed until the return */
+    struct str reasoning;                 /* new text between <think> and </think>, likewise */
     uint32_t answer_tokens;               /* so far, the end token not counted */
+    uint32_t reasoning_tokens;            /* of these */
     uint32_t cached_tokens;               /* of the prompt, found in the KV cache */
     const struct token_logprob *logprobs; /* of the tokens since the last output, if asked for; borrowed */
     uint32_t logprob_n;
@@ -52,6 +54,8 @@ struct engine_job {
     uint32_t top_logprobs;              /* and of the best ones at its place, up to SAMPLER_TOP_MAX */
     bool json;                          /* the answer is one JSON object */
     bool ignore_end;                    /* go on after an end token */
+    bool thinks;                        /* reasoning between <think> and </think> is told apart */
+    bool opens_thinking;                /* and comes first: the prompt ends with <think> */
     struct buf stops;                   /* bytes of all stop strings */
     uint32_t stop_n[STOPPER_MAX_STOPS]; /* length of each, in order */
     unsigned stop_count;

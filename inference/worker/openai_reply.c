@@ -159,7 +159,10 @@ static void add_choice(struct json_writer *w, struct openai_answer *a, bool role
         if (role) {
             json_str_at(w, "role", STR("assistant"));
         }
-        if (piece) {
+        if (piece && piece->reasoning.n) {
+            json_str_at(w, "reasoning_content", piece->reasoning);
+        }
+        if (piece && (piece->text.n || !piece->reasoning.n)) {
             json_str_at(w, "content", piece->text);
         }
         json_close(w, '}');
@@ -181,6 +184,11 @@ static void add_usage(struct json_writer *w, const struct openai_answer *a)
     json_open_at(w, "prompt_tokens_details", '{');
     json_i64_at(w, "cached_tokens", a->cached_tokens);
     json_close(w, '}');
+    if (a->thinks) {
+        json_open_at(w, "completion_tokens_details", '{');
+        json_i64_at(w, "reasoning_tokens", a->reasoning_tokens);
+        json_close(w, '}');
+    }
     json_close(w, '}');
 }
 
@@ -230,6 +238,9 @@ void openai_write_whole(struct buf *out, struct openai_answer *a, const struct o
     if (a->is_chat) {
         json_open_at(&w, "message", '{');
         json_str_at(&w, "role", STR("assistant"));
+        if (all->reasoning.n) {
+            json_str_at(&w, "reasoning_content", all->reasoning);
+        }
         json_str_at(&w, "content", all->text);
         json_close(&w, '}');
     } else {

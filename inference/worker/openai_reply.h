@@ -17,13 +17,16 @@ struct openai_answer {
     uint32_t cached_tokens;            /* of the prompt */
     const struct tokenizer *tokenizer; /* borrowed: names of tokens in logprobs */
     bool logprobs;
+    bool thinks;          /* usage tells the tokens of reasoning */
     uint32_t text_offset; /* characters whose logprobs have been written: completions tell it */
     uint32_t answer_tokens;
+    uint32_t reasoning_tokens; /* of these */
 };
 
 /* New text and, where they are asked for, the tokens it is made of. */
 struct openai_piece {
     struct str text;
+    struct str reasoning;
     const struct token_logprob *logprobs;
     size_t logprob_n;
 };

@@ -14,7 +14,7 @@ void engine_job_clear(struct engine_job *job)
     *job = (struct engine_job){0};
 }
 
-struct sequence *sequence_new(struct engine_job *job, uint64_t id)
+struct sequence *sequence_new(struct engine_job *job, uint64_t id, const struct tokenizer *tokenizer)
 {
     struct sequence *s = calloc(1, sizeof *s);
     struct str stops[STOPPER_MAX_STOPS];
@@ -31,6 +31,11 @@ struct sequence *sequence_new(struct engine_job *job, uint64_t id)
         at += s->job.stop_n[i];
     }
     stopper_init(&s->stopper, stops, s->job.stop_count);
+    enum reasoning_state state = !s->job.thinks          ? REASONING_AFTER
+                                 : s->job.opens_thinking ? REASONING_INSIDE
+                                                         : REASONING_WAITS;
+    reasoning_init(&s->reasoning, state, tokenizer_tag(tokenizer, "<think>"),
+                   tokenizer_tag(tokenizer, "</think>"));
     buf_init(&s->logprobs, LOGPROBS_MAX);
     return s;
 }
@@ -39,36 +44,79 @@ void sequence_free(struct sequence *s)
 {
     token_list_clear(&s->tokens);
     stopper_clear(&s->stopper);
+    reasoning_clear(&s->reasoning);
     buf_clear(&s->logprobs);
     engine_job_clear(&s->job);
     free(s);
 }
 
-static void tell(struct sequence *s, const struct buf *text, enum engine_finish finish)
+/* What one token, or the end, gives to tell. */
+struct news {
+    struct buf text; /* as it comes from the stopper */
+    struct buf thought;
+    struct buf content;
+};
+
+static void news_init(struct news *n)
 {
-    if (text->n == 0 && finish == ENGINE_FINISH_NONE) {
-        return;
+    buf_init(&n->text, TEXT_MAX);
+    buf_init(&n->thought, TEXT_MAX);
+    buf_init(&n->content, TEXT_MAX);
+}
+
+static void sort_news(struct sequence *s, struct news *n)
+{
+    reasoning_push(&s->reasoning, buf_str(&n->text), (struct reasoning_out){&n->thought, &n->content});
+    buf_truncate(&n->text);
+}
+
+/* Tells what there is, and frees it. */
+static void tell(struct sequence *s, struct news *n, enum engine_finish finish)
+{
+    struct reasoning_out out = {&n->thought, &n->content};
+    sort_news(s, n);
+    if (finish != ENGINE_FINISH_NONE) {
+        reasoning_finish(&s->reasoning, out);
     }
-    struct engine_output out = {.job = s->id,
-                                .text = buf_str(text),
-                                .answer_tokens = sequence_answer_n(s),
-                                .cached_tokens = s->cached,
-                                .logprobs = (const void *)s->logprobs.p,
-                                .logprob_n = (uint32_t)(s->logprobs.n / sizeof(struct token_logprob)),
-                                .finish = finish};
-    s->job.on_output(s->job.arg, &out);
-    buf_truncate(&s->logprobs);
+    if (n->thought.n || n->content.n || finish != ENGINE_FINISH_NONE) {
+        struct engine_output output = {.job = s->id,
+                                       .text = buf_str(&n->content),
+                                       .reasoning = buf_str(&n->thought),
+                                       .answer_tokens = sequence_answer_n(s),
+                                       .reasoning_tokens = s->reasoning.tokens,
+                                       .cached_tokens = s->cached,
+                                       .logprobs = (const void *)s->logprobs.p,
+                                       .logprob_n = (uint32_t)(s->logprobs.n / sizeof(struct token_logprob)),
+                                       .finish = finish};
+        s->job.on_output(s->job.arg, &output);
+        buf_truncate(&s->logprobs);
+    }
+    buf_clear(&n->text);
+    buf_clear(&n->thought);
+    buf_clear(&n->content);
 }
 
 void sequence_end(struct sequence *s, enum engine_finish finish)
 {
-    struct buf text;
-    buf_init(&text, TEXT_MAX);
+    struct news news;
+    news_init(&news);
     if (finish == ENGINE_FINISH_STOP || finish == ENGINE_FINISH_LENGTH) {
-        stopper_finish(&s->stopper, &text);
+        stopper_finish(&s->stopper, &news.text);
     }
-    tell(s, &text, finish);
-    buf_clear(&text);
+    tell(s, &news, finish);
+}
+
+/* True when the token completes a stop string. */
+static bool take_token(struct sequence *s, const struct tokenizer *tokenizer, token_id id, struct news *n)
+{
+    if (reasoning_is_tag(&s->reasoning, id)) {
+        stopper_finish(&s->stopper, &n->text); /* what is held back belongs before the tag */
+        sort_news(s, n);
+        reasoning_turn(&s->reasoning, (struct reasoning_out){&n->thought, &n->content});
+        return false;
+    }
+    s->reasoning.tokens += s->reasoning.state == REASONING_INSIDE;
+    return stopper_push(&s->stopper, tokenizer_bytes(tokenizer, id), &n->text);
 }
 
 enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id,
@@ -78,17 +126,16 @@ enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *t
         sequence_end(s, ENGINE_FINISH_STOP);
         return ENGINE_FINISH_STOP;
     }
-    struct buf text;
-    buf_init(&text, TEXT_MAX);
+    struct news news;
+    news_init(&news);
     token_list_add(&s->tokens, id);
     enum engine_finish finish = ENGINE_FINISH_NONE;
-    if (stopper_push(&s->stopper, tokenizer_bytes(tokenizer, id), &text)) {
+    if (take_token(s, tokenizer, id, &news)) {
         finish = ENGINE_FINISH_STOP;
     } else if (whole || sequence_answer_n(s) >= s->job.max_tokens) {
-        stopper_finish(&s->stopper, &text);
+        stopper_finish(&s->stopper, &news.text);
         finish = whole ? ENGINE_FINISH_STOP : ENGINE_FINISH_LENGTH;
     }
-    tell(s, &text, finish);
-    buf_clear(&text);
+    tell(s, &news, finish);
     return finish;
 }

@@ -9,6 +9,7 @@
 
 #include "inference/worker/engine.h"
 #include "inference/worker/json_mask.h"
+#include "inference/worker/reasoning.h"
 
 struct sequence {
     struct sequence *next; /* waiting list */
@@ -23,14 +24,16 @@ struct sequence {
     uint64_t chain;           /* hash of its full blocks in the cache */
     uint32_t cached;          /* prompt tokens that needed no computing when it started */
     struct stopper stopper;
-    struct json_answer json; /* when the answer has to be JSON */
-    struct buf logprobs;     /* struct token_logprob, those not told yet */
+    struct reasoning reasoning; /* always after it where the job does not think */
+    struct json_answer json;    /* when the answer has to be JSON */
+    struct buf logprobs;        /* struct token_logprob, those not told yet */
     uint64_t submitted_us;
     uint64_t started_us; /* first got a slot; 0: not yet */
     uint64_t last_us;    /* last token; 0: none yet */
 };
 
-struct sequence *sequence_new(struct engine_job *job, uint64_t id); /* takes the job's contents */
+/* Takes the job's contents. */
+struct sequence *sequence_new(struct engine_job *job, uint64_t id, const struct tokenizer *tokenizer);
 void sequence_free(struct sequence *s);
 
 static inline uint32_t sequence_answer_n(const struct sequence *s)

@@ -50,6 +50,10 @@ static void on_output(void *arg, const struct engine_output *out)
     struct talk *t = arg;
     pthread_mutex_lock(&t->mutex);
     buf_add_str(&t->answer, out->text);
+    fwrite(out->reasoning.p, 1, out->reasoning.n, stdout);
+    if (out->text.n && t->answer.n == out->text.n && out->reasoning_tokens) {
+        fputs("\n\n", stdout); /* the answer begins */
+    }
     fwrite(out->text.p, 1, out->text.n, stdout);
     fflush(stdout);
     t->last = *out;
@@ -124,6 +128,8 @@ static int answer(struct talk *t, struct err *err)
         token_list_clear(&prompt);
         return rc;
     }
+    job.thinks = chat_template_thinks(engine_template(t->engine), CHAT_THINKING_DEFAULT);
+    job.opens_thinking = chat_template_opens_thinking(engine_template(t->engine), CHAT_THINKING_DEFAULT);
     job.prompt = prompt.p;
     job.prompt_n = (uint32_t)prompt.n;
     job.max_tokens = engine_context(t->engine) - job.prompt_n;

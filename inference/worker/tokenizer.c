@@ -233,6 +233,14 @@ token_id tokenizer_control(const struct tokenizer *t, const char *text)
     return vocab_find_control(t->vocab, text);
 }
 
+token_id tokenizer_tag(const struct tokenizer *t, const char *text)
+{
+    token_id id = vocab_find_control(t->vocab, text);
+    token_id literal = vocab_literal_at(t->vocab, str_from(text));
+    return id == TOKEN_NONE && literal != TOKEN_NONE && str_is(vocab_bytes(t->vocab, literal), text) ? literal
+                                                                                                     : id;
+}
+
 uint32_t tokenizer_size(const struct tokenizer *t)
 {
     return vocab_size(t->vocab);

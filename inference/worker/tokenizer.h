@@ -24,6 +24,9 @@ void tokenizer_begin(const struct tokenizer *t, struct token_list *out);
 token_id tokenizer_bos(const struct tokenizer *t); /* for templates that write it; TOKEN_NONE */
 token_id tokenizer_control(const struct tokenizer *t, const char *text); /* "<|im_end|>"; TOKEN_NONE */
 
+/* As tokenizer_control, or a user-defined token: a tag such as <think>. */
+token_id tokenizer_tag(const struct tokenizer *t, const char *text);
+
 uint32_t tokenizer_size(const struct tokenizer *t);
 bool tokenizer_ends(const struct tokenizer *t, token_id id); /* end of sequence, turn or text */
 /* Bytes of a token as they continue a text; nothing for control tokens. Borrowed from the tokenizer. */

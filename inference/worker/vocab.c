@@ -11,6 +11,12 @@ struct entry {
     enum token_kind kind;
 };
 
+/* Tokens of one kind by their text: open addressing. */
+struct text_table {
+    token_id *slots; /* TOKEN_NONE: free */
+    uint32_t mask;
+};
+
 struct merge_slot {
     token_id left; /* TOKEN_NONE: free */
     token_id right;
@@ -30,9 +36,8 @@ struct vocab {
     uint32_t *ranks; /* of the SPM family: by token, from its score; else NULL */
     token_id unknown;
     token_id of_byte[256];
-    token_id *literals; /* user-defined: open addressing as by_text */
-    uint32_t literal_mask;
-    uint32_t literal_count;
+    struct text_table literals; /* user-defined tokens */
+    struct text_table controls;
     uint64_t literal_lengths[256]; /* by first byte: bit n - 1 for each length n */
 };
 
@@ -132,7 +137,6 @@ static int add_token(struct vocab *v, const struct byte_alphabet *a, token_id id
     }
     v->tokens[id] = (struct entry){.start = (uint32_t)v->bytes_used, .n = (uint32_t)n, .kind = kind};
     v->bytes_used += (size_t)n;
-    v->literal_count += kind == TOKEN_USER_DEFINED && n > 0;
     if (kind == TOKEN_UNKNOWN && v->family == VOCAB_SPM && v->unknown == TOKEN_NONE) {
         v->unknown = id;
     }
@@ -196,14 +200,28 @@ static int read_tokens(struct vocab *v, const struct gguf *file, const struct by
     return rc;
 }
 
-static int index_literals(struct vocab *v, struct err *err)
+static int index_kind(struct vocab *v, enum token_kind kind, struct text_table *out, struct err *err)
 {
-    v->literal_mask = table_mask(v->literal_count);
-    v->literals = malloc((v->literal_mask + 1ULL) * sizeof *v->literals);
-    if (!v->literals) {
-        return err_set(err, ERR_NOMEM, "tokenizer: no memory for the user-defined tokens");
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < v->size; i++) {
+        count += v->tokens[i].kind == kind;
     }
-    memset(v->literals, 0xFF, (v->literal_mask + 1ULL) * sizeof *v->literals); /* TOKEN_NONE */
+    out->mask = table_mask(count);
+    out->slots = malloc((out->mask + 1ULL) * sizeof *out->slots);
+    if (!out->slots) {
+        return err_set(err, ERR_NOMEM, "tokenizer: no memory for %u tokens", count);
+    }
+    memset(out->slots, 0xFF, (out->mask + 1ULL) * sizeof *out->slots); /* TOKEN_NONE */
+    for (uint32_t i = 0; i < v->size; i++) {
+        if (v->tokens[i].kind == kind && v->tokens[i].n > 0) {
+            index_text(v, out->slots, out->mask, (token_id)i);
+        }
+    }
+    return 0;
+}
+
+static int note_literal_lengths(struct vocab *v, struct err *err)
+{
     for (uint32_t i = 0; i < v->size; i++) {
         struct str text = vocab_bytes(v, (token_id)i);
         if (v->tokens[i].kind != TOKEN_USER_DEFINED || text.n == 0) {
@@ -213,7 +231,6 @@ static int index_literals(struct vocab *v, struct err *err)
             return err_set(err, ERR_LIMIT, "tokenizer: user-defined token %u has %zu bytes, more than %d", i,
                            text.n, VOCAB_MAX_LITERAL);
         }
-        index_text(v, v->literals, v->literal_mask, (token_id)i);
         v->literal_lengths[(uint8_t)*text.p] |= 1ULL << (text.n - 1);
     }
     return 0;
@@ -335,7 +352,9 @@ int vocab_new(const struct gguf *file, enum vocab_family family, struct vocab **
     byte_alphabet_init(&alphabet);
     int rc = read_tokens(v, file, &alphabet, err);
     if (!rc) {
-        rc = index_literals(v, err);
+        rc = index_kind(v, TOKEN_USER_DEFINED, &v->literals, err);
+        rc = rc ? rc : index_kind(v, TOKEN_CONTROL, &v->controls, err);
+        rc = rc ? rc : note_literal_lengths(v, err);
     }
     if (!rc && family == VOCAB_SPM) {
         rc = read_scores(v, file, err);
@@ -361,7 +380,8 @@ void vocab_free(struct vocab *v)
     free(v->by_text);
     free(v->merges);
     free(v->ranks);
-    free(v->literals);
+    free(v->literals.slots);
+    free(v->controls.slots);
     free(v);
 }
 
@@ -382,12 +402,7 @@ enum token_kind vocab_kind(const struct vocab *v, token_id id)
 
 token_id vocab_find_control(const struct vocab *v, const char *text)
 {
-    for (uint32_t i = 0; i < v->size; i++) {
-        if (v->tokens[i].kind == TOKEN_CONTROL && str_is(vocab_bytes(v, (token_id)i), text)) {
-            return (token_id)i;
-        }
-    }
-    return TOKEN_NONE;
+    return find_text(v, v->controls.slots, v->controls.mask, str_from(text));
 }
 
 token_id vocab_byte(const struct vocab *v, uint8_t byte)
@@ -428,7 +443,7 @@ token_id vocab_literal_at(const struct vocab *v, struct str text)
         unsigned n = 64 - (unsigned)__builtin_clzll(lengths);
         lengths &= ~(1ULL << (n - 1));
         token_id id =
-            n <= text.n ? find_text(v, v->literals, v->literal_mask, str_of(text.p, n)) : TOKEN_NONE;
+            n <= text.n ? find_text(v, v->literals.slots, v->literals.mask, str_of(text.p, n)) : TOKEN_NONE;
         if (id != TOKEN_NONE) {
             return id;
         }

@@ -14,7 +14,9 @@ struct result {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     struct buf text;
+    struct buf reasoning;
     uint32_t tokens;
+    uint32_t reasoning_tokens;
     uint32_t cached;
     unsigned ends; /* outputs with a finish: must be exactly one */
     enum engine_finish finish;
@@ -74,6 +76,8 @@ static void on_output(void *arg, const struct engine_output *out)
     struct result *r = arg;
     pthread_mutex_lock(&r->mutex);
     buf_add_str(&r->text, out->text);
+    buf_add_str(&r->reasoning, out->reasoning);
+    r->reasoning_tokens = out->reasoning_tokens;
     r->tokens = out->answer_tokens;
     r->cached = out->cached_tokens;
     r->finish = out->finish;
@@ -86,6 +90,7 @@ static void result_init(struct result *r)
 {
     *r = (struct result){.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     buf_init(&r->text, 1 << 20);
+    buf_init(&r->reasoning, 1 << 20);
 }
 
 /* Job i: a prompt of its own length and letters, sampled with its own seed. */
@@ -405,6 +410,53 @@ static void stop_strings_end_an_answer(void **state)
     buf_clear(&cut.text);
 }
 
+/* One answer of five tokens, all of them `token`. */
+static void answer_with(struct engine *e, token_id token, bool thinks, bool opens, struct result *r)
+{
+    uint64_t id;
+    struct engine_job job = make_job(0, 5, r);
+    struct sampler_bias *bias = malloc(sizeof *bias);
+    assert_non_null(bias);
+    *bias = (struct sampler_bias){token, 100.0F};
+    job.sampling.bias = bias;
+    job.sampling.bias_n = 1;
+    job.thinks = thinks;
+    job.opens_thinking = opens;
+    result_init(r);
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(r);
+    assert_int_equal(r->tokens, 5);
+}
+
+static void expect_thought(struct engine *e, token_id token, bool opens, const char *reasoning,
+                           const char *text, uint32_t reasoning_tokens)
+{
+    struct result r;
+    answer_with(e, token, true, opens, &r);
+    assert_true(str_is(buf_str(&r.reasoning), reasoning));
+    assert_true(str_is(buf_str(&r.text), text));
+    assert_int_equal(r.reasoning_tokens, reasoning_tokens);
+    buf_clear(&r.reasoning);
+    buf_clear(&r.text);
+}
+
+static void reasoning_is_told_apart(void **state)
+{
+    enum { THINK = 262, END_THINK = 263 };
+    struct engine *e = ready_engine(
+        (struct engine_conf){.slots = 1, .context = 64, .threads = 1, .step_tokens = 64, .queue = 4});
+    struct result r;
+    expect_thought(e, 'a', true, "aaaaa", "", 5);
+    expect_thought(e, 'a', false, "", "aaaaa", 0);
+    expect_thought(e, THINK, false, "<think><think><think><think>", "", 4); /* the first is the tag */
+    expect_thought(e, END_THINK, true, "", "</think></think></think></think>", 0);
+    expect_thought(e, END_THINK, false, "", "</think></think></think></think></think>", 0);
+    answer_with(e, THINK, false, false, &r); /* a completion shows what the model says */
+    assert_true(str_is(buf_str(&r.text), "<think><think><think><think><think>"));
+    buf_clear(&r.text);
+    engine_free(e);
+}
+
 static void models_that_cannot_be_loaded(void **state)
 {
     struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
@@ -445,6 +497,7 @@ int main(void)
         cmocka_unit_test(cancels_free_slots),
         cmocka_unit_test(the_queue_ends),
         cmocka_unit_test(stop_strings_end_an_answer),
+        cmocka_unit_test(reasoning_is_told_apart),
         cmocka_unit_test(models_that_cannot_be_loaded),
     };
     return cmocka_run_group_tests(tests, make, temp_remove);
