@@ -1,9 +1,10 @@
-/* Model files (inference/worker/gguf.h and model.h): all that an open file tells lies inside of it. */
+/* Model files (inference/worker/gguf.h, model.h, tokenizer.h): all that an open file tells lies inside of it. */
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "inference/worker/model.h"
+#include "inference/worker/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_tensors(const struct gguf *g, size_t n)
@@ -42,6 +43,24 @@ static void check_pairs(const struct gguf *g)
     MUST(rc == 0 || rc == ERR_NOT_FOUND || rc == ERR_INVALID);
 }
 
+static void check_tokenizer(const struct gguf *g)
+{
+    struct tokenizer *t = NULL;
+    struct token_list ids = {0};
+    struct err err = {0};
+    if (tokenizer_new(g, &t, &err)) {
+        MUST(!t && err.msg[0]);
+        return;
+    }
+    MUST(tokenizer_encode(t, STR("Hello,  world 123\n\xE4\xBD\xA0 <think>"), &ids, &err) == 0);
+    for (size_t i = 0; i < ids.n; i++) {
+        MUST(ids.p[i] >= 0 && (uint32_t)ids.p[i] < tokenizer_size(t));
+        MUST(tokenizer_bytes(t, ids.p[i]).n <= tokenizer_text(t, ids.p[i]).n);
+    }
+    token_list_clear(&ids);
+    tokenizer_free(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     char path[32];
@@ -54,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (gguf_open(path, &g, &err) == 0) {
         check_tensors(g, n);
         check_pairs(g);
+        check_tokenizer(g);
         gguf_close(g);
         if (model_open(path, &m, &err) == 0) {
             model_close(m);
