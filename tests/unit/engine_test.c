@@ -442,7 +442,7 @@ static void expect_thought(struct engine *e, token_id token, bool opens, const c
 
 static void reasoning_is_told_apart(void **state)
 {
-    enum { THINK = 262, END_THINK = 263 };
+    enum { THINK = 254, END_THINK = 255 };
     struct engine *e = ready_engine(
         (struct engine_conf){.slots = 1, .context = 64, .threads = 1, .step_tokens = 64, .queue = 4});
     struct result r;

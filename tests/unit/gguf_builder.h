@@ -233,7 +233,7 @@ __attribute__((unused)) static const char *write_bytes(const char *name, const v
 
 /* --- a tiny model ------------------------------------------------------------------------------------ */
 
-enum { TINY_WIDTH = 64, TINY_FF = 96, TINY_LAYERS = 2, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_VOCAB = 264 };
+enum { TINY_WIDTH = 64, TINY_FF = 96, TINY_LAYERS = 2, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_VOCAB = 262 };
 
 /* Byte `c` in GPT-2's alphabet, as UTF-8. */
 __attribute__((unused)) static struct str alphabet_text(unsigned c, char out[3])
@@ -254,27 +254,30 @@ __attribute__((unused)) static struct str alphabet_text(unsigned c, char out[3])
 }
 
 /* 256 bytes, three merged tokens ("he", "ll", "hell"), and the control tokens <|im_start|>, <|im_end|>,
- * <|endoftext|>; last the tags <think> and </think>. */
+ * <|endoftext|>. In place of 0xFE and 0xFF, which no
+ * text holds: the tags <think> and </think>. */
 __attribute__((unused)) static void add_tiny_vocabulary(struct builder *b)
 {
     char text[3];
     pair_text(b, "tokenizer.ggml.model", "gpt2");
     pair_text(b, "tokenizer.ggml.pre", "smollm");
     pair_array(b, "tokenizer.ggml.tokens", GGUF_STRING, TINY_VOCAB);
-    for (unsigned c = 0; c < 256; c++) {
+    for (unsigned c = 0; c < 254; c++) {
         put_text(&b->pairs, alphabet_text(c, text));
     }
+    put_text(&b->pairs, STR("<think>"));
+    put_text(&b->pairs, STR("</think>"));
     put_text(&b->pairs, STR("he"));
     put_text(&b->pairs, STR("ll"));
     put_text(&b->pairs, STR("hell"));
     put_text(&b->pairs, STR("<|im_start|>"));
     put_text(&b->pairs, STR("<|im_end|>"));
     put_text(&b->pairs, STR("<|endoftext|>"));
-    put_text(&b->pairs, STR("<think>"));
-    put_text(&b->pairs, STR("</think>"));
     pair_array(b, "tokenizer.ggml.token_type", GGUF_I32, TINY_VOCAB);
     for (unsigned i = 0; i < TINY_VOCAB; i++) {
-        put_u32(&b->pairs, i < 259 ? TOKEN_NORMAL : i < 262 ? TOKEN_CONTROL : TOKEN_USER_DEFINED);
+        put_u32(&b->pairs, i == 254 || i == 255 ? TOKEN_USER_DEFINED
+                           : i < 259            ? TOKEN_NORMAL
+                                                : TOKEN_CONTROL);
     }
     pair_array(b, "tokenizer.ggml.merges", GGUF_STRING, 3);
     put_text(&b->pairs, STR("h e"));
