@@ -132,6 +132,7 @@ static void resume(uint32_t i)
     emu_block.running = NULL;
     if (fiber_has_ended(i)) {
         t->state = THREAD_ENDED;
+        emu_block.ended[t->warp] |= 1U << t->lane;
     }
 }
 
@@ -215,7 +216,11 @@ static void run_block(dim3 index)
         start_thread(i, index);
     }
     for (uint32_t w = 0; w < count; w++) {
+        uint32_t lanes = emu_block.count - w * WARP;
         warps[w] = w;
+        emu_block.lanes[w] = lanes < WARP ? (1U << lanes) - 1 : 0xFFFFFFFFU;
+        emu_block.waiting[w] = 0;
+        emu_block.ended[w] = 0;
     }
     while (!fault_error) {
         bool any = false;

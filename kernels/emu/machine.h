@@ -46,6 +46,9 @@ struct block {
     uint32_t count;
     uint32_t epoch;                  /* grows at each barrier and each block; never repeats within a launch */
     uint32_t warp_epochs[WARPS_MAX]; /* grows at each __syncwarp */
+    uint32_t lanes[WARPS_MAX];       /* of each warp, a bit a lane: those that exist, */
+    uint32_t waiting[WARPS_MAX];     /* wait for their warp, */
+    uint32_t ended[WARPS_MAX];       /* have ended */
     struct thread *running;          /* NULL: the scheduler */
     const struct emu_launch *launch;
     int device;

@@ -156,47 +156,42 @@ static void answer_ldmatrix(uint32_t warp)
 
 static void check_mask(const struct thread *t)
 {
-    bool whole = t->op.kind == WARP_SYNC || t->op.kind >= WARP_MMA_F16;
+    uint32_t lanes = emu_block.lanes[t->warp];
+    uint32_t ended = emu_block.ended[t->warp];
+    uint32_t left_out = lanes & ~ended & ~t->op.mask;
     if (!(t->op.mask & 1U << t->lane)) {
         emu_fault(cudaErrorLaunchFailure, "%s: the mask %08x leaves out its own lane", kind_name(t->op.kind),
                   t->op.mask);
     }
-    for (uint32_t lane = 0; lane < WARP; lane++) {
-        const struct thread *other = lane_thread(t->warp, lane);
-        bool named = t->op.mask & 1U << lane;
-        if (named && other && other->state == THREAD_ENDED) {
-            emu_fault(cudaErrorLaunchFailure, "%s: the mask names lane %u, which has ended",
-                      kind_name(t->op.kind), lane);
-        }
-        if (t->op.kind >= WARP_MMA_F16 && !other) {
-            emu_fault(cudaErrorLaunchFailure, "%s in a warp of fewer than 32 lanes", kind_name(t->op.kind));
-        }
-        if (whole && !named && other && other->state != THREAD_ENDED) {
-            emu_fault(cudaErrorLaunchFailure, "%s: the mask %08x leaves out lane %u", kind_name(t->op.kind),
-                      t->op.mask, lane);
-        }
+    if (t->op.mask & ended) {
+        emu_fault(cudaErrorLaunchFailure, "%s: the mask names lane %d, which has ended",
+                  kind_name(t->op.kind), __builtin_ctz(t->op.mask & ended));
+    }
+    if (t->op.kind >= WARP_MMA_F16 && lanes != 0xFFFFFFFFU) {
+        emu_fault(cudaErrorLaunchFailure, "%s in a warp of fewer than 32 lanes", kind_name(t->op.kind));
+    }
+    if ((t->op.kind == WARP_SYNC || t->op.kind >= WARP_MMA_F16) && left_out) {
+        emu_fault(cudaErrorLaunchFailure, "%s: the mask %08x leaves out lane %d", kind_name(t->op.kind),
+                  t->op.mask, __builtin_ctz(left_out));
     }
 }
 
-/* All lanes of the mask are here, with the same operation. */
+/* All lanes of the mask are here, with the same operation: each that comes is compared with one that waits. */
 static bool is_complete(const struct thread *t)
 {
-    bool complete = true;
-    for (uint32_t lane = 0; lane < WARP; lane++) {
+    uint32_t named = t->op.mask & emu_block.lanes[t->warp];
+    uint32_t here = named & emu_block.waiting[t->warp];
+    if (here) {
+        uint32_t lane = (uint32_t)__builtin_ctz(here);
         const struct thread *other = lane_thread(t->warp, lane);
-        if (!other || !(t->op.mask & 1U << lane)) {
-            continue;
-        }
-        if (other->state != THREAD_AT_WARP) {
-            complete = complete && other == t;
-        } else if (other->op.kind != t->op.kind || other->op.mask != t->op.mask ||
-                   other->place.line != t->place.line) {
+        if (other->op.kind != t->op.kind || other->op.mask != t->op.mask ||
+            other->place.line != t->place.line) {
             emu_fault(cudaErrorLaunchFailure, "%s at %s:%d meets %s of lane %u at %s:%d",
                       kind_name(t->op.kind), t->place.file, t->place.line, kind_name(other->op.kind), lane,
                       other->place.file, other->place.line);
         }
     }
-    return complete;
+    return (here | 1U << t->lane) == named;
 }
 
 static void answer(struct thread *t)
@@ -238,14 +233,14 @@ void emu_warp(struct emu_place place, struct warp_op *op)
     check_mask(t);
     if (is_complete(t)) {
         answer(t);
-        for (uint32_t lane = 0; lane < WARP; lane++) {
-            struct thread *other = lane_thread(t->warp, lane);
-            if (other && other != t && t->op.mask & 1U << lane) {
-                other->state = THREAD_READY;
-            }
+        uint32_t others = t->op.mask & emu_block.waiting[t->warp];
+        emu_block.waiting[t->warp] &= ~t->op.mask;
+        for (; others; others &= others - 1) {
+            lane_thread(t->warp, (uint32_t)__builtin_ctz(others))->state = THREAD_READY;
         }
     } else {
         t->state = THREAD_AT_WARP;
+        emu_block.waiting[t->warp] |= 1U << t->lane;
         fiber_yield();
     }
     memcpy(op->out, t->op.out, sizeof op->out);
