@@ -1,8 +1,8 @@
-/* RMS norm: out = x / sqrt(mean(x^2) + eps) * weight, row by row.
+/* RMS norm: out = x / sqrt(mean(x^2) + eps) * weight, piece by piece.
  *
- * x and out may be the same memory. The row is a token's, or one head of a token (rows = tokens * heads, width =
- * head_dim) where a model norms queries and keys.
- * Errors: cudaErrorInvalidValue for a width of 0; else what the launch answers.
+ * A piece is a token's row, or one head of it where a model norms queries and keys, or the beginning of either: what
+ * follows the first `width` values of a piece of out stays. x and out may be the same memory.
+ * Errors: cudaErrorInvalidValue for a width of 0 or past a piece; else what the launch answers.
  * Thread rule: one host thread a stream. */
 #ifndef TIDE_KERNELS_NORM_H
 #define TIDE_KERNELS_NORM_H
@@ -16,12 +16,14 @@ extern "C" {
 #endif
 
 struct norm_params {
-    const float *x;      /* (rows, width), device */
+    const float *x;      /* (pieces, x_piece), device */
     const float *weight; /* (width), device */
-    float *out;          /* (rows, width), device */
-    uint32_t rows;       /* 0: nothing is done */
-    uint32_t width;      /* 1 and up */
-    float eps;           /* added to the mean of squares */
+    float *out;          /* (pieces, out_piece), device */
+    uint32_t pieces;     /* 0: nothing is done */
+    uint32_t x_piece;    /* values from one piece to the next */
+    uint32_t out_piece;
+    uint32_t width; /* normed values of a piece, 1 and up */
+    float eps;      /* added to the mean of squares */
 };
 
 cudaError_t norm_launch(const struct norm_params *p, cudaStream_t stream);

@@ -5,9 +5,9 @@
 
 void norm_ref(const struct norm_params *p)
 {
-    for (uint32_t row = 0; row < p->rows; row++) {
-        const float *x = p->x + (size_t)row * p->width;
-        float *out = p->out + (size_t)row * p->width;
+    for (uint32_t piece = 0; piece < p->pieces; piece++) {
+        const float *x = p->x + (size_t)piece * p->x_piece;
+        float *out = p->out + (size_t)piece * p->out_piece;
         double squares = 0;
         for (uint32_t i = 0; i < p->width; i++) {
             squares += (double)x[i] * (double)x[i];

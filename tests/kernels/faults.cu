@@ -136,7 +136,7 @@ static __global__ void constant_write(float *out, float *target)
 static __global__ void misaligned(const float *in, float *out)
 {
     uint4 v = load16(in + threadIdx.x % 4);
-    out[threadIdx.x] = __uint_as_float(v.x);
+    out[threadIdx.x] = __uint_as_float(v.x ^ v.y ^ v.z ^ v.w);
 }
 
 static __global__ void async_no_wait(const float *in)

@@ -3,24 +3,32 @@
 
 #include "kernels/norm.h"
 
-static void compare(uint32_t rows, uint32_t width, bool in_place)
+/* What follows the normed values of a piece stays. */
+static void compare(struct norm_params p, bool in_place)
 {
-    size_t n = (size_t)rows * width;
+    size_t n = (size_t)p.pieces * p.x_piece;
+    size_t m = (size_t)p.pieces * p.out_piece;
     float *x = random_floats(n, 3.0F);
-    float *weight = random_floats(width, 2.0F);
-    float *wanted = host_bytes(n * sizeof *wanted);
-    float *is = host_bytes(n * sizeof *is);
-    struct norm_params p = {x, weight, wanted, rows, width, 1e-5F};
+    float *weight = random_floats(p.width, 2.0F);
+    float *wanted = random_floats(m, 1.0F);
+    float *is = host_bytes(m * sizeof *is);
     char what[64];
+    if (in_place) {
+        memcpy(wanted, x, n * sizeof *x);
+    }
+    p.eps = 1e-5F;
+    struct norm_params q = p;
+    q.weight = device_copy(weight, p.width * sizeof *weight);
+    q.out = device_copy(wanted, m * sizeof *wanted);
+    q.x = in_place ? q.out : device_copy(x, n * sizeof *x);
+    p.weight = weight;
+    p.x = x;
+    p.out = wanted;
     norm_ref(&p);
-    float *device_x = device_copy(x, n * sizeof *x);
-    float *device_out = in_place ? device_x : device_bytes(n * sizeof *x);
-    struct norm_params q = {device_x, device_copy(weight, width * sizeof *weight), device_out, rows, width,
-                            1e-5F};
     assert_int_equal(norm_launch(&q, device_stream), cudaSuccess);
-    host_copy(is, device_out, n * sizeof *is);
-    snprintf(what, sizeof what, "norm of %u x %u", rows, width);
-    expect_close(what, is, wanted, n, 1e-5, 1e-7);
+    host_copy(is, q.out, m * sizeof *is);
+    snprintf(what, sizeof what, "norm of %u x %u", p.pieces, p.width);
+    expect_close(what, is, wanted, m, 1e-5, 1e-7);
     free(x);
     free(weight);
     free(wanted);
@@ -30,9 +38,12 @@ static void compare(uint32_t rows, uint32_t width, bool in_place)
 static void test_odd_shapes(void **state)
 {
     static const uint32_t widths[] = {1, 2, 31, 33, 64, 128, 255, 256, 257, 576, 1000, 3584};
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-        compare(1 + (uint32_t)i % 5, widths[i], i % 2);
+    for (uint32_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        uint32_t w = widths[i];
+        compare((struct norm_params){.pieces = 1 + i % 5, .x_piece = w, .out_piece = w, .width = w}, i % 2);
     }
+    compare((struct norm_params){.pieces = 6, .x_piece = 80, .out_piece = 80, .width = 64}, true);
+    compare((struct norm_params){.pieces = 3, .x_piece = 64, .out_piece = 96, .width = 48}, false);
 }
 
 static void test_bounds(void **state)
@@ -40,7 +51,11 @@ static void test_bounds(void **state)
     struct norm_params p = {0};
     assert_int_equal(norm_launch(&p, device_stream), cudaErrorInvalidValue);
     p.width = 8;
-    assert_int_equal(norm_launch(&p, device_stream), cudaSuccess); /* no rows: nothing to do */
+    p.x_piece = 8;
+    p.out_piece = 7;
+    assert_int_equal(norm_launch(&p, device_stream), cudaErrorInvalidValue);
+    p.out_piece = 8;
+    assert_int_equal(norm_launch(&p, device_stream), cudaSuccess); /* no pieces: nothing to do */
     device_wait();
 }
 
@@ -49,7 +64,7 @@ static void test_traffic(void **state)
     enum { ROWS = 4, WIDTH = 1024 };
     float *x = device_floats((size_t)ROWS * WIDTH, 1.0F);
     float *out = device_bytes(sizeof(float) * ROWS * WIDTH);
-    struct norm_params p = {x, device_floats(WIDTH, 1.0F), out, ROWS, WIDTH, 1e-5F};
+    struct norm_params p = {x, device_floats(WIDTH, 1.0F), out, ROWS, WIDTH, WIDTH, WIDTH, 1e-5F};
     emu_traffic_start();
     assert_int_equal(norm_launch(&p, device_stream), cudaSuccess);
     device_wait();

@@ -1,0 +1,28 @@
+/* One value of a matrix on the device; for kernels that read few of them. */
+#ifndef TIDE_KERNELS_MATRIX_CUH
+#define TIDE_KERNELS_MATRIX_CUH
+
+#include "kernels/kdev.h"
+#include "kernels/matrix.h"
+
+static __device__ __forceinline__ float matrix_value(const struct matrix &m, uint32_t row, uint32_t column)
+{
+    size_t at = (size_t)row * m.columns + column;
+    size_t block = at / MATRIX_BLOCK;
+    if (m.kind == MATRIX_F32) {
+        return static_cast<const float *>(m.values)[at];
+    }
+    if (m.kind == MATRIX_F16) {
+        return half_to_float_device(static_cast<const uint16_t *>(m.values)[at]);
+    }
+    if (m.kind == MATRIX_4BIT) {
+        uint32_t j = column % MATRIX_BLOCK;
+        unsigned byte = static_cast<const uint8_t *>(m.values)[block * 16 + j % 16];
+        float q = (float)(j < 16 ? byte & 15 : byte >> 4);
+        return q * half_to_float_device(m.scale[2 * block]) + half_to_float_device(m.scale[2 * block + 1]);
+    }
+    float q = (float)static_cast<const int8_t *>(m.values)[at];
+    return q * half_to_float_device(m.scale[m.kind == MATRIX_8BIT ? block : at / 16]);
+}
+
+#endif

@@ -1,0 +1,47 @@
+/* A weight matrix as device memory holds it: values and scales in planes of their own, so that a warp's loads lie together.
+ *
+ *     F32, F16    values (rows, columns)
+ *     4-bit       values (rows, columns / 32, 16 bytes): byte j holds column j low, column 16 + j high; value q * d + m
+ *                 scale (rows, columns / 32, 2): d and m
+ *     8-bit       values (rows, columns) int8; scale (rows, columns / 32): value q * d
+ *     8-bit fine  values (rows, columns) int8; scale (rows, columns / 16)
+ *
+ * Scales are half precision. Columns of quantized matrices are a multiple of 32.
+ * Ownership: whoever filled the planes. */
+#ifndef TIDE_KERNELS_MATRIX_H
+#define TIDE_KERNELS_MATRIX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cuda_runtime.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum matrix_kind {
+    MATRIX_F32 = 0,
+    MATRIX_F16 = 1,
+    MATRIX_4BIT = 2,
+    MATRIX_8BIT = 3,
+    MATRIX_8BIT_FINE = 4,
+};
+
+enum { MATRIX_BLOCK = 32 }; /* columns that share what a block shares */
+
+struct matrix {
+    enum matrix_kind kind;
+    uint32_t rows;
+    uint32_t columns;
+    const void *values;    /* 16-byte aligned */
+    const uint16_t *scale; /* NULL: none */
+};
+
+float matrix_ref_value(const struct matrix *m, uint32_t row, uint32_t column); /* of planes in host memory */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+#include "kernels/ref/half.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+float ref_half_to_float(uint16_t h)
+{
+    int exponent = h >> 10 & 31;
+    float fraction = (float)(h & 1023);
+    float sign = h & 0x8000 ? -1.0F : 1.0F;
+    if (exponent == 31) {
+        return fraction > 0 ? NAN : sign * INFINITY;
+    }
+    return sign * (exponent ? ldexpf(1024.0F + fraction, exponent - 25) : ldexpf(fraction, -24));
+}
+
+/* By search: the nearest of all 31744 finite halves, the even one of two as near. */
+uint16_t ref_float_to_half(float f)
+{
+    float magnitude = fabsf(f);
+    uint16_t sign = signbit(f) ? 0x8000 : 0;
+    uint16_t low = 0;
+    uint16_t high = 0x7C00; /* infinity, which stands where 65536 would */
+    if (isnan(f)) {
+        return 0x7FFF;
+    }
+    if (magnitude >= 65520.0F) {
+        return (uint16_t)(sign | high);
+    }
+    while (high - low > 1) {
+        uint16_t middle = (uint16_t)((low + high) / 2);
+        if (ref_half_to_float(middle) <= magnitude) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    double below = (double)magnitude - (double)ref_half_to_float(low);
+    double above = (high == 0x7C00 ? 65536.0 : (double)ref_half_to_float(high)) - (double)magnitude;
+    bool up = above < below || (above == below && (low & 1));
+    return (uint16_t)(sign | (up ? high : low));
+}

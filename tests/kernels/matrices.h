@@ -1,0 +1,62 @@
+/* Random matrices of each kind, in host and in device memory. */
+#ifndef TIDE_TESTS_MATRICES_H
+#define TIDE_TESTS_MATRICES_H
+
+#include "tests/kernels/device.h"
+
+#include "kernels/matrix.h"
+#include "kernels/ref/half.h"
+
+static const char *const matrix_names[] = {"f32", "f16", "4-bit", "8-bit", "8-bit fine"};
+
+__attribute__((unused)) static size_t matrix_value_bytes(const struct matrix *m)
+{
+    size_t n = (size_t)m->rows * m->columns;
+    return m->kind == MATRIX_F32 ? 4 * n : m->kind == MATRIX_F16 ? 2 * n : m->kind == MATRIX_4BIT ? n / 2 : n;
+}
+
+__attribute__((unused)) static size_t matrix_scale_values(const struct matrix *m)
+{
+    size_t n = (size_t)m->rows * m->columns;
+    return m->kind == MATRIX_F32 || m->kind == MATRIX_F16 ? 0 : m->kind == MATRIX_8BIT ? n / 32 : n / 16;
+}
+
+__attribute__((unused)) static uint16_t *random_halves(size_t n, float scale)
+{
+    float *floats = random_floats(n, scale);
+    uint16_t *p = host_bytes(n * sizeof *p);
+    for (size_t i = 0; i < n; i++) {
+        p[i] = ref_float_to_half(floats[i]);
+    }
+    free(floats);
+    return p;
+}
+
+/* In host memory; free with matrix_free. */
+__attribute__((unused)) static struct matrix random_matrix(enum matrix_kind kind, uint32_t rows,
+                                                           uint32_t columns)
+{
+    struct matrix m = {.kind = kind, .rows = rows, .columns = columns};
+    size_t n = (size_t)rows * columns;
+    m.values = kind == MATRIX_F32   ? (void *)random_floats(n, 1.0F)
+               : kind == MATRIX_F16 ? (void *)random_halves(n, 1.0F)
+                                    : random_bytes(matrix_value_bytes(&m));
+    m.scale = matrix_scale_values(&m) ? random_halves(matrix_scale_values(&m), 0.1F) : NULL;
+    return m;
+}
+
+__attribute__((unused)) static void matrix_free(struct matrix *m)
+{
+    free((void *)m->values);
+    free((void *)m->scale);
+}
+
+__attribute__((unused)) static struct matrix device_matrix(const struct matrix *m)
+{
+    struct matrix d = *m;
+    d.values = device_copy(m->values, matrix_value_bytes(m));
+    d.scale = m->scale ? device_copy(m->scale, matrix_scale_values(m) * sizeof *m->scale) : NULL;
+    return d;
+}
+
+#endif
