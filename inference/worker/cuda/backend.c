@@ -1,0 +1,324 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "inference/worker/cuda/cuda_backend.h"
+#include "kernels/attend.h"
+
+/* --- memory -------------------------------------------------------------------------------------------------- */
+
+/* Device memory until close; never NULL. */
+static int take(struct backend *b, size_t bytes, void **out, struct err *err)
+{
+    int rc = device_error(cudaMalloc(out, bytes ? bytes : 1), "memory for a step", err);
+    if (!rc) {
+        b->owned[b->owned_count++] = *out;
+        b->buffer_bytes += bytes;
+    }
+    return rc;
+}
+
+static int take_values(struct backend *b, size_t rows, size_t columns, size_t value_bytes, void *out,
+                       struct err *err)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(rows, columns, &bytes) || __builtin_mul_overflow(bytes, value_bytes, &bytes) ||
+        bytes > SIZE_MAX / 2) {
+        return err_set(err, ERR_LIMIT, "cuda: %zu x %zu values are too many", rows, columns);
+    }
+    return take(b, bytes, out, err);
+}
+
+static uint32_t widest_input(const struct graph *g)
+{
+    uint32_t widest = 0;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct graph_op *op = &g->ops[i];
+        bool is_product = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+        widest = is_product && g->widths[op->a] > widest ? g->widths[op->a] : widest;
+    }
+    return widest;
+}
+
+static int take_buffers(struct backend *b, struct err *err)
+{
+    const struct graph *g = b->graph;
+    const struct backend_conf *c = &b->conf;
+    size_t rows = c->batch_tokens > c->batch_logits ? c->batch_tokens : c->batch_logits;
+    size_t widest = widest_input(g);
+    int rc = 0;
+    for (unsigned i = 1; i < GRAPH_BUFFERS && !rc; i++) {
+        bool few = i == GRAPH_LOGITS || i == GRAPH_PICKED;
+        rc = take_values(b, few ? c->batch_logits : c->batch_tokens, g->widths[i], sizeof(float),
+                         &b->buffers[i], err);
+    }
+    rc = rc ? rc : take_values(b, rows, widest, 1, &b->quantized.q, err);
+    rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.scale, err);
+    rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.sum, err);
+    return rc;
+}
+
+static int take_cache(struct backend *b, struct err *err)
+{
+    const struct model_sizes *s = &b->graph->model->sizes;
+    size_t positions = (size_t)s->layers * b->conf.kv_blocks * KV_BLOCK;
+    size_t before = b->buffer_bytes;
+    int rc = take_values(b, positions, (size_t)s->kv_heads * s->key_dim, sizeof(uint16_t), &b->keys, err);
+    rc =
+        rc ? rc
+           : take_values(b, positions, (size_t)s->kv_heads * s->value_dim, sizeof(uint16_t), &b->values, err);
+    b->kv_bytes = b->buffer_bytes - before;
+    size_t scratch = attend_scratch_values(b->conf.batch_tokens, s->heads, s->head_dim, b->conf.context);
+    return rc ? rc : take_values(b, scratch, 1, sizeof(float), &b->scratch, err);
+}
+
+/* Pinned on the host, and the same on the device. */
+static int take_batch(struct backend *b, struct err *err)
+{
+    size_t n = b->conf.batch_tokens;
+    size_t width = (b->conf.context + KV_BLOCK - 1) / KV_BLOCK;
+    const struct {
+        size_t values;
+        uint32_t **host;
+        uint32_t **device;
+    } rows[] = {{n, &b->host.tokens, &b->device.tokens},
+                {n, &b->host.positions, &b->device.positions},
+                {n, &b->host.sequences, &b->device.sequences},
+                {b->conf.batch_logits, &b->host.picked, &b->device.picked},
+                {n * width, &b->host.tables, &b->device.tables}};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !rc; i++) {
+        size_t bytes = rows[i].values * sizeof(uint32_t);
+        rc = device_error(cudaMallocHost((void **)rows[i].host, bytes), "pinned memory", err);
+        rc = rc ? rc : take(b, bytes, (void **)rows[i].device, err);
+    }
+    size_t logits = (size_t)b->conf.batch_logits * b->graph->widths[GRAPH_LOGITS];
+    return rc ? rc
+              : device_error(cudaMallocHost((void **)&b->logits, logits * sizeof(float)), "pinned memory",
+                             err);
+}
+
+static int make_rotation(struct backend *b, enum model_rope which, struct err *err)
+{
+    const struct rope *r = &b->graph->model->rope[which];
+    size_t n = (size_t)b->conf.context * r->dims;
+    float *host = malloc(n * sizeof *host + 1);
+    if (!host) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory for the rotations of %u positions", b->conf.context);
+    }
+    for (size_t i = 0; i < n / 2; i++) {
+        double angle = (double)(i / (r->dims / 2)) * r->frequency[i % (r->dims / 2)];
+        host[2 * i] = (float)cos(angle) * r->magnitude;
+        host[2 * i + 1] = (float)sin(angle) * r->magnitude;
+    }
+    int rc = take(b, n * sizeof *host, (void **)&b->rotation[which], err);
+    if (!rc && n) {
+        cudaError_t copied = cudaMemcpy(b->rotation[which], host, n * sizeof *host, cudaMemcpyHostToDevice);
+        rc = device_error(copied, "copying rotations", err);
+    }
+    free(host);
+    return rc;
+}
+
+/* --- steps --------------------------------------------------------------------------------------------------- */
+
+static bool is_known(enum graph_op_kind kind)
+{
+    return kind != GRAPH_MATMUL_HEADS && kind != GRAPH_ROUTE && kind != GRAPH_EXPERTS &&
+           kind != GRAPH_EXPERTS_ADD;
+}
+
+static int make_steps(struct backend *b, struct err *err)
+{
+    const struct graph *g = b->graph;
+    enum graph_buffer ready = GRAPH_NONE; /* what the int8 rows hold */
+    b->steps = calloc(g->op_count, sizeof *b->steps);
+    if (!b->steps) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu steps", g->op_count);
+    }
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct graph_op *op = &g->ops[i];
+        struct cuda_step *step = &b->steps[i];
+        step->op = op;
+        step->weight = op->weight ? device_weights_find(&b->weights, op->weight) : NULL;
+        step->bias = op->bias ? device_weights_find(&b->weights, op->bias)->vector : NULL;
+        bool is_product = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+        step->quantizes = is_product && step->weight->matrix.kind >= MATRIX_4BIT && op->a != ready;
+        ready = step->quantizes ? op->a : ready;
+        ready = op->dst == ready ? GRAPH_NONE : ready;
+    }
+    return 0;
+}
+
+static int check(const struct graph *g, struct err *err)
+{
+    const struct model_sizes *s = &g->model->sizes;
+    for (size_t i = 0; i < g->op_count; i++) {
+        if (!is_known(g->ops[i].kind)) {
+            return err_set(err, ERR_INVALID, "cuda: no kernel for \"%s\", which this model needs",
+                           cuda_op_name(g->ops[i].kind));
+        }
+    }
+    if (s->key_dim > ATTEND_MOST_DIM) {
+        return err_set(err, ERR_INVALID, "cuda: keys of %u values, at most %d", s->key_dim, ATTEND_MOST_DIM);
+    }
+    return 0;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------ */
+
+static void cuda_close(struct backend *b)
+{
+    if (!b) {
+        return;
+    }
+    device_weights_clear(&b->weights);
+    for (size_t i = 0; i < b->owned_count; i++) {
+        cudaFree(b->owned[i]);
+    }
+    cudaFreeHost(b->host.tokens);
+    cudaFreeHost(b->host.positions);
+    cudaFreeHost(b->host.sequences);
+    cudaFreeHost(b->host.picked);
+    cudaFreeHost(b->host.tables);
+    cudaFreeHost(b->logits);
+    if (b->stream) {
+        cudaStreamDestroy(b->stream);
+    }
+    free(b->owned);
+    free(b->steps);
+    free(b);
+}
+
+static int find_device(struct backend *b, struct err *err)
+{
+    struct cudaDeviceProp prop;
+    int devices = 0;
+    int rc = device_error(cudaGetDeviceCount(&devices), "looking for a device", err);
+    rc = rc ? rc : device_error(cudaGetDeviceProperties(&prop, 0), "asking for its properties", err);
+    if (!rc) {
+        snprintf(b->device_name, sizeof b->device_name, "%.63s", prop.name);
+        rc = device_error(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), "making a stream",
+                          err);
+    }
+    return rc;
+}
+
+static int open_all(struct backend *b, struct err *err)
+{
+    enum { OTHERS = 32 };
+    b->owned = calloc(GRAPH_BUFFERS + OTHERS, sizeof *b->owned);
+    int rc = b->owned ? check(b->graph, err) : err_set(err, ERR_NOMEM, "cuda: no memory");
+    rc = rc ? rc : find_device(b, err);
+    rc = rc ? rc : device_weights_init(&b->weights, b->graph, err);
+    rc = rc ? rc : make_steps(b, err);
+    rc = rc ? rc : take_buffers(b, err);
+    rc = rc ? rc : take_cache(b, err);
+    rc = rc ? rc : take_batch(b, err);
+    for (unsigned i = 0; i < MODEL_ROPES && !rc; i++) {
+        rc = make_rotation(b, (enum model_rope)i, err);
+    }
+    return rc;
+}
+
+static int cuda_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
+                     struct err *err)
+{
+    struct backend *b = calloc(1, sizeof *b);
+    if (!b) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory");
+    }
+    b->graph = g;
+    b->conf = *conf;
+    int rc = open_all(b, err);
+    if (rc) {
+        cuda_close(b);
+        return rc;
+    }
+    *out = b;
+    return 0;
+}
+
+/* --- a run -------------------------------------------------------------------------------------------------------- */
+
+/* Neighbours of one sequence share a row of tables. */
+static void take_over(struct backend *b, const struct batch *batch)
+{
+    b->n = batch->n;
+    b->picked_count = 0;
+    b->table_rows = 0;
+    b->positions = 0;
+    b->table_width = (b->conf.context + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t width = batch->table_width < b->table_width ? batch->table_width : b->table_width;
+    for (uint32_t i = 0; i < batch->n; i++) {
+        const struct batch_token *t = &batch->tokens[i];
+        BUG_ON(t->position >= b->conf.context);
+        BUG_ON(batch_table(batch, t->sequence)[t->position / KV_BLOCK] >= b->conf.kv_blocks);
+        BUG_ON(t->token < 0 || (uint32_t)t->token >= b->graph->model->sizes.vocab);
+        if (i == 0 || batch->tokens[i - 1].sequence != t->sequence) {
+            memcpy(b->host.tables + (size_t)b->table_rows * b->table_width, batch_table(batch, t->sequence),
+                   width * sizeof *b->host.tables);
+            b->table_rows++;
+        }
+        b->host.tokens[i] = (uint32_t)t->token;
+        b->host.positions[i] = t->position;
+        b->host.sequences[i] = b->table_rows - 1;
+        b->positions = t->position >= b->positions ? t->position + 1 : b->positions;
+        if (t->wants_logits) {
+            BUG_ON(b->picked_count == b->conf.batch_logits);
+            b->host.picked[b->picked_count++] = i;
+        }
+    }
+}
+
+static cudaError_t copy_batch(struct backend *b)
+{
+    const struct {
+        uint32_t *to;
+        const uint32_t *from;
+        size_t values;
+    } rows[] = {{b->device.tokens, b->host.tokens, b->n},
+                {b->device.positions, b->host.positions, b->n},
+                {b->device.sequences, b->host.sequences, b->n},
+                {b->device.picked, b->host.picked, b->picked_count},
+                {b->device.tables, b->host.tables, (size_t)b->table_rows * b->table_width}};
+    cudaError_t rc = cudaSuccess;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && rc == cudaSuccess; i++) {
+        rc = cudaMemcpyAsync(rows[i].to, rows[i].from, rows[i].values * sizeof(uint32_t),
+                             cudaMemcpyHostToDevice, b->stream);
+    }
+    return rc;
+}
+
+static int cuda_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
+{
+    BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
+    take_over(b, batch);
+    int rc = device_error(copy_batch(b), "copying the batch", err);
+    for (size_t i = 0; i < b->graph->op_count && !rc; i++) {
+        rc = device_error(cuda_step_launch(b, &b->steps[i]), cuda_op_name(b->steps[i].op->kind), err);
+    }
+    if (!rc && b->picked_count) {
+        size_t bytes = (size_t)b->picked_count * b->graph->widths[GRAPH_LOGITS] * sizeof(float);
+        cudaError_t copied =
+            cudaMemcpyAsync(b->logits, b->buffers[GRAPH_LOGITS], bytes, cudaMemcpyDeviceToHost, b->stream);
+        rc = device_error(copied, "copying the logits", err);
+    }
+    rc = rc ? rc : device_error(cudaStreamSynchronize(b->stream), "a step", err);
+    *logits = b->logits;
+    return rc;
+}
+
+static void cuda_describe(const struct backend *b, char *out, size_t n)
+{
+    snprintf(out, n, "backend=cuda device=\"%s\" weights_mib=%zu kv_mib=%zu", b->device_name,
+             b->weights.bytes >> 20, b->kv_bytes >> 20);
+}
+
+const struct backend_kind backend_cuda = {
+    .name = "cuda",
+    .open = cuda_open,
+    .run = cuda_run,
+    .describe = cuda_describe,
+    .close = cuda_close,
+};

@@ -1,0 +1,61 @@
+/* The state of the CUDA backend, shared by its files: backend.c (life), launches.c (one function an operation).
+ *
+ * All device memory is taken at open: weights, buffers of the graph, cache, scratch. A run copies what the batch is to the
+ * device, launches the operations on one stream, and waits once, for the logits.
+ * Thread rule: as backend.h. */
+#ifndef TIDE_WORKER_CUDA_BACKEND_H
+#define TIDE_WORKER_CUDA_BACKEND_H
+
+#include "inference/worker/backend.h"
+#include "inference/worker/cuda/device_weights.h"
+#include "kernels/kv_cache.h"
+#include "kernels/quantize.h"
+
+extern const struct backend_kind backend_cuda;
+
+struct cuda_batch { /* of the running step: host memory, and the same on the device */
+    uint32_t *tokens;
+    uint32_t *positions;
+    uint32_t *sequences; /* row of tables */
+    uint32_t *picked;    /* rows that want logits */
+    uint32_t *tables;    /* a row for each run of tokens of one sequence */
+};
+
+struct cuda_step {
+    const struct graph_op *op;
+    const struct device_weight *weight; /* NULL: none */
+    const float *bias;                  /* device; NULL: none */
+    bool quantizes;                     /* op->a becomes int8 before the product */
+};
+
+struct backend {
+    const struct graph *graph; /* borrowed */
+    struct backend_conf conf;
+    cudaStream_t stream;
+    struct device_weights weights;
+    struct cuda_step *steps;
+    void **owned; /* device memory, to free */
+    size_t owned_count;
+    size_t buffer_bytes;
+    size_t kv_bytes;
+    float *buffers[GRAPH_BUFFERS]; /* device; batch_tokens (or batch_logits) rows each */
+    struct quantized_rows quantized;
+    float *rotation[MODEL_ROPES]; /* device; context x dims */
+    uint16_t *keys;
+    uint16_t *values;
+    float *scratch; /* of attention */
+    struct cuda_batch host;
+    struct cuda_batch device;
+    float *logits; /* host, pinned */
+    uint32_t n;
+    uint32_t picked_count;
+    uint32_t table_rows;
+    uint32_t positions; /* one more than the largest of the batch */
+    uint32_t table_width;
+    char device_name[64];
+};
+
+cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step);
+const char *cuda_op_name(enum graph_op_kind kind);
+
+#endif

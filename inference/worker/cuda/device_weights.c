@@ -1,0 +1,185 @@
+#include "inference/worker/cuda/device_weights.h"
+
+#include <stdlib.h>
+
+#include "inference/worker/cpu/packed.h"
+
+int device_error(cudaError_t rc, const char *doing, struct err *err)
+{
+    if (rc == cudaSuccess) {
+        return 0;
+    }
+    int code = rc == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_UNAVAILABLE;
+    return err_set(err, code, "cuda: %s: %s (%s)", doing, cudaGetErrorString(rc), cudaGetErrorName(rc));
+}
+
+/* --- from strips of 16 rows to planes ---------------------------------------------------------------------- */
+
+struct planes { /* host memory of one matrix */
+    uint8_t *values;
+    uint16_t *scale;
+    size_t value_bytes;
+    size_t scale_bytes;
+};
+
+static void put_scale(struct planes *out, size_t at, const uint8_t *strip, unsigned lane)
+{
+    memcpy(out->scale + at, strip + 2 * lane, sizeof *out->scale);
+}
+
+/* `groups` groups of 4 bytes of a lane, from the interleaved part of a strip's block. */
+static void put_values(struct planes *out, size_t at, const uint8_t *interleaved, unsigned lane,
+                       unsigned groups)
+{
+    for (unsigned g = 0; g < groups; g++) {
+        memcpy(out->values + at + 4UL * g, interleaved + 64UL * g + 4 * lane, 4);
+    }
+}
+
+static void unpack_block(const struct packed *p, const uint8_t *strip, unsigned lane, size_t block,
+                         struct planes *out)
+{
+    if (p->kind == PACKED_4BIT) {
+        put_scale(out, 2 * block, strip, lane);
+        put_scale(out, 2 * block + 1, strip + 32, lane);
+        put_values(out, 16 * block, strip + 64, lane, 4);
+    } else if (p->kind == PACKED_8BIT) {
+        put_scale(out, block, strip, lane);
+        put_values(out, 32 * block, strip + 32, lane, 8);
+    } else {
+        for (unsigned part = 0; part < 2; part++) {
+            const uint8_t *half = strip + (size_t)part * (PACKED_8BIT_FINE_BYTES / 2);
+            put_scale(out, 2 * block + part, half, lane);
+            put_values(out, 32 * block + 16 * part, half + 32, lane, 4);
+        }
+    }
+}
+
+static void unpack(const struct packed *p, struct planes *out)
+{
+    size_t blocks = p->columns / PACKED_COLUMNS;
+    size_t block_bytes = p->strip_bytes / blocks;
+    for (uint32_t row = 0; row < p->rows; row++) {
+        const uint8_t *strip = p->data + row / PACKED_ROWS * p->strip_bytes;
+        for (size_t b = 0; b < blocks; b++) {
+            unpack_block(p, strip + b * block_bytes, row % PACKED_ROWS, row * blocks + b, out);
+        }
+    }
+}
+
+/* --- to the device -------------------------------------------------------------------------------------------- */
+
+static int upload(struct device_weights *w, const void *host, size_t bytes, void **out, struct err *err)
+{
+    int rc = device_error(cudaMalloc(out, bytes), "memory for weights", err);
+    if (!rc) {
+        w->bytes += bytes;
+        rc = device_error(cudaMemcpy(*out, host, bytes, cudaMemcpyHostToDevice), "copying weights", err);
+    }
+    return rc;
+}
+
+static int upload_vector(struct device_weights *w, const struct gguf_tensor *t, struct err *err)
+{
+    struct device_weight *row = &w->rows[w->count++];
+    size_t n = t->dims[0] * t->rows;
+    float *host = malloc(n * sizeof *host);
+    row->tensor = t;
+    if (!host) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory for " STR_FMT, STR_ARG(t->name));
+    }
+    t->type->dequantize(t->data, host, n);
+    int rc = upload(w, host, n * sizeof *host, (void **)&row->vector, err);
+    free(host);
+    return rc;
+}
+
+static int upload_planes(struct device_weights *w, struct device_weight *row, const struct packed *p,
+                         struct err *err)
+{
+    size_t blocks = (size_t)p->rows * (p->columns / PACKED_COLUMNS);
+    bool is_4bit = p->kind == PACKED_4BIT;
+    struct planes planes = {.value_bytes = blocks * (is_4bit ? 16 : 32),
+                            .scale_bytes = blocks * (p->kind == PACKED_8BIT ? 2 : 4)};
+    planes.values = malloc(planes.value_bytes);
+    planes.scale = malloc(planes.scale_bytes);
+    int rc =
+        planes.values && planes.scale ? 0 : err_set(err, ERR_NOMEM, "cuda: no memory to lay out weights");
+    if (!rc) {
+        unpack(p, &planes);
+        rc = upload(w, planes.values, planes.value_bytes, (void **)&row->matrix.values, err);
+    }
+    if (!rc) {
+        rc = upload(w, planes.scale, planes.scale_bytes, (void **)&row->matrix.scale, err);
+    }
+    free(planes.values);
+    free(planes.scale);
+    return rc;
+}
+
+static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, struct err *err)
+{
+    static const enum matrix_kind kinds[] = {[PACKED_F32] = MATRIX_F32,
+                                             [PACKED_F16] = MATRIX_F16,
+                                             [PACKED_4BIT] = MATRIX_4BIT,
+                                             [PACKED_8BIT] = MATRIX_8BIT,
+                                             [PACKED_8BIT_FINE] = MATRIX_8BIT_FINE};
+    struct device_weight *row = &w->rows[w->count++];
+    struct packed p;
+    int rc = packed_init(&p, t, err);
+    if (rc) {
+        return rc;
+    }
+    row->tensor = t;
+    row->matrix = (struct matrix){.kind = kinds[p.kind], .rows = p.rows, .columns = p.columns};
+    rc = p.owned ? upload_planes(w, row, &p, err)
+                 : upload(w, p.data, p.strip_bytes * p.rows, (void **)&row->matrix.values, err);
+    packed_clear(&p);
+    return rc;
+}
+
+static bool is_matrix(const struct graph_op *op)
+{
+    return op->kind != GRAPH_NORM;
+}
+
+int device_weights_init(struct device_weights *w, const struct graph *g, struct err *err)
+{
+    *w = (struct device_weights){.rows = calloc(2 * g->op_count, sizeof *w->rows)};
+    if (!w->rows) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu operations", g->op_count);
+    }
+    int rc = 0;
+    for (size_t i = 0; i < g->op_count && !rc; i++) {
+        const struct graph_op *op = &g->ops[i];
+        if (op->weight && !device_weights_find(w, op->weight)) {
+            rc = is_matrix(op) ? upload_matrix(w, op->weight, err) : upload_vector(w, op->weight, err);
+            gguf_release_pages(g->model->file, op->weight);
+        }
+        if (!rc && op->bias) {
+            rc = upload_vector(w, op->bias, err);
+        }
+    }
+    return rc;
+}
+
+void device_weights_clear(struct device_weights *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        cudaFree((void *)w->rows[i].matrix.values);
+        cudaFree((void *)w->rows[i].matrix.scale);
+        cudaFree(w->rows[i].vector);
+    }
+    free(w->rows);
+    *w = (struct device_weights){0};
+}
+
+const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->rows[i].tensor == t) {
+            return &w->rows[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,32 @@
+/* Weights in device memory: each tensor once, in the planes of kernels/matrix.h.
+ *
+ * The values are those that the CPU backend multiplies (cpu/packed.h), so both backends meet the same numbers.
+ * Ownership: device_weights_clear frees the memory; the tensors are borrowed.
+ * Errors: ERR_NOMEM (host or device), ERR_INVALID (a type that is not multiplied), ERR_UNAVAILABLE (the device's words).
+ * Thread rule: one thread. */
+#ifndef TIDE_WORKER_DEVICE_WEIGHTS_H
+#define TIDE_WORKER_DEVICE_WEIGHTS_H
+
+#include "inference/worker/graph.h"
+#include "kernels/matrix.h"
+
+struct device_weight {
+    const struct gguf_tensor *tensor;
+    struct matrix matrix; /* of matrices */
+    float *vector;        /* of norms and biases; NULL for matrices */
+};
+
+struct device_weights {
+    struct device_weight *rows;
+    size_t count;
+    size_t bytes; /* on the device */
+};
+
+int device_weights_init(struct device_weights *w, const struct graph *g, struct err *err) TIDE_CHECK;
+void device_weights_clear(struct device_weights *w);
+const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t);
+
+/* err_set with what the device says; 0 for cudaSuccess. */
+int device_error(cudaError_t rc, const char *doing, struct err *err);
+
+#endif

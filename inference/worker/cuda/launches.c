@@ -1,0 +1,191 @@
+/* One function an operation: the graph's names become a kernel's parameters. */
+#include "inference/worker/cuda/cuda_backend.h"
+
+#include "kernels/activation.h"
+#include "kernels/attend.h"
+#include "kernels/embed.h"
+#include "kernels/matvec.h"
+#include "kernels/norm.h"
+#include "kernels/rope.h"
+
+static uint32_t rows_of(const struct backend *b, const struct graph_op *op)
+{
+    return op->picked ? b->picked_count : b->n;
+}
+
+static cudaError_t launch_embed(struct backend *b, const struct cuda_step *step)
+{
+    struct embed_params p = {.table = step->weight->matrix,
+                             .rows = b->device.tokens,
+                             .out = b->buffers[step->op->dst],
+                             .count = b->n,
+                             .scale = step->op->scale};
+    return embed_launch(&p, b->stream);
+}
+
+static cudaError_t launch_pick(struct backend *b, const struct graph_op *op)
+{
+    struct embed_params p = {.table = {.kind = MATRIX_F32,
+                                       .rows = b->n,
+                                       .columns = b->graph->widths[op->a],
+                                       .values = b->buffers[op->a]},
+                             .rows = b->device.picked,
+                             .out = b->buffers[op->dst],
+                             .count = b->picked_count,
+                             .scale = 1.0F};
+    return embed_launch(&p, b->stream);
+}
+
+static cudaError_t launch_norm(struct backend *b, const struct cuda_step *step)
+{
+    const struct graph_op *op = step->op;
+    struct norm_params p = {.x = b->buffers[op->a],
+                            .weight = step->weight->vector,
+                            .out = b->buffers[op->dst],
+                            .pieces = rows_of(b, op) * op->heads,
+                            .x_piece = b->graph->widths[op->a] / op->heads,
+                            .out_piece = b->graph->widths[op->dst] / op->heads,
+                            .width = (uint32_t)op->weight->dims[0],
+                            .eps = b->graph->model->sizes.rms_eps};
+    return norm_launch(&p, b->stream);
+}
+
+static cudaError_t launch_product(struct backend *b, const struct cuda_step *step)
+{
+    const struct graph_op *op = step->op;
+    struct matvec_params p = {.w = step->weight->matrix,
+                              .x = b->buffers[op->a],
+                              .x_q = b->quantized,
+                              .bias = step->bias,
+                              .out = b->buffers[op->dst],
+                              .count = rows_of(b, op),
+                              .adds = op->kind == GRAPH_MATMUL_ADD};
+    if (step->quantizes) {
+        struct quantize_params q = {.x = p.x, .out = b->quantized, .rows = p.count, .width = p.w.columns};
+        cudaError_t rc = quantize_launch(&q, b->stream);
+        if (rc != cudaSuccess) {
+            return rc;
+        }
+    }
+    return matvec_launch(&p, b->stream);
+}
+
+static cudaError_t launch_rope(struct backend *b, const struct graph_op *op)
+{
+    const struct rope *rope = &b->graph->model->rope[op->rope];
+    struct rope_params p = {.x = b->buffers[op->a],
+                            .out = b->buffers[op->dst],
+                            .table = b->rotation[op->rope],
+                            .positions = b->device.positions,
+                            .tokens = b->n,
+                            .heads = op->heads,
+                            .x_piece = b->graph->widths[op->a] / op->heads,
+                            .out_piece = b->graph->widths[op->dst] / op->heads,
+                            .from = op->from,
+                            .to = op->to,
+                            .dims = rope->dims,
+                            .has_halves = rope->style == ROPE_HALVES};
+    return rope_launch(&p, b->stream);
+}
+
+/* --- the cache ---------------------------------------------------------------------------------------------- */
+
+static struct kv_cache_layer layer_of(const struct backend *b, uint32_t layer)
+{
+    const struct model_sizes *s = &b->graph->model->sizes;
+    size_t positions = (size_t)layer * b->conf.kv_blocks * KV_BLOCK;
+    return (struct kv_cache_layer){.keys = b->keys + positions * s->kv_heads * s->key_dim,
+                                   .values = b->values + positions * s->kv_heads * s->value_dim,
+                                   .heads = s->kv_heads,
+                                   .key_dim = s->key_dim,
+                                   .value_dim = s->value_dim};
+}
+
+static struct kv_cache_tokens tokens_of(const struct backend *b)
+{
+    return (struct kv_cache_tokens){.positions = b->device.positions,
+                                    .sequences = b->device.sequences,
+                                    .tables = b->device.tables,
+                                    .table_width = b->table_width,
+                                    .count = b->n};
+}
+
+static cudaError_t launch_store(struct backend *b, const struct graph_op *op)
+{
+    struct kv_store_params p = {.layer = layer_of(b, op->layer),
+                                .tokens = tokens_of(b),
+                                .keys = b->buffers[op->a],
+                                .values = b->buffers[op->b]};
+    return kv_store_launch(&p, b->stream);
+}
+
+static cudaError_t launch_attend(struct backend *b, const struct graph_op *op)
+{
+    struct attend_params p = {.layer = layer_of(b, op->layer),
+                              .tokens = tokens_of(b),
+                              .query = b->buffers[op->a],
+                              .out = b->buffers[op->dst],
+                              .heads = op->heads,
+                              .out_dim = b->graph->widths[op->dst] / op->heads,
+                              .window = op->window,
+                              .positions = b->positions,
+                              .scale = op->scale,
+                              .scratch = b->scratch};
+    return attend_launch(&p, b->stream);
+}
+
+static cudaError_t launch_activation(struct backend *b, const struct graph_op *op)
+{
+    bool is_add = op->kind == GRAPH_ADD;
+    struct activation_params p = {.kind = is_add                     ? ACTIVATION_ADD
+                                          : op->kind == GRAPH_SWIGLU ? ACTIVATION_SWIGLU
+                                                                     : ACTIVATION_GEGLU,
+                                  .a = b->buffers[op->a],
+                                  .b = b->buffers[is_add ? op->dst : op->b],
+                                  .out = b->buffers[op->dst],
+                                  .n = (size_t)b->n * b->graph->widths[op->dst]};
+    return activation_launch(&p, b->stream);
+}
+
+/* --- all ------------------------------------------------------------------------------------------------------ */
+
+cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step)
+{
+    const struct graph_op *op = step->op;
+    switch (op->kind) {
+    case GRAPH_EMBED:
+        return launch_embed(b, step);
+    case GRAPH_NORM:
+        return launch_norm(b, step);
+    case GRAPH_MATMUL:
+    case GRAPH_MATMUL_ADD:
+        return launch_product(b, step);
+    case GRAPH_ROPE:
+        return launch_rope(b, op);
+    case GRAPH_STORE_KV:
+        return launch_store(b, op);
+    case GRAPH_ATTEND:
+        return launch_attend(b, op);
+    case GRAPH_SWIGLU:
+    case GRAPH_GEGLU:
+    case GRAPH_ADD:
+        return launch_activation(b, op);
+    case GRAPH_PICK:
+        return launch_pick(b, op);
+    case GRAPH_MATMUL_HEADS:
+    case GRAPH_ROUTE:
+    case GRAPH_EXPERTS:
+    case GRAPH_EXPERTS_ADD:
+        break; /* refused at open */
+    }
+    return cudaErrorInvalidValue;
+}
+
+const char *cuda_op_name(enum graph_op_kind kind)
+{
+    static const char *const names[] = {
+        "embed", "norm",   "product",   "product and sum", "products of heads",
+        "rope",  "store",  "attention", "swiglu",          "geglu",
+        "add",   "router", "experts",   "experts and sum", "pick"};
+    return names[kind];
+}
