@@ -163,6 +163,14 @@ void auth_loop_set_emergency(struct auth_loop *al, struct policy *p);
 /* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */
 void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s);
 
+/* What a request is of a log-in of somebody who has an account; told to the gateway, which counts them. */
+enum auth_login {
+    AUTH_LOGIN_NONE = 0,  /* nothing of that kind, or it makes an account */
+    AUTH_LOGIN_CODE = 1,  /* asks for a code, and makes no account */
+    AUTH_LOGIN_TRIED = 2, /* shows a code */
+    AUTH_LOGIN_WRONG = 3, /* shows a wrong one */
+};
+
 /* One request. The gateway fills all but the last group. */
 struct auth_call {
     struct http_exchange *ex;       /* borrowed */
@@ -176,6 +184,7 @@ struct auth_call {
     const struct jws_claims *who;   /* verified, or NULL: no user */
 
     struct auth_job *job;         /* running, or NULL */
+    enum auth_login login;        /* for the gateway to read at the end */
     struct auth_caps_wait *waits; /* for the answer about caps (http_otp.c), or NULL */
     void *state;                  /* the handler's own, on ex->arena */
 };
@@ -183,7 +192,9 @@ struct auth_call {
 /* Code requests, and codes tried, since the start: what an attack on sign-up shows in. */
 struct auth_attempts {
     double attempts, refused; /* refused: by limits, policy or challenges, or too soon */
-    double served, failed;    /* of those that the policy lets in; failed: limits, errors, not sent */
+    double limited;           /* of the refused: by limits */
+    double served;            /* of the attempts: a code is on its way, or seems to be */
+    double failed;            /* of the attempts: by us, or by whoever should have sent the code */
     double tried, verified;
 };
 void auth_attempts_read(struct auth_attempts *out); /* any thread */
@@ -193,6 +204,7 @@ enum { AUTH_BODY_MAX = 65536 };
 void auth_http_otp(struct auth_call *call);            /* POST /auth/v1/otp */
 void auth_http_waitlist_join(struct auth_call *call);  /* POST /auth/v1/waitlist */
 void auth_http_waitlist_place(struct auth_call *call); /* GET /auth/v1/waitlist?ticket= */
+void auth_http_waitlist_leave(struct auth_call *call); /* DELETE /auth/v1/waitlist?ticket= */
 void auth_http_verify(struct auth_call *call);         /* POST /auth/v1/verify */
 void auth_http_token(struct auth_call *call);          /* POST /auth/v1/token?grant_type=refresh_token */
 void auth_http_user(struct auth_call *call);           /* GET /auth/v1/user (user) */

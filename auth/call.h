@@ -55,7 +55,7 @@ bool auth_body_read(struct auth_call *call, const struct body_member *members, u
 bool auth_object_str(struct auth_call *call, const char *object, struct str raw, const char *member,
                      uint32_t max_bytes, struct str *out);
 /* The member `phone`, made canonical; likewise. */
-void otp_attempts_read(struct auth_attempts *out); /* http_otp.c: the first half of auth_attempts_read */
+void otp_attempts_read(struct auth_attempts *out); /* otp_flow.c: the first half of auth_attempts_read */
 bool auth_phone_read(struct auth_call *call, struct str text, struct phone *out);
 
 /* An attempt with this number, for the port check_attempt: what is sent with it is still to be filled in. The decision

@@ -4,17 +4,14 @@
  *          -> policy -> proof of work, when this attempt has to show some
  *       not allowed and create_user: limit signup_denied -> is the number known, or released from the waiting
  *                                      list? no: 403 | yes: as below
- *       otherwise:              limit sms -> begin (pending row) -> send -> activate -> 200
- *                                                    \- too soon: 429   \- failed: drop, 503
+ *       otherwise:              limit sms -> otp_flow.h: a code on its way
  *
  * A rule with caps decides only while there is a place under them: the ledger is asked first, and when there is none the
- * rules behind it are. With create_user false the answer is always 200 and comes before the message is sent: known and unknown take
- * the same steps (an unknown number gets a decoy row and no message).
- * The flow outlives its client: what was begun is settled. */
+ * rules behind it are. */
 #include "auth/account.h"
 #include "auth/call.h"
 #include "auth/invite.h"
-#include "auth/otp.h"
+#include "auth/otp_flow.h"
 #include "auth/refusal.h"
 #include "auth/reply.h"
 #include "auth/waitlist.h"
@@ -24,9 +21,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-static struct metric otp_requests = METRIC_COUNTER_L(
-    "tidegate_auth_code_requests_total", "Requests for one-time codes, by what came of them.", "result");
 
 enum { PAYLOAD_MAX = 8192, INVITE_TEXT_MAX = 256 };
 
@@ -73,41 +67,6 @@ struct otp_look_up {
     int64_t waiting; /* how many do */
 };
 
-struct otp_flow {
-    struct auth_job job;     /* first */
-    struct auth_config conf; /* for jobs: only its numbers are read */
-    struct phone phone;
-    struct subject subject;
-    struct otp_new code;
-    struct auth_message message;
-    bool create_user;         /* the request allows a new account */
-    struct otp_intent intent; /* may_create: and so does the policy */
-    bool is_known;            /* the number has an account */
-    int64_t wait_s;
-};
-
-static void otp_count(const char *result)
-{
-    metric_child_add(metric_child(&otp_requests, result), 1);
-}
-
-void otp_attempts_read(struct auth_attempts *out)
-{
-    static const char *const refusals[] = {"denied", "limited", "too_soon", "challenged"};
-    static const char *const others[] = {"sent", "decoy", "failed", "send_failed"};
-    out->attempts = out->refused = 0;
-    for (unsigned i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        out->refused += metric_child_value(metric_child(&otp_requests, refusals[i]));
-        out->attempts += metric_child_value(metric_child(&otp_requests, others[i]));
-    }
-    out->attempts += out->refused;
-    out->served = metric_child_value(metric_child(&otp_requests, "sent")) +
-                  metric_child_value(metric_child(&otp_requests, "decoy"));
-    out->failed = metric_child_value(metric_child(&otp_requests, "limited")) +
-                  metric_child_value(metric_child(&otp_requests, "failed")) +
-                  metric_child_value(metric_child(&otp_requests, "send_failed"));
-}
-
 /* Rules that are tried out: what they would have done, beside what was done. */
 static void shadow_count(const struct policy_decision *d)
 {
@@ -119,137 +78,6 @@ static void shadow_count(const struct policy_decision *d)
     }
 }
 
-static void otp_reply_sent(struct otp_flow *f)
-{
-    struct buf body;
-    char id[ID_UUID_TEXT + 1];
-    buf_init(&body, 512);
-    uuid_format(&f->code.id, id);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "message_id", str_from(id));
-    json_i64_at(&w, "expires_in", (int64_t)(f->conf.otp_ttl_ms / 1000));
-    json_i64_at(&w, "retry_after", (int64_t)(f->conf.otp_resend_ms / 1000));
-    json_close(&w, '}');
-    auth_reply_json(f->job.call, 200, &body);
-    buf_clear(&body);
-}
-
-/* --- the end: settle, answer ------------------------------------------------------------------------- */
-
-static int run_activate(struct pg *pg, void *arg)
-{
-    struct otp_flow *f = arg;
-    return otp_activate(pg, &f->conf, &f->subject, &f->code.id);
-}
-
-static void on_decoy(struct auth_job *job, int rc)
-{
-    otp_count(rc == 0 ? "decoy" : "failed");
-    auth_job_free(job);
-}
-
-static int run_drop(struct pg *pg, void *arg)
-{
-    struct otp_flow *f = arg;
-    return otp_drop(pg, &f->subject, &f->code.id);
-}
-
-static void on_activated(struct auth_job *job, int rc)
-{
-    struct otp_flow *f = (struct otp_flow *)job;
-    otp_count(rc == 0 ? "sent" : "failed");
-    if (job->call && rc == 0) {
-        otp_reply_sent(f);
-    } else if (job->call) {
-        auth_reply_failed(job->call, rc);
-    }
-    auth_job_free(job);
-}
-
-static void on_dropped(struct auth_job *job, int rc)
-{
-    otp_count("send_failed");
-    if (job->call) {
-        job->al->ports->give_back(job->call);
-        http_reply_error(job->call->ex, "sms_send_failed", "the message could not be handed to its provider");
-    }
-    auth_job_free(job);
-}
-
-static void on_message_sent(void *arg, int rc)
-{
-    struct otp_flow *f = arg;
-    secret_cleanse(&f->message, sizeof f->message);
-    if (rc == 0) {
-        auth_job_submit(&f->job, run_activate, on_activated);
-    } else if (rc == ERR_CANCELED) {
-        auth_job_free(&f->job); /* the process ends */
-    } else {
-        auth_job_submit(&f->job, run_drop, on_dropped);
-    }
-}
-
-static void otp_send(struct otp_flow *f)
-{
-    snprintf(f->message.to, sizeof f->message.to, "%s", f->phone.e164);
-    snprintf(f->message.code, sizeof f->message.code, "%s", f->code.code);
-    snprintf(f->message.channel, sizeof f->message.channel, "sms");
-    phone_prefix(&f->phone, f->message.prefix);
-    memcpy(f->message.country, f->phone.country, sizeof f->message.country);
-    uuid_format(&f->code.id, f->message.id);
-    f->job.al->ports->send_message(f->job.al->ports->arg, &f->message, on_message_sent, f);
-}
-
-/* --- the middle: a pending row ----------------------------------------------------------------------- */
-
-static int run_begin(struct pg *pg, void *arg)
-{
-    struct otp_flow *f = arg;
-    struct uuid identity, user;
-    int found = subject_find(pg, &f->subject, &identity, &user);
-    if (found < 0) {
-        return found;
-    }
-    f->is_known = found > 0;
-    otp_draw(f->job.secrets, f->phone.e164, !f->is_known && !f->intent.may_create, &f->code);
-    int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, &f->intent, &f->wait_s);
-    return rc == ERR_LIMIT ? err_set(pg_err(pg), ERR_LIMIT, "too soon") : rc;
-}
-
-static void otp_refuse_too_soon(struct otp_flow *f)
-{
-    struct auth_call *call = f->job.call;
-    call->al->ports->give_back(call);
-    struct problem p = {.code = "over_sms_send_rate_limit", .retry_after_s = (uint32_t)f->wait_s};
-    http_reply_problem(call->ex, &p);
-}
-
-static void on_begun(struct auth_job *job, int rc)
-{
-    struct otp_flow *f = (struct otp_flow *)job;
-    if (rc < 0) {
-        otp_count(rc == ERR_LIMIT ? "too_soon" : "failed");
-        if (job->call && rc == ERR_LIMIT) {
-            otp_refuse_too_soon(f);
-        } else if (job->call) {
-            auth_reply_failed(job->call, rc);
-        }
-        auth_job_free(job);
-        return;
-    }
-    bool is_decoy = !f->is_known && !f->intent.may_create;
-    if (job->call && !f->create_user) {
-        otp_reply_sent(f);
-        auth_job_release(job);
-    }
-    if (is_decoy) {
-        auth_job_submit(job, run_activate, on_decoy); /* guesses at it count like any others */
-    } else {
-        otp_send(f);
-    }
-}
-
 static void on_sms_admitted(struct auth_call *call, bool is_admitted)
 {
     const struct otp_ask *ask = call->state;
@@ -257,16 +85,10 @@ static void on_sms_admitted(struct auth_call *call, bool is_admitted)
         otp_count("limited");
         return;
     }
-    struct otp_flow *f = auth_job_new(sizeof *f, call);
-    f->conf = *call->conf;
-    f->phone = ask->phone;
-    f->create_user = ask->create_user;
-    f->intent = (struct otp_intent){.may_create = ask->create_user && !ask->is_denied,
-                                    .has_invite = ask->invite.state == INVITE_GOOD,
-                                    .invite = ask->invite.id};
-    snprintf(f->message.lang, sizeof f->message.lang, "%s", problem_lang_tag(auth_lang(call)));
-    subject_of_phone(f->job.secrets, &f->phone, &f->subject);
-    auth_job_submit(&f->job, run_begin, on_begun);
+    struct otp_intent intent = {.may_create = ask->create_user && !ask->is_denied,
+                                .has_invite = ask->invite.state == INVITE_GOOD,
+                                .invite = ask->invite.id};
+    otp_flow_start(call, &ask->phone, ask->create_user, &intent);
 }
 
 static void otp_check_sms_limit(struct auth_call *call)
@@ -506,6 +328,7 @@ void auth_http_otp(struct auth_call *call)
         return;
     }
     ask->create_user = body.create_user;
+    call->login = body.create_user ? AUTH_LOGIN_NONE : AUTH_LOGIN_CODE;
     ask->payload = body.payload.n > 0 ? body.payload : http_field_get(call->ex, "x-altcha");
     ask->data = body.data;
     ask->invite_text = body.invite;

@@ -244,6 +244,18 @@ void auth_attempts_read(struct auth_attempts *out)
     out->tried += out->verified;
 }
 
+/* An account that is made now, or is not, was no log-in. */
+static enum auth_login verify_login(const struct verify_flow *f, int rc)
+{
+    if (rc != 0) {
+        return AUTH_LOGIN_TRIED;
+    }
+    bool is_wrong = f->outcome == VERIFY_WRONG || f->outcome == VERIFY_TOO_MANY;
+    return is_wrong                                        ? AUTH_LOGIN_WRONG
+           : f->is_new_user || f->outcome == VERIFY_DENIED ? AUTH_LOGIN_NONE
+                                                           : AUTH_LOGIN_TRIED;
+}
+
 static void on_verified(struct auth_job *job, int rc);
 
 static void on_place(void *arg, int rc, int64_t wait_s, const struct auth_place *place)
@@ -310,6 +322,9 @@ static void on_verified(struct auth_job *job, int rc)
     if (rc == 0 && f->policy && (!known || policy_version(known) < policy_version(f->policy))) {
         auth_loop_set_policy(job->al, f->policy); /* learned before the poll told */
     }
+    if (job->call) {
+        job->call->login = verify_login(f, rc);
+    }
     if (job->call && rc == 0) {
         verify_reply(job->call, f);
     } else if (job->call && rc == ERR_CONFLICT) {
@@ -362,6 +377,7 @@ void auth_http_verify(struct auth_call *call)
         return;
     }
     struct verify_flow *f = auth_job_new(sizeof *f, call);
+    call->login = AUTH_LOGIN_TRIED;
     f->job.clear = verify_clear;
     f->conf = *call->conf;
     f->phone = phone;

@@ -1,4 +1,4 @@
-/* POST /auth/v1/waitlist: a place on the waiting list. GET /auth/v1/waitlist?ticket=: where it stands.
+/* POST /auth/v1/waitlist: a place on the waiting list. GET /auth/v1/waitlist?ticket=: where it stands. DELETE: given up.
  *
  *     body -> number -> policy: allowed? 409 waitlist_not_needed | denied? its reason
  *          -> proof of work -> limit waitlist -> join -> 202 with a ticket
@@ -29,6 +29,12 @@ struct join_flow {
     struct waitlist_ticket ticket;
     bool is_new;
     int64_t ahead;
+};
+
+struct leave_flow {
+    struct auth_job job; /* first */
+    struct waitlist_ticket ticket;
+    bool has_left;
 };
 
 struct place_flow {
@@ -216,18 +222,60 @@ static void on_place(struct auth_job *job, int rc)
     auth_job_free(job);
 }
 
-void auth_http_waitlist_place(struct auth_call *call)
+/* False: it has answered. */
+static bool read_ticket(struct auth_call *call, struct waitlist_ticket *out)
 {
     struct str text = STR("");
+    if (http_query_get(call->ex, "ticket", &text) && waitlist_ticket_read(call->al->secrets, text, out)) {
+        return true;
+    }
+    http_reply_problem(call->ex,
+                       &(struct problem){.code = "waitlist_ticket_invalid", .param = STR("ticket")});
+    return false;
+}
+
+void auth_http_waitlist_place(struct auth_call *call)
+{
     struct waitlist_ticket ticket;
-    if (!http_query_get(call->ex, "ticket", &text) ||
-        !waitlist_ticket_read(call->al->secrets, text, &ticket)) {
-        http_reply_problem(call->ex,
-                           &(struct problem){.code = "waitlist_ticket_invalid", .param = STR("ticket")});
+    if (!read_ticket(call, &ticket)) {
         return;
     }
     struct place_flow *f = auth_job_new(sizeof *f, call);
     f->ticket = ticket;
     f->ttl_s = (int64_t)(call->conf->waitlist_ttl_ms / 1000);
     auth_job_submit(&f->job, run_place, on_place);
+}
+
+/* --- leaving ----------------------------------------------------------------------------------------- */
+
+static int run_leave(struct pg *pg, void *arg)
+{
+    struct leave_flow *f = arg;
+    return waitlist_leave(pg, &f->ticket, &f->has_left);
+}
+
+/* The same answer whether there was a place, one of somebody else, or none. */
+static void on_left(struct auth_job *job, int rc)
+{
+    struct leave_flow *f = (struct leave_flow *)job;
+    if (rc == 0 && f->has_left) {
+        waitlist_count("left", 1);
+    }
+    if (job->call && rc < 0) {
+        auth_reply_failed(job->call, rc);
+    } else if (job->call) {
+        http_reply(job->call->ex, 204, NULL, 0, STR(""));
+    }
+    auth_job_free(job);
+}
+
+void auth_http_waitlist_leave(struct auth_call *call)
+{
+    struct waitlist_ticket ticket;
+    if (!read_ticket(call, &ticket)) {
+        return;
+    }
+    struct leave_flow *f = auth_job_new(sizeof *f, call);
+    f->ticket = ticket;
+    auth_job_submit(&f->job, run_leave, on_left);
 }

@@ -164,3 +164,10 @@ int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_jo
     }
     return is_user || stands ? 0 : store(pg, r, j);
 }
+
+int waitlist_leave(struct pg *pg, const struct waitlist_ticket *t, bool *has_left)
+{
+    int rows = pg_query(pg, "SELECT waitlist_leave($1, $2)", PG_UUID(t->entry), PG_I64(t->seq));
+    *has_left = rows > 0 && pg_bool(pg, 0, 0);
+    return rows < 0 ? rows : 0;
+}

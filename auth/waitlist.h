@@ -59,6 +59,9 @@ struct waitlist_join {
     struct waitlist_ticket ticket; /* out */
     bool is_new;                   /* out: it got a place now */
 };
+/* Gives the place up that this ticket was given with. A ticket of somebody who named the same number later, or of a number
+ * with an account, changes nothing. */
+int waitlist_leave(struct pg *pg, const struct waitlist_ticket *t, bool *has_left) TIDE_CHECK;
 int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_join *j) TIDE_CHECK;
 
 #endif

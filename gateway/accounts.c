@@ -14,6 +14,7 @@
 #include "gateway/hooks.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
+#include "gateway/logins.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
 #include "gateway/suspicion.h"
@@ -216,6 +217,7 @@ static void start(struct request *r, void (*handle)(struct auth_call *))
                                .who = r->who};
     tell_caller(r, &call->caller);
     r->handler = call;
+    r->account_call = call;
     r->cancel = on_cancel;
     handle(call);
 }
@@ -233,6 +235,11 @@ static void on_waitlist_join(struct request *r)
 static void on_waitlist_place(struct request *r)
 {
     start(r, auth_http_waitlist_place);
+}
+
+static void on_waitlist_leave(struct request *r)
+{
+    start(r, auth_http_waitlist_leave);
 }
 
 static void on_verify(struct request *r)
@@ -292,6 +299,13 @@ const struct route accounts_routes[] = {
     POST_ROW("auth_otp", "/auth/v1/otp", on_otp),
     POST_ROW("auth_waitlist", "/auth/v1/waitlist", on_waitlist_join),
     GET_ROW("auth_waitlist_place", "/auth/v1/waitlist", ROUTE_AUTH_APIKEY, on_waitlist_place),
+    {.name = "auth_waitlist_leave",
+     .methods = ROUTE_DELETE,
+     .path = STR_INIT("/auth/v1/waitlist"),
+     .auth = ROUTE_AUTH_APIKEY,
+     .dialect = HTTP_DIALECT_GOTRUE,
+     .own_deadlines = true,
+     .handle = on_waitlist_leave},
     POST_ROW("auth_verify", "/auth/v1/verify", on_verify),
     POST_ROW("auth_token", "/auth/v1/token", on_token),
     GET_ROW("auth_user", "/auth/v1/user", ROUTE_AUTH_APIKEY_USER, on_user),
@@ -344,6 +358,7 @@ int accounts_open(struct gateway *g, struct err *err)
         return 0;
     }
     struct accounts *a = calloc(1, sizeof *a);
+    logins_open();
     BUG_ON(!a);
     g->accounts = a;
     a->gateway = g;

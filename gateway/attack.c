@@ -1,6 +1,7 @@
 #include "gateway/attack.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "auth/auth.h"
@@ -8,10 +9,11 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/pg.h"
+#include "gateway/attack_file.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
 
-enum { TICK_MS = 1000, JOB_MS = 3000, LOCK = 0x7469646c /* of pg_try_advisory_xact_lock */ };
+enum { TICK_MS = 1000, JOB_MS = 3000, PATH_ROOM = 512, LOCK = 0x7469646c /* of pg_try_advisory_xact_lock */ };
 
 static struct metric level_now =
     METRIC_GAUGE("tidegate_attack_level", "Level of the attack ladder in force here, 0 to 4.");
@@ -22,8 +24,9 @@ static struct metric moves = METRIC_COUNTER_L(
 
 struct gateway_attack {
     struct gateway *gateway;
-    atomic_int level; /* in force here: of the database, or tightened by ourselves */
-    int known;        /* of the database */
+    char path[PATH_ROOM]; /* where the level is kept */
+    atomic_int level;     /* in force here: of the database, or tightened by ourselves */
+    int known;            /* of the database */
     /* what is seen here; control thread */
     struct auth_attempts counted; /* at the last tick */
     uint64_t counted_us;
@@ -46,8 +49,14 @@ int attack_level(const struct gateway *g)
 
 static void set_level(struct gateway_attack *a, int level)
 {
+    struct err err = {0};
     if (atomic_exchange(&a->level, level) != level) {
         log_warn("attack ladder level=A%d", level);
+        if (attack_file_save(level, a->path, &err) != 0) {
+            log_error("the attack ladder's level is not kept: a restart without the database forgets it "
+                      "error=\"%s\"",
+                      err.msg);
+        }
     }
     metric_set(&level_now, level);
 }
@@ -67,6 +76,7 @@ static double look(struct gateway_attack *a)
     auth_attempts_read(&now);
     double share = 1 - exp(-passed_s * 1000 / (double)a->gateway->conf->set->attack.window_ms);
     smooth(&a->rate.attempts, now.attempts - a->counted.attempts, passed_s, share);
+    smooth(&a->rate.failed, now.failed - a->counted.failed, passed_s, share);
     smooth(&a->rate.refused, now.refused - a->counted.refused, passed_s, share);
     smooth(&a->rate.tried, now.tried - a->counted.tried, passed_s, share);
     smooth(&a->rate.verified, now.verified - a->counted.verified, passed_s, share);
@@ -79,13 +89,14 @@ static double look(struct gateway_attack *a)
 
 static int tell_signals(struct pg *pg, const struct gateway_attack *a)
 {
-    int rows =
-        pg_query(pg,
-                 "INSERT INTO attack_signals VALUES ($1, clock_timestamp(), $2, $3, $4, $5) ON CONFLICT"
-                 " (instance) DO UPDATE SET at = excluded.at, attempts = excluded.attempts,"
-                 " refused = excluded.refused, tried = excluded.tried, verified = excluded.verified",
-                 PG_CSTR(a->gateway->instance), PG_F64(a->told.attempts), PG_F64(a->told.refused),
-                 PG_F64(a->told.tried), PG_F64(a->told.verified));
+    int rows = pg_query(
+        pg,
+        "INSERT INTO attack_signals (instance, at, attempts, refused, tried, verified, failed) VALUES"
+        " ($1, clock_timestamp(), $2, $3, $4, $5, $6) ON CONFLICT (instance) DO UPDATE SET"
+        " at = excluded.at, attempts = excluded.attempts, refused = excluded.refused,"
+        " tried = excluded.tried, verified = excluded.verified, failed = excluded.failed",
+        PG_CSTR(a->gateway->instance), PG_F64(a->told.attempts), PG_F64(a->told.refused),
+        PG_F64(a->told.tried), PG_F64(a->told.verified), PG_F64(a->told.failed));
     return rows < 0 ? rows : 0;
 }
 
@@ -93,13 +104,14 @@ static int read_signals(struct pg *pg, struct ladder_signals *s)
 {
     int rows =
         pg_query(pg, "SELECT coalesce(sum(attempts), 0), coalesce(sum(refused), 0), coalesce(sum(tried), 0),"
-                     " coalesce(sum(verified), 0) FROM attack_signals"
+                     " coalesce(sum(verified), 0), coalesce(sum(failed), 0) FROM attack_signals"
                      " WHERE at > clock_timestamp() - interval '10 s'");
     if (rows >= 0) {
         s->attempts = pg_f64(pg, 0, 0);
         s->refused = pg_f64(pg, 0, 1);
         s->tried = pg_f64(pg, 0, 2);
         s->verified = pg_f64(pg, 0, 3);
+        s->failed = pg_f64(pg, 0, 4);
         rows = pg_query(pg, "DELETE FROM attack_signals WHERE at < clock_timestamp() - interval '1 hour'");
     }
     return rows < 0 ? rows : 0;
@@ -217,7 +229,11 @@ static int run_tick(struct pg *pg, void *arg)
 static void decide_alone(struct gateway_attack *a, double passed_s)
 {
     const struct attack_conf *conf = &a->gateway->conf->set->attack;
-    struct ladder_signals s = {a->rate.attempts, a->rate.refused, a->rate.tried, a->rate.verified, 0};
+    struct ladder_signals s = {.attempts = a->rate.attempts,
+                               .refused = a->rate.refused,
+                               .failed = a->rate.failed,
+                               .tried = a->rate.tried,
+                               .verified = a->rate.verified};
     if (conf->is_automatic && ladder_decide(&a->alone, &s, &conf->ladder, passed_s) > a->alone.level) {
         ladder_moved(&a->alone, a->alone.level + 1, s.attempts, true);
         log_warn("attack ladder tightened alone, the database is away");
@@ -281,10 +297,19 @@ void attack_open(struct gateway *g)
     if (!g->conf->set->auth || !g->pg) {
         return;
     }
+    struct err err = {0};
     struct gateway_attack *a = calloc(1, sizeof *a);
     BUG_ON(!a);
     g->attack = a;
     a->gateway = g;
+    snprintf(a->path, sizeof a->path, "%s/attack", g->conf->set->process.state_dir);
+    int rc = attack_file_load(a->path, &a->known, &err);
+    if (rc < 0 && rc != ERR_NOT_FOUND) {
+        log_error("the attack ladder's level cannot be read error=\"%s\"", err.msg);
+    }
+    a->alone.level = a->known; /* the database says otherwise as soon as it is there */
+    atomic_store(&a->level, a->known);
+    metric_set(&level_now, a->known);
     a->counted_us = clock_mono_us();
     auth_attempts_read(&a->counted);
     metric_register(&level_now);

@@ -9,8 +9,8 @@
  *     A2, A3     another policy, until the ladder steps down or an operator changes it
  *     A4         as A3; log-in has to show proof of work too
  *
- * While the database is away the level stands, and this gateway may only tighten itself: its own signals raise the
- * proof of work that it asks for.
+ * While the database is away the level stands, also across a restart (`attack` in process.state_dir), and this gateway
+ * may only tighten itself: its own signals raise the proof of work that it asks for.
  * Thread rule: attack_level from any thread; the rest the control thread, attack_open and attack_close the main one. */
 #ifndef TIDE_GATEWAY_ATTACK_H
 #define TIDE_GATEWAY_ATTACK_H

@@ -337,6 +337,7 @@ void gateway_set_config(struct gateway *g, const struct gateway_config *conf)
     log_set_level((enum log_level)conf->set->process.log.level);
     chat_reload(g, &conf->set->chat);
     geography_reload(g);
+    limits_count_rules(conf);
     for (unsigned i = 0; i < g->loop_count; i++) {
         struct config_msg *msg = malloc(sizeof *msg);
         BUG_ON(msg == NULL);

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/jws.h"
+#include "base/metrics.h"
 #include "base/secret.h"
 #include "gateway/config.h"
 #include "gateway/limits_inner.h"
@@ -60,6 +61,13 @@ static int derive_key(const struct gateway_config *conf, uint8_t out[16], struct
     return 0;
 }
 
+void limits_count_rules(const struct gateway_config *conf)
+{
+    static struct metric in_force =
+        METRIC_GAUGE("tidegate_limits_rules", "Rules of limits in force here; there may be 256.");
+    metric_set(&in_force, limit_rules_count(conf->limits));
+}
+
 int limits_open(struct gateway *g, struct err *err)
 {
     const struct limits_conf *set = &g->conf->set->limits;
@@ -76,6 +84,7 @@ int limits_open(struct gateway *g, struct err *err)
     g->limits = calloc(1, sizeof(*g->limits));
     BUG_ON(!g->limits);
     g->limits->shared = limiter_shared_new(&conf, g->instance);
+    limits_count_rules(g->conf);
     limits_override_open(g);
     return 0;
 }

@@ -18,6 +18,8 @@
 #include "gateway/gateway.h"
 #include "gateway/request.h"
 
+/* How many rules are in force, as a metric: at most LIMIT_RULES_MAX. */
+void limits_count_rules(const struct gateway_config *conf);
 int limits_open(struct gateway *g, struct err *err) TIDE_CHECK;
 void limits_close(struct gateway *g);
 int limits_loop_open(struct gateway_loop *gl, struct err *err) TIDE_CHECK;

@@ -135,7 +135,10 @@ static const struct conf_entry entries[] = {
      .section = &rule_section,
      .max = LIMIT_RULES_MAX,
      .flags = CONF_RELOADABLE,
-     .help = "Further rules; one with the name of a shipped rule replaces it."},
+     .help =
+         "Further rules; one with the name of a shipped rule replaces it. With the shipped ones, and each "
+         "prefix "
+         "that has a factor counted as one, 256 at most (metric tidegate_limits_rules), 24 at one route."},
     {.name = "shipped_rules",
      .type = CONF_BOOL,
      FIELD(shipped_rules),

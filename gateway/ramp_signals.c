@@ -132,6 +132,12 @@ static void ask(struct ramp_signals *s)
 
 /* --- code requests ----------------------------------------------------------------------------------- */
 
+/* Limits count: they are what gives way first. */
+static double failed(const struct auth_attempts *a)
+{
+    return a->failed + a->limited;
+}
+
 static void count(struct ramp_signals *s)
 {
     struct auth_attempts now;
@@ -141,7 +147,7 @@ static void count(struct ramp_signals *s)
         double window_us = (double)s->gateway->conf->set->ramp.window_ms * 1000;
         double kept = exp(-(double)(now_us - s->looked_us) / window_us);
         s->served = s->served * kept + now.served - s->counted.served;
-        s->failed = s->failed * kept + now.failed - s->counted.failed;
+        s->failed = s->failed * kept + failed(&now) - failed(&s->counted);
     }
     s->counted = now;
     s->looked_us = now_us;

@@ -21,6 +21,7 @@
 #include "gateway/geography.h"
 #include "gateway/identify.h"
 #include "gateway/limits.h"
+#include "gateway/logins.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
 #include "gateway/suspicion.h"
@@ -173,6 +174,7 @@ static void finish(struct request *r, enum http_finish reason)
         loop_timer_disarm(&r->deadline);
     }
     limits_settle(r);
+    logins_count(r);
     challenge_forget(r);
     sms_forget(r);
     suspicion_forget_request(r);

@@ -110,6 +110,7 @@ struct request {
     struct sms_wait *sms;         /* what the guard of codes counted (sms.h), or NULL */
     struct challenge_wait *challenge;      /* the proof of work that it showed (challenge.h), or NULL */
     struct suspicion_wait *suspicion;      /* how suspicious it is (suspicion.h), or NULL */
+    struct auth_call *account_call;        /* of a route of accounts; NULL: it is none */
     void (*cancel)(struct request *r);     /* see above; NULL: nothing to drop */
     void *handler;                         /* the handler's own state, on the arena */
     struct request_ref *ref;               /* made by request_ref_new; NULL: nobody holds one */

@@ -40,6 +40,7 @@ struct str route_methods_text(struct arena *a, uint32_t methods);
 enum {
     ROUTE_GET = ROUTE_METHOD(HTTP_GET) | ROUTE_METHOD(HTTP_HEAD),
     ROUTE_POST = ROUTE_METHOD(HTTP_POST),
+    ROUTE_DELETE = ROUTE_METHOD(HTTP_DELETE),
 };
 
 #endif

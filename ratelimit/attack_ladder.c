@@ -17,8 +17,9 @@ static double threshold(const struct ladder_signals *s, const struct ladder_conf
 static bool looks_bad(const struct ladder_signals *s, const struct ladder_conf *conf)
 {
     bool refused = s->refused * 100 > s->attempts * conf->refused_percent;
+    bool failed = s->failed * 100 > s->attempts * conf->failed_percent;
     bool unverified = s->tried >= TRIED_LEAST && s->verified * 100 < s->tried * conf->verified_percent;
-    return refused || unverified;
+    return refused || failed || unverified;
 }
 
 static void lasts(double *s, bool is_so, double passed_s)

@@ -25,14 +25,15 @@ struct ladder_conf {
     uint64_t calm_ms;          /* 10 min */
     uint32_t moves_per_h;      /* by itself; 4 */
     uint32_t refused_percent;  /* of attempts refused: more looks bad; 50 */
+    uint32_t failed_percent;   /* of attempts failed on our side: more looks bad; 20 */
     uint32_t verified_percent; /* of codes tried that were right: less looks bad; 30 */
 };
 
 /* Of all gateways together, a minute. */
 struct ladder_signals {
-    double attempts, refused;
-    double tried, verified; /* codes */
-    double baseline;        /* attempts in quiet times */
+    double attempts, refused, failed; /* failed: by us, or by who sends the codes */
+    double tried, verified;           /* codes */
+    double baseline;                  /* attempts in quiet times */
 };
 
 struct ladder_state {

@@ -76,7 +76,7 @@ struct limit_row {
     bool shadow;    /* counted and reported, never enforced */
 };
 
-enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 64, LIMIT_AT_MAX = 24 };
+enum { LIMIT_NAME_MAX = 32, LIMIT_RULES_MAX = 256, LIMIT_AT_MAX = 24 };
 
 enum limit_outcome {
     LIMIT_ALLOWED = 0,

@@ -48,16 +48,29 @@ static void on_store_change(void *arg)
     daemon_publish(d);
 }
 
+static void show_notice(struct daemon *d, int64_t id)
+{
+    log_info("notice id=%lld shown", (long long)id);
+    d->board.updated_ms = clock_wall_ms();
+    board_refresh(&d->board, d->board.updated_ms, clock_mono_ms());
+    daemon_publish(d);
+    save_snapshot(d);
+}
+
 static void on_notice(void *arg, const struct notice *n)
 {
     struct daemon *d = arg;
     d->notice_id = n->id;
     if (notice_apply(&d->board, n, clock_wall_ms())) {
-        log_info("notice id=%lld shown", (long long)n->id);
-        d->board.updated_ms = clock_wall_ms();
-        board_refresh(&d->board, d->board.updated_ms, clock_mono_ms());
-        daemon_publish(d);
-        save_snapshot(d);
+        show_notice(d, n->id);
+    }
+}
+
+static void on_attack(void *arg, const struct attack_notice *n)
+{
+    struct daemon *d = arg;
+    if (attack_notice_apply(&d->board, n, clock_wall_ms())) {
+        show_notice(d, n->id);
     }
 }
 
@@ -187,8 +200,11 @@ static int open_sources(struct daemon *d, struct err *err)
         return err->code;
     }
     if (s->database) {
-        struct store_conf conf = {
-            .database = s->database, .on_change = on_store_change, .on_notice = on_notice, .arg = d};
+        struct store_conf conf = {.database = s->database,
+                                  .on_change = on_store_change,
+                                  .on_notice = on_notice,
+                                  .on_attack = on_attack,
+                                  .arg = d};
         d->store = store_new(&d->board, &conf, err);
         return d->store ? 0 : (int)err->code;
     }

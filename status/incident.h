@@ -1,6 +1,6 @@
 /* Incidents as the public sees them: a name, a status, a timeline of updates in three languages.
  * Not when one is opened or closed: watch.c decides that for faults, notice.c for the sign-up
- * policy.
+ * policy, attack_notice.c for the attack ladder.
  *
  *     investigating -> identified -> monitoring -> resolved        (back to investigating when it
  * returns)
@@ -41,6 +41,8 @@ enum incident_impact {
 enum incident_origin {
     INCIDENT_FROM_PROBES = 0, /* opened and resolved by tide-status itself */
     INCIDENT_FROM_POLICY = 1, /* the public notice of a sign-up policy */
+    INCIDENT_FROM_ATTACK = 2, /* the public notice of the attack ladder */
+    INCIDENT_ORIGINS = 3,
 };
 
 enum {

@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 
-static const char *const origins[] = {[INCIDENT_FROM_PROBES] = "probes", [INCIDENT_FROM_POLICY] = "policy"};
+static const char *const origins[INCIDENT_ORIGINS] = {
+    [INCIDENT_FROM_PROBES] = "probes", [INCIDENT_FROM_POLICY] = "policy", [INCIDENT_FROM_ATTACK] = "attack"};
 
 const char *incident_origin_word(enum incident_origin o)
 {
@@ -11,8 +12,13 @@ const char *incident_origin_word(enum incident_origin o)
 
 bool incident_origin_parse(struct str word, enum incident_origin *out)
 {
-    *out = str_is(word, origins[INCIDENT_FROM_POLICY]) ? INCIDENT_FROM_POLICY : INCIDENT_FROM_PROBES;
-    return str_is(word, origins[*out]);
+    for (int o = 0; o < INCIDENT_ORIGINS; o++) {
+        if (str_is(word, origins[o])) {
+            *out = (enum incident_origin)o;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- reading members --------------------------------------------------------------------------- */

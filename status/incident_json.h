@@ -21,7 +21,7 @@ int incident_json_read_changes(const cJSON *value, struct incident_change out[ST
 void incident_json_write_components(struct json_writer *w, const struct incident *i); /* ["code",..] */
 bool incident_json_read_components(const cJSON *value, struct incident *i);
 
-const char *incident_origin_word(enum incident_origin o); /* "probes", "policy" */
+const char *incident_origin_word(enum incident_origin o); /* "probes", "policy", "attack" */
 bool incident_origin_parse(struct str word, enum incident_origin *out);
 
 #endif

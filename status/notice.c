@@ -101,7 +101,7 @@ static enum phrase body_of(const struct notice *n)
     return n->only_mainland ? PHRASE_SIGNUP_MAINLAND : PHRASE_SIGNUP_LIMITED;
 }
 
-static void code_of(int64_t id, char out[SHORT_CODE_LEN + 1])
+void notice_code(int64_t id, char out[SHORT_CODE_LEN + 1])
 {
     char seed[40];
     snprintf(seed, sizeof seed, "notice:%lld", (long long)id);
@@ -109,7 +109,7 @@ static void code_of(int64_t id, char out[SHORT_CODE_LEN + 1])
 }
 
 /* Has any incident told of this row already? */
-static bool is_told(const struct board *b, const char *update)
+bool notice_is_told(const struct board *b, const char *update)
 {
     for (unsigned k = 0; k < b->book.count; k++) {
         const struct incident *i = b->book.items[k];
@@ -184,8 +184,8 @@ bool notice_apply(struct board *b, const struct notice *n, int64_t now_ms)
     }
     bool changed = signup->policy != notice_component_status(n->state);
     signup->policy = notice_component_status(n->state);
-    code_of(n->id, update);
-    if (is_told(b, update)) {
+    notice_code(n->id, update);
+    if (notice_is_told(b, update)) {
         return changed;
     }
     if (n->state == SIGNUP_OPEN) {

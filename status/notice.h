@@ -27,6 +27,9 @@ struct notice {
 
 int notice_parse(int64_t id, int64_t at_ms, struct str body, struct notice *out, struct err *err) TIDE_CHECK;
 void notice_clear(struct notice *n);
+/* Of any row of status_notices: the code of what it told, and whether an incident has told it already. */
+void notice_code(int64_t id, char out[SHORT_CODE_LEN + 1]);
+bool notice_is_told(const struct board *b, const char *update);
 bool notice_signup_state(const cJSON *object, enum signup_state *out); /* member "state" */
 /* True when the board changed. Applying the same notice again changes nothing. */
 bool notice_apply(struct board *b, const struct notice *n, int64_t now_ms);

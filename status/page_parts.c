@@ -171,7 +171,7 @@ static void add_tags(struct buf *out, const struct board *b, const struct incide
 {
     buf_addf(out, "<p class=\"tags\"><span class=\"tag %s\">%s</span><span class=\"tag hu\">%s</span>",
              incident_is_open(i) ? "h2" : "h0", phrase(PHRASE_INVESTIGATING + i->status, lang),
-             phrase(i->origin == INCIDENT_FROM_POLICY ? PHRASE_POLICY : PHRASE_AUTOMATIC, lang));
+             phrase(i->origin == INCIDENT_FROM_PROBES ? PHRASE_AUTOMATIC : PHRASE_POLICY, lang));
     struct buf names;
     buf_init(&names, INCIDENT_TEXT_MAX);
     for (unsigned k = 0; k < i->component_count; k++) {
@@ -203,7 +203,7 @@ static void add_heading(struct buf *out, const struct incident *i, enum problem_
 void page_add_incident(struct buf *out, const struct board *b, const struct incident *i,
                        enum problem_lang lang, int level)
 {
-    bool is_policy = i->origin == INCIDENT_FROM_POLICY;
+    bool is_policy = i->origin != INCIDENT_FROM_PROBES;
     char edge = !incident_is_open(i) ? '0' : is_policy ? 'p' : (char)('0' + i->impact);
     buf_addf(out, "<article class=\"card inc i%c\">", edge);
     add_heading(out, i, lang, level);

@@ -62,6 +62,38 @@ static const char *const phrases[PHRASE_COUNT][STATUS_LANGS] = {
          "暂停注册新账号。已注册用户不受影响，可照常登录和使用。",
          "暫停註冊新帳號。已註冊用戶不受影響，可照常登入和使用。"},
     [PHRASE_SIGNUP_OPEN] = {"Sign-up is open again.", "注册已重新开放。", "註冊已重新開放。"},
+    [PHRASE_NAME_ATTACK] = {"Protection against automated sign-ups: level {minutes} of 4",
+                            "针对自动注册的防护：第 {minutes} 级（共 4 级）",
+                            "針對自動註冊的防護：第 {minutes} 級（共 4 級）"},
+    [PHRASE_ATTACK_A1] =
+        {"There are far more sign-ups than usual, many of them automated. Devices that make a new account "
+         "solve a short puzzle first. Existing users are unaffected: log-in and chat go on as usual.",
+         "目前注册请求异常增多，其中不少是自动程序。注册新账号前，设备需先完成一项简短的验证计算。"
+         "已注册用户不受影响，可照常登录和使用。",
+         "目前註冊請求異常增多，其中不少是自動程式。註冊新帳號前，裝置需先完成一項簡短的驗證計算。"
+         "已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_ATTACK_A2] =
+        {"There are far more sign-ups than usual, many of them automated. New accounts are limited for now. "
+         "Existing users are unaffected: log-in and chat go on as usual.",
+         "目前注册请求异常增多，其中不少是自动程序。新账号注册暂时受限。"
+         "已注册用户不受影响，可照常登录和使用。",
+         "目前註冊請求異常增多，其中不少是自動程式。新帳號註冊暫時受限。"
+         "已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_ATTACK_A3] =
+        {"There are far more sign-ups than usual, many of them automated. No new accounts can be made for "
+         "now. Existing users are unaffected: log-in and chat go on as usual.",
+         "目前注册请求异常增多，其中不少是自动程序。暂停注册新账号。"
+         "已注册用户不受影响，可照常登录和使用。",
+         "目前註冊請求異常增多，其中不少是自動程式。暫停註冊新帳號。"
+         "已註冊用戶不受影響，可照常登入和使用。"},
+    [PHRASE_ATTACK_A4] =
+        {"No new accounts can be made for now. Logging in takes a moment longer: the device solves a short "
+         "puzzle first. Who is logged in chats on as usual.",
+         "暂停注册新账号。登录时设备需先完成一项简短的验证计算，耗时会略长。已登录的用户可照常使用。",
+         "暫停註冊新帳號。登入時裝置需先完成一項簡短的驗證計算，耗時會略長。已登入的用戶可照常使用。"},
+    [PHRASE_ATTACK_OVER] = {"It is over. The extra checks have ended.",
+                            "情况已恢复正常，额外的防护措施已解除。",
+                            "情況已恢復正常，額外的防護措施已解除。"},
     [PHRASE_LIST_JOIN] = {", ", "、", "、"},
     [PHRASE_LIST_MORE] = {" and {minutes} more", "等另外 {minutes} 项", "等另外 {minutes} 項"},
 

@@ -29,6 +29,13 @@ enum phrase {
     PHRASE_SIGNUP_LIMITED,
     PHRASE_SIGNUP_CLOSED,
     PHRASE_SIGNUP_OPEN,
+    /* the attack ladder: names and bodies of A1 to A4 */
+    PHRASE_NAME_ATTACK, /* {minutes} = level */
+    PHRASE_ATTACK_A1,
+    PHRASE_ATTACK_A2,
+    PHRASE_ATTACK_A3,
+    PHRASE_ATTACK_A4,
+    PHRASE_ATTACK_OVER,
     PHRASE_LIST_JOIN, /* between the names of a list */
     PHRASE_LIST_MORE, /* after the third name */
     /* the page */

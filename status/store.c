@@ -1,6 +1,7 @@
 #include "status/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,11 +27,11 @@ struct store {
     bool was_tried;        /* so that a failure at the start is told too */
     bool knows_components; /* uptime was read for component_count components */
     unsigned known_components;
-    int64_t notice_id;       /* newest one told */
-    int64_t stamp;           /* of the incidents as last read */
-    uint64_t polled_mono_ms; /* last start of a poll */
-    uint64_t read_mono_ms;   /* last success; at first the start of the program */
-    uint64_t uptime_mono_ms; /* last time that components and uptime were written */
+    int64_t notice_ids[STORE_NOTICES]; /* newest ones told */
+    int64_t stamp;                     /* of the incidents as last read */
+    uint64_t polled_mono_ms;           /* last start of a poll */
+    uint64_t read_mono_ms;             /* last success; at first the start of the program */
+    uint64_t uptime_mono_ms;           /* last time that components and uptime were written */
 };
 
 /* True when the store is closing: the caller returns at once. */
@@ -98,20 +99,40 @@ static void merge_uptime(struct store *s, const struct store_poll *p)
     }
 }
 
-static void merge_notice(struct store *s, const struct store_poll *p)
+static void tell_signup(struct store *s, const struct store_notice *read)
 {
     struct notice n;
     struct err err;
-    if (p->notice_id == 0 || !p->notice_body) {
-        return;
-    }
-    s->notice_id = p->notice_id;
-    if (notice_parse(p->notice_id, p->notice_at_ms, str_from(p->notice_body), &n, &err) == 0) {
+    if (notice_parse(read->id, read->at_ms, str_from(read->body), &n, &err) == 0) {
         s->conf.on_notice(s->conf.arg, &n);
     } else {
         log_error("notice refused: %s", err.msg);
     }
     notice_clear(&n);
+}
+
+static void tell_attack(struct store *s, const struct store_notice *read)
+{
+    struct attack_notice n;
+    struct err err;
+    if (attack_notice_parse(read->id, read->at_ms, str_from(read->body), &n, &err) == 0) {
+        s->conf.on_attack(s->conf.arg, &n);
+    } else {
+        log_error("notice refused: %s", err.msg);
+    }
+}
+
+static void merge_notices(struct store *s, const struct store_poll *p)
+{
+    static void (*const tell[STORE_NOTICES])(struct store *, const struct store_notice *) = {
+        [STORE_NOTICE_SIGNUP] = tell_signup, [STORE_NOTICE_ATTACK] = tell_attack};
+    for (int kind = 0; kind < STORE_NOTICES; kind++) {
+        const struct store_notice *read = &p->notices[kind];
+        if (read->id != 0 && read->body) {
+            s->notice_ids[kind] = read->id;
+            tell[kind](s, read);
+        }
+    }
 }
 
 static void note_up(struct store *s, bool up, const char *why)
@@ -146,7 +167,7 @@ static void on_polled(void *arg, int rc, const struct err *err)
             s->known_components = s->board->component_count;
             changed = true;
         }
-        merge_notice(s, p);
+        merge_notices(s, p);
         if (changed) {
             s->conf.on_change(s->conf.arg);
         }
@@ -250,7 +271,7 @@ void store_tick(struct store *s, uint64_t mono_ms)
     if (!s->polling && mono_ms - s->polled_mono_ms >= POLL_MS) {
         struct store_poll *p = &s->poll;
         p->store = s;
-        p->known_notice = s->notice_id;
+        memcpy(p->known_notice, s->notice_ids, sizeof p->known_notice);
         p->known_stamp = s->stamp;
         p->wants_uptime = s->known_components != s->board->component_count;
         p->job = (struct pg_job){.run = store_poll_run, .done = on_polled, .arg = p, .timeout_ms = JOB_MS};

@@ -13,6 +13,7 @@
 #define TIDE_STATUS_STORE_H
 
 #include "base/pg.h"
+#include "status/attack_notice.h"
 #include "status/board.h"
 #include "status/notice.h"
 
@@ -20,8 +21,9 @@ struct store;
 
 struct store_conf {
     const struct pg_conf *database;
-    void (*on_change)(void *arg);                         /* the board changed */
-    void (*on_notice)(void *arg, const struct notice *n); /* the newest one, once per row and start */
+    void (*on_change)(void *arg);                                /* the board changed */
+    void (*on_notice)(void *arg, const struct notice *n);        /* the newest one, once per row and start */
+    void (*on_attack)(void *arg, const struct attack_notice *n); /* likewise */
     void *arg;
 };
 

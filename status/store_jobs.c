@@ -32,18 +32,19 @@ static int take_writer_lock(struct pg *pg, bool *is_writer)
     return 0;
 }
 
-static int read_notice(struct pg *pg, struct store_poll *p)
+static int read_notice(struct pg *pg, struct store_poll *p, int kind)
 {
-    int rows = pg_query(
-        pg, "SELECT id, (extract(epoch FROM created_at) * 1000)::bigint, body::text FROM status_notices "
-            "WHERE kind = 'signup_policy' ORDER BY id DESC LIMIT 1");
-    if (rows <= 0 || pg_i64(pg, 0, 0) == p->known_notice) {
+    static const char *const kinds[STORE_NOTICES] = {"signup_policy", "attack_level"};
+    int rows =
+        pg_query(pg,
+                 "SELECT id, (extract(epoch FROM created_at) * 1000)::bigint, body::text FROM status_notices "
+                 "WHERE kind = $1 ORDER BY id DESC LIMIT 1",
+                 PG_CSTR(kinds[kind]));
+    if (rows <= 0 || pg_i64(pg, 0, 0) == p->known_notice[kind]) {
         return rows < 0 ? rows : 0;
     }
     struct str body = pg_value(pg, 0, 2);
-    p->notice_id = pg_i64(pg, 0, 0);
-    p->notice_at_ms = pg_i64(pg, 0, 1);
-    p->notice_body = strndup(body.p, body.n);
+    p->notices[kind] = (struct store_notice){pg_i64(pg, 0, 0), pg_i64(pg, 0, 1), strndup(body.p, body.n)};
     return 0;
 }
 
@@ -180,13 +181,14 @@ static int read_uptime(struct pg *pg, struct store_poll *p)
 
 void store_poll_clear(struct store_poll *p)
 {
-    free(p->notice_body);
+    for (int kind = 0; kind < STORE_NOTICES; kind++) {
+        free(p->notices[kind].body);
+        p->notices[kind] = (struct store_notice){0};
+    }
     free(p->uptime);
     incident_book_clear(&p->book);
-    p->notice_body = NULL;
     p->uptime = NULL;
     p->uptime_count = 0;
-    p->notice_id = 0;
 }
 
 int store_poll_run(struct pg *pg, void *arg)
@@ -197,8 +199,8 @@ int store_poll_run(struct pg *pg, void *arg)
     if (rc == 0) {
         rc = take_writer_lock(pg, &p->is_writer);
     }
-    if (rc == 0) {
-        rc = read_notice(pg, p);
+    for (int kind = 0; rc == 0 && kind < STORE_NOTICES; kind++) {
+        rc = read_notice(pg, p, kind);
     }
     if (rc == 0) {
         rc = pg_query(

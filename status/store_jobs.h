@@ -10,16 +10,21 @@
 
 struct store;
 
+/* Kinds of notices; of each the newest stands. */
+enum { STORE_NOTICE_SIGNUP = 0, STORE_NOTICE_ATTACK = 1, STORE_NOTICES = 2 };
+
 struct store_poll {
     struct pg_job job;
     struct store *store;
-    int64_t known_notice; /* in: row id already told */
-    int64_t known_stamp;  /* in: incidents are read when their stamp is another */
-    bool wants_uptime;    /* in */
-    bool is_writer;       /* out: this session holds the lock */
-    int64_t notice_id;    /* out: 0 = none newer */
-    int64_t notice_at_ms;
-    char *notice_body;
+    int64_t known_notice[STORE_NOTICES]; /* in: row ids already told */
+    int64_t known_stamp;                 /* in: incidents are read when their stamp is another */
+    bool wants_uptime;                   /* in */
+    bool is_writer;                      /* out: this session holds the lock */
+    struct store_notice {
+        int64_t id; /* 0 = none newer */
+        int64_t at_ms;
+        char *body;
+    } notices[STORE_NOTICES];  /* out */
     int64_t stamp;             /* out: newest change of any incident, microseconds */
     struct incident_book book; /* out: filled when stamp is not known_stamp */
     struct store_uptime {

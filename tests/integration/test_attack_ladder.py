@@ -1,12 +1,16 @@
 """The attack ladder through real gateways: by hand, by itself, over a fleet and a restart."""
+import base64
+import itertools
 import json
 import threading
 
+import altcha.v2 as altcha
 import pytest
 
 from tide.client import mainland_phone
 from tide.process import wait_until
 
+LOGINS, THREADS = 200, 4
 QUICK = {"floor": 30, "hold": "1s", "worse": "2s", "halve": "1h", "calm": "2s", "window": "1s", "moves": 100,
          "a2_factor": 1000, "a3_factor": 2000}
 
@@ -89,48 +93,134 @@ def test_a_level_set_by_hand_ends_and_takes_its_policy_along(fleet):
     assert actions(gateway) == [("attack.set", "attack/A2"), ("attack.move", "attack/A0")]
 
 
+def logins(gateways, step: str, result: str, levels=range(5)) -> int:
+    return int(sum(g.metric(f'tidegate_auth_logins_total{{level="A{n}",step="{step}",result="{result}"}}') for g in gateways for n in levels))
+
+
 def test_a_flood_moves_it_and_calm_lets_go(own_stack, fleet):
-    """Two gateways, a flood of refused sign-ups at one of them; who has an account logs in all along."""
-    first, second = fleet(), fleet()
-    phone = mainland_phone()
-    own_stack.app(first).sign_up(phone)
+    """Two gateways, a flood of refused sign-ups at one of them; those who have an account log in all along."""
+    first, second = fleet(refused_percent=10), fleet(refused_percent=10)  # good log-ins are attempts as well
+    phones = [mainland_phone() for _ in range(LOGINS // 5)]
+    with own_stack.app(first) as app:
+        for phone in phones:
+            app.sign_up(phone)
     first.ctl("policy", "set", "closed", "--confirm", "closed", "--reason", "every attempt is refused")
     wait_until(lambda: own_stack.app(first).ask_code(mainland_phone()).status_code == 403, 30, "it is closed")
-    stop = threading.Event()
-    logins, failures = [0], []
+    calm, over = threading.Event(), threading.Event()
+    done, failures = itertools.count(), []
 
     def flood():
         with own_stack.app(first, http2=False) as app:
-            while not stop.wait(0.02):  # some 40 a second, where 30 a minute are an attack
+            while not calm.wait(0.02):  # some 40 a second, where 30 a minute are an attack
                 app.ask_code(mainland_phone())
 
-    def log_in():
+    def log_in(app, phone: str) -> None:
+        seen = len(own_stack.outbox.messages(phone))
+        asked = app.ask_code(phone, create_user=False)
+        code = asked.status_code == 200 and own_stack.outbox.wait_for_code(phone, seen, 60)
+        pending = "SELECT count(*) FROM otp_codes WHERE NOT is_live"  # sent, and not yet noted as sent
+        wait_until(lambda: own_stack.postgres.query(pending).strip() == "0", 60, "the code counts", every=0.02)
+        answer = app.verify(phone, code) if code else asked
+        if answer.status_code != 200 or answer.json()["is_new_user"]:
+            failures.append(answer.text)
+
+    def users(mine: list):
+        """Each of these again and again, until all have logged in often enough."""
         with own_stack.app(second) as app:
-            while not stop.is_set():
+            while not over.is_set():
                 own_stack.resend_time_passes()
-                seen = len(own_stack.outbox.messages(phone))
-                asked = app.ask_code(phone, create_user=False)
-                code = asked.status_code == 200 and own_stack.outbox.wait_for_code(phone, seen, 30)
-                pending = "SELECT count(*) FROM otp_codes WHERE NOT is_live"  # sent, and not yet noted as sent
-                wait_until(lambda: own_stack.postgres.query(pending).strip() == "0", 30, "the code counts")
-                done = code and app.verify(phone, code)
-                logins[0] += 1
-                if not done or done.status_code != 200:
-                    failures.append(asked.text)
-                stop.wait(0.2)
-    threads = [threading.Thread(target=flood), threading.Thread(target=log_in)]
-    for t in threads:
+                for phone in mine:
+                    log_in(app, phone)
+                    next(done)
+    ours = [threading.Thread(target=flood)]
+    ours += [threading.Thread(target=users, args=(phones[i::THREADS],)) for i in range(THREADS)]
+    for t in ours:
         t.start()
     try:
         for gateway in (first, second):
             wait_until(lambda g=gateway: level(g) == 2, 60, "the flood has moved it")
+        wait_until(lambda: logins([second], "verify", "ok", range(1, 5)) >= LOGINS, 120, "log-ins while it is up")
     finally:
-        stop.set()
-        for t in threads:
+        calm.set()
+        over.set()
+        for t in ours:
             t.join()
-    assert logins[0] > 3 and not failures, (logins, failures)
+    tried = next(done)
+    assert not failures and tried >= LOGINS, (tried, failures[:3])
+    # counted as they went: not one was refused or failed, whatever the level
+    assert logins([second], "verify", "ok") == tried == logins([second], "code", "ok")
+    assert [logins([first, second], step, r) for step in ("code", "verify") for r in ("wrong", "refused", "failed")] == [0] * 6
+    assert logins([first], "verify", "ok") == 0, "accounts that were made are no log-ins"
     # A1 asks those who may make an account; an account's own log-in says that it does not
     assert policy(first) == "closed", "a stricter policy of somebody's own is not loosened"
     for gateway in (first, second):
         wait_level(gateway, 0)
     assert [t for _, t in actions(first)] == ["attack/A1", "attack/A2", "attack/A1", "attack/A0"]
+
+
+def with_work(app, gateway) -> dict:
+    """What a client sends that has solved a challenge."""
+    challenge = altcha.Challenge.from_dict(app.http.get("/auth/v1/challenge", params={"for": "otp"}).json())
+    payload = altcha.Payload(challenge, altcha.solve_challenge(challenge)).to_dict()
+    return {"gotrue_meta_security": {"captcha_token": base64.b64encode(json.dumps(payload).encode()).decode()}}
+
+
+def test_the_highest_level_hardens_log_in(own_stack, fleet):
+    gateway = fleet(automatic=False)
+    phone, app = mainland_phone(), own_stack.app(gateway)
+    app.sign_up(phone)
+    gateway.ctl("attack", "set", "A4", "--ttl", "1h", "--confirm=A4", "--reason", "stuffing")
+    wait_level(gateway, 4)
+    assert status(gateway)["policy"] == policy(gateway) == "closed"
+    own_stack.resend_time_passes()
+    seen = len(own_stack.outbox.messages(phone))
+    refused = app.ask_code(phone, create_user=False)
+    assert (refused.status_code, refused.json()["code"]) == (400, "captcha_failed") and refused.json()["challenge"], refused.text
+    assert len(own_stack.outbox.messages(phone)) == seen
+    asked = app.ask_code(phone, create_user=False, **with_work(app, gateway))
+    assert asked.status_code == 200, asked.text
+    code = own_stack.outbox.wait_for_code(phone, seen, 60)
+    wait_until(lambda: app.verify(phone, code).status_code == 200, 60, "who has done the work is in")
+    # who is in stays in, and nobody new comes, work or not
+    assert app.refresh().status_code == 200
+    new = app.ask_code(mainland_phone(), **with_work(app, gateway))
+    assert (new.status_code, new.json()["code"]) == (403, "signup_closed"), new.text
+    assert logins([gateway], "code", "refused", [4]) == 1 and logins([gateway], "code", "ok", [4]) == 1
+    assert logins([gateway], "verify", "ok", [4]) == 1
+    gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
+    wait_level(gateway, 0)
+    own_stack.resend_time_passes()
+    assert app.ask_code(phone, create_user=False).status_code == 200 and policy(gateway) == "open"
+
+
+def test_a_restart_without_the_database_keeps_the_level(own_stack, fleet):
+    gateway = fleet(automatic=False)
+    phone, kept = mainland_phone(), gateway.folder / "state" / "attack"
+    own_stack.app(gateway).sign_up(phone)
+    gateway.ctl("attack", "set", "A4", "--ttl", "1h", "--confirm=A4", "--reason", "stuffing")
+    wait_level(gateway, 4)
+    assert kept.read_text() == "tidegate attack A4\n"
+    own_stack.postgres.kill()
+    gateway.process.stop()
+    gateway.start(ready=False)
+    wait_until(lambda: level(gateway) == 4, 60, "it begins where it stood")
+    for create_user in (True, False):
+        refused = own_stack.app(gateway).ask_code(phone, create_user=create_user)
+        assert (refused.status_code, refused.json()["code"]) == (400, "captcha_failed"), refused.text
+    own_stack.postgres.start()
+    wait_until(lambda: gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over", check=False).returncode == 0, 60, "it is back")
+    wait_level(gateway, 0)
+    assert kept.read_text() == "tidegate attack A0\n"
+    # a file that is something else is told, and begins at A0
+    gateway.process.stop()
+    kept.write_text("A9")
+    gateway.start()
+    assert level(gateway) == 0 and "is not the level of an attack ladder" in gateway.process.log.read_text()
+
+
+def test_a_level_of_no_effect_ends_too(fleet):
+    """A0 by hand holds the ladder down for a time; then it moves by itself again."""
+    gateway = fleet(automatic=False)
+    gateway.ctl("attack", "set", "A0", "--ttl", "1s", "--reason", "a campaign, no attack")
+    wait_until(lambda: status(gateway)["mode"] == "automatic", 60, "its time is over")
+    assert actions(gateway) == [("attack.set", "attack/A0"), ("attack.move", "attack/A0")]

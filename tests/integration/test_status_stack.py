@@ -1,4 +1,5 @@
 """The status page over a real installation: its probes, PostgreSQL, and what it says when parts of it die."""
+import json
 import signal
 from pathlib import Path
 
@@ -88,6 +89,29 @@ def test_a_policy_is_public_within_five_seconds(installation, page):
     assert [c["name"] for c in notice["components"]] == ["Sign-up"]
     stack.gateway.ctl("policy", "set", "open", "--reason", "test over")
     page.wait(lambda: page.unresolved() == [], 5, "the notice ends")
+    page.wait_green()
+
+
+def test_the_attack_ladder_is_public_beside_the_policy(installation, page):
+    stack, _ = installation
+    stack.gateway.ctl("attack", "set", "A1", "--ttl", "1h", "--reason", "test")
+    page.wait(lambda: "Protection against automated sign-ups: level 1 of 4" in page.get("/en").text, 30, "the notice")
+    assert [[c["name"] for c in i["components"]] for i in page.unresolved()] == [["Sign-up"]]
+    stack.gateway.ctl("attack", "set", "A4", "--ttl", "1h", "--confirm=A4", "--reason", "test")
+    page.wait(lambda: len(page.unresolved()) == 2, 30, "the policy says so too")
+    page.wait(lambda: "level 4 of 4" in page.get("/en").text, 30, "the next step")
+    assert "第 4 级（共 4 级）" in page.get("/zh").text and "第 4 級（共 4 級）" in page.get("/zh-hant").text
+    notice = next(i for i in page.unresolved() if "Protection" in i["name"])
+    assert notice["impact"] == "minor" and {c["name"] for c in notice["components"]} == {"Sign-up", "Log-in"}
+    assert "test" not in json.dumps(notice), "why is for the audit log"
+    page.wait(lambda: stack.postgres.query("SELECT status FROM status_incidents WHERE origin = 'attack'") == "identified", 30, "it is kept")
+    page.process.stop()
+    page.process.start()
+    page.wait(lambda: len(page.unresolved()) == 2, 30, "a restart shows the same two")
+    stack.gateway.ctl("attack", "set", "A0", "--ttl", "1s", "--reason", "test over")
+    page.wait(lambda: page.unresolved() == [], 30, "both end")
+    updates = next(i for i in page.incidents() if i["id"] == notice["id"])["incident_updates"]
+    assert [u["status"] for u in updates] == ["resolved", "identified", "identified"]
     page.wait_green()
 
 

@@ -117,6 +117,48 @@ def test_nothing_is_told_about_other_peoples_numbers(pair, a, b):
     assert pair.postgres.query("SELECT count(*) FROM waitlist") == "5"
 
 
+def leave(app, ticket: str) -> None:
+    answer = app.http.delete("/auth/v1/waitlist", params={"ticket": ticket})
+    assert (answer.status_code, answer.content) == (204, b""), answer.text
+
+
+def test_a_place_is_given_up_by_the_ticket_it_came_with(pair, a, b):
+    first, second = mainland_phone(), mainland_phone()
+    mine, next_one = join(a, first)["ticket"], join(a, second)["ticket"]
+    others = join(b, first)["ticket"]  # somebody else names the same number
+    leave(b, others)
+    assert place(a, mine)["position"] == 1 and pair.postgres.query("SELECT count(*) FROM waitlist") == "2"
+    leave(b, mine)
+    assert place(a, next_one)["position"] == 1 and pair.postgres.query("SELECT count(*) FROM waitlist") == "1"
+    leave(a, mine)  # again: nothing more
+    assert place(a, next_one)["position"] == 1
+    events = 'tidegate_waitlist_events_total{event="left"}'
+    assert sum(g.metric(events) for g in pair.gateways) == 1
+    # at the end, when they come again; and who has been released can leave as well
+    again = join(a, first)
+    assert again["position"] == 2
+    assert release(pair.gateways[0], "2") == 2
+    leave(a, next_one)
+    pair.resend_time_passes()
+    assert code_of(a.ask_code(second)) == "signup_waitlisted"
+    assert place(a, again["ticket"])["status"] == "released"
+
+
+def test_giving_up_tells_nothing_about_a_number(pair, a, b):
+    """A stranger joins and leaves with a number that has an account, one that waits, and a new one."""
+    put(pair, "open")
+    known, listed = mainland_phone(), mainland_phone()
+    a.sign_up(known)
+    put(pair, "waitlist")
+    join(a, listed)
+    tickets = [join(b, phone)["ticket"] for phone in (known, listed, mainland_phone())]
+    for ticket in tickets:
+        leave(b, ticket)
+    assert len({(p["status"], p["position"]) for p in (place(b, ticket) for ticket in tickets)}) == 1
+    assert a.http.delete("/auth/v1/waitlist", params={"ticket": "wl_x"}).status_code == 400
+    assert a.http.delete("/auth/v1/waitlist").status_code == 400
+
+
 def test_tickets_cannot_be_made_up(a):
     good = join(a)["ticket"]
     other = "A" if good[20] != "A" else "B"

@@ -10,6 +10,7 @@ static const struct ladder_conf conf = {.floor_per_min = 100,
                                         .calm_ms = 600000,
                                         .moves_per_h = 4,
                                         .refused_percent = 50,
+                                        .failed_percent = 20,
                                         .verified_percent = 30};
 static const struct ladder_signals quiet = {
     .attempts = 20, .refused = 1, .tried = 10, .verified = 9, .baseline = 20};
@@ -51,6 +52,12 @@ static void a_crowd_of_real_people_is_no_attack(void **state)
     struct ladder_signals pumped = crowd;
     pumped.verified = 20; /* codes nobody types */
     assert_int_equal(seconds_to_move(&st, &pumped, 7200), 60);
+    struct ladder_state other = {0};
+    struct ladder_signals overrun = crowd;
+    overrun.failed = 59; /* the provider, or the database, does not keep up with it */
+    assert_int_equal(seconds_to_move(&other, &overrun, 7200), 0);
+    overrun.failed = 61;
+    assert_int_equal(seconds_to_move(&other, &overrun, 7200), 60);
 }
 
 static void a_huge_flood_is_answered_sooner(void **state)

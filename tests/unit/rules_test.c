@@ -114,6 +114,31 @@ static void too_many_rules_at_one_point(void **state)
     assert_int_equal(err.code, ERR_LIMIT);
 }
 
+/* Rules by address with three prefixes are three; one row more than fit is refused, and what was made is freed. */
+static void the_most_rules(void **state)
+{
+    static char names[LIMIT_RULES_MAX + 1][16], points[LIMIT_RULES_MAX + 1][16];
+    static struct limit_row rows[LIMIT_RULES_MAX + 1];
+    struct err err = {0};
+    for (int i = 0; i <= LIMIT_RULES_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "r%d", i);
+        snprintf(points[i], sizeof points[i], "p%d", i / LIMIT_AT_MAX);
+        rows[i] = (struct limit_row){.name = names[i], .by = "account", .at = points[i], .limit = "5/1s"};
+    }
+    struct limit_rules *r = limit_rules_new(rows, LIMIT_RULES_MAX, &err);
+    assert_non_null(r);
+    assert_int_equal(limit_rules_count(r), 256);
+    assert_string_equal(limit_rules_get(r, 255)->name, "r255");
+    assert_ptr_equal(limit_rules_at(r, STR("p10"))->rules[15], limit_rules_get(r, 255));
+    limit_rules_unref(r);
+    assert_null(limit_rules_new(rows, LIMIT_RULES_MAX + 1, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "more than 256 rules"));
+    rows[0].by = "address"; /* one row, two rules */
+    rows[0].prefixes = "32 24x16";
+    assert_null(limit_rules_new(rows, LIMIT_RULES_MAX, &err));
+}
+
 static const struct limit_rule *rule_named(const struct limit_rules *r, const char *name)
 {
     for (unsigned i = 0; i < limit_rules_count(r); i++) {
@@ -240,6 +265,7 @@ int main(void)
         cmocka_unit_test(leases_and_newcomers_only_where_they_may),
         cmocka_unit_test(points_choose_rules),
         cmocka_unit_test(too_many_rules_at_one_point),
+        cmocka_unit_test(the_most_rules),
         cmocka_unit_test(shipped_rules_compile),
         cmocka_unit_test(names_that_are_given_up_leave_no_metrics),
     };

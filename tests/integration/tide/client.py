@@ -20,13 +20,13 @@ class Outbox:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.known: dict[str, tuple[int, dict]] = {}  # by file name: when, and what; a file never changes
 
     def messages(self, phone: str) -> list[dict]:
-        found = []
         for path in self.folder.glob("*.json"):
-            message = json.loads(path.read_text())
-            if message["to"] == phone:
-                found.append((path.stat().st_mtime_ns, message))
+            if path.name not in self.known:
+                self.known[path.name] = path.stat().st_mtime_ns, json.loads(path.read_text())
+        found = [pair for pair in list(self.known.values()) if pair[1]["to"] == phone]
         return [message for _, message in sorted(found, key=lambda pair: pair[0])]
 
     def wait_for_code(self, phone: str, seen: int = 0, seconds: float = 10) -> str:
