@@ -23,11 +23,15 @@ CHANGES = [
     "policy apply closed --for 1h --reason t", "policy rollback 1 --reason t",
     "policy schedule closed --at 2099-01-01T00:00:00Z --reason t", "policy schedule cancel {scheduled} --reason t",
     "policy emergency-close --reason t", "policy emergency-open --reason t",
+    "policy ramp mainland-phone-only --reason t", "policy ramp pause --reason t", "policy ramp resume --reason t",
+    "policy ramp abort --reason t",
     "invite create --count 3 --campaign beta --reason t", "invite revoke {invite} --reason t", "invite revoke --campaign wave --reason t",
     "waitlist release 1 --reason t", "attack set A2 --ttl 1h --reason t", "attack set A4 --ttl 1h --reason t", "attack auto --reason t",
     "ban add 203.0.113.0/24 AS64500 --reason t", "ban remove 198.51.100.7 --reason t", "ban import {list} --reason t",
     "limits set otp_phone_minute 9/1h --ttl 1h --reason t", "limits reset otp_phone_hour --reason t", "revoke user {user} --reason t",
     "drain worker w1 --reason t", "drain worker w1 --undo --reason t", "kill {request}", "reload", "upgrade"]
+
+NOTHING_THERE = ("kill", "policy emergency-open", "policy ramp pause", "policy ramp resume", "policy ramp abort")
 
 # Names that nothing has, and versions that are not in force: the code to exit with, and a word of what is said.
 UNKNOWN = [
@@ -57,7 +61,8 @@ HARMS = [("policy set closed --reason t", "closed"), ("policy set -f {closed} --
 
 LOOKS = [
     "check", "policy get", "policy history", "policy show", "policy lint", "policy lint {closed}", "policy schema", "policy diff {closed}",
-    "policy replay mainland-phone-only", "policy simulate --phone +8613800138000", "policy schedule list", "get workers", "get limits",
+    "policy replay mainland-phone-only", "policy simulate --phone +8613800138000", "policy schedule list", "policy ramp status",
+    "get workers", "get limits",
     "limits top", "limits explain 203.0.113.7", "get users", "get audit", "get incidents", "invite list", "invite show {invite}",
     "waitlist status", "get waitlist", "attack status", "attack history", "ban list", "ban test 203.0.113.7", "ban export", "sms top",
     "explain 203.0.113.7", "show requests", "trace sample", "trace {request}"]
@@ -65,7 +70,8 @@ LOOKS = [
 STATE = """SELECT md5(string_agg(row::text, '|' ORDER BY row::text)) FROM (
     SELECT 'audit', count(*)::text, '' FROM audit UNION ALL SELECT 'notice', count(*)::text, '' FROM status_notices
     UNION ALL SELECT 'policy', max(version)::text, '' FROM policy_versions UNION ALL SELECT 'now', version::text, '' FROM policy_current
-    UNION ALL SELECT 'pending', p::text, '' FROM policy_pending p UNION ALL SELECT 'emergency', e::text, '' FROM policy_emergencies e
+    UNION ALL SELECT 'pending', p::text, '' FROM policy_pending p UNION ALL SELECT 'ramp', r::text, '' FROM policy_ramps r
+    UNION ALL SELECT 'emergency', e::text, '' FROM policy_emergencies e
     UNION ALL SELECT 'invite', i::text, '' FROM invites i UNION ALL SELECT 'inviter', i::text, '' FROM inviters i
     UNION ALL SELECT 'waits', id::text, state FROM waitlist
     UNION ALL SELECT 'ladder', level::text || is_manual, coalesce(until::text, '') || reason || version FROM attack_ladder
@@ -127,8 +133,8 @@ def test_the_rows_are_all_of_the_verbs():
 @pytest.mark.parametrize("line", CHANGES)
 def test_a_trial_changes_nothing(pair, names, line):
     before = state(pair)
-    done = ask(pair, line.format(**names), "--dry-run", code=(0, 5, 6))  # 5: the request has ended; 6: there is no emergency
-    assert (done.returncode == 0) == (not line.startswith(("kill", "policy emergency-open"))), done.stderr
+    done = ask(pair, line.format(**names), "--dry-run", code=(0, 5, 6))  # 5: the request has ended; 6: no emergency, no ramp
+    assert (done.returncode == 0) == (not line.startswith(NOTHING_THERE)), done.stderr
     assert (done.stdout if done.returncode == 0 else done.stderr) and "Type" not in done.stderr
     if done.returncode == 0 and not line.startswith("policy s") and not line.startswith(("policy a", "policy r", "ban import")):
         assert "(dry run)" in done.stdout or line.startswith("policy schedule cancel"), done.stdout
