@@ -163,6 +163,30 @@ static void test_what_open_refuses(void **state)
     }
 }
 
+static void test_weights_without_a_kernel(void **state)
+{
+    static const enum tensor_type types[] = {TENSOR_Q5_1, TENSOR_BF16};
+    for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
+        struct tiny_builder t;
+        struct machine m;
+        struct err err;
+        char text[64];
+        emu_reset(NULL);
+        tiny_build(&t, tiny_spec_find("llama3"), true);
+        add_tensor(&t.b, "output.weight", types[i], TINY_FAMILY_WIDTH, TINY_VOCAB);
+        struct buf file = built_file(&t.b);
+        const char *path = write_bytes("head.gguf", file.p, file.n);
+        snprintf(text, sizeof text, "no kernel for tensor output.weight of type %s",
+                 quant_type_name(types[i]));
+        assert_int_equal(machine_open(&m, path, &backend_cuda, &err), ERR_INVALID);
+        assert_non_null(strstr(err.msg, text));
+        machine_close(&m);
+        assert_int_equal(emu_bytes_allocated(), 0);
+        buf_clear(&file);
+        builder_clear(&t.b);
+    }
+}
+
 static void expect_failed_run(enum emu_failure failure, const char *text)
 {
     static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
@@ -191,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_are_the_cpus),
         cmocka_unit_test(test_what_open_refuses),
+        cmocka_unit_test(test_weights_without_a_kernel),
         cmocka_unit_test(test_a_device_that_fails),
     };
     return cmocka_run_group_tests_name("backend", tests, temp_make, temp_remove);

@@ -117,13 +117,44 @@ static int upload_planes(struct device_weights *w, struct device_weight *row, co
     return rc;
 }
 
+/* true: no kernel multiplies that layout. */
+static bool is_unknown(enum packed_kind kind, enum matrix_kind *out)
+{
+    switch (kind) {
+    case PACKED_F32:
+        *out = MATRIX_F32;
+        return false;
+    case PACKED_F16:
+        *out = MATRIX_F16;
+        return false;
+    case PACKED_4BIT:
+        *out = MATRIX_4BIT;
+        return false;
+    case PACKED_8BIT:
+        *out = MATRIX_8BIT;
+        return false;
+    case PACKED_8BIT_FINE:
+        *out = MATRIX_8BIT_FINE;
+        return false;
+    default:
+        return true;
+    }
+}
+
+static int upload_packed(struct device_weights *w, struct device_weight *row, const struct packed *p,
+                         struct err *err)
+{
+    row->matrix = (struct matrix){.rows = p->rows, .columns = p->columns};
+    if (is_unknown(p->kind, &row->matrix.kind)) {
+        return err_set(err, ERR_INVALID, "cuda: no kernel for tensor " STR_FMT " of type %s",
+                       STR_ARG(row->tensor->name), row->tensor->type->name);
+    }
+    return p->owned ? upload_planes(w, row, p, err)
+                    : upload(w, p->data, p->strip_bytes * p->rows, (void **)&row->matrix.values, err);
+}
+
 static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, struct err *err)
 {
-    static const enum matrix_kind kinds[] = {[PACKED_F32] = MATRIX_F32,
-                                             [PACKED_F16] = MATRIX_F16,
-                                             [PACKED_4BIT] = MATRIX_4BIT,
-                                             [PACKED_8BIT] = MATRIX_8BIT,
-                                             [PACKED_8BIT_FINE] = MATRIX_8BIT_FINE};
     struct device_weight *row = &w->rows[w->count++];
     struct packed p;
     int rc = packed_init(&p, t, err);
@@ -131,9 +162,7 @@ static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, 
         return rc;
     }
     row->tensor = t;
-    row->matrix = (struct matrix){.kind = kinds[p.kind], .rows = p.rows, .columns = p.columns};
-    rc = p.owned ? upload_planes(w, row, &p, err)
-                 : upload(w, p.data, p.strip_bytes * p.rows, (void **)&row->matrix.values, err);
+    rc = upload_packed(w, row, &p, err);
     packed_clear(&p);
     return rc;
 }
