@@ -70,7 +70,7 @@ void route(const struct model_experts *x, const float *bias, float *scores, uint
     bool picked[ROUTE_MOST_EXPERTS];
     float total = 0.0F;
     uint32_t n = 0;
-    BUG_ON(x->count > ROUTE_MOST_EXPERTS);
+    BUG_ON(x->count == 0 || x->count > ROUTE_MOST_EXPERTS);
     if (x->gating == MODEL_GATING_SIGMOID) {
         sigmoid(scores, x->count);
     } else {

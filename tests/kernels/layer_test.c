@@ -31,8 +31,10 @@ static void test_embed(void **state)
         compare_embed(kind, 160, kind % 2 ? 1.0F : 24.0F);
     }
     compare_embed(MATRIX_F32, 7, 1.0F);
-    struct embed_params p = {.table = {.kind = MATRIX_8BIT, .rows = 1, .columns = 16}, .count = 1};
-    assert_int_equal(embed_launch(&p, device_stream), cudaErrorInvalidValue);
+    for (enum matrix_kind kind = MATRIX_4BIT; kind <= MATRIX_8BIT_FINE; kind++) {
+        struct embed_params p = {.table = {.kind = kind, .rows = 1, .columns = 16}, .count = 1};
+        assert_int_equal(embed_launch(&p, device_stream), cudaErrorInvalidValue);
+    }
 }
 
 /* --- rotary positions --------------------------------------------------------------------------------- */

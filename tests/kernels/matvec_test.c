@@ -44,6 +44,8 @@ static void test_quantize(void **state)
     assert_memory_equal(is.sum, wanted.sum, N / 32 * sizeof(float));
     q.width = 33;
     assert_int_equal(quantize_launch(&q, device_stream), cudaErrorInvalidValue);
+    struct quantize_params none = {NULL, {0}, 0, WIDTH};
+    assert_int_equal(quantize_launch(&none, device_stream), cudaSuccess);
     free(x);
     rows_free(&wanted);
     rows_free(&is);
