@@ -199,16 +199,24 @@ static void note_logprob(struct engine *e, struct sequence *s, const float *logi
 }
 
 /* The new token of one sequence; its finish, or NONE while it goes on. */
+static enum engine_finish fail(struct sequence *s)
+{
+    count_end(s, ENGINE_FINISH_FAILED);
+    sequence_end(s, ENGINE_FINISH_FAILED);
+    return ENGINE_FINISH_FAILED;
+}
+
 static enum engine_finish sample(struct engine *e, struct sequence *s, const float *logits)
 {
     const uint64_t *allowed = s->job.json ? json_mask_allowed(e->json, &s->json) : NULL;
     if (s->job.json && !allowed) { /* a vocabulary that cannot say what has to come */
-        count_end(s, ENGINE_FINISH_FAILED);
-        sequence_end(s, ENGINE_FINISH_FAILED);
-        return ENGINE_FINISH_FAILED;
+        return fail(s);
     }
     token_id id = sampler_pick(e->sampler, &s->job.sampling, logits, s->tokens.p + s->job.prompt_n,
                                sequence_answer_n(s), allowed);
+    if (allowed && !(allowed[id / 64] >> (id % 64) & 1)) { /* no logit that it may choose is a number */
+        return fail(s);
+    }
     bool whole = s->job.json && json_mask_accept(e->json, &s->json, id);
     if (s->job.logprobs) {
         note_logprob(e, s, logits, id);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "inference/worker/model_parts.h"
+#include "inference/worker/route.h"
 
 static const struct model_family families[] = {
     {.name = "llama", .rope_style = ROPE_PAIRS},
@@ -24,7 +25,7 @@ enum {
     WIDE = 1 << 20,
     MOST_HEADS = 4096,
     MOST_RANK = 1 << 14,
-    MOST_EXPERTS = 1024,
+    MOST_EXPERTS = ROUTE_MOST_EXPERTS,
     MOST_POSITIONS = 1 << 24
 };
 

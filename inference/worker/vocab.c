@@ -227,6 +227,9 @@ static int note_literal_lengths(struct vocab *v, struct err *err)
         if (v->tokens[i].kind != TOKEN_USER_DEFINED || text.n == 0) {
             continue;
         }
+        if (!str_is_utf8(text)) { /* it would cut characters of a prompt in two */
+            return err_set(err, ERR_INVALID, "tokenizer: user-defined token %u is not UTF-8", i);
+        }
         if (text.n > VOCAB_MAX_LITERAL) {
             return err_set(err, ERR_LIMIT, "tokenizer: user-defined token %u has %zu bytes, more than %d", i,
                            text.n, VOCAB_MAX_LITERAL);

@@ -45,8 +45,10 @@ class Client:
         return self.rng.choice((0, 0, 0, 0, 0, 0, 0, 1, 5, 20))
 
     def wish(self) -> tuple[str, str, bytes, bool]:
-        """Owner, path, what must come, and whether the upstream will break it off."""
-        owner, n, cut = self.owner(), self.size(), self.rng.random() < 0.01
+        """Owner, path, what must come, and whether the upstream will break it off: never an empty answer, since that would be
+        whole, and an upload that meets the kept connection as it closes may not be sent again (502)."""
+        owner, n = self.owner(), self.size()
+        cut = n > 0 and self.rng.random() < 0.01
         return owner, path_of(owner, n, self.delay(), cut), bytes_of(owner, n), cut
 
     def compare(self, owner: str, said: str | None, body: bytes, wanted: bytes, whole: bool) -> None:

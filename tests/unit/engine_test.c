@@ -457,6 +457,32 @@ static void reasoning_is_told_apart(void **state)
     engine_free(e);
 }
 
+/* A file may hold numbers that are none: what has to be JSON then ends as failed. */
+static void logits_that_are_no_numbers(void **state)
+{
+    struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 64, .queue = 10};
+    struct builder b;
+    build_tiny_model(&b);
+    assert_string_equal(b.tensors[1].name, "output_norm.weight");
+    memset(b.data.p + b.tensors[1].offset, 0xFF, b.tensors[1].bytes); /* NaN, each of them */
+    struct buf file = built_file(&b);
+    conf.model = write_bytes("nan.gguf", file.p, file.n);
+    buf_clear(&file);
+    builder_clear(&b);
+    struct engine *e = ready_engine(conf);
+    struct result r;
+    uint64_t id;
+    result_init(&r);
+    struct engine_job job = make_job(0, ANSWER, &r);
+    job.json = true;
+    assert_int_equal(engine_submit(e, &job, &id), 0);
+    wait_end(&r);
+    assert_int_equal(r.finish, ENGINE_FINISH_FAILED);
+    buf_clear(&r.text);
+    buf_clear(&r.reasoning);
+    engine_free(e);
+}
+
 static void models_that_cannot_be_loaded(void **state)
 {
     struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 16, .queue = 10};
@@ -498,6 +524,7 @@ int main(void)
         cmocka_unit_test(the_queue_ends),
         cmocka_unit_test(stop_strings_end_an_answer),
         cmocka_unit_test(reasoning_is_told_apart),
+        cmocka_unit_test(logits_that_are_no_numbers),
         cmocka_unit_test(models_that_cannot_be_loaded),
     };
     return cmocka_run_group_tests(tests, make, temp_remove);

@@ -55,6 +55,32 @@ static void splits(void **state)
     assert_non_null(strstr(err.msg, "klingon"));
 }
 
+static int count_bytes(void *arg, struct str piece)
+{
+    *(size_t *)arg += piece.n;
+    return 0;
+}
+
+/* Whoever asks decides how many: a search from each of them to the end of the run would take hours here. */
+static void a_run_of_spaces_costs_its_length(void **state)
+{
+    enum { SPACES = 2000000 };
+    static const char *const rules[] = {"gpt-2",        "smollm",         "llama-bpe",  "qwen2",
+                                        "deepseek-llm", "deepseek-coder", "deepseek-v3"};
+    char *text = malloc(SPACES + 1);
+    memset(text, ' ', SPACES);
+    text[SPACES] = '1';
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        struct presplit *p;
+        size_t bytes = 0;
+        assert_int_equal(presplit_new(str_from(rules[i]), &p, NULL), 0);
+        assert_int_equal(presplit_run(p, str_of(text, SPACES + 1), count_bytes, &bytes), 0);
+        assert_int_equal(bytes, SPACES + 1);
+        presplit_free(p);
+    }
+    free(text);
+}
+
 static void expect_tokens(const char *text, size_t n, const token_id *ids)
 {
     struct token_list list = {0};
@@ -83,9 +109,10 @@ static void merges(void **state)
 }
 
 /* Pieces by score, bytes where there is no piece, a space as U+2581. */
-static struct tokenizer *open_spm(const char *name, bool add_space)
+static int open_spm(const char *name, bool add_space, const char *literal, struct tokenizer **out,
+                    struct err *err)
 {
-    static const struct {
+    const struct {
         const char *text;
         float score;
         enum token_kind kind;
@@ -102,12 +129,11 @@ static struct tokenizer *open_spm(const char *name, bool add_space)
          "a",
          -5, TOKEN_NORMAL},
         {"\n\n", 0, TOKEN_USER_DEFINED},
-        {"\n\n\n", 0, TOKEN_USER_DEFINED},
+        {literal, 0, TOKEN_USER_DEFINED},
     };
     enum { COUNT = sizeof tokens / sizeof *tokens };
     struct builder b;
     struct gguf *g;
-    struct tokenizer *t = NULL;
     builder_init(&b);
     pair_text(&b, "tokenizer.ggml.model", "llama");
     pair_array(&b, "tokenizer.ggml.tokens", GGUF_STRING, COUNT);
@@ -127,11 +153,11 @@ static struct tokenizer *open_spm(const char *name, bool add_space)
     buf_add_char(&b.pairs, add_space);
     struct buf bytes = built_file(&b);
     assert_int_equal(gguf_open(write_bytes(name, bytes.p, bytes.n), &g, NULL), 0);
-    assert_int_equal(tokenizer_new(g, &t, NULL), 0);
+    int rc = tokenizer_new(g, out, err);
     gguf_close(g);
     buf_clear(&bytes);
     builder_clear(&b);
-    return t;
+    return rc;
 }
 
 static void expect_spm(struct tokenizer *t, const char *text, size_t n, const token_id *ids)
@@ -149,7 +175,9 @@ static void expect_spm(struct tokenizer *t, const char *text, size_t n, const to
 
 static void sentence_pieces(void **state)
 {
-    struct tokenizer *t = open_spm("spm.gguf", false);
+    struct tokenizer *t;
+    struct err err;
+    assert_int_equal(open_spm("spm.gguf", false, "\n\n\n", &t, NULL), 0);
     expect_spm(t, "", 0, NULL);
     expect_spm(t, "ab", 1, (token_id[]){7});
     expect_spm(t, "aab", 2, (token_id[]){4, 7});
@@ -164,11 +192,13 @@ static void sentence_pieces(void **state)
     expect_spm(t, "a\n\n\nb", 3, (token_id[]){4, 10, 5}); /* the longest literal */
     assert_true(str_is(tokenizer_bytes(t, 8), " a") && str_is(tokenizer_bytes(t, 2), "\xC3"));
     tokenizer_free(t);
-    t = open_spm("spm2.gguf", true);
+    assert_int_equal(open_spm("spm2.gguf", true, "\n\n\n", &t, NULL), 0);
     expect_spm(t, "a", 1, (token_id[]){8});
     expect_spm(t, "a\n\na", 3, (token_id[]){8, 9, 8});
     expect_spm(t, "", 0, NULL);
     tokenizer_free(t);
+    assert_int_equal(open_spm("spm3.gguf", false, "\xA9", &t, &err), ERR_INVALID); /* half of a character */
+    assert_non_null(strstr(err.msg, "token 10 is not UTF-8"));
 }
 
 static void text_never_makes_control_tokens(void **state)
@@ -286,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits),
+        cmocka_unit_test(a_run_of_spaces_costs_its_length),
         cmocka_unit_test(merges),
         cmocka_unit_test(sentence_pieces),
         cmocka_unit_test(conversation),

@@ -19,7 +19,7 @@ int kv_cache_init(struct kv_cache *kv, const struct model_sizes *sizes, uint32_t
     }
     kv->bytes = bytes;
     kv->keys = memory;
-    kv->values = kv->keys + sizes->layers * blocks * kv_cache_key_block(kv);
+    kv->values = kv->keys + (size_t)sizes->layers * blocks * kv_cache_key_block(kv);
     return 0;
 }
 

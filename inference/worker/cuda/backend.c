@@ -304,7 +304,9 @@ static int cuda_run(struct backend *b, const struct batch *batch, float **logits
             cudaMemcpyAsync(b->logits, b->buffers[GRAPH_LOGITS], bytes, cudaMemcpyDeviceToHost, b->stream);
         rc = device_error(copied, "copying the logits", err);
     }
-    rc = rc ? rc : device_error(cudaStreamSynchronize(b->stream), "a step", err);
+    cudaError_t waited =
+        cudaStreamSynchronize(b->stream); /* always: the next run writes what this one reads */
+    rc = rc ? rc : device_error(waited, "a step", err);
     *logits = b->logits;
     return rc;
 }
