@@ -109,6 +109,12 @@ int policy_change_cancel(struct pg *pg, const struct policy_change *c, int64_t i
                : err_set(pg_err(pg), ERR_NOT_FOUND, "no scheduled change has the id %lld", (long long)id);
 }
 
+int policy_change_uncover(struct pg *pg, int64_t ramp)
+{
+    int rows = pg_query(pg, "SELECT policy_ramp_uncover($1)", PG_I64(ramp));
+    return rows < 0 ? conflict_told(pg, rows) : 0;
+}
+
 int policy_change_run_due(struct pg *pg)
 {
     int rows = pg_query_n(pg, "SELECT policy_run_due()", 0, NULL);

@@ -46,6 +46,8 @@ int policy_change_end(struct pg *pg, const struct policy_change *c, struct polic
 /* In force from c->at_ms on; policy_change_cancel takes it back while it waits. */
 int policy_change_schedule(struct pg *pg, const struct policy_change *c, int64_t *id) TIDE_CHECK;
 int policy_change_cancel(struct pg *pg, const struct policy_change *c, int64_t id) TIDE_CHECK;
+/* What lies over the stage of a ramp for a time goes back to what was before the ramp. ERR_CONFLICT: nothing does. */
+int policy_change_uncover(struct pg *pg, int64_t ramp) TIDE_CHECK;
 /* Carries out what is due; returns how many, or an error. Cheap when nothing is. */
 int policy_change_run_due(struct pg *pg) TIDE_CHECK;
 

@@ -24,15 +24,15 @@ static int ramp_read(struct pg *pg, struct ramp *r)
 {
     int rows = pg_query_n(
         pg,
-        "SELECT r.id, r.state, r.next_at <= now(), c.version, c.version = r.version, CASE WHEN c.version = "
-        "r.version THEN true ELSE v.document::text = o.document::text END, EXISTS (SELECT FROM "
-        "policy_pending "
-        "w WHERE w.kind = 'revert' AND w.version = c.version AND w.back_to = r.version), l.level, "
-        "coalesce((SELECT a.target FROM audit a WHERE a.action = 'sms.block' AND a.at >= r.moved_at ORDER BY "
-        "a.at LIMIT 1), ''), r.stage, cardinality(r.stages), r.base, r.reverts, r.stages[r.stage], r.name, "
-        "r.actor, r.reason FROM policy_ramps r JOIN policy_versions o ON o.version = r.version, "
-        "policy_current "
-        "c JOIN policy_versions v ON v.version = c.version, attack_ladder l WHERE r.ended_at IS NULL",
+        "SELECT r.id, r.state, r.next_at <= now(), c.version, c.version = r.version,"
+        " CASE WHEN c.version = r.version THEN true ELSE v.document::text = o.document::text END,"
+        " EXISTS (SELECT FROM policy_pending w JOIN policy_versions b ON b.version = w.back_to"
+        " WHERE w.kind = 'revert' AND w.version = c.version AND b.document::text = o.document::text),"
+        " l.level, coalesce((SELECT a.target FROM audit a WHERE r.state = 'running'"
+        " AND a.action = 'sms.block' AND a.at >= r.moved_at ORDER BY a.at LIMIT 1), ''),"
+        " r.stage, cardinality(r.stages), r.base, r.reverts, r.stages[r.stage], r.name, r.actor, r.reason"
+        " FROM policy_ramps r JOIN policy_versions o ON o.version = r.version, policy_current c"
+        " JOIN policy_versions v ON v.version = c.version, attack_ladder l WHERE r.ended_at IS NULL",
         0, NULL);
     if (rows <= 0) {
         return rows;
@@ -121,7 +121,7 @@ static int go_back(struct pg *pg, const struct ramp *r, const struct cause *by, 
         rc = document_of(pg, r->base, &base);
         rc = rc < 0 ? rc : change_to(pg, base, by, r->in_force, &changed);
     } else if (r->view.is_covered) {
-        rc = pg_query(pg, "SELECT policy_ramp_uncover($1)", PG_I64(r->id));
+        rc = policy_change_uncover(pg, r->id);
     }
     *version = changed.version;
     return rc < 0 ? rc : audit(pg, r, by);
@@ -138,6 +138,25 @@ static int none_runs(struct pg *pg)
     struct str name = pg_value(pg, 0, 0), state = pg_value(pg, 0, 1);
     return err_set(pg_err(pg), ERR_CONFLICT, "a ramp to " STR_FMT " is there (" STR_FMT "): abort it first",
                    STR_ARG(name), STR_ARG(state));
+}
+
+/* What is in force, unless it is so for a time: a ramp over that would make it permanent. */
+static int read_before(struct pg *pg, struct str *document, int64_t *version)
+{
+    int rows = pg_query_n(pg,
+                          "SELECT v.document::text, v.version, EXISTS (SELECT FROM policy_pending w WHERE "
+                          "w.kind = 'revert' AND w.version = v.version) FROM policy_current c JOIN "
+                          "policy_versions v ON v.version = c.version",
+                          0, NULL);
+    if (rows < 0) {
+        return rows;
+    }
+    if (pg_bool(pg, 0, 2)) {
+        return err_set(pg_err(pg), ERR_CONFLICT, "what is in force is so for a time: end that first");
+    }
+    *document = pg_value(pg, 0, 0);
+    *version = pg_i64(pg, 0, 1);
+    return 0;
 }
 
 static void stages_print(const struct policy_ramp_plan *plan, char out[STAGES_TEXT])
@@ -177,18 +196,13 @@ int policy_ramp_start(struct pg *pg, const struct policy_change *c, const struct
     struct cause by = {c->actor, c->reason, c->request_id, "policy.ramp"};
     struct buf stage;
     struct str before;
+    int64_t version;
     buf_init(&stage, POLICY_DOCUMENT_MAX);
     int rc = policy_ramp_plan_check(plan, pg_err(pg));
     rc = rc < 0 ? rc : none_runs(pg);
+    rc = rc < 0 ? rc : read_before(pg, &before, &version);
     if (rc == 0) {
-        rc = pg_query_n(pg,
-                        "SELECT v.document::text, v.version FROM policy_current c JOIN policy_versions v ON"
-                        " v.version = c.version",
-                        0, NULL);
-    }
-    if (rc > 0) {
-        before = pg_value(pg, 0, 0);
-        int64_t version = c->if_version ? c->if_version : pg_i64(pg, 0, 1);
+        version = c->if_version ? c->if_version : version;
         rc = policy_ramp_document(before, c->document, plan->stages[0], &stage, pg_err(pg));
         rc = rc < 0 ? rc : change_to(pg, buf_str(&stage), &by, version, &out->changed);
         rc = rc < 0 ? rc : start_row(pg, c, plan, out);
@@ -251,7 +265,6 @@ static int step(struct pg *pg, const struct ramp *r, struct policy_ramp_ran *out
 {
     struct policy_changed changed;
     struct buf stage;
-    char reason[POLICY_RAMP_TEXT_MAX * 2];
     int rows =
         pg_query(pg,
                  "SELECT b.document::text, r.candidate::text, r.stages[r.stage + 1] FROM policy_ramps r"
@@ -263,8 +276,9 @@ static int step(struct pg *pg, const struct ramp *r, struct policy_ramp_ran *out
     struct str before = pg_value(pg, 0, 0), candidate = pg_value(pg, 0, 1);
     out->share = (uint32_t)pg_i64(pg, 0, 2);
     snprintf(out->note, sizeof out->note, "%g %%", out->share / 100.0);
-    snprintf(reason, sizeof reason, STR_FMT " (ramp: %s)", STR_ARG(r->reason), out->note);
-    struct cause by = {arena_cstr(pg_arena(pg), r->actor), reason, "", "policy.ramp_step"};
+    struct arena *a = pg_arena(pg);
+    struct str reason = arena_printf(a, STR_FMT " (ramp: %s)", STR_ARG(r->reason), out->note);
+    struct cause by = {arena_cstr(a, r->actor), reason.p, "", "policy.ramp_step"};
     buf_init(&stage, POLICY_DOCUMENT_MAX);
     int rc = policy_ramp_document(before, candidate, out->share, &stage, pg_err(pg));
     rc = rc < 0 ? rc : change_to(pg, buf_str(&stage), &by, r->in_force, &changed);

@@ -8,7 +8,8 @@
  * or ends a ramp without changing the policy writes an audit row of its own. One ramp at a time. Any other change of the
  * policy ends it (replaced); one that goes back by itself, as the attack ladder's or an emergency's, counts as a bad
  * signal: a ramp that is told to go back then goes back once that is over.
- * Errors: as policy_change.h; ERR_CONFLICT also: one runs already, or not in the state for it; ERR_NOT_FOUND: none runs.
+ * Errors: as policy_change.h; ERR_CONFLICT also: one runs already, or not in the state for it, or what is in force at
+ * its beginning is so for a time; ERR_NOT_FOUND: none runs.
  * Thread rule: inside a database job. */
 #ifndef TIDE_AUTH_POLICY_RAMP_RUN_H
 #define TIDE_AUTH_POLICY_RAMP_RUN_H

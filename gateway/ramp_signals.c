@@ -50,7 +50,8 @@ static bool is_budget(const struct gateway_config *conf, const struct limit_rule
     const struct limit_set *sms = limit_rules_at(conf->limits, STR("sms"));
     for (unsigned i = 0; i < sms->count; i++) {
         if (sms->rules[i] == rule) {
-            return rule->dimensions == 1u << LIMIT_BY_ALL && !rule->shadow;
+            return rule->dimensions == 1u << LIMIT_BY_ALL && rule->unit != LIMIT_UNIT_CONCURRENT &&
+                   !rule->shadow;
         }
     }
     return false;

@@ -24,10 +24,19 @@ CREATE TABLE policy_ramps (
 CREATE UNIQUE INDEX policy_ramps_one ON policy_ramps ((true)) WHERE ended_at IS NULL;
 GRANT SELECT, INSERT, UPDATE ON policy_ramps TO tidegate_app;
 
--- What lies over a ramp's stage for a time goes back to what was before the ramp, not to the stage.
+-- What lies over a ramp's stage for a time goes back to what was before the ramp, not to the stage. The stage is known
+-- by its document: between two changes for a time it has come back under another version. TG002: nothing lies over it.
 CREATE FUNCTION policy_ramp_uncover(p_ramp bigint) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    UPDATE policy_pending w SET back_to = r.base FROM policy_ramps r
-    WHERE r.id = p_ramp AND w.kind = 'revert' AND w.back_to = r.version
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM FROM policy_current c FOR UPDATE;
+    UPDATE policy_pending w SET back_to = r.base
+        FROM policy_ramps r JOIN policy_versions stage ON stage.version = r.version, policy_versions back
+        WHERE r.id = p_ramp AND w.kind = 'revert' AND back.version = w.back_to
+          AND back.document::text = stage.document::text;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'policy_conflict: the policy has just changed' USING ERRCODE = 'TG002';
+    END IF;
+END
 $$;
 GRANT EXECUTE ON FUNCTION policy_ramp_uncover(bigint) TO tidegate_app;

@@ -2,11 +2,12 @@
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tide.client import mainland_phone
-from tide.policy_admin import Admin, told
+from tide.policy_admin import Admin, in_time, told
 from tide.process import wait_until
 
 HONG_KONG = {"name": "hk", "rules": [
@@ -79,6 +80,14 @@ def test_it_steps_by_itself(pair, ramps):
         wait_until(lambda g=gateway: told(g)["policy"] == "hk", 60, "every gateway follows")
         wait_until(lambda g=gateway: g.metric("tidegate_policy_ramp_percent") == 0, 60, "nothing is left of it")
     assert ramps.one.ask("POST", "/rollback", version=base + 2, reason="back")["name"] == "hk.ramp-25"
+
+
+@pytest.mark.parametrize("before", ["", "x", "xx"])
+def test_a_long_reason_stays_whole(ramps, before):
+    reason = before + "放" * 120
+    ramps.start(preset="open", stages=[1, 100], every_s=1, reason=reason)
+    ramps.wait(percent=100)
+    assert ramps.one.history()[0]["reason"] == f"{reason} (ramp: 100 %)"
 
 
 def test_a_share_of_the_people_is_let_in(pair, ramps):
@@ -164,6 +173,77 @@ def test_an_emergency_stops_it(ramps, on_bad, state, after):
         assert ramps.tell("resume")["state"] == "running"
 
 
+@pytest.mark.parametrize("cover", ["emergency", "for"])
+def test_none_begins_over_what_is_for_a_time(pair, ramps, cover):
+    """It would make that permanent."""
+    def state():
+        return pair.postgres.query("SELECT version::text FROM policy_current UNION ALL SELECT w::text FROM policy_pending w"
+                                   " UNION ALL SELECT count(*)::text FROM policy_ramps UNION ALL SELECT count(*)::text FROM audit")
+
+    if cover == "emergency":
+        ramps.one.ask("POST", "/emergency", closed=True, reason="fire")
+    else:
+        ramps.set("closed", for_s=3600)
+    wait_until(lambda: pair.postgres.query("SELECT count(*) FROM policy_pending WHERE kind = 'revert'") == "1", 60, "it is written")
+    before = state()
+    for path in ("/ramp", "/ramp?dry_run=1"):
+        said = ramps.one.ask("POST", path, code=409, preset="open", reason="t")["detail"]
+        assert said == "what is in force is so for a time: end that first"
+    done = pair.gateways[0].ctl("policy", "ramp", "open", "--reason", "t", check=False)
+    assert done.returncode == 6 and "end that first" in done.stderr, done
+    assert state() == before
+    if cover == "emergency":
+        ramps.two.ask("POST", "/emergency", closed=False, reason="out")
+    else:
+        ramps.set("mainland-phone-only")
+    assert ramps.start(preset="open", every_s=3600)["state"] == "running"
+
+
+@pytest.mark.parametrize("verb,state,after", [("resume", "running", "open.ramp-5"), ("abort", "aborted", "mainland-phone-only")])
+def test_one_cover_after_another(pair, ramps, verb, state, after):
+    """Between them the stage came back under a version that no gateway had the time to note."""
+    ramps.start(preset="open", stages=[5, 100], every_s=3600)
+    ramps.one.ask("POST", "/emergency", closed=True, reason="fire")
+    ramps.wait(state="held")
+    ramps.one.ask("POST", "/schedule", preset="waitlist", at=in_time(3600), for_s=3600, reason="t")
+    pair.postgres.query("UPDATE policy_pending SET due_at = now() WHERE kind = 'set'")
+    with pair.postgres.holding("SELECT FROM policy_ramps WHERE ended_at IS NULL FOR UPDATE"):
+        ramps.two.ask("POST", "/emergency", closed=False, reason="out")
+        wait_until(lambda: ramps.one.get()["name"] == "waitlist", 60, "what waited is in force")
+    time.sleep(2)  # both gateways look at it
+    assert ramps.status()["state"] == "held"
+    if verb == "abort":
+        assert ramps.tell("abort")["state"] == state
+    else:
+        assert "another policy" in ramps.tell("resume", 409)["detail"]
+    pair.postgres.query("UPDATE policy_pending SET due_at = now() WHERE kind = 'revert'")
+    wait_until(lambda: ramps.one.get()["name"] == after, 60, "it is over")
+    if verb == "resume":
+        ramps.wait(version=ramps.one.get()["version"])
+        assert ramps.tell("resume")["state"] == state
+
+
+def test_a_cover_that_ends_while_it_is_aborted(own_stack):
+    own_stack.start_servers()
+    settings = own_stack.settings()
+    settings["database"]["job_timeout"] = "60s"  # the abort waits for another's transaction
+    gateway = own_stack.start_gateway(settings)
+    admin, other = Admin(gateway), Admin(gateway)
+    admin.put(preset="mainland-phone-only")
+    admin.ask("POST", "/ramp", preset="open", stages=[5, 100], every_s=3600, reason="t")
+    admin.put(preset="closed", for_s=3600)
+    wait_until(lambda: admin.ask("GET", "/ramp")["state"] == "held", 60, "it is held")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%policy_ramp_uncover%'"
+    with ThreadPoolExecutor(1) as threads:
+        with own_stack.postgres.holding("SELECT policy_end(0, 'over', 't', '', 'policy.end')", end="COMMIT"):
+            said = threads.submit(other.ask, "POST", "/ramp/abort", code=409, reason="t")
+            wait_until(lambda: own_stack.postgres.query(waits) == "1" or said.done(), 60, "the abort waits")
+        assert said.result()["detail"] == "the policy has just changed"
+    assert (admin.get()["name"], admin.ask("GET", "/ramp")["state"]) == ("open.ramp-5", "held")
+    assert admin.ask("POST", "/ramp/abort", reason="t")["state"] == "aborted"
+    assert admin.get()["name"] == "mainland-phone-only"
+
+
 # --- bad signals ----------------------------------------------------------------------------------------------
 
 
@@ -215,6 +295,9 @@ def test_a_budget_near_its_end_stops_it(own_stack):
     settings = own_stack.settings()
     settings["limits"]["rules"].append({"name": "sms_day", "by": "all", "at": "sms", "limit": "10/1d", "on_error": "closed",
                                         "role": "ledger"})
+    settings["limits"]["rules"].append({"name": "sms_running", "by": "all", "at": "sms", "limit": "2", "unit": "concurrent",
+                                        "on_error": "closed", "role": "ledger"})
+    settings["database"]["job_timeout"] = "60s"
     settings["ramp"] = {"budget_percent": 45}
     gateway = own_stack.start_gateway(settings)
     admin, app = Admin(gateway), own_stack.app()
@@ -224,8 +307,16 @@ def test_a_budget_near_its_end_stops_it(own_stack):
 
     admin.ask("POST", "/ramp", preset="open", stages=[5, 10, 100], every_s=1, reason="t")
     ramp(state="done")  # there is enough
-    admin.ask("POST", "/ramp", preset="open", stages=[5, 100], every_s=40, reason="t")
-    for _ in range(6):
+    admin.ask("POST", "/ramp", preset="open", stages=[5, 100], every_s=3600, reason="t")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%otp_codes%'"
+    with ThreadPoolExecutor(2) as threads:
+        with own_stack.postgres.holding("LOCK TABLE otp_codes"):  # all that may run at once do: that is no budget
+            asked = [threads.submit(app.ask_code, mainland_phone()) for _ in range(2)]
+            wait_until(lambda: own_stack.postgres.query(waits) == "2", 60, "both run")
+            time.sleep(3)
+            ramp(state="running", percent=5)
+        assert [a.result().status_code for a in asked] == [200, 200]
+    for _ in range(4):
         assert app.ask_code(mainland_phone()).status_code == 200
     ramp(state="held", percent=5)
     assert re.fullmatch(r"\d+ % is left of the SMS budget sms_day", admin.ask("GET", "/ramp")["note"])

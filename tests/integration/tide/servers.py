@@ -52,8 +52,8 @@ class Postgres:
         return subprocess.run(["pg_dump", "--data-only", "-d", self.uri()], check=True, capture_output=True, text=True).stdout
 
     @contextlib.contextmanager
-    def holding(self, sql: str):
-        """A transaction that has run this and stays open."""
+    def holding(self, sql: str, end: str = "ROLLBACK"):
+        """A transaction that has run this and stays open; how it ends."""
         psql = subprocess.Popen(["psql", "-XAtq", "-d", self.uri()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         psql.stdin.write(f"BEGIN; {sql}; SELECT 'held';\n")
         psql.stdin.flush()
@@ -62,7 +62,7 @@ class Postgres:
         try:
             yield
         finally:
-            psql.communicate("ROLLBACK;\n", timeout=10)
+            psql.communicate(f"{end};\n", timeout=10)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and all its children, as the kernel would when memory is out."""
