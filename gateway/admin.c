@@ -142,12 +142,15 @@ static int run_job(struct pg *pg, void *arg)
     struct admin_job *j = arg;
     int rc = j->is_trial ? pg_exec(pg, "SAVEPOINT trial") : 0;
     rc = rc < 0 ? rc : j->work.run(pg, j->work.arg);
-    return rc == 0 && j->is_trial ? pg_exec(pg, "ROLLBACK TO SAVEPOINT trial") : rc;
+    return rc >= 0 && j->is_trial ? pg_exec(pg, "ROLLBACK TO SAVEPOINT trial") : rc;
 }
 
 static void on_job_done(void *arg, int rc, const struct err *err)
 {
     struct admin_job *j = arg;
+    if (rc != 0 && j->work.failed != NULL) {
+        j->work.failed(j->work.arg, err);
+    }
     if (j->call != NULL) {
         j->call->job = NULL;
         j->work.done(j->call, j->work.arg, rc, err);

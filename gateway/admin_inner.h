@@ -59,6 +59,7 @@ struct admin_work {
     void (*done)(struct admin_call *c, void *arg, int rc, const struct err *err);
     void (*drop)(void *arg);
     void *arg;
+    void (*failed)(void *arg, const struct err *err);       /* before done, gone or not; NULL: nothing */
     void (*not_submitted)(struct admin_call *c, void *arg); /* no database: answers; NULL: 503 */
     uint64_t timeout_ms;                                    /* 0: as the configuration says */
 };

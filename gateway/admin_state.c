@@ -68,16 +68,19 @@ static void reply_drained(struct admin_call *c, const struct drain *d, bool is_a
     buf_clear(&text);
 }
 
+static void drain_not_audited(void *arg, const struct err *err)
+{
+    log_warn("drain not audited error=\"%s\"", err->msg);
+}
+
 static void on_drained(struct admin_call *c, void *arg, int rc, const struct err *err)
 {
-    if (rc != 0) {
-        log_warn("drain not audited error=\"%s\"", err->msg);
-    }
     reply_drained(c, arg, rc == 0);
 }
 
 static void drain_not_submitted(struct admin_call *c, void *arg)
 {
+    log_warn("drain not audited error=\"the database is away or too busy\"");
     reply_drained(c, arg, false);
 }
 
@@ -112,6 +115,7 @@ void admin_worker_drain(struct admin_call *c)
     (void)gethostname(d->host, sizeof d->host - 1);
     admin_submit(c, &(struct admin_work){.run = write_drain,
                                          .done = on_drained,
+                                         .failed = drain_not_audited,
                                          .drop = drop_drain,
                                          .not_submitted = drain_not_submitted,
                                          .arg = d,

@@ -3,6 +3,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -144,6 +145,18 @@ def test_workers_and_draining(pair):
         assert ask(pair, "drain", "worker", "w1", "--undo")["draining"] is False
         wait_until(lambda: app.chat(model="m").status_code == 200, 10, "the worker is taken again")
     ctl(pair, "drain", "worker", "w2", code=5)
+
+
+def test_a_drain_that_is_not_audited_is_told_when_its_client_has_gone(pair):
+    gateway, reason = pair.gateways[0], "nobody waits for it"
+    body = json.dumps({"drain": False, "reason": reason})
+    with pair.postgres.holding("LOCK TABLE audit IN ACCESS EXCLUSIVE MODE"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(gateway.socket))
+            client.sendall(f"POST /admin/v1/workers/w1/drain HTTP/1.1\r\nhost: admin\r\ncontent-type: application/json\r\n"
+                           f"content-length: {len(body)}\r\n\r\n{body}".encode())
+            wait_until(lambda: reason in gateway.process.log.read_text(), 60, "it is carried out")
+        wait_until(lambda: "drain not audited" in gateway.process.log.read_text(), 60, "it is told")
 
 
 def test_limits(pair):
