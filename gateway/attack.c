@@ -27,6 +27,7 @@ struct gateway_attack {
     char path[PATH_ROOM]; /* where the level is kept */
     atomic_int level;     /* in force here: of the database, or tightened by ourselves */
     int known;            /* of the database */
+    int kept;             /* on disk; -1: something else */
     /* what is seen here; control thread */
     struct auth_attempts counted; /* at the last tick */
     uint64_t counted_us;
@@ -47,17 +48,28 @@ int attack_level(const struct gateway *g)
     return g->attack ? atomic_load_explicit(&g->attack->level, memory_order_relaxed) : 0;
 }
 
-static void set_level(struct gateway_attack *a, int level)
+/* A level that cannot be written is tried again with the next tick. */
+static void keep_level(struct gateway_attack *a, int level)
 {
     struct err err = {0};
+    if (a->kept == level) {
+        return;
+    }
+    if (attack_file_save(level, a->path, &err) == 0) {
+        a->kept = level;
+    } else {
+        log_error("the attack ladder's level is not kept: a restart without the database forgets it "
+                  "error=\"%s\"",
+                  err.msg);
+    }
+}
+
+static void set_level(struct gateway_attack *a, int level)
+{
     if (atomic_exchange(&a->level, level) != level) {
         log_warn("attack ladder level=A%d", level);
-        if (attack_file_save(level, a->path, &err) != 0) {
-            log_error("the attack ladder's level is not kept: a restart without the database forgets it "
-                      "error=\"%s\"",
-                      err.msg);
-        }
     }
+    keep_level(a, level);
     metric_set(&level_now, level);
 }
 
@@ -307,6 +319,7 @@ void attack_open(struct gateway *g)
     if (rc < 0 && rc != ERR_NOT_FOUND) {
         log_error("the attack ladder's level cannot be read error=\"%s\"", err.msg);
     }
+    a->kept = rc == 0 || rc == ERR_NOT_FOUND ? a->known : -1;
     a->alone.level = a->known; /* the database says otherwise as soon as it is there */
     atomic_store(&a->level, a->known);
     metric_set(&level_now, a->known);

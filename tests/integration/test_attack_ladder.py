@@ -197,8 +197,13 @@ def test_a_restart_without_the_database_keeps_the_level(own_stack, fleet):
     gateway = fleet(automatic=False)
     phone, kept = mainland_phone(), gateway.folder / "state" / "attack"
     own_stack.app(gateway).sign_up(phone)
+    in_the_way = kept.with_name("attack.new")
+    in_the_way.mkdir()
     gateway.ctl("attack", "set", "A4", "--ttl", "1h", "--confirm=A4", "--reason", "stuffing")
     wait_level(gateway, 4)
+    assert "is not kept" in gateway.process.log.read_text() and not kept.exists()
+    in_the_way.rmdir()
+    wait_until(kept.exists, 60, "it is tried again")
     assert kept.read_text() == "tidegate attack A4\n"
     own_stack.postgres.kill()
     gateway.process.stop()
@@ -216,6 +221,7 @@ def test_a_restart_without_the_database_keeps_the_level(own_stack, fleet):
     kept.write_text("A9")
     gateway.start()
     assert level(gateway) == 0 and "is not the level of an attack ladder" in gateway.process.log.read_text()
+    wait_until(lambda: kept.read_text() == "tidegate attack A0\n", 60, "it is written anew")
 
 
 def test_a_level_of_no_effect_ends_too(fleet):
