@@ -110,6 +110,33 @@ def test_what_an_app_says_of_itself(places, tmp_path):
         assert ask(s, mainland_phone(), CN, **headers).status_code == status, headers
 
 
+def test_a_banned_system_is_turned_away_from_outside(places, tmp_path):
+    """All addresses of an AS, by the file that knows them, and nobody else; within a second, counted, and let go."""
+    s, chinanet = places, "AS4134"
+    put(s, tmp_path, [{"id": "all", "when": {}, "effect": "allow"}])
+    banned = 'tidegate_bans_entries{effect="ban"}'
+    hits = 'tidegate_bans_hits_total{stage="request",kind="asn"}'
+    before = metric(s, hits)
+    s.gateway.ctl("ban", "add", chinanet, "--ttl", "1h", "--reason", "test")
+    wait_until(lambda: metric(s, banned) == 1, 30, "the ban is known")
+    for path in ("/auth/v1/settings", "/auth/v1/health"):
+        with s.app() as app:
+            assert app.http.get(path, headers={"x-forwarded-for": CN}).status_code == 403
+    refused = ask(s, mainland_phone(), CN)
+    assert refused.status_code == 403 and code_of(refused) not in ("signup_region_not_allowed", "signup_closed"), refused.text
+    for address in (US, HK, "203.0.114.7"):  # another system, and two that the file does not know
+        assert ask(s, mainland_phone(), address).status_code == 200
+    assert metric(s, hits) == before + 3
+    wait_until(lambda: json.loads(s.gateway.ctl("ban", "list", "-o", "json").stdout)["items"][0]["hits"] == 3, 30, "hits are told")
+    # the address of a partner inside of it
+    s.gateway.ctl("ban", "add", CN, "--allow", "--reason", "partner")
+    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 200, 30, "an allowance wins")
+    s.gateway.ctl("ban", "remove", CN, "--allow", "--reason", "test")
+    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 403, 30, "it counts again")
+    s.gateway.ctl("ban", "remove", chinanet, "--reason", "test")
+    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 200, 30, "over")
+
+
 def test_files_are_swapped_under_traffic(places, tmp_path):
     s, file = places, places.folder / "country.mmdb"
     put(s, tmp_path, [{"id": "here", "when": {"ip_country": ["SG"]}, "effect": "allow"}])
@@ -153,30 +180,3 @@ def test_reload_changes_the_files_and_a_start_lives_without(places, tmp_path):
     assert ask(s, mainland_phone(), CN).status_code == 403  # nothing is known: closed
     mmdb.write(tmp_path / "none.mmdb", {"203.0.113.0/24": {**mmdb.country("SG"), **mmdb.system(7)}})
     wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 200, 30, "the file, once it is there")
-
-
-def test_a_banned_system_is_turned_away_from_outside(places, tmp_path):
-    """All addresses of an AS, by the file that knows them, and nobody else; within a second, counted, and let go."""
-    s, chinanet = places, "AS4134"
-    put(s, tmp_path, [{"id": "all", "when": {}, "effect": "allow"}])
-    banned = 'tidegate_bans_entries{effect="ban"}'
-    hits = 'tidegate_bans_hits_total{stage="request",kind="asn"}'
-    before = metric(s, hits)
-    s.gateway.ctl("ban", "add", chinanet, "--ttl", "1h", "--reason", "test")
-    wait_until(lambda: metric(s, banned) == 1, 30, "the ban is known")
-    for path in ("/auth/v1/settings", "/auth/v1/health"):
-        with s.app() as app:
-            assert app.http.get(path, headers={"x-forwarded-for": CN}).status_code == 403
-    refused = ask(s, mainland_phone(), CN)
-    assert refused.status_code == 403 and code_of(refused) not in ("signup_region_not_allowed", "signup_closed"), refused.text
-    for address in (US, HK, "203.0.114.7"):  # another system, and two that the file does not know
-        assert ask(s, mainland_phone(), address).status_code == 200
-    assert metric(s, hits) == before + 3
-    wait_until(lambda: json.loads(s.gateway.ctl("ban", "list", "-o", "json").stdout)["items"][0]["hits"] == 3, 30, "hits are told")
-    # the address of a partner inside of it
-    s.gateway.ctl("ban", "add", CN, "--allow", "--reason", "partner")
-    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 200, 30, "an allowance wins")
-    s.gateway.ctl("ban", "remove", CN, "--allow", "--reason", "test")
-    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 403, 30, "it counts again")
-    s.gateway.ctl("ban", "remove", chinanet, "--reason", "test")
-    wait_until(lambda: ask(s, mainland_phone(), CN).status_code == 200, 30, "over")
