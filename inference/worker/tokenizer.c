@@ -27,8 +27,7 @@ static const char *const end_texts[] = {
     "<|end_of_text|>",
     "<end_of_turn>",
     "<|eom_id|>",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* full-width bars, low lines */
 };
 
 static void add_end(struct tokenizer *t, token_id id)
