@@ -195,8 +195,8 @@ int policy_ramp_start(struct pg *pg, const struct policy_change *c, const struct
 {
     struct cause by = {c->actor, c->reason, c->request_id, "policy.ramp"};
     struct buf stage;
-    struct str before;
-    int64_t version;
+    struct str before = {0};
+    int64_t version = 0;
     buf_init(&stage, POLICY_DOCUMENT_MAX);
     int rc = policy_ramp_plan_check(plan, pg_err(pg));
     rc = rc < 0 ? rc : none_runs(pg);
