@@ -28,11 +28,13 @@ struct emu_conf {
 /* The first `after` calls of that kind still succeed. */
 enum emu_failure {
     EMU_NO_FAILURE = 0,
-    EMU_OLD_DRIVER = 1,    /* every call: cudaErrorInsufficientDriver */
-    EMU_NO_DEVICE = 2,     /* every call: cudaErrorNoDevice */
-    EMU_OUT_OF_MEMORY = 3, /* cudaMalloc and cudaMallocHost */
-    EMU_DEVICE_LOST = 4,   /* launches: from then on everything answers cudaErrorDevicesUnavailable */
-    EMU_KERNEL_FAULT = 5,  /* launches: that one ends with an illegal address */
+    EMU_OLD_DRIVER = 1,       /* every call: cudaErrorInsufficientDriver */
+    EMU_NO_DEVICE = 2,        /* every call: cudaErrorNoDevice */
+    EMU_OUT_OF_MEMORY = 3,    /* cudaMalloc and cudaMallocHost */
+    EMU_DEVICE_LOST = 4,      /* launches: from then on that device answers cudaErrorDevicesUnavailable */
+    EMU_KERNEL_FAULT = 5,     /* launches: that one ends with an illegal address */
+    EMU_COLLECTIVE_HANGS = 6, /* collectives: that one is never worked, though all ranks have come */
+    EMU_COLLECTIVE_FAILS = 7, /* collectives: that one neither; ncclCommGetAsyncError says ncclRemoteError */
 };
 
 /* What the memory system of a device would have been asked for, by launches since emu_traffic_start. A sector is
@@ -52,6 +54,8 @@ struct emu_traffic {
 void emu_reset(const struct emu_conf *conf); /* forgets everything, faults and memory too; NULL: defaults */
 void emu_seed(uint64_t seed);
 void emu_fail(enum emu_failure what, uint32_t after);
+void emu_fail_on(int device, enum emu_failure what, uint32_t after); /* launches of that device only */
+void emu_patience(uint32_t ms);   /* until a wait that nothing can end is called a hang; 20 s */
 const char *emu_fault_text(void); /* "" : nothing was wrong */
 size_t emu_bytes_allocated(void); /* on all devices */
 

@@ -13,7 +13,8 @@ static struct emu_conf conf = defaults;
 static bool is_ready;
 static enum emu_failure failure;
 static uint32_t failure_after;
-static bool is_lost;
+static int failure_device = -1; /* -1: any */
+static bool is_lost[DEVICES_MAX];
 static std::set<void *> pinned;
 static thread_local int current_device;
 static thread_local cudaError last_error;
@@ -26,9 +27,9 @@ cudaError runtime_error(cudaError e)
     return e;
 }
 
-cudaError emu_sticky(void)
+cudaError emu_sticky(int device)
 {
-    return is_lost ? cudaErrorDevicesUnavailable : emu_fault_error();
+    return is_lost[device] ? cudaErrorDevicesUnavailable : emu_fault_error();
 }
 
 static bool failure_is_due(enum emu_failure what)
@@ -43,17 +44,25 @@ static bool failure_is_due(enum emu_failure what)
     return true;
 }
 
-bool emu_launch_fails(void)
+bool emu_launch_fails(int device)
 {
+    if (failure_device >= 0 && failure_device != device) {
+        return false;
+    }
     if (failure_is_due(EMU_DEVICE_LOST)) {
-        is_lost = true;
-        emu_note(cudaErrorDevicesUnavailable, "the device is lost (injected)");
+        is_lost[device] = true;
     } else if (failure_is_due(EMU_KERNEL_FAULT)) {
         emu_note(cudaErrorIllegalAddress, "a kernel met an illegal address (injected)");
     } else {
         return false;
     }
     return true;
+}
+
+enum emu_failure emu_collective_fails(void)
+{
+    bool is_due = failure_is_due(EMU_COLLECTIVE_HANGS) || failure_is_due(EMU_COLLECTIVE_FAILS);
+    return is_due ? failure : EMU_NO_FAILURE;
 }
 
 /* What a program can ask of the environment, for tests of whole programs. */
@@ -66,7 +75,9 @@ static void read_environment(void)
                  {"no-device", EMU_NO_DEVICE},
                  {"out-of-memory", EMU_OUT_OF_MEMORY},
                  {"device-lost", EMU_DEVICE_LOST},
-                 {"kernel-fault", EMU_KERNEL_FAULT}};
+                 {"kernel-fault", EMU_KERNEL_FAULT},
+                 {"collective-hangs", EMU_COLLECTIVE_HANGS},
+                 {"collective-fails", EMU_COLLECTIVE_FAILS}};
     const char *text = getenv("TIDE_EMU_FAIL"); /* NAME or NAME:AFTER */
     for (size_t i = 0; text && i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i].name);
@@ -96,7 +107,7 @@ cudaError runtime_begin(void) /* of every call: what stands against all of them 
     if (failure == EMU_OLD_DRIVER) {
         return cudaErrorInsufficientDriver;
     }
-    return failure == EMU_NO_DEVICE || conf.devices == 0 ? cudaErrorNoDevice : emu_sticky();
+    return failure == EMU_NO_DEVICE || conf.devices == 0 ? cudaErrorNoDevice : emu_sticky(current_device);
 }
 
 void emu_reset(const struct emu_conf *c)
@@ -105,7 +116,8 @@ void emu_reset(const struct emu_conf *c)
     streams_free();
     emu_fault_clear();
     failure = EMU_NO_FAILURE;
-    is_lost = false;
+    failure_device = -1;
+    memset(is_lost, 0, sizeof is_lost);
     launch_limits_clear();
     current_device = 0;
     last_error = cudaSuccess;
@@ -118,11 +130,17 @@ void emu_seed(uint64_t seed)
     emu_random_seed(seed);
 }
 
-void emu_fail(enum emu_failure what, uint32_t after)
+void emu_fail_on(int device, enum emu_failure what, uint32_t after)
 {
     struct emu_lock lock;
     failure = what;
     failure_after = after;
+    failure_device = device;
+}
+
+void emu_fail(enum emu_failure what, uint32_t after)
+{
+    emu_fail_on(-1, what, after);
 }
 
 /* --- devices and errors --------------------------------------------------------------------------------------- */
@@ -189,7 +207,7 @@ cudaError_t cudaDeviceSynchronize(void)
 cudaError_t cudaDeviceReset(void)
 {
     struct emu_lock lock;
-    streams_clear();
+    streams_clear(current_device);
     return runtime_error(runtime_begin());
 }
 

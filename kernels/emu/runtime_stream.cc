@@ -54,7 +54,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
         device_memory_open();
         streams_step();
         device_memory_close();
-        rc = emu_sticky();
+        rc = emu_sticky(runtime_device());
     }
     if (rc == cudaSuccess && !runtime_stream(stream)->queue.empty()) {
         return cudaErrorNotReady;
@@ -78,7 +78,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
     struct emu_lock lock;
     cudaError rc = runtime_begin();
     if (rc == cudaSuccess) {
-        rc = event_wait(event);
+        rc = event_wait(event, runtime_device());
     }
     delete event;
     return runtime_error(rc);
@@ -114,7 +114,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     struct emu_lock lock;
     cudaError rc = runtime_begin();
-    return runtime_error(rc == cudaSuccess ? event_wait(event) : rc);
+    return runtime_error(rc == cudaSuccess ? event_wait(event, runtime_device()) : rc);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event)

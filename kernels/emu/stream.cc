@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { DEVICES_MAX = 8, PATIENCE_S = 20 };
+#include "kernels/emu/collective.h"
+
+enum { DEVICES_MAX = 8, PATIENCE_MS = 20000 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static std::vector<struct CUstream_st *> streams;
 static struct CUstream_st defaults[DEVICES_MAX];
+static uint32_t patience_ms = PATIENCE_MS;
 
 emu_lock::emu_lock()
 {
@@ -52,7 +55,10 @@ bool streams_forget(struct CUstream_st *s)
 
 void streams_free(void)
 {
-    streams_clear();
+    for (int device = 0; device < DEVICES_MAX; device++) {
+        streams_clear(device);
+    }
+    patience_ms = PATIENCE_MS;
     for (struct CUstream_st *s : streams) {
         if (s < defaults || s >= defaults + DEVICES_MAX) {
             delete s;
@@ -61,11 +67,13 @@ void streams_free(void)
     streams.clear();
 }
 
-void streams_clear(void)
+void streams_clear(int device)
 {
     for (struct CUstream_st *s : streams) {
-        s->queue.clear();
-        s->captured.reset();
+        if (s->device == device) {
+            s->queue.clear();
+            s->captured.reset();
+        }
     }
     pthread_cond_broadcast(&changed);
 }
@@ -122,7 +130,7 @@ static void perform(struct CUstream_st *s, const struct operation *op)
 {
     switch (op->kind) {
     case OPERATION_LAUNCH:
-        if (!emu_launch_fails()) {
+        if (!emu_launch_fails(s->device)) {
             block_run_grid(&op->launch, s->device);
         }
         break;
@@ -139,8 +147,15 @@ static void perform(struct CUstream_st *s, const struct operation *op)
         s->queue.insert(s->queue.begin(), op->graph->begin(), op->graph->end());
         break;
     case OPERATION_WAIT:
+    case OPERATION_COLLECTIVE:
         break;
     }
+}
+
+static bool head_must_wait(const struct operation *head)
+{
+    return (head->kind == OPERATION_WAIT && head->event->done < head->turn) ||
+           (head->kind == OPERATION_COLLECTIVE && !collective_step(head->collective));
 }
 
 static bool step_stream(struct CUstream_st *s)
@@ -148,11 +163,14 @@ static bool step_stream(struct CUstream_st *s)
     if (s->queue.empty()) {
         return false;
     }
-    const struct operation &head = s->queue.front();
-    if (head.kind == OPERATION_WAIT && head.event->done < head.turn) {
+    if (emu_sticky(s->device) != cudaSuccess) {
+        s->queue.clear(); /* a lost device does nothing more */
         return false;
     }
-    struct operation op = head;
+    if (head_must_wait(&s->queue.front())) {
+        return false;
+    }
+    struct operation op = s->queue.front();
     s->queue.pop_front();
     perform(s, &op);
     return true;
@@ -181,22 +199,37 @@ static void explain(char *out, size_t n)
         const struct operation &head = s->queue.front();
         if (head.kind == OPERATION_WAIT) {
             snprintf(out, n, "a stream waits for an event that no stream records");
+        } else if (head.kind == OPERATION_COLLECTIVE) {
+            collective_explain(head.collective.get(), out, n);
+            return;
         }
     }
 }
 
-/* Another thread may bring what is missing. false: it did not, for PATIENCE_S. */
-static bool wait_for_others(void)
+void emu_patience(uint32_t ms)
+{
+    struct emu_lock lock;
+    patience_ms = ms;
+}
+
+void tell_others(void)
+{
+    pthread_cond_broadcast(&changed);
+}
+
+bool wait_for_others(void)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += PATIENCE_S;
+    uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)patience_ms * 1000000;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
     return pthread_cond_timedwait(&changed, &mutex, &until) == 0;
 }
 
-static cudaError work_until(bool (*is_done)(const void *), const void *arg)
+static cudaError work_until(int device, bool (*is_done)(const void *), const void *arg)
 {
-    cudaError rc = emu_sticky();
+    cudaError rc = emu_sticky(device);
     device_memory_open();
     while (rc == cudaSuccess && !is_done(arg)) {
         if (!streams_step()) {
@@ -208,11 +241,11 @@ static cudaError work_until(bool (*is_done)(const void *), const void *arg)
             }
             device_memory_open();
         }
-        rc = emu_sticky();
+        rc = emu_sticky(device);
     }
     device_memory_close();
     if (rc != cudaSuccess) {
-        streams_clear();
+        streams_clear(device);
     }
     return rc;
 }
@@ -240,15 +273,15 @@ static bool event_is_done(const void *arg)
 
 cudaError stream_drain(struct CUstream_st *s)
 {
-    return work_until(stream_is_done, s);
+    return work_until(s->device, stream_is_done, s);
 }
 
 cudaError streams_drain(int device)
 {
-    return work_until(device_is_done, &device);
+    return work_until(device, device_is_done, &device);
 }
 
-cudaError event_wait(struct CUevent_st *e)
+cudaError event_wait(struct CUevent_st *e, int device)
 {
-    return work_until(event_is_done, e);
+    return work_until(device, event_is_done, e);
 }

@@ -20,6 +20,7 @@ enum operation_kind {
     OPERATION_RECORD = 3,
     OPERATION_WAIT = 4,
     OPERATION_GRAPH = 5,
+    OPERATION_COLLECTIVE = 6,
 };
 
 struct operation;
@@ -36,6 +37,7 @@ struct operation {
     struct CUevent_st *event;
     uint64_t turn; /* of the event: which record */
     std::shared_ptr<const operations> graph;
+    std::shared_ptr<const struct collective> collective;
 };
 
 struct CUstream_st {
@@ -68,17 +70,22 @@ struct emu_lock {
 void stream_add(struct CUstream_st *s, struct operation op); /* or to what it captures */
 cudaError stream_drain(struct CUstream_st *s);               /* does work until it is empty */
 cudaError streams_drain(int device);
-cudaError event_wait(struct CUevent_st *e);
+cudaError event_wait(struct CUevent_st *e, int device);
 bool streams_step(void); /* does one operation; false: none can be done */
 struct CUstream_st *stream_default(int device);
 void streams_register(struct CUstream_st *s);
 bool streams_forget(struct CUstream_st *s); /* false: no such stream */
-void streams_clear(void);                   /* everything queued is dropped */
+void streams_clear(int device);             /* everything queued there is dropped */
 void streams_free(void);                    /* and the streams themselves */
 bool streams_capturing(void);
 
-/* runtime.cc: the error that everything answers from now on; cudaSuccess: none. */
-cudaError emu_sticky(void);
-bool emu_launch_fails(void); /* an injected failure meets this launch */
+/* Waits, without the lock, for another thread to bring what is missing. false: none did, for emu_patience. */
+bool wait_for_others(void);
+void tell_others(void);
+
+/* runtime.cc: the error that everything on that device answers from now on; cudaSuccess: none. */
+cudaError emu_sticky(int device);
+bool emu_launch_fails(int device);           /* an injected failure meets this launch */
+enum emu_failure emu_collective_fails(void); /* or this collective */
 
 #endif
