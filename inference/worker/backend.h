@@ -3,7 +3,7 @@
  *
  * Life: open (weights laid out, KV cache reserved, both fixed from then on) -> run per step -> close.
  * Ownership: borrows model and graph until close. Logits are borrowed until the next run.
- * Units: the KV cache has `kv_blocks` blocks of KV_BLOCK positions; kv_blocks.h says whose they are.
+ * Units: the KV cache has `kv_blocks` blocks of KV_BLOCK positions; kv_tables.h says whose they are.
  * Errors: open gives ERR_NOMEM, ERR_INVALID (a tensor type the backend cannot use); run cannot fail on a
  * CPU; a device backend answers ERR_UNAVAILABLE and must then be closed.
  * Thread rule: run is called by one thread at a time; a backend has threads of its own. */
@@ -15,12 +15,13 @@
 struct backend; /* each kind has its own */
 
 struct backend_conf {
-    uint32_t kv_blocks;    /* blocks of the KV cache */
-    uint32_t context;      /* positions of a sequence */
-    uint32_t batch_tokens; /* most tokens of one run */
-    uint32_t batch_logits; /* most of them that want logits */
-    uint32_t threads;      /* of computation, the caller's included; 0: one a core that may be used */
-    bool portable;         /* plain C even where the processor has better: for tests */
+    uint32_t kv_blocks;        /* blocks of the KV cache */
+    uint32_t kv_window_blocks; /* of the layers with a window; 0: they are kept as all others */
+    uint32_t context;          /* positions of a sequence */
+    uint32_t batch_tokens;     /* most tokens of one run */
+    uint32_t batch_logits;     /* most of them that want logits */
+    uint32_t threads;          /* of computation, the caller's included; 0: one a core that may be used */
+    bool portable;             /* plain C even where the processor has better: for tests */
 };
 
 struct backend_kind {

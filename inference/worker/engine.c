@@ -96,8 +96,8 @@ struct engine_load engine_load(struct engine *e)
     struct engine_load load = {.running = e->load.running,
                                .waiting = e->load.waiting + e->inbox_n,
                                .slots = e->conf.slots,
-                               .kv_blocks_used = e->load.blocks_used,
-                               .kv_blocks = e->load.blocks};
+                               .kv_blocks_used = e->load.kv.used,
+                               .kv_blocks = e->load.kv.blocks};
     pthread_mutex_unlock(&e->mutex);
     return load;
 }
@@ -174,7 +174,9 @@ static void show_load(struct engine *e)
     pthread_mutex_unlock(&e->mutex);
     metric_set(&worker_running, load.running);
     metric_set(&worker_waiting, load.waiting);
-    metric_set(&worker_kv_usage, (double)load.blocks_used / load.blocks);
+    metric_set(&worker_kv_usage, (double)load.kv.used / load.kv.blocks);
+    metric_set(&worker_window_blocks, load.kv.window_blocks);
+    metric_set(&worker_window_used, load.kv.window_used);
 }
 
 /* --- one step ---------------------------------------------------------------------------------------- */
@@ -331,13 +333,12 @@ static int choose_context(struct engine *e, struct err *err)
 
 static int load_backend(struct engine *e, struct err *err)
 {
-    uint64_t kv_tokens = e->conf.kv_tokens ? e->conf.kv_tokens : (uint64_t)e->conf.slots * e->context;
-    struct scheduler_conf plan = {.slots = e->conf.slots,
-                                  .context = e->context,
-                                  .kv_blocks = (uint32_t)((kv_tokens + KV_BLOCK - 1) / KV_BLOCK),
-                                  .step_tokens = e->conf.step_tokens > e->conf.slots ? e->conf.step_tokens
-                                                                                     : e->conf.slots};
-    struct backend_conf conf = {.kv_blocks = plan.kv_blocks,
+    struct scheduler_conf plan = {
+        .kv = {.slots = e->conf.slots, .context = e->context, .window = e->model->sizes.window},
+        .step_tokens = e->conf.step_tokens > e->conf.slots ? e->conf.step_tokens : e->conf.slots};
+    kv_tables_plan(&plan.kv, e->conf.kv_tokens, plan.step_tokens);
+    struct backend_conf conf = {.kv_blocks = plan.kv.blocks,
+                                .kv_window_blocks = plan.kv.window_blocks,
                                 .context = e->context,
                                 .batch_tokens = plan.step_tokens,
                                 .batch_logits = e->conf.slots,

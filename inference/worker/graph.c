@@ -47,7 +47,8 @@ static void add_grouped_attention(struct graph *g, uint32_t layer)
     add(g, (struct graph_op){GRAPH_ROPE, GRAPH_QUERY, GRAPH_QUERY, .heads = s->heads, .rope = l->rope});
     add(g, (struct graph_op){GRAPH_ROPE, GRAPH_KEY, GRAPH_KEY, .heads = s->kv_heads, .rope = l->rope,
                              .beside = true});
-    add(g, (struct graph_op){GRAPH_STORE_KV, GRAPH_NONE, GRAPH_KEY, GRAPH_VALUE, .layer = layer});
+    add(g, (struct graph_op){GRAPH_STORE_KV, GRAPH_NONE, GRAPH_KEY, GRAPH_VALUE, .layer = layer,
+                             .window = l->window});
     add(g, (struct graph_op){GRAPH_ATTEND, GRAPH_MIXED, GRAPH_QUERY, .heads = s->heads, .layer = layer,
                              .window = l->window, .scale = s->attention_scale});
 }

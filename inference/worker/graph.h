@@ -97,7 +97,7 @@ struct graph_op {
     enum model_rope rope;             /* of ROPE: which of the model's */
     uint32_t from;                    /* of ROPE, values */
     uint32_t to;                      /* of ROPE, values */
-    uint32_t window;                  /* of ATTEND: positions, the token's own included; 0: all */
+    uint32_t window;                  /* of the layer, of STORE_KV and ATTEND; 0: it sees all positions */
     float scale;                      /* of EMBED and ATTEND */
     bool picked;                      /* runs over the picked rows, not over all tokens */
     bool beside;                      /* may run at the same time as the operation before */
@@ -123,17 +123,27 @@ struct batch_token {
 };
 
 /* Tokens of one sequence stand in rising order of position; each position below is in the cache already
- * or earlier in the same batch. Position p of sequence s lives in block tables[s * table_width + p / KV_BLOCK]. */
+ * or earlier in the same batch. Position p of sequence s lives in block tables[s * table_width + p / KV_BLOCK].
+ * Layers with a window may have blocks of their own: those of window_tables, where only the positions count that a
+ * token of the batch sees. A backend may as well keep them by `tables`, which always has all positions. */
 struct batch {
     const struct batch_token *tokens;
     uint32_t n;
     const uint32_t *tables;
+    const uint32_t *window_tables; /* NULL: none */
     uint32_t table_width;
 };
 
 static inline const uint32_t *batch_table(const struct batch *b, uint32_t sequence)
 {
     return b->tables + (size_t)sequence * b->table_width;
+}
+
+/* For a layer with that window (0: none). */
+static inline const uint32_t *batch_window_table(const struct batch *b, uint32_t sequence, uint32_t window)
+{
+    const uint32_t *tables = window && b->window_tables ? b->window_tables : b->tables;
+    return tables + (size_t)sequence * b->table_width;
 }
 
 #endif

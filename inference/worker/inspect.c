@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "inference/worker/chat_template.h"
+#include "inference/worker/kv_tables.h"
 #include "inference/worker/model.h"
 
 enum { SHOWN_TEXT = 60, SHOWN_ITEMS = 4 };
@@ -91,17 +92,27 @@ static size_t print_tensors(const struct gguf *file)
     return bytes;
 }
 
+/* What engine.c would reserve. */
 static void print_cost(const struct options *o, const struct model *m, size_t weights)
 {
     const struct model_sizes *s = &m->sizes;
+    struct kv_tables_conf kv = {.slots = o->slots,
+                                .context = o->context ? o->context : (s->context < 4096 ? s->context : 4096),
+                                .window = s->window};
+    kv_tables_plan(&kv, o->kv_tokens, o->step_tokens > o->slots ? o->step_tokens : o->slots);
     uint64_t token = sizeof(uint16_t) * model_cached_values(s);
-    uint64_t context = o->context ? o->context : (s->context < 4096 ? s->context : 4096);
-    uint64_t tokens = o->kv_tokens ? o->kv_tokens : o->slots * context;
+    uint64_t layer = token / s->layers * KV_BLOCK; /* bytes of a block */
+    uint32_t windows = kv.window_blocks ? model_window_layers(m) : 0;
+    uint64_t cache =
+        layer * ((uint64_t)(s->layers - windows) * kv.blocks + (uint64_t)windows * kv.window_blocks);
     printf("\nweights      %8.1f MiB\n", (double)weights / (1 << 20));
-    printf("KV cache     %8.1f MiB  %" PRIu64 " tokens of %" PRIu64 " bytes (--slots %u, --context %" PRIu64
-           ")\n",
-           (double)(tokens * token) / (1 << 20), tokens, token, o->slots, context);
-    printf("together     %8.1f MiB\n", (double)(weights + tokens * token) / (1 << 20));
+    printf("KV cache     %8.1f MiB  %" PRIu64 " tokens of %" PRIu64 " bytes (--slots %u, --context %u)\n",
+           (double)cache / (1 << 20), (uint64_t)kv.blocks * KV_BLOCK, token, o->slots, kv.context);
+    if (windows) {
+        printf("                           %u of %u layers keep %u tokens: a window\n", windows, s->layers,
+               kv.window_blocks * KV_BLOCK);
+    }
+    printf("together     %8.1f MiB\n", (double)(weights + cache) / (1 << 20));
 }
 
 static void print_verdict(const struct options *o, size_t weights)

@@ -163,6 +163,12 @@ uint64_t kv_blocks_seal(struct kv_blocks *kb, uint32_t block, uint64_t before, c
     return hash;
 }
 
+bool kv_blocks_knows(const struct kv_blocks *kb, uint64_t before, const int32_t *tokens, uint64_t *hash)
+{
+    *hash = hash_of(before, tokens);
+    return look_up(kb, before, *hash, tokens) != KV_BLOCK_NONE;
+}
+
 uint32_t kv_blocks_find(struct kv_blocks *kb, uint64_t before, const int32_t *tokens, uint64_t *hash)
 {
     *hash = hash_of(before, tokens);

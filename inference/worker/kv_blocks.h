@@ -3,7 +3,7 @@
  *
  *     empty -> taken (1 reference) -> full and known by its hash -> kept, when nobody refers to it -> taken for another
  *
- * A block holds KV_BLOCK positions of one layer stack. A full block is never written again, so it may be
+ * A block holds KV_BLOCK positions of all layers, or of all that see a window (kv_tables.h). A full block is never written again, so it may be
  * shared: its hash covers its tokens and the hash of the block before, and the first block's covers the
  * tenant, so that nobody learns from timing what another tenant asked. Hashes are keyed per process and the
  * tokens are compared besides. Kept blocks are taken in the order of their last use, ends of prompts first.
@@ -37,6 +37,8 @@ void kv_blocks_release(struct kv_blocks *kb, uint32_t block);
 uint64_t kv_blocks_root(uint64_t tenant);
 /* The block, referred to and now full, holds these KV_BLOCK tokens after the chain `before`. Returns its hash. */
 uint64_t kv_blocks_seal(struct kv_blocks *kb, uint32_t block, uint64_t before, const int32_t *tokens);
+/* Whether a block of these KV_BLOCK tokens after `before` is known; its hash in either case. */
+bool kv_blocks_knows(const struct kv_blocks *kb, uint64_t before, const int32_t *tokens, uint64_t *hash);
 /* The known block of these KV_BLOCK tokens after `before`, with one reference more, and its hash;
  * KV_BLOCK_NONE: not known. */
 uint32_t kv_blocks_find(struct kv_blocks *kb, uint64_t before, const int32_t *tokens, uint64_t *hash);

@@ -46,3 +46,12 @@ size_t model_cached_values(const struct model_sizes *s)
 {
     return (size_t)s->layers * s->kv_heads * (s->key_dim + s->value_dim);
 }
+
+uint32_t model_window_layers(const struct model *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->sizes.layers; i++) {
+        n += m->layer[i].window > 0;
+    }
+    return n;
+}

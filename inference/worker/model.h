@@ -143,5 +143,6 @@ void model_close(struct model *m);
 
 /* Values that one position takes in the caches of all layers. */
 size_t model_cached_values(const struct model_sizes *s);
+uint32_t model_window_layers(const struct model *m); /* that see a window */
 
 #endif

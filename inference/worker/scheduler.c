@@ -9,14 +9,12 @@ enum { TURNS = 1024 }; /* tenants whose last turn is remembered; two that share 
 
 struct scheduler {
     struct scheduler_conf conf;
-    struct kv_blocks *blocks;
+    struct kv_tables *kv;
     struct sequence *waiting; /* by turn, then by arrival; preempted ones first */
     uint32_t waiting_n;
     struct sequence **slots; /* running, by slot; NULL: free */
     uint32_t *order;         /* slots in use, oldest first */
     uint32_t running;
-    uint32_t *tables; /* blocks of each slot's sequence */
-    uint32_t table_width;
     struct batch_token *batch;
     uint64_t turn;         /* of the request admitted last */
     uint64_t turns[TURNS]; /* last turn given to a tenant's request */
@@ -28,16 +26,14 @@ int scheduler_new(const struct scheduler_conf *conf, struct scheduler **out, str
     if (!sch) {
         return err_set(err, ERR_NOMEM, "engine: no memory");
     }
-    BUG_ON((uint64_t)conf->kv_blocks * KV_BLOCK < conf->context || conf->step_tokens < conf->slots);
+    BUG_ON((uint64_t)conf->kv.blocks * KV_BLOCK < conf->kv.context || conf->step_tokens < conf->kv.slots);
     sch->conf = *conf;
-    sch->table_width = (conf->context + KV_BLOCK - 1) / KV_BLOCK;
-    sch->slots = calloc(conf->slots, sizeof(struct sequence *));
-    sch->order = calloc(conf->slots, sizeof *sch->order);
-    sch->tables = calloc((size_t)conf->slots * sch->table_width, sizeof *sch->tables);
+    sch->slots = calloc(conf->kv.slots, sizeof(struct sequence *));
+    sch->order = calloc(conf->kv.slots, sizeof *sch->order);
     sch->batch = calloc(conf->step_tokens, sizeof *sch->batch);
-    bool whole = sch->slots && sch->order && sch->tables && sch->batch;
-    int rc = whole ? kv_blocks_new(conf->kv_blocks, &sch->blocks, err)
-                   : err_set(err, ERR_NOMEM, "engine: no memory for %u slots", conf->slots);
+    bool whole = sch->slots && sch->order && sch->batch;
+    int rc = whole ? kv_tables_new(&conf->kv, &sch->kv, err)
+                   : err_set(err, ERR_NOMEM, "engine: no memory for %u slots", conf->kv.slots);
     if (rc) {
         scheduler_free(sch);
         return rc;
@@ -51,20 +47,14 @@ void scheduler_free(struct scheduler *sch)
     if (!sch) {
         return;
     }
-    for (struct sequence *s; sch->blocks && (s = scheduler_take_first(sch)) != NULL;) {
+    for (struct sequence *s; sch->kv && (s = scheduler_take_first(sch)) != NULL;) {
         sequence_free(s);
     }
-    kv_blocks_free(sch->blocks);
+    kv_tables_free(sch->kv);
     free(sch->slots);
     free(sch->order);
-    free(sch->tables);
     free(sch->batch);
     free(sch);
-}
-
-static uint32_t *table_of(const struct scheduler *sch, const struct sequence *s)
-{
-    return sch->tables + (size_t)s->slot * sch->table_width;
 }
 
 struct sequence *scheduler_sequence(const struct scheduler *sch, uint32_t sequence)
@@ -74,11 +64,8 @@ struct sequence *scheduler_sequence(const struct scheduler *sch, uint32_t sequen
 
 struct scheduler_load scheduler_load(const struct scheduler *sch)
 {
-    uint32_t blocks = kv_blocks_count(sch->blocks);
-    return (struct scheduler_load){.running = sch->running,
-                                   .waiting = sch->waiting_n,
-                                   .blocks_used = blocks - kv_blocks_available(sch->blocks),
-                                   .blocks = blocks};
+    return (struct scheduler_load){
+        .running = sch->running, .waiting = sch->waiting_n, .kv = kv_tables_load(sch->kv)};
 }
 
 /* --- the queue --------------------------------------------------------------------------------------- */
@@ -115,18 +102,11 @@ static struct sequence *unlink_waiting(struct scheduler *sch, struct sequence **
 
 /* --- running ones ------------------------------------------------------------------------------------ */
 
-static void release_blocks(struct scheduler *sch, struct sequence *s)
-{
-    while (s->blocks > 0) {
-        kv_blocks_release(sch->blocks, table_of(sch, s)[--s->blocks]);
-    }
-}
-
 /* Frees the slot and the blocks of the at-th oldest. */
 static struct sequence *stop_running(struct scheduler *sch, uint32_t at)
 {
     struct sequence *s = sch->slots[sch->order[at]];
-    release_blocks(sch, s);
+    kv_tables_end(sch->kv, s->slot);
     sch->slots[s->slot] = NULL;
     sch->running--;
     for (uint32_t i = at; i < sch->running; i++) {
@@ -191,24 +171,6 @@ struct sequence *scheduler_take_first(struct scheduler *sch)
 
 /* --- admission --------------------------------------------------------------------------------------- */
 
-/* Refers to the full blocks that the cache has of the beginning of s; its last token is always computed. */
-static void use_prefix(struct scheduler *sch, struct sequence *s)
-{
-    uint32_t most = ((uint32_t)s->tokens.n - 1) / KV_BLOCK;
-    s->chain = kv_blocks_root(s->job.tenant);
-    for (s->blocks = 0; s->blocks < most; s->blocks++) {
-        uint64_t hash;
-        uint32_t block =
-            kv_blocks_find(sch->blocks, s->chain, s->tokens.p + (size_t)s->blocks * KV_BLOCK, &hash);
-        if (block == KV_BLOCK_NONE) {
-            break;
-        }
-        table_of(sch, s)[s->blocks] = block;
-        s->chain = hash;
-    }
-    s->computed = s->blocks * KV_BLOCK;
-}
-
 static void count_admitted(struct sequence *s)
 {
     if (s->started_us) {
@@ -225,17 +187,11 @@ static void count_admitted(struct sequence *s)
 static bool admit(struct scheduler *sch, uint32_t slot)
 {
     struct sequence *s = sch->waiting;
-    uint32_t wanted = (uint32_t)s->tokens.n / KV_BLOCK + 1; /* the next token has its place too */
-    wanted = wanted < sch->table_width ? wanted : sch->table_width;
-    s->slot = slot;
-    use_prefix(sch, s);
-    if (kv_blocks_available(sch->blocks) < wanted - s->blocks + sch->running) {
-        release_blocks(sch, s);
+    if (!kv_tables_begin(sch->kv, slot, s->job.tenant, s->tokens.p, (uint32_t)s->tokens.n, sch->running,
+                         &s->computed)) {
         return false;
     }
-    while (s->blocks < wanted) {
-        table_of(sch, s)[s->blocks++] = kv_blocks_take(sch->blocks);
-    }
+    s->slot = slot;
     unlink_waiting(sch, &sch->waiting);
     sch->turn = s->turn > sch->turn ? s->turn : sch->turn;
     sch->slots[slot] = s;
@@ -246,7 +202,7 @@ static bool admit(struct scheduler *sch, uint32_t slot)
 
 static void admit_all(struct scheduler *sch)
 {
-    for (uint32_t slot = 0; slot < sch->conf.slots && sch->waiting; slot++) {
+    for (uint32_t slot = 0; slot < sch->conf.kv.slots && sch->waiting; slot++) {
         if (!sch->slots[slot] && !admit(sch, slot)) {
             return;
         }
@@ -258,6 +214,7 @@ static void admit_all(struct scheduler *sch)
 static void add_tokens(struct scheduler *sch, struct batch *batch, struct sequence *s, uint32_t n)
 {
     s->batch_n = n;
+    kv_tables_step(sch->kv, s->slot, s->computed, n);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t position = s->computed + i;
         sch->batch[batch->n++] = (struct batch_token){.token = s->tokens.p[position],
@@ -270,24 +227,22 @@ static void add_tokens(struct scheduler *sch, struct batch *batch, struct sequen
 /* Room for the next token of s; the youngest give way. False: s itself was the youngest. */
 static bool has_room(struct scheduler *sch, struct sequence *s)
 {
-    if (s->computed < s->blocks * KV_BLOCK) {
-        return true;
-    }
-    uint32_t block;
-    while ((block = kv_blocks_take(sch->blocks)) == KV_BLOCK_NONE) {
+    while (!kv_tables_extend(sch->kv, s->slot, s->computed)) {
         bool gives_way = sch->slots[sch->order[sch->running - 1]] == s;
         preempt_youngest(sch);
         if (gives_way) {
             return false;
         }
     }
-    table_of(sch, s)[s->blocks++] = block;
     return true;
 }
 
 struct batch scheduler_plan(struct scheduler *sch)
 {
-    struct batch batch = {.tokens = sch->batch, .tables = sch->tables, .table_width = sch->table_width};
+    struct batch batch = {.tokens = sch->batch,
+                          .tables = kv_tables_all(sch->kv),
+                          .window_tables = kv_tables_window(sch->kv),
+                          .table_width = kv_tables_width(sch->kv)};
     admit_all(sch);
     for (uint32_t i = 0; i < sch->running; i++) {
         struct sequence *s = sch->slots[sch->order[i]];
@@ -310,9 +265,5 @@ struct batch scheduler_plan(struct scheduler *sch)
 void scheduler_computed(struct scheduler *sch, struct sequence *s)
 {
     s->computed++;
-    if (s->computed % KV_BLOCK == 0) {
-        uint32_t block = s->computed / KV_BLOCK - 1;
-        s->chain = kv_blocks_seal(sch->blocks, table_of(sch, s)[block], s->chain,
-                                  s->tokens.p + (size_t)block * KV_BLOCK);
-    }
+    kv_tables_computed(sch->kv, s->slot, s->tokens.p, s->computed);
 }

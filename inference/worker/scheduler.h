@@ -5,7 +5,7 @@
  *
  * Admission is first come first served among the requests of one tenant and by turns among tenants (start-time
  * fair queueing, Goyal et al. 1996, a request counting one). What a prompt has in common with an earlier
- * one of the same tenant is not computed again: kv_blocks.h. A preempted sequence gives its blocks back, goes to
+ * one of the same tenant is not computed again: kv_tables.h. A preempted sequence gives its blocks back, goes to
  * the head of the queue and is computed again later; its tokens, and so its answer, stay as they are.
  * A batch: one token of each decoding sequence, the rest of `step_tokens` for prompts, oldest first.
  * Ownership: sequences between scheduler_add and scheduler_take (or scheduler_free).
@@ -14,23 +14,20 @@
 #ifndef TIDE_WORKER_SCHEDULER_H
 #define TIDE_WORKER_SCHEDULER_H
 
-#include "inference/worker/kv_blocks.h"
+#include "inference/worker/kv_tables.h"
 #include "inference/worker/sequence.h"
 
 struct scheduler;
 
 struct scheduler_conf {
-    uint32_t slots;       /* sequences that run at once */
-    uint32_t context;     /* most tokens of a sequence; not more than all blocks hold */
-    uint32_t kv_blocks;   /* KV_BLOCK positions each */
-    uint32_t step_tokens; /* of a batch; at least `slots` */
+    struct kv_tables_conf kv; /* context: not more than all blocks hold */
+    uint32_t step_tokens;     /* of a batch; at least kv.slots */
 };
 
 struct scheduler_load {
     uint32_t running;
     uint32_t waiting;
-    uint32_t blocks_used; /* referred to; what is kept for later does not count */
-    uint32_t blocks;
+    struct kv_tables_load kv;
 };
 
 int scheduler_new(const struct scheduler_conf *conf, struct scheduler **out, struct err *err) TIDE_CHECK;

@@ -20,8 +20,6 @@ struct sequence {
     struct token_list tokens; /* prompt, then answer */
     uint32_t computed;        /* tokens in the KV cache */
     uint32_t batch_n;         /* tokens in the running batch */
-    uint32_t blocks;          /* of the KV cache, while running */
-    uint64_t chain;           /* hash of its full blocks in the cache */
     uint32_t cached;          /* prompt tokens that needed no computing when it started */
     struct stopper stopper;
     struct reasoning reasoning; /* always after it where the job does not think */

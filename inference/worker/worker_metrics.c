@@ -4,6 +4,10 @@ struct metric worker_running = METRIC_GAUGE("vllm:num_requests_running", "Reques
 struct metric worker_waiting = METRIC_GAUGE("vllm:num_requests_waiting", "Requests waiting for a slot.");
 struct metric worker_kv_usage =
     METRIC_GAUGE("vllm:kv_cache_usage_perc", "Blocks of the KV cache in use; 1 is all of them.");
+struct metric worker_window_blocks = METRIC_GAUGE(
+    "tide_worker_kv_window_blocks", "Blocks of layers that see a window; 0: they keep all positions.");
+struct metric worker_window_used =
+    METRIC_GAUGE("tide_worker_kv_window_blocks_used", "Of these, blocks in use.");
 struct metric worker_preemptions =
     METRIC_COUNTER("vllm:num_preemptions_total", "Answers put back into the queue for want of blocks.");
 struct metric worker_prefix_queries =
@@ -32,11 +36,11 @@ struct metric worker_slots = METRIC_GAUGE("tide_worker_slots", "Requests that ca
 void worker_metrics_init(void)
 {
     static struct metric *const all[] = {
-        &worker_running,       &worker_waiting,    &worker_kv_usage,    &worker_prompt_tokens,
-        &worker_answer_tokens, &worker_finished,   &worker_first_token, &worker_between_tokens,
-        &worker_whole_request, &worker_queue_time, &worker_steps,       &worker_step_tokens,
-        &worker_refused,       &worker_slots,      &worker_preemptions, &worker_prefix_queries,
-        &worker_prefix_hits,
+        &worker_running,       &worker_waiting,       &worker_kv_usage,    &worker_prompt_tokens,
+        &worker_answer_tokens, &worker_finished,      &worker_first_token, &worker_between_tokens,
+        &worker_whole_request, &worker_queue_time,    &worker_steps,       &worker_step_tokens,
+        &worker_refused,       &worker_slots,         &worker_preemptions, &worker_prefix_queries,
+        &worker_prefix_hits,   &worker_window_blocks, &worker_window_used,
     };
     static const char *const reasons[] = {"stop", "length", "abort", "error", "timeout"};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {

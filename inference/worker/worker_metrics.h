@@ -8,6 +8,8 @@
 extern struct metric worker_running;        /* vllm:num_requests_running */
 extern struct metric worker_waiting;        /* vllm:num_requests_waiting */
 extern struct metric worker_kv_usage;       /* vllm:kv_cache_usage_perc, 0 to 1 */
+extern struct metric worker_window_blocks;  /* tide_worker_kv_window_blocks */
+extern struct metric worker_window_used;    /* tide_worker_kv_window_blocks_used */
 extern struct metric worker_preemptions;    /* vllm:num_preemptions_total */
 extern struct metric worker_prefix_queries; /* vllm:prefix_cache_queries_total, in tokens */
 extern struct metric worker_prefix_hits;    /* vllm:prefix_cache_hits_total, in tokens */

@@ -56,7 +56,7 @@ static int machine_run(struct machine *m, uint32_t from, uint32_t to, float *row
             wanted += i + 2 >= to;
         }
     }
-    struct batch b = {tokens, n, tables[0], 4};
+    struct batch b = {.tokens = tokens, .n = n, .tables = tables[0], .table_width = 4};
     int rc = m->kind->run(m->backend, &b, &logits, err);
     if (!rc) {
         memcpy(rows, logits, (size_t)wanted * TINY_VOCAB * sizeof *rows);

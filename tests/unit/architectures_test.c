@@ -79,7 +79,8 @@ static void machine_run(struct machine *m, const int32_t *tokens, uint32_t from,
     for (uint32_t i = from; i < to; i++) {
         batch[i - from] = (struct batch_token){.token = tokens[i], .position = i, .wants_logits = true};
     }
-    struct batch b = {batch, to - from, m->table, POSITIONS / KV_BLOCK};
+    struct batch b = {
+        .tokens = batch, .n = to - from, .tables = m->table, .table_width = POSITIONS / KV_BLOCK};
     assert_int_equal(backend_cpu.run(m->backend, &b, &logits, &err), 0);
     memcpy(rows, logits, (size_t)(to - from) * TINY_VOCAB * sizeof *rows);
 }

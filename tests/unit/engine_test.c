@@ -217,6 +217,33 @@ static void answers_survive_preemption(void **state)
     }
 }
 
+static double window_blocks(void)
+{
+    return metric_child_value(metric_child(&worker_window_blocks, NULL));
+}
+
+/* Layers that see 8 positions give blocks back; answers are those of an engine that keeps all positions. */
+static void windows_change_no_answer(void **state)
+{
+    struct engine_conf conf = {.model = temp_path("gemma3.gguf"),
+                               .slots = 1,
+                               .context = 128,
+                               .threads = 1,
+                               .step_tokens = 64,
+                               .queue = 100};
+    struct buf kept[JOBS];
+    run_jobs(conf, 1, kept);
+    assert_true(window_blocks() == 0);
+    conf.slots = 8;
+    conf.step_tokens = 16;
+    expect_same(conf, JOBS, kept);
+    assert_true(window_blocks() == 2 * (8 * 3 + 1));
+    assert_true(metric_child_value(metric_child(&worker_window_used, NULL)) == 0);
+    for (unsigned i = 0; i < JOBS; i++) {
+        buf_clear(&kept[i]);
+    }
+}
+
 static uint32_t run_one(struct engine *e, struct engine_job job, struct result *r)
 {
     uint64_t id;
@@ -517,6 +544,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
         cmocka_unit_test(answers_survive_preemption),
+        cmocka_unit_test(windows_change_no_answer),
         cmocka_unit_test(a_known_prefix_is_not_computed_again),
         cmocka_unit_test(tenants_take_turns),
         cmocka_unit_test(a_deadline_ends_an_answer),

@@ -164,7 +164,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         rc = allocate_buffers(b, err);
     }
     if (!rc) {
-        rc = kv_cache_init(&b->kv, &g->model->sizes, conf->kv_blocks, err);
+        rc = kv_cache_init(&b->kv, g->model, conf->kv_blocks, conf->kv_window_blocks, err);
     }
     if (!rc) {
         rc = make_rotations(b, err);
@@ -192,15 +192,24 @@ static void run_steps(void *arg, unsigned thread)
     }
 }
 
+static void check_place(const struct backend *b, const struct batch *batch, const struct batch_token *t)
+{
+    uint32_t block = t->position / KV_BLOCK;
+    BUG_ON(t->position >= b->conf.context);
+    BUG_ON(batch_table(batch, t->sequence)[block] >= b->conf.kv_blocks);
+    BUG_ON(b->conf.kv_window_blocks &&
+           batch_window_table(batch, t->sequence, 1)[block] >= b->conf.kv_window_blocks);
+}
+
 static int cpu_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
 {
     BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
+    BUG_ON((batch->window_tables != NULL) != (b->conf.kv_window_blocks > 0));
     b->batch = batch;
     b->picked_count = 0;
     for (uint32_t i = 0; i < batch->n; i++) {
         const struct batch_token *t = &batch->tokens[i];
-        BUG_ON(t->position >= b->conf.context);
-        BUG_ON(batch_table(batch, t->sequence)[t->position / KV_BLOCK] >= b->conf.kv_blocks);
+        check_place(b, batch, t);
         BUG_ON(t->token < 0 || (uint32_t)t->token >= b->graph->model->sizes.vocab);
         if (t->wants_logits) {
             BUG_ON(b->picked_count == b->conf.batch_logits);

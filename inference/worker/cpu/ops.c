@@ -199,7 +199,7 @@ static void run_store(struct backend *b, const struct graph_op *op, unsigned thr
         size_t token = i / b->kv.heads;
         uint32_t head = (uint32_t)(i % b->kv.heads);
         const struct batch_token *t = &b->batch->tokens[token];
-        uint32_t block = batch_table(b->batch, t->sequence)[t->position / KV_BLOCK];
+        uint32_t block = batch_window_table(b->batch, t->sequence, op->window)[t->position / KV_BLOCK];
         size_t place = t->position % KV_BLOCK;
         b->kernels->to_half(b->buffers[op->a] + i * kv->key_dim, kv->key_dim,
                             kv_cache_keys(kv, op->layer, head) + block * kv_cache_key_block(kv) +
@@ -242,7 +242,7 @@ static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread
         }
         const struct batch_token *t = &b->batch->tokens[i / op->heads];
         struct attend_job job = {
-            .table = batch_table(b->batch, t->sequence),
+            .table = batch_window_table(b->batch, t->sequence, op->window),
             .end = t->position + 1,
             .scale = op->scale,
             .scores = b->scores + (size_t)thread * b->conf.context,
