@@ -37,6 +37,16 @@ if(TIDE_EMULATOR)
   target_link_libraries(tide_worker_emulated PUBLIC tide_worker tide_kernels_emulated)
 endif()
 
+# tide_emulated_worker(): tests/tide-worker-emulated, tide-worker over the emulator: a test program.
+function(tide_emulated_worker)
+  if(TIDE_EMULATOR)
+    add_executable(tide-worker-emulated inference/worker/main.c)
+    set_target_properties(tide-worker-emulated PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests ENABLE_EXPORTS ON)
+    target_compile_definitions(tide-worker-emulated PRIVATE TIDE_CUDA)
+    target_link_libraries(tide-worker-emulated PRIVATE tide_flags tide_worker_emulated)
+  endif()
+endfunction()
+
 # tide_kernel_tests(dir): each dir/x_test.c is a cmocka program x_kernel_test, registered with ctest as kernel_x; dir/*.cu
 # are kernels that break a rule on purpose.
 function(tide_kernel_tests folder)

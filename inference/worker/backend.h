@@ -5,7 +5,7 @@
  * Ownership: borrows model and graph until close. Logits are borrowed until the next run.
  * Units: the KV cache has `kv_blocks` blocks of KV_BLOCK positions; kv_tables.h says whose they are.
  * Errors: open gives ERR_NOMEM, ERR_INVALID (a tensor type the backend cannot use); run cannot fail on a
- * CPU; a device backend answers ERR_UNAVAILABLE and must then be closed.
+ * CPU; a device backend answers ERR_UNAVAILABLE (or ERR_NOMEM) and must then be closed.
  * Thread rule: run is called by one thread at a time; a backend has threads of its own. */
 #ifndef TIDE_WORKER_BACKEND_H
 #define TIDE_WORKER_BACKEND_H
@@ -21,7 +21,7 @@ struct backend_conf {
     uint32_t batch_tokens;     /* most tokens of one run */
     uint32_t batch_logits;     /* most of them that want logits */
     uint32_t threads;          /* of computation, the caller's included; 0: one a core that may be used */
-    bool portable;             /* plain C even where the processor has better: for tests */
+    bool portable;             /* plain C even where the processor has better, no CUDA graphs: for tests */
 };
 
 struct backend_kind {
@@ -35,5 +35,6 @@ struct backend_kind {
 };
 
 extern const struct backend_kind backend_cpu;
+extern const struct backend_kind backend_cuda; /* in programs that are linked with it: device.h */
 
 #endif

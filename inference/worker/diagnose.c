@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "inference/worker/backend.h"
+#include "inference/worker/device.h"
 #include "inference/worker/openai_request.h"
 
 /* --- one tensor -------------------------------------------------------------------------------------- */
@@ -116,7 +116,7 @@ static void print_position(const float *logits, uint32_t vocab, uint32_t positio
     puts("]}");
 }
 
-static int run_ids(const struct options *o, struct backend *b, const struct id_list *ids, uint32_t vocab,
+static int run_ids(const struct options *o, struct device *d, const struct id_list *ids, uint32_t vocab,
                    struct err *err)
 {
     struct batch_token *tokens = calloc(o->step_tokens, sizeof *tokens);
@@ -135,7 +135,7 @@ static int run_ids(const struct options *o, struct backend *b, const struct id_l
                 .token = ids->p[done + batch.n], .position = done + batch.n, .wants_logits = true};
             batch.n++;
         }
-        rc = backend_cpu.run(b, &batch, &logits, err);
+        rc = device_run(d, &batch, &logits, err);
         for (uint32_t i = 0; i < batch.n && !rc; i++) {
             print_position(logits + (size_t)i * vocab, vocab, done + i, o->top, taken);
         }
@@ -155,13 +155,14 @@ static int run_model(const struct options *o, struct model *m, const struct id_l
                                 .batch_logits = o->step_tokens,
                                 .threads = o->threads,
                                 .portable = o->portable};
-    struct backend *b = NULL;
+    struct device device = {0};
     struct graph *g = graph_new(m);
-    int rc = g ? backend_cpu.open(g, &conf, &b, err) : err_set(err, ERR_NOMEM, "no memory for the graph");
+    int rc = g ? device_open(&o->device, g, &conf, &device, err)
+               : err_set(err, ERR_NOMEM, "no memory for the graph");
     if (!rc) {
-        rc = run_ids(o, b, ids, m->sizes.vocab, err);
-        backend_cpu.close(b);
+        rc = run_ids(o, &device, ids, m->sizes.vocab, err);
     }
+    device_close(&device);
     graph_free(g);
     return rc;
 }

@@ -35,7 +35,7 @@ struct engine {
     /* made by the engine's thread, then read-only */
     struct model *model;
     struct graph *graph;
-    struct backend *backend;
+    struct device device;
     struct tokenizer *tokenizer;
     const struct chat_template *chat;
     uint32_t context;
@@ -250,34 +250,50 @@ static void use_logits(struct engine *e, const struct batch *batch, float *logit
     }
 }
 
-static void step(struct engine *e)
+/* False: the device failed. */
+static bool step(struct engine *e)
 {
     struct err err;
     float *logits;
     struct batch batch = scheduler_plan(e->scheduler);
     show_load(e);
     if (batch.n == 0) {
-        return;
+        return true;
     }
-    if (backend_cpu.run(e->backend, &batch, &logits, &err)) {
+    if (device_run(&e->device, &batch, &logits, &err)) {
         log_error("engine state=failed reason=\"%s\"", err.msg);
-        end_all(e, ENGINE_FINISH_FAILED);
-        return;
+        return false;
     }
     metric_add(&worker_steps, 1);
     metric_add(&worker_step_tokens, batch.n);
     use_logits(e, &batch, logits);
     show_load(e);
+    return true;
+}
+
+static void refuse_more(struct engine *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->ending = true;
+    pthread_mutex_unlock(&e->mutex);
+    take_inbox(e); /* what came before that */
 }
 
 static void serve(struct engine *e)
 {
+    bool works = true;
     show_load(e);
-    while (take_inbox(e)) {
-        step(e);
+    while (works && take_inbox(e)) {
+        works = step(e);
+    }
+    if (!works) {
+        refuse_more(e);
     }
     end_all(e, ENGINE_FINISH_CANCELED);
     show_load(e);
+    if (!works && e->conf.on_failed) {
+        e->conf.on_failed(e->conf.arg);
+    }
 }
 
 /* --- loading ----------------------------------------------------------------------------------------- */
@@ -351,7 +367,7 @@ static int load_backend(struct engine *e, struct err *err)
         return err_set(err, ERR_NOMEM, "engine: no memory");
     }
     int rc = scheduler_new(&plan, &e->scheduler, err);
-    return rc ? rc : backend_cpu.open(e->graph, &conf, &e->backend, err);
+    return rc ? rc : device_open(&e->conf.device, e->graph, &conf, &e->device, err);
 }
 
 static int load(struct engine *e, struct err *err)
@@ -368,8 +384,8 @@ static int load(struct engine *e, struct err *err)
         rc = load_backend(e, err);
     }
     if (!rc) {
-        char text[128];
-        backend_cpu.describe(e->backend, text, sizeof text);
+        char text[256];
+        device_describe(&e->device, text, sizeof text);
         log_info("model state=ready after_ms=%llu layers=%u context=%u slots=%u chat=%s %s",
                  (unsigned long long)(clock_mono_ms() - began), e->model->sizes.layers, e->context,
                  e->conf.slots, e->chat ? chat_template_name(e->chat) : "none", text);
@@ -420,9 +436,7 @@ void engine_free(struct engine *e)
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->mutex);
     pthread_join(e->thread, NULL);
-    if (e->backend) {
-        backend_cpu.close(e->backend);
-    }
+    device_close(&e->device);
     graph_free(e->graph);
     json_mask_free(e->json);
     tokenizer_free(e->tokenizer);

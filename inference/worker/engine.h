@@ -10,12 +10,13 @@
  * A step: new jobs, cancels and deadlines, then one batch.
  * Limits: `slots` run, `queue` wait; more are refused with ERR_AGAIN. KV memory is fixed at start; when it is
  * full, prompts wait and the youngest answer is computed again later: nothing fails.
+ * A device that fails ends the engine: what runs and waits ends as canceled, on_failed is called, no more is taken.
  * Thread rule: engine_submit and engine_cancel from any thread. */
 #ifndef TIDE_WORKER_ENGINE_H
 #define TIDE_WORKER_ENGINE_H
 
-#include "inference/worker/backend.h"
 #include "inference/worker/chat_template.h"
+#include "inference/worker/device.h"
 #include "inference/worker/sampler.h"
 #include "inference/worker/stopper.h"
 
@@ -26,7 +27,7 @@ enum engine_finish {
     ENGINE_FINISH_STOP = 1,     /* end token or stop string */
     ENGINE_FINISH_LENGTH = 2,   /* max_tokens */
     ENGINE_FINISH_CANCELED = 3, /* engine_cancel, or the engine ends */
-    ENGINE_FINISH_FAILED = 4,   /* the backend failed */
+    ENGINE_FINISH_FAILED = 4,   /* no token that it may choose */
     ENGINE_FINISH_LATE = 5,     /* its deadline passed */
 };
 const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "abort", "error", "timeout" */
@@ -73,7 +74,9 @@ struct engine_conf {
     uint32_t step_tokens;
     uint32_t queue;
     bool portable;
+    struct device_wish device;
     void (*on_loaded)(void *arg, int rc, const struct err *err); /* on the engine's thread, once */
+    void (*on_failed)(void *arg); /* likewise, after the last output; NULL: nobody asks */
     void *arg;
 };
 

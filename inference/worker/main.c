@@ -4,7 +4,8 @@
  *     engine         loads the model, then computes batch after batch
  *     compute-N      help the engine within a step
  *
- * Outputs come back to the loop by its inbox. SIGTERM and SIGINT drain; SIGUSR1 reopens the log. */
+ * Outputs come back to the loop by its inbox. SIGTERM and SIGINT drain; SIGUSR1 reopens the log. A device that fails ends
+ * the program with status 1, after its clients have been told. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,15 @@
 #include "inference/worker/talk.h"
 #include "inference/worker/worker_metrics.h"
 
+/* The backend of the tide_program that this is part of; without one the CPU computes. */
+#ifdef TIDE_CUDA
+static const struct backend_kind *const linked_cuda = &backend_cuda;
+#else
+static const struct backend_kind *const linked_cuda = NULL;
+#endif
+
+enum { LAST_WORDS_MS = 5000 }; /* for telling clients that the device failed */
+
 struct worker {
     const struct options *options;
     struct loop *loop;
@@ -27,8 +37,8 @@ struct worker {
     int exit_code;
 };
 
-/* What the engine's thread tells the loop about the model. */
-struct loaded_msg {
+/* What the engine's thread tells the loop: the model is loaded, or the device has failed. */
+struct engine_msg {
     struct loop_msg m;
     struct worker *worker;
     int rc;
@@ -45,7 +55,7 @@ static int report(int rc, const struct err *err)
 
 static void on_loaded_msg(struct loop_msg *m, bool canceled)
 {
-    struct loaded_msg *msg = (struct loaded_msg *)m;
+    struct engine_msg *msg = (struct engine_msg *)m;
     struct worker *w = msg->worker;
     if (msg->rc) {
         w->exit_code = report(msg->rc, &msg->err);
@@ -56,19 +66,47 @@ static void on_loaded_msg(struct loop_msg *m, bool canceled)
     free(msg);
 }
 
-static void on_loaded(void *arg, int rc, const struct err *err)
-{
-    struct worker *w = arg;
-    struct loaded_msg *msg = calloc(1, sizeof *msg);
-    BUG_ON(!msg);
-    *msg = (struct loaded_msg){.m = {.fn = on_loaded_msg}, .worker = w, .rc = rc, .err = *err};
-    loop_post(w->loop, &msg->m);
-}
-
 static void on_empty(void *arg)
 {
     struct worker *w = arg;
     loop_stop(w->loop);
+}
+
+static void drain(struct worker *w, uint32_t within_ms)
+{
+    w->draining = true;
+    log_info("worker state=draining");
+    front_drain(w->front, within_ms, on_empty, w);
+}
+
+static void on_failed_msg(struct loop_msg *m, bool canceled)
+{
+    struct engine_msg *msg = (struct engine_msg *)m;
+    struct worker *w = msg->worker;
+    w->exit_code = 1;
+    if (!canceled && !w->draining) {
+        drain(w, LAST_WORDS_MS);
+    }
+    free(msg);
+}
+
+static void post(struct worker *w, void (*fn)(struct loop_msg *, bool), int rc, const struct err *err)
+{
+    struct engine_msg *msg = calloc(1, sizeof *msg);
+    BUG_ON(!msg);
+    *msg = (struct engine_msg){.m = {.fn = fn}, .worker = w, .rc = rc, .err = *err};
+    loop_post(w->loop, &msg->m);
+}
+
+static void on_loaded(void *arg, int rc, const struct err *err)
+{
+    post(arg, on_loaded_msg, rc, err);
+}
+
+static void on_failed(void *arg)
+{
+    const struct err none = {0};
+    post(arg, on_failed_msg, 0, &none);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -79,9 +117,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     } else if (w->draining) {
         loop_stop(w->loop); /* asked twice */
     } else {
-        w->draining = true;
-        log_info("worker state=draining");
-        front_drain(w->front, w->options->drain_ms, on_empty, w);
+        drain(w, w->options->drain_ms);
     }
 }
 
@@ -106,7 +142,9 @@ static int start(struct worker *w, struct err *err)
                                      .step_tokens = o->step_tokens,
                                      .queue = o->queue,
                                      .portable = o->portable,
+                                     .device = o->device,
                                      .on_loaded = on_loaded,
+                                     .on_failed = on_failed,
                                      .arg = w};
     worker_metrics_init();
     watch_signals(w);
@@ -145,6 +183,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "tide-worker: %s\nTry tide-worker --help.\n", err.msg);
         return 2;
     }
+    options.device.cuda = linked_cuda;
     log_set_level(options.log_level);
     switch (options.command) {
     case OPTIONS_HELP:

@@ -2,7 +2,7 @@
 
 #include <getopt.h>
 
-enum option_kind { TEXT, NUMBER, SIZE, DURATION, FLAG, LISTEN, LEVEL };
+enum option_kind { TEXT, NUMBER, SIZE, DURATION, FLAG, LISTEN, WORD };
 
 struct option_row {
     const char *name;
@@ -10,7 +10,7 @@ struct option_row {
     size_t offset; /* in struct options */
     uint32_t min;
     uint32_t max;
-    const char *value; /* what the help calls it */
+    const char *value; /* what the help calls it; of WORD: its words, in the order of the enum */
     const char *help;
 };
 
@@ -26,14 +26,18 @@ static const struct option_row rows[] = {
      "tokens of prompt and answer; the model's, at most 4096"},
     {"kv-tokens", NUMBER, AT(kv_tokens), 16, UINT32_MAX, "N",
      "tokens of the KV cache, prefixes kept for later too; slots times context"},
+    {"device", WORD, AT(device.choice), 0, 0, "auto|cpu|cuda",
+     "what computes; auto: a CUDA device if one can be used, else the CPU"},
     {"threads", NUMBER, AT(threads), 1, 256, "N", "threads of computation; one a core"},
     {"step-tokens", NUMBER, AT(step_tokens), 1, 8192, "N", "most tokens computed in one step; 64"},
     {"queue", NUMBER, AT(queue), 1, 100000, "N", "requests that may wait for a slot; 64"},
     {"body-limit", SIZE, AT(body_bytes), 1024, 1 << 30, "SIZE", "largest request body; 4MiB"},
     {"request-timeout", DURATION, AT(request_ms), 1, 86400000, "TIME", "time that one answer may take; 10m"},
     {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME", "time for running answers after SIGTERM; 30s"},
-    {"portable", FLAG, AT(portable), 0, 0, NULL, "plain C kernels, whatever the processor offers"},
-    {"log-level", LEVEL, AT(log_level), 0, 0, "LEVEL", "error, warn, info or debug; info"},
+    {"portable", FLAG, AT(portable), 0, 0, NULL,
+     "plain C kernels, whatever the processor offers; no CUDA graphs"},
+    {"log-level", WORD, AT(log_level), 0, 0, "error|warn|info|debug",
+     "least important level that is written; info"},
     {"rounds", NUMBER, AT(rounds), 1, 100, "N", "bench: how often each row is measured; 5"},
     {"tokens", TEXT, AT(tokens), 0, 0, "FILE", "logits: a JSON array of token ids"},
     {"top", NUMBER, AT(top), 1, 1000, "N", "logits: tokens listed at each position; 10"},
@@ -73,15 +77,18 @@ static int set_number(const struct option_row *row, uint64_t v, uint32_t *out, s
     return 0;
 }
 
-static int set_level(const char *text, enum log_level *out, struct err *err)
+static int set_word(const struct option_row *row, const char *text, int *out, struct err *err)
 {
-    for (unsigned i = 0; log_level_names[i] != NULL; i++) {
-        if (strcmp(text, log_level_names[i]) == 0) {
-            *out = (enum log_level)i;
+    struct str wanted = str_from(text);
+    struct str words = str_from(row->value);
+    struct str word;
+    for (int i = 0; str_cut(&words, '|', &word); i++) {
+        if (str_eq(word, wanted)) {
+            *out = i;
             return 0;
         }
     }
-    return err_set(err, ERR_INVALID, "--log-level: expected error, warn, info or debug");
+    return err_set(err, ERR_INVALID, "--%s: \"%.40s\" is none of %s", row->name, text, row->value);
 }
 
 static int set_option(struct options *o, const struct option_row *row, const char *text, struct err *err)
@@ -98,8 +105,8 @@ static int set_option(struct options *o, const struct option_row *row, const cha
         return 0;
     case LISTEN:
         return endpoint_parse(str_from(text), field, err);
-    case LEVEL:
-        return set_level(text, field, err);
+    case WORD:
+        return set_word(row, text, field, err);
     case NUMBER:
         ok = str_u64(str_from(text), &v);
         break;

@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "base/log.h"
+#include "inference/worker/device.h"
 
 enum options_command {
     OPTIONS_SERVE = 0,
@@ -25,24 +26,25 @@ enum options_command {
 
 struct options {
     enum options_command command;
-    const char *model;        /* GGUF file */
-    const char *alias;        /* model id that clients use; NULL: from the file */
-    const char *api_key_file; /* NULL: none asked for */
-    const char *tokens;       /* of `logits`: file of token ids */
-    const char *tensor;       /* of `tensor`: its name */
-    struct endpoint listen;   /* 127.0.0.1:8081 */
-    uint32_t slots;           /* answers made at once; 8 */
-    uint32_t context;         /* positions of one; 0: the model's, at most 4096 */
-    uint32_t kv_tokens;       /* of all, kept prefixes too; 0: slots * context */
-    uint32_t threads;         /* of computation; 0: one a core */
-    uint32_t step_tokens;     /* most tokens of one step; 64 */
-    uint32_t queue;           /* requests that may wait; 64 */
-    uint32_t body_bytes;      /* largest request; 4 MiB */
-    uint32_t request_ms;      /* one answer may take; 10 min */
-    uint32_t drain_ms;        /* for running answers after SIGTERM; 30 s */
-    uint32_t rounds;          /* of `bench`; 5 */
-    uint32_t top;             /* of `logits`: tokens a position; 10 */
-    bool portable;            /* plain C kernels */
+    const char *model;         /* GGUF file */
+    const char *alias;         /* model id that clients use; NULL: from the file */
+    const char *api_key_file;  /* NULL: none asked for */
+    const char *tokens;        /* of `logits`: file of token ids */
+    const char *tensor;        /* of `tensor`: its name */
+    struct endpoint listen;    /* 127.0.0.1:8081 */
+    uint32_t slots;            /* answers made at once; 8 */
+    uint32_t context;          /* positions of one; 0: the model's, at most 4096 */
+    uint32_t kv_tokens;        /* of all, kept prefixes too; 0: slots * context */
+    uint32_t threads;          /* of computation; 0: one a core */
+    uint32_t step_tokens;      /* most tokens of one step; 64 */
+    uint32_t queue;            /* requests that may wait; 64 */
+    uint32_t body_bytes;       /* largest request; 4 MiB */
+    uint32_t request_ms;       /* one answer may take; 10 min */
+    uint32_t drain_ms;         /* for running answers after SIGTERM; 30 s */
+    uint32_t rounds;           /* of `bench`; 5 */
+    uint32_t top;              /* of `logits`: tokens a position; 10 */
+    bool portable;             /* plain C kernels; on a device no CUDA graphs */
+    struct device_wish device; /* auto; what is linked is main.c's to say */
     enum log_level log_level;
 };
 

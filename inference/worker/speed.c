@@ -4,12 +4,12 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "inference/worker/backend.h"
+#include "inference/worker/device.h"
 
 enum { ROUNDS_MAX = 100, SHORT_PROMPT = 16, ANSWER = 32, BATCH_MAX = 64 };
 
 struct bench {
-    struct backend *backend;
+    struct device device;
     struct batch_token *tokens;
     uint32_t *tables;
     uint32_t table_width;
@@ -26,7 +26,7 @@ static int run(struct bench *b, uint32_t n, struct err *err)
 {
     struct batch batch = {.tokens = b->tokens, .n = n, .tables = b->tables, .table_width = b->table_width};
     float *logits;
-    return backend_cpu.run(b->backend, &batch, &logits, err);
+    return device_run(&b->device, &batch, &logits, err);
 }
 
 /* One prompt, in steps as the engine cuts it; only its last token wants logits. */
@@ -144,7 +144,7 @@ static int prepare(struct bench *b, const struct options *o, struct graph *g, st
     for (uint32_t i = 0; i < conf.kv_blocks; i++) {
         b->tables[i] = i;
     }
-    return backend_cpu.open(g, &conf, &b->backend, err);
+    return device_open(&o->device, g, &conf, &b->device, err);
 }
 
 int speed_run(const struct options *o, struct err *err)
@@ -158,15 +158,13 @@ int speed_run(const struct options *o, struct err *err)
         rc = g ? prepare(&b, o, g, err) : err_set(err, ERR_NOMEM, "no memory for the graph");
     }
     if (!rc) {
-        char text[128];
-        backend_cpu.describe(b.backend, text, sizeof text);
+        char text[256];
+        device_describe(&b.device, text, sizeof text);
         printf("%s, %u rounds: median, worst, best; answers: tokens of n sequences together\n\n", text,
                o->rounds);
         rc = measure(&b, o, err);
     }
-    if (b.backend) {
-        backend_cpu.close(b.backend);
-    }
+    device_close(&b.device);
     free(b.tokens);
     free(b.tables);
     graph_free(g);

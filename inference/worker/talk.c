@@ -72,6 +72,7 @@ static int start(struct talk *t, const struct options *o, struct err *err)
                                      .step_tokens = o->step_tokens,
                                      .queue = 1,
                                      .portable = o->portable,
+                                     .device = o->device,
                                      .on_loaded = on_loaded,
                                      .arg = t};
     int rc = engine_new(&conf, &t->engine, err);

@@ -15,11 +15,7 @@ static uintptr_t number(const void *p)
 static void check_elsewhere(uintptr_t address, size_t bytes, bool is_write)
 {
     if (address >= fiber_stacks_begin() && address < fiber_stacks_end()) {
-        unsigned owner = fiber_of_stack(address);
-        if (owner != (unsigned)(emu_block.running - emu_block.threads)) {
-            emu_fault(cudaErrorIllegalAddress, "local memory of thread %u", owner);
-        }
-        return;
+        emu_fault(cudaErrorIllegalAddress, "local memory of thread %u", fiber_of_stack(address));
     }
     bool constant =
         (address >= number(__executable_start) && address < number(__data_start)) ||
@@ -47,6 +43,9 @@ static void touch(const void *p, size_t bytes, bool is_write, const void *pc)
         return; /* a launcher: host code beside the kernel */
     }
     uintptr_t address = number(p);
+    if (address - fiber_stack_running < FIBER_STACK_BYTES) {
+        return; /* its own local memory: most accesses */
+    }
     if (device_memory_has(address)) {
         check_alignment(address, bytes, is_write);
         device_memory_check(address, bytes, emu_block.device, is_write ? "write" : "read");

@@ -140,6 +140,27 @@ size_t emu_bytes_allocated(void)
     return sum;
 }
 
+/* The last allocation that starts at or before the address; NULL: none. */
+static const struct allocation *allocation_before(uintptr_t address)
+{
+    const struct allocation *hit = &allocations[last_hit];
+    if (last_hit < allocation_count && address >= hit->at && address - hit->at < hit->bytes) {
+        return hit;
+    }
+    uint32_t from = 0;
+    uint32_t to = allocation_count;
+    while (from < to) {
+        uint32_t middle = (from + to) / 2;
+        if (allocations[middle].at <= address) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    last_hit = from ? from - 1 : 0;
+    return from ? &allocations[from - 1] : NULL;
+}
+
 static void protect(const struct allocation *a, int protection)
 {
     if (a->device >= 0 &&
@@ -164,6 +185,23 @@ void device_memory_close(void)
     }
     is_open = false;
     set_trap(); /* a test's framework may have taken the signal meanwhile */
+}
+
+static void protect_one(const void *p, int protection)
+{
+    if (device_memory_has(number(p)) && !is_open) {
+        protect(allocation_before(number(p)), protection);
+    }
+}
+
+void device_memory_copy(void *dst, const void *src, size_t bytes)
+{
+    protect_one(dst, PROT_READ | PROT_WRITE);
+    protect_one(src, PROT_READ | PROT_WRITE);
+    memcpy(dst, src, bytes);
+    protect_one(dst, PROT_NONE);
+    protect_one(src, PROT_NONE);
+    set_trap(); /* as device_memory_close */
 }
 
 cudaError device_memory_new(int device, size_t bytes, void **out)
@@ -203,27 +241,6 @@ cudaError device_memory_free(void *p)
         }
     }
     return p ? cudaErrorInvalidValue : cudaSuccess;
-}
-
-/* The last allocation that starts at or before the address; NULL: none. */
-static const struct allocation *allocation_before(uintptr_t address)
-{
-    const struct allocation *hit = &allocations[last_hit];
-    if (last_hit < allocation_count && address >= hit->at && address - hit->at < hit->bytes) {
-        return hit;
-    }
-    uint32_t from = 0;
-    uint32_t to = allocation_count;
-    while (from < to) {
-        uint32_t middle = (from + to) / 2;
-        if (allocations[middle].at <= address) {
-            from = middle + 1;
-        } else {
-            to = middle;
-        }
-    }
-    last_hit = from ? from - 1 : 0;
-    return from ? &allocations[from - 1] : NULL;
 }
 
 void device_memory_check(uintptr_t address, size_t bytes, int device, const char *what)

@@ -23,6 +23,7 @@ static struct fiber fibers[FIBERS_MAX];
 static context scheduler;
 static unsigned current;
 static unsigned prepared;
+uintptr_t fiber_stack_running;
 static char *stacks; /* FIBERS_MAX of them, each over its guard page */
 
 enum { SLOT = FIBER_STACK_BYTES + FIBER_GUARD_BYTES };
@@ -115,6 +116,7 @@ void fiber_start(unsigned i, void (*fn)(void))
 void fiber_resume(unsigned i)
 {
     current = i;
+    fiber_stack_running = fiber_stacks_begin() + (uintptr_t)SLOT * i + FIBER_GUARD_BYTES;
     switch_to(&scheduler, &fibers[i].self);
 }
 

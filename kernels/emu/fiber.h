@@ -20,7 +20,8 @@ void fiber_resume(unsigned i);                  /* from the scheduler; returns a
 void fiber_yield(void);                         /* from a fiber */
 bool fiber_has_ended(unsigned i);
 
-/* The stack of fiber i, for telling local memory from other memory. */
+/* Where stacks lie, for telling local memory from other memory; the lowest byte of the one that runs. */
+extern uintptr_t fiber_stack_running;
 uintptr_t fiber_stacks_begin(void);
 uintptr_t fiber_stacks_end(void);
 unsigned fiber_of_stack(uintptr_t address); /* address: within begin and end */

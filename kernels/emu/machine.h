@@ -81,6 +81,8 @@ bool device_memory_has(uintptr_t address);
 void device_memory_check(uintptr_t address, size_t bytes, int device, const char *what);
 void device_memory_open(void);  /* host code may touch it */
 void device_memory_close(void); /* and may not */
+/* A copy that was checked. It opens the allocations it meets, no others: a model has hundreds. */
+void device_memory_copy(void *dst, const void *src, size_t bytes);
 cudaError device_memory_new(int device, size_t bytes, void **out);
 cudaError device_memory_free(void *p);
 /* NULL: all bytes lie in one allocation or outside the arena; else what is wrong. */

@@ -347,9 +347,7 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, enum cudaMemcpy
         rc = check_copy(dst, src, bytes, kind);
     }
     if (rc == cudaSuccess) {
-        device_memory_open();
-        memcpy(dst, src, bytes);
-        device_memory_close();
+        device_memory_copy(dst, src, bytes);
     }
     return runtime_error(rc);
 }

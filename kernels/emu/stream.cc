@@ -230,6 +230,10 @@ bool wait_for_others(void)
 static cudaError work_until(int device, bool (*is_done)(const void *), const void *arg)
 {
     cudaError rc = emu_sticky(device);
+    if (rc == cudaSuccess && is_done(arg)) {
+        device_memory_close(); /* sets its trap again */
+        return rc;
+    }
     device_memory_open();
     while (rc == cudaSuccess && !is_done(arg)) {
         if (!streams_step()) {

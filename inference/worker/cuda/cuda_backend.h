@@ -11,8 +11,6 @@
 #include "kernels/kv_cache.h"
 #include "kernels/quantize.h"
 
-extern const struct backend_kind backend_cuda;
-
 struct cuda_batch { /* of the running step: host memory, and the same on the device */
     uint32_t *tokens;
     uint32_t *positions;
