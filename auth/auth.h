@@ -103,18 +103,39 @@ struct auth_number {
     struct str country; /* "CN" */
 };
 
+/* Whom a code is for, as far as it is known: a part of the budgets of codes is kept for numbers that have an account. */
+enum auth_code_for {
+    AUTH_CODE_FOR_ANYONE = 0,  /* nobody has looked: it leaves that part alone */
+    AUTH_CODE_FOR_ACCOUNT = 1, /* the number has an account */
+    AUTH_CODE_FOR_NOBODY =
+        2, /* it has none, and no message will go: told like ACCOUNT, but costs the budgets nothing */
+};
+enum auth_code_verdict {
+    AUTH_CODE_ADMITTED = 0,
+    AUTH_CODE_REFUSED = 1,  /* and answered */
+    AUTH_CODE_RESERVED = 2, /* ANYONE: only what is kept for accounts is left; not answered, nothing taken */
+};
+struct auth_code_ask {
+    const struct auth_number *number;
+    enum auth_code_for whom;
+    bool may_create; /* the code may make an account */
+};
+
 /* What the gateway does for this room. */
 struct auth_ports {
-    /* Takes one from the rules of an event ("sms", "signup_denied") for the request's keys and this number (NULL: none).
+    /* Takes one from the rules of an event ("waitlist", "signup_denied") for the request's keys and this number (NULL: none).
      * done is called once, on the loop, unless the call is canceled; when not admitted the port has answered. */
     void (*check_limit)(struct auth_call *call, const char *event, const struct auth_number *number,
                         void (*done)(struct auth_call *call, bool is_admitted));
+    /* Likewise from the budgets and limits of codes by SMS. */
+    void (*check_code)(struct auth_call *call, const struct auth_code_ask *ask,
+                       void (*done)(struct auth_call *call, enum auth_code_verdict v));
     /* Weighs the attempt and asks for proof of work when it has to show some; done as above. */
     void (*check_attempt)(struct auth_call *call, const struct auth_attempt *a,
                           void (*done)(struct auth_call *call, bool is_admitted));
     /* A banned number: true when the port has answered. */
     bool (*refuse_phone)(struct auth_call *call, struct str e164);
-    void (*give_back)(struct auth_call *call); /* what check_limit took: nothing was sent */
+    void (*give_back)(struct auth_call *call); /* what the last check took: nothing was sent */
     /* Hands the message to the provider. done(arg, rc) on the loop that asked, exactly once: 0 accepted, ERR_TIMEOUT,
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
     void (*send_message)(void *ports_arg, const struct auth_message *m, void (*done)(void *arg, int rc),

@@ -5,6 +5,9 @@
  *       not allowed and create_user: limit signup_denied -> is the number known, or released from the waiting
  *                                      list? no: 403 | yes: as below
  *       otherwise:              limit sms -> otp_flow.h: a code on its way
+ *                               what is left of the budgets is for accounts? is the number known? yes: limit sms, a code
+ *                               on its way | no: limit sms that costs the budgets nothing, a decoy. Both get the same
+ *                               answer: such a request makes no account, as with create_user false
  *
  * A rule with caps decides only while there is a place under them: the ledger is asked first, and when there is none the
  * rules behind it are. */
@@ -47,6 +50,7 @@ struct otp_ask {
     struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
     struct policy_decision decision; /* why; its texts are on the arena */
+    bool is_held;                    /* only what budgets keep for accounts is left: it makes no account */
     int64_t wait_s;                  /* a rule's caps are full: until there may be a place */
 };
 
@@ -78,31 +82,6 @@ static void shadow_count(const struct policy_decision *d)
     }
 }
 
-static void on_sms_admitted(struct auth_call *call, bool is_admitted)
-{
-    const struct otp_ask *ask = call->state;
-    if (!is_admitted) {
-        otp_count("limited");
-        return;
-    }
-    struct otp_intent intent = {.may_create = ask->create_user && !ask->is_denied,
-                                .has_invite = ask->invite.state == INVITE_GOOD,
-                                .invite = ask->invite.id};
-    otp_flow_start(call, &ask->phone, ask->create_user, &intent);
-}
-
-static void otp_check_sms_limit(struct auth_call *call)
-{
-    const struct otp_ask *ask = call->state;
-    char key[33], prefix[PHONE_E164_MAX + 1];
-    subject_limit_key(call->al->secrets, &ask->phone, key);
-    phone_prefix(&ask->phone, prefix);
-    struct auth_number number = {str_from(key), str_from(prefix), str_from(ask->phone.country)};
-    call->al->ports->check_limit(call, "sms", &number, on_sms_admitted);
-}
-
-/* --- the denied: is there an account already? -------------------------------------------------------- */
-
 static int run_look_up(struct pg *pg, void *arg)
 {
     struct otp_look_up *l = arg;
@@ -116,6 +95,64 @@ static int run_look_up(struct pg *pg, void *arg)
     return rc < 0 ? rc : waitlist_length(pg, &l->waiting);
 }
 
+/* --- may a code go out? ------------------------------------------------------------------------------ */
+
+static void otp_ask_who(struct auth_call *call);
+
+static void on_code_checked(struct auth_call *call, enum auth_code_verdict v)
+{
+    struct otp_ask *ask = call->state;
+    if (v == AUTH_CODE_REFUSED) {
+        otp_count("limited");
+        return;
+    }
+    if (v == AUTH_CODE_RESERVED) {
+        ask->is_held = true;
+        otp_ask_who(call);
+        return;
+    }
+    struct otp_intent intent = {.may_create = ask->create_user && !ask->is_denied && !ask->is_held,
+                                .has_invite = ask->invite.state == INVITE_GOOD,
+                                .invite = ask->invite.id};
+    enum otp_answer answer = !ask->create_user ? OTP_ANSWER_AT_ONCE
+                             : ask->is_held    ? OTP_ANSWER_ACCOUNTS_ONLY
+                                               : OTP_ANSWER_SENT;
+    otp_flow_start(call, &ask->phone, answer, &intent);
+}
+
+static void otp_check_code(struct auth_call *call, enum auth_code_for whom)
+{
+    const struct otp_ask *ask = call->state;
+    char key[33], prefix[PHONE_E164_MAX + 1];
+    subject_limit_key(call->al->secrets, &ask->phone, key);
+    phone_prefix(&ask->phone, prefix);
+    struct auth_number number = {str_from(key), str_from(prefix), str_from(ask->phone.country)};
+    struct auth_code_ask code = {&number, whom, .may_create = ask->create_user && !ask->is_denied};
+    call->al->ports->check_code(call, &code, on_code_checked);
+}
+
+static void on_who_known(struct auth_job *job, int rc)
+{
+    struct auth_call *call = job->call;
+    bool is_known = ((struct otp_look_up *)job)->is_known;
+    auth_job_free(job);
+    if (call && rc < 0) {
+        auth_reply_failed(call, rc);
+    } else if (call) {
+        otp_check_code(call, is_known ? AUTH_CODE_FOR_ACCOUNT : AUTH_CODE_FOR_NOBODY);
+    }
+}
+
+static void otp_ask_who(struct auth_call *call)
+{
+    const struct otp_ask *ask = call->state;
+    struct otp_look_up *l = auth_job_new(sizeof *l, call);
+    subject_of_phone(l->job.secrets, &ask->phone, &l->subject);
+    auth_job_submit(&l->job, run_look_up, on_who_known);
+}
+
+/* --- the denied: is there an account already? -------------------------------------------------------- */
+
 static void on_looked_up(struct auth_job *job, int rc)
 {
     struct auth_call *call = job->call;
@@ -128,10 +165,10 @@ static void on_looked_up(struct auth_job *job, int rc)
     if (rc < 0) {
         auth_reply_failed(call, rc);
     } else if (look.is_known) {
-        otp_check_sms_limit(call);
+        otp_check_code(call, AUTH_CODE_FOR_ACCOUNT);
     } else if (look.is_waitlist && look.place.status == WAITLIST_RELEASED) {
         ask->is_denied = false; /* their turn has come; decided again when the account is made */
-        otp_check_sms_limit(call);
+        otp_check_code(call, AUTH_CODE_FOR_ANYONE);
     } else {
         otp_count(look.is_waitlist ? "waitlisted" : "denied");
         refusal_sample(call->al, call->conf,
@@ -200,7 +237,7 @@ static void on_attempt_checked(struct auth_call *call, bool is_admitted)
     } else if (ask->is_denied && ask->create_user) {
         call->al->ports->check_limit(call, "signup_denied", NULL, on_denied_admitted);
     } else {
-        otp_check_sms_limit(call);
+        otp_check_code(call, AUTH_CODE_FOR_ANYONE);
     }
 }
 

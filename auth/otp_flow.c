@@ -16,8 +16,8 @@ struct otp_flow {
     struct subject subject;
     struct otp_new code;
     struct auth_message message;
-    bool create_user;         /* the request allows a new account */
-    struct otp_intent intent; /* may_create: and so does the policy */
+    enum otp_answer answer;
+    struct otp_intent intent; /* may_create: an account may be made */
     bool is_known;            /* the number has an account */
     int64_t wait_s;
 };
@@ -31,7 +31,7 @@ void otp_count(const char *result)
 
 void otp_attempts_read(struct auth_attempts *out)
 {
-    static const char *const refusals[] = {"denied", "limited", "too_soon", "challenged"};
+    static const char *const refusals[] = {"denied", "limited", "too_soon", "challenged", "held"};
     static const char *const others[] = {"sent", "decoy", "failed", "send_failed"};
     out->attempts = out->refused = 0;
     out->limited = metric_child_value(metric_child(&otp_requests, "limited"));
@@ -41,6 +41,8 @@ void otp_attempts_read(struct auth_attempts *out)
                   metric_child_value(metric_child(&otp_requests, "send_failed"));
     for (unsigned i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         out->refused += metric_child_value(metric_child(&otp_requests, refusals[i]));
+    }
+    for (unsigned i = 0; i < sizeof others / sizeof *others; i++) {
         out->attempts += metric_child_value(metric_child(&otp_requests, others[i]));
     }
     out->attempts += out->refused;
@@ -59,6 +61,9 @@ static void otp_reply_sent(struct otp_flow *f)
     json_str_at(&w, "message_id", str_from(id));
     json_i64_at(&w, "expires_in", (int64_t)(f->conf.otp_ttl_ms / 1000));
     json_i64_at(&w, "retry_after", (int64_t)(f->conf.otp_resend_ms / 1000));
+    if (f->answer == OTP_ANSWER_ACCOUNTS_ONLY) {
+        json_str_at(&w, "notice", STR("accounts_only"));
+    }
     json_close(&w, '}');
     auth_reply_json(f->job.call, 200, &body);
     buf_clear(&body);
@@ -74,7 +79,8 @@ static int run_activate(struct pg *pg, void *arg)
 
 static void on_decoy(struct auth_job *job, int rc)
 {
-    otp_count(rc == 0 ? "decoy" : "failed");
+    bool is_held = ((struct otp_flow *)job)->answer == OTP_ANSWER_ACCOUNTS_ONLY;
+    otp_count(rc != 0 ? "failed" : is_held ? "held" : "decoy");
     auth_job_free(job);
 }
 
@@ -168,7 +174,7 @@ static void on_begun(struct auth_job *job, int rc)
         return;
     }
     bool is_decoy = !f->is_known && !f->intent.may_create;
-    if (job->call && !f->create_user) {
+    if (job->call && f->answer != OTP_ANSWER_SENT) {
         otp_reply_sent(f);
         auth_job_release(job);
     }
@@ -179,13 +185,13 @@ static void on_begun(struct auth_job *job, int rc)
     }
 }
 
-void otp_flow_start(struct auth_call *call, const struct phone *phone, bool create_user,
+void otp_flow_start(struct auth_call *call, const struct phone *phone, enum otp_answer answer,
                     const struct otp_intent *intent)
 {
     struct otp_flow *f = auth_job_new(sizeof *f, call);
     f->conf = *call->conf;
     f->phone = *phone;
-    f->create_user = create_user;
+    f->answer = answer;
     f->intent = *intent;
     snprintf(f->message.lang, sizeof f->message.lang, "%s", problem_lang_tag(auth_lang(call)));
     subject_of_phone(f->job.secrets, &f->phone, &f->subject);

@@ -17,6 +17,7 @@
 #include "gateway/logins.h"
 #include "gateway/routes.h"
 #include "gateway/sms.h"
+#include "gateway/sms_budget.h"
 #include "gateway/suspicion.h"
 #include "gateway/waitlist.h"
 #include "ratelimit/caps.h"
@@ -26,26 +27,12 @@
 
 struct limit_wait {
     struct auth_call *call;
-    struct str prefix; /* of a number that a code is to go to; else empty */
     void (*done)(struct auth_call *call, bool is_admitted);
 };
-
-static void on_guarded(void *arg, bool is_admitted)
-{
-    struct limit_wait *w = arg;
-    if (!is_admitted) {
-        limits_give_back(w->call->request);
-    }
-    w->done(w->call, is_admitted);
-}
 
 static void on_limit(struct request *r, void *arg, enum limits_verdict v)
 {
     struct limit_wait *w = arg;
-    if (v == LIMITS_PASS && w->prefix.n > 0) {
-        sms_guard(r, w->prefix, on_guarded, w);
-        return;
-    }
     if (v != LIMITS_PASS) {
         limits_refuse(r);
     }
@@ -59,13 +46,11 @@ static void port_check_limit(struct auth_call *call, const char *event, const st
     struct limit_wait *w = ARENA_NEW(&r->ex->arena, struct limit_wait);
     struct limits_keys keys = {
         .phone = STR(""), .phone_prefix = STR(""), .phone_country = STR(""), .account = STR("")};
-    *w = (struct limit_wait){call, STR(""), done};
+    *w = (struct limit_wait){call, done};
     if (number) {
         keys.phone = number->key;
         keys.phone_prefix = number->prefix;
         keys.phone_country = number->country;
-        keys.money = sms_price(&r->conf->set->sms, number->prefix);
-        w->prefix = arena_dup(&r->ex->arena, number->prefix);
     }
     limits_more(r, event, &keys, on_limit, w);
 }
@@ -363,6 +348,7 @@ int accounts_open(struct gateway *g, struct err *err)
     g->accounts = a;
     a->gateway = g;
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
+                                   .check_code = sms_budget_check,
                                    .check_attempt = attempt_check,
                                    .refuse_phone = port_refuse_phone,
                                    .give_back = port_give_back,

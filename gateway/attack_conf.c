@@ -30,6 +30,16 @@ static const struct conf_entry entries[] = {
      .help = "The policy that A2 puts in force; A3 is `closed`. What was there before comes back, unless "
              "somebody "
              "changed it meanwhile."},
+    {.name = "sms_percent",
+     .type = CONF_INT,
+     FIELD(sms_percent),
+     .preset = "50",
+     .min = 10,
+     .max = 100,
+     .flags = CONF_RELOADABLE,
+     .help = "From A1 on sign-ups have this part of the budgets of codes by SMS: each of their codes is "
+             "counted as two "
+             "(50), or ten (10)."},
     {.name = "floor",
      .type = CONF_INT,
      FIELD(ladder.floor_per_min),

@@ -9,8 +9,9 @@
 
 struct attack_conf {
     bool is_automatic;
-    const char *preset; /* the policy of A2 */
-    uint64_t window_ms; /* over which rates are smoothed */
+    const char *preset;   /* the policy of A2 */
+    uint32_t sms_percent; /* of the SMS budgets that sign-ups have from A1 on; 50 */
+    uint64_t window_ms;   /* over which rates are smoothed */
     struct ladder_conf ladder;
 };
 extern const struct conf_section attack_conf_section;

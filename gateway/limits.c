@@ -191,6 +191,7 @@ static void subject_fill(struct request *r, const struct limit_set *set, struct 
     }
     s->address = r->client;
     s->money = 0;
+    s->terms = (struct limit_terms){0};
     s->by[LIMIT_BY_ALL] = STR("all");
     s->tokens = r->ticket ? r->ticket->tokens : 0;
     s->by[LIMIT_BY_DEVICE] = r->device;
@@ -266,7 +267,10 @@ void limits_begin(struct request *r, void (*done)(struct request *r))
 static void on_event_decided(void *arg, struct limit_check *c)
 {
     struct limit_ticket *t = arg;
-    enum limits_verdict v = c->closed ? LIMITS_CLOSED : c->denied ? LIMITS_DENIED : LIMITS_PASS;
+    enum limits_verdict v = c->closed     ? LIMITS_CLOSED
+                            : c->reserved ? LIMITS_RESERVED
+                            : c->denied   ? LIMITS_DENIED
+                                          : LIMITS_PASS;
     t->more_done(t->r, t->more_arg, v);
 }
 
@@ -284,6 +288,7 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
         subject.by[LIMIT_BY_PHONE_PREFIX] = keys->phone_prefix;
         subject.by[LIMIT_BY_PHONE_COUNTRY] = keys->phone_country;
         subject.money = keys->money;
+        subject.terms = keys->terms;
         if (keys->account.n > 0) {
             subject.by[LIMIT_BY_ACCOUNT] = keys->account;
         }

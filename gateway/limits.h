@@ -17,6 +17,7 @@
 
 #include "gateway/gateway.h"
 #include "gateway/request.h"
+#include "ratelimit/limiter.h"
 
 /* How many rules are in force, as a metric: at most LIMIT_RULES_MAX. */
 void limits_count_rules(const struct gateway_config *conf);
@@ -43,13 +44,15 @@ struct limits_keys {
     struct str phone_country; /* or empty */
     uint64_t money;           /* what the message would cost, in millionths; 0: rules of money do not apply */
     struct str account;       /* empty: that of r->who */
+    struct limit_terms terms; /* of rules that many share */
 };
 /* As limits_begin, for the rules of an event, but done is also called on refusal: the handler
  * decides whether to answer (limits_refuse). Texts are not needed after the return. */
 enum limits_verdict {
     LIMITS_PASS = 0,
-    LIMITS_DENIED = 1, /* too often: limits_refuse answers */
-    LIMITS_CLOSED = 2, /* cannot be decided now: limits_refuse answers */
+    LIMITS_DENIED = 1,   /* too often: limits_refuse answers */
+    LIMITS_CLOSED = 2,   /* cannot be decided now: limits_refuse answers */
+    LIMITS_RESERVED = 3, /* denied on these terms; there is room for others */
 };
 typedef void (*limits_more_cb)(struct request *r, void *arg, enum limits_verdict v);
 void limits_more(struct request *r, const char *event, const struct limits_keys *keys, limits_more_cb done,

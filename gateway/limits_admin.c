@@ -102,7 +102,8 @@ static int64_t seconds_up(int64_t us)
     return us > 0 ? (us + 999999) / 1000000 : 0;
 }
 
-void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k)
+void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k,
+                       const struct limit_terms *signup)
 {
     const struct limit_rule *rule = k->k.rule;
     const struct gcra *g = &rule->gcra;
@@ -120,6 +121,9 @@ void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k)
     json_i64_at(w, "burst", (int64_t)g->burst);
     json_bool_at(w, "known", k->is_known);
     json_i64_at(w, "remaining", (int64_t)left);
+    if (signup && rule->is_shared) {
+        json_i64_at(w, "signup_remaining", (int64_t)limit_peek_left(k, signup));
+    }
     json_i64_at(w, "reset_s", running ? 0 : seconds_up(k->used));
     json_str_at(w, "next", !refused ? STR("passes") : rule->shadow ? STR("passes (shadow)") : STR("refused"));
     json_i64_at(w, "retry_s", seconds_up(retry_us));

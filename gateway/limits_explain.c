@@ -38,7 +38,7 @@ static void answer(struct loop_msg *m, bool canceled)
         json_open(&w, '{');
         json_open_at(&w, "items", '[');
         for (unsigned i = 0; i < e->peek.count; i++) {
-            limits_write_peek(&w, &e->peek.keys[i]);
+            limits_write_peek(&w, &e->peek.keys[i], NULL);
         }
         json_close(&w, ']');
         json_close(&w, '}');

@@ -30,6 +30,7 @@ struct limits_explain *limits_explain(struct gateway *g, const struct limits_que
 void limits_explain_forget(struct limits_explain *e); /* done will not be called */
 
 /* limits_admin.c */
-void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k);
+void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k,
+                       const struct limit_terms *signup);
 
 #endif

@@ -124,6 +124,16 @@ static const struct conf_entry entries[] = {
      .max = PRICES_MAX,
      .flags = CONF_RELOADABLE,
      .help = "Prices by how a number begins."},
+    {.name = "login_reserve",
+     .type = CONF_INT,
+     CONF_FIELD(struct sms_conf, login_reserve),
+     .preset = "20",
+     .max = 90,
+     .flags = CONF_RELOADABLE,
+     .help =
+         "Percent of each budget that is kept for numbers with an account: past the rest, nobody gets a code "
+         "for a new account. Budgets are the rules at the event sms by all, phone_country, phone_prefix and "
+         "asn."},
     {.name = "guard",
      .type = CONF_SECTION,
      CONF_FIELD(struct sms_conf, guard),

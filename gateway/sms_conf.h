@@ -22,6 +22,7 @@ struct sms_conf {
     uint64_t millionths;     /* price: set by the check */
     struct conf_list prices; /* of struct sms_price_row */
     struct sms_guard_conf guard;
+    uint32_t login_reserve; /* percent of each budget that is kept for numbers with an account; 20 */
 };
 extern const struct conf_section sms_conf_section;
 

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "gateway/accounts.h"
+#include "gateway/attack.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
 #include "gateway/hooks.h"
@@ -11,6 +12,7 @@
 #include "gateway/limits_explain.h"
 #include "gateway/limits_inner.h"
 #include "gateway/sms.h"
+#include "gateway/sms_budget.h"
 #include "ratelimit/limiter_peek.h"
 #include "ratelimit/money.h"
 #include "ratelimit/sms_ledger.h"
@@ -42,11 +44,14 @@ static void report_free(struct sms_report *p)
 
 /* --- back on the control thread -------------------------------------------------------------------------- */
 
-static void write_budgets(struct json_writer *w, const struct limit_peek *peek)
+static void write_budgets(struct json_writer *w, const struct sms_report *p)
 {
+    const struct limit_peek *peek = &p->peek;
+    const struct auth_code_ask signup = {.whom = AUTH_CODE_FOR_ANYONE, .may_create = true};
+    struct limit_terms terms = sms_budget_terms(p->conf->set, &signup, attack_level(p->gateway));
     json_open_at(w, "budgets", '[');
     for (unsigned i = 0; i < peek->count; i++) {
-        limits_write_peek(w, &peek->keys[i]);
+        limits_write_peek(w, &peek->keys[i], &terms);
     }
     json_close(w, ']');
 }
@@ -69,7 +74,7 @@ static void answer(struct loop_msg *m, bool canceled)
         buf_init(&text, ANSWER_MAX);
         json_open(&w, '{');
         json_str_at(&w, "currency", str_from(p->conf->set->sms.currency));
-        write_budgets(&w, &p->peek);
+        write_budgets(&w, p);
         write_states(&w, accounts_hooks(p->gateway));
         buf_add_str(&text, buf_str(&p->text));
         json_close(&w, '}');

@@ -108,7 +108,7 @@ void limiter_free(struct limiter *l)
     }
 }
 
-/* --- keys ----------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------- */
 
 static void check_init(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                        const struct limit_subject *subject)
@@ -133,7 +133,12 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
         if (l->roles[rule->role] && redis_is_cluster(l->roles[rule->role])) {
             k->tag = limiter_key_tag(l->shared->conf.hash_key, rule, subject);
         }
-        k->inc_us = units == 1 ? rule->inc_us : gcra_inc_us(&rule->gcra, units);
+        k->cost_us = units == 1 ? rule->inc_us : gcra_inc_us(&rule->gcra, units);
+        k->inc_us = k->cost_us;
+        k->tau_us = rule->gcra.tau_us;
+        if (rule->is_shared) {
+            limiter_key_set_terms(k, &subject->terms);
+        }
         c->count++;
     }
 }
@@ -144,12 +149,14 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
 static void verdict_denied(struct limit_check *c)
 {
     c->denied = true;
+    c->reserved = true;
     c->binding = NULL;
     for (unsigned i = 0; i < c->count; i++) {
         const struct limit_key_state *k = &c->keys[i];
         if (!limiter_key_is_denied(k)) {
             continue;
         }
+        c->reserved = c->reserved && k->is_reserved;
         bool later = c->retry_us != GCRA_NEVER && (k->retry_us == GCRA_NEVER || k->retry_us > c->retry_us);
         if (!c->binding || later) {
             c->binding = k->rule;
@@ -202,15 +209,17 @@ static void verdict_allowed(struct limit_check *c)
 static void key_denied(struct limit_check *c, struct limit_key_state *k)
 {
     struct limiter_shared *s = c->limiter->shared;
-    limiter_count(k, k->rule->shadow ? LIMIT_SHADOW_DENIED : LIMIT_DENIED);
+    int64_t used_us = k->distance_us - k->inc_us;
+    k->is_reserved = limiter_key_is_restricted(k) && used_us + k->cost_us <= k->rule->gcra.tau_us;
+    limiter_count(k, k->rule->shadow ? LIMIT_SHADOW_DENIED : k->is_reserved ? LIMIT_RESERVED : LIMIT_DENIED);
     if (k->rule->shadow) {
         return;
     }
     limiter_note_denial(c, k);
     if (k->retry_us > 0 && k->rule->unit == LIMIT_UNIT_REQUESTS) {
         int64_t longest = s->conf.deny_max_ms * 1000ll;
-        local_block(s->denied, k->key, k->retry_us, k->retry_us < longest ? k->retry_us : longest,
-                    limiter_now_us());
+        local_block(s->denied, k->is_reserved ? limiter_reserved_key(k) : k->key, k->retry_us,
+                    k->retry_us < longest ? k->retry_us : longest, limiter_now_us());
     }
 }
 
@@ -226,7 +235,9 @@ static void key_answered(struct limit_check *c, struct limit_key_state *k, int64
         k->noted = allowed && k->retry_us == 0;
     } else {
         k->distance_us = distance_us - (granted ? gcra_inc_us(g, k->lease_want) : 0);
-        k->retry_us = gcra_retry_us(g, k->distance_us, k->inc_us);
+        k->retry_us = k->inc_us > k->tau_us        ? GCRA_NEVER
+                      : k->distance_us > k->tau_us ? k->distance_us - k->tau_us
+                                                   : 0;
         k->charge = allowed && k->retry_us == 0 ? LIMIT_CHARGE_REDIS : LIMIT_CHARGE_NONE;
     }
     if (k->lease_want > 0) {

@@ -53,12 +53,21 @@ struct limiter *limiter_new(struct loop *loop, struct limiter_shared *s,
                             struct redis *const roles[LIMIT_ROLES], bool beats);
 void limiter_free(struct limiter *l); /* no check may be pending */
 
+/* On which terms rules that many share (limit_rule.is_shared) are charged; all zero: like all others. What is reserved is
+ * the last part of the burst: who may not have it leaves it to those who may, and they go first in using the rate. */
+struct limit_terms {
+    uint32_t reserved_percent;  /* of the burst, that is not for this one; 0 to 99 */
+    uint32_t surcharge_percent; /* taken beyond the cost, at most the burst in all */
+    bool only_asks;             /* there has to be room for the cost, but nothing is taken */
+};
+
 /* Who and what is counted. Empty texts and an all-zero address: no value. Read only during limiter_check. */
 struct limit_subject {
     struct addr address;
     struct str by[LIMIT_DIMENSIONS]; /* of the others, by enum limit_dimension */
     uint64_t tokens;                 /* estimate for rules that count tokens; 0: such rules do not apply */
     uint64_t money;                  /* millionths, likewise for rules of money */
+    struct limit_terms terms;
 };
 
 /* Where a key's request is charged. */
@@ -74,11 +83,14 @@ enum limit_charge {
 struct limit_key_state {
     const struct limit_rule *rule;
     struct limit_key key;
-    uint16_t tag; /* limiter_key_tag; 0: Redis is no Cluster */
-    int64_t inc_us;
+    uint16_t tag;        /* limiter_key_tag; 0: Redis is no Cluster */
+    int64_t cost_us;     /* of the request by itself */
+    int64_t inc_us;      /* what is taken for it; the same, but for the terms of shared rules */
+    int64_t tau_us;      /* up to where it may go; that of the rule, but for these terms */
     int64_t distance_us; /* GCRA distance as Redis said; of what runs at once: how many with this one */
     int64_t retry_us;    /* > 0: this one denied; -1 never */
     enum limit_charge charge;
+    bool is_reserved;    /* denied, and there is room left that is kept for others */
     bool noted;          /* LIMIT_CHARGE_RUNNING: Redis counts it */
     uint8_t held;        /* units of newcomers that inc_us pays for besides */
     uint64_t lease_want; /* units asked for in advance */
@@ -111,6 +123,7 @@ struct limit_check {
     /* The verdict. */
     bool denied;
     bool closed;   /* denied because Redis is away and a rule says closed */
+    bool reserved; /* denied only because what is left is kept for others */
     bool cached;   /* denied by the deny cache */
     bool fallback; /* decided without Redis, at least in part */
     /* The rule that denied, or the one with least left; NULL: no rule applied. */

@@ -50,6 +50,11 @@ static char *put_key(char *p, const struct limit_key_state *k)
 static char *put_args(char *p, const struct limit_key_state *k)
 {
     const struct limit_rule *rule = k->rule;
+    if (k->tau_us != rule->gcra.tau_us) {
+        p = put_number(p, k->inc_us);
+        p = put_number(p, k->tau_us);
+        return put_number(p, rule->gcra.cap_us);
+    }
     if (k->inc_us == rule->inc_us) {
         return put(p, rule->args, rule->args_n);
     }
@@ -64,7 +69,7 @@ struct str limiter_command_take(const struct limit_call *call, struct arena *are
     unsigned enforced = 0;
     for (unsigned i = 0; i < call->count; i++) {
         const struct limit_rule *rule = keys[call->keys[i]].rule;
-        room += KEY_MAX + NUMBER_MAX + rule->args_n;
+        room += KEY_MAX + 3 * NUMBER_MAX + rule->args_n;
         enforced += !rule->shadow;
     }
     char *start = arena_alloc(arena, room);

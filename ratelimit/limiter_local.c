@@ -3,6 +3,23 @@
 
 enum { CLOSED_RETRY_US = 2000000 }; /* what a client is told while a rule is closed: Redis is soon back */
 
+void limiter_key_set_terms(struct limit_key_state *k, const struct limit_terms *t)
+{
+    int64_t tau_us = k->rule->gcra.tau_us;
+    if (k->cost_us > tau_us) {
+        return; /* never, on any terms */
+    }
+    if (t->only_asks) {
+        k->tau_us = tau_us - k->cost_us;
+        k->inc_us = 0;
+        return;
+    }
+    int64_t taken_us = k->cost_us + k->cost_us * (int64_t)t->surcharge_percent / 100;
+    int64_t open_us = tau_us - tau_us * (int64_t)t->reserved_percent / 100;
+    k->inc_us = taken_us < tau_us ? taken_us : tau_us;
+    k->tau_us = open_us > k->inc_us ? open_us : k->inc_us;
+}
+
 void limiter_note_denial(struct limit_check *c, const struct limit_key_state *k)
 {
     offenders_add(c->limiter->shared->offenders, k->rule, k->key, &c->address, c->began_us);
@@ -21,8 +38,12 @@ bool limiter_denied_cached(struct limit_check *c)
             continue; /* a smaller request might pass, or one that runs may end */
         }
         k->retry_us = local_blocked_us(s->denied, k->key, c->began_us);
+        if (k->retry_us == 0 && limiter_key_is_restricted(k)) {
+            k->retry_us = local_blocked_us(s->denied, limiter_reserved_key(k), c->began_us);
+            k->is_reserved = k->retry_us > 0;
+        }
         if (k->retry_us > 0) {
-            limiter_count(k, LIMIT_DENIED_CACHED);
+            limiter_count(k, k->is_reserved ? LIMIT_RESERVED : LIMIT_DENIED_CACHED);
             limiter_note_denial(c, k);
             denied = true;
         }
@@ -67,7 +88,8 @@ void limiter_take_here(struct limit_check *c)
     for (unsigned i = 0; i < c->count; i++) {
         struct limit_key_state *k = &c->keys[i];
         bool passed = k->rule->newcomers && pass_as_newcomer(c, k);
-        if (!passed && k->rule->leases && k->held == 0) {
+        bool has_terms = k->rule->is_shared && k->inc_us != k->cost_us;
+        if (!passed && k->rule->leases && k->held == 0 && !has_terms && !limiter_key_is_restricted(k)) {
             take_from_lease(c, k);
         }
     }

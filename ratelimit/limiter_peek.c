@@ -74,3 +74,12 @@ void limiter_peek(struct limiter *l, struct limit_peek *p, const struct limit_ru
     }
     key_done(p); /* the one that kept cb from coming while keys were asked */
 }
+
+uint64_t limit_peek_left(const struct limit_peek_key *k, const struct limit_terms *terms)
+{
+    struct limit_key_state one = {.rule = k->k.rule, .cost_us = k->k.rule->inc_us};
+    struct gcra open = k->k.rule->gcra;
+    limiter_key_set_terms(&one, terms);
+    open.tau_us = one.tau_us;
+    return gcra_remaining(&open, k->used) * 100 / (100 + terms->surcharge_percent);
+}

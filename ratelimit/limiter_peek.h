@@ -30,4 +30,7 @@ struct limit_peek {
 void limiter_peek(struct limiter *l, struct limit_peek *p, const struct limit_rules *rules,
                   const struct limit_subject *subject, struct arena *arena, void (*cb)(void *arg), void *arg);
 
+/* Units that are left on these terms; of rules that many share. */
+uint64_t limit_peek_left(const struct limit_peek_key *k, const struct limit_terms *terms);
+
 #endif

@@ -33,7 +33,7 @@ static void put_args(struct buf *b, const struct limit_key_state *k)
     const struct gcra *g = &k->rule->gcra;
     bool running = k->rule->unit == LIMIT_UNIT_CONCURRENT;
     put_number(b, running ? 1 : k->inc_us);
-    put_number(b, running ? (int64_t)g->limit : g->tau_us);
+    put_number(b, running ? (int64_t)g->limit : k->tau_us);
     put_number(b, running ? 0 : g->cap_us);
     put_number(b, running ? CONCURRENCY_LIFE_MS : k->lease_want > 0 ? gcra_inc_us(g, k->lease_want) : 0);
 }

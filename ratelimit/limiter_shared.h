@@ -57,7 +57,22 @@ static inline bool limiter_key_is_denied(const struct limit_key_state *k)
     return k->retry_us != 0 && !k->rule->shadow;
 }
 
+/* Others would be let further, or pay less (struct limit_terms). */
+static inline bool limiter_key_is_restricted(const struct limit_key_state *k)
+{
+    return k->rule->is_shared && k->inc_us > 0 &&
+           (k->inc_us > k->cost_us || k->tau_us < k->rule->gcra.tau_us);
+}
+
+/* Under which the deny cache keeps that a key has only what is reserved left. */
+static inline struct limit_key limiter_reserved_key(const struct limit_key_state *k)
+{
+    return (struct limit_key){.lo = ~k->key.lo, .hi = k->key.hi};
+}
+
 /* limiter_local.c */
+/* What the terms make of the key of a rule that many share. At least one request goes where nothing is in use. */
+void limiter_key_set_terms(struct limit_key_state *k, const struct limit_terms *t);
 bool limiter_denied_cached(struct limit_check *c); /* true: keys' retry_us are filled */
 void limiter_take_here(
     struct limit_check *c); /* charges what needs no Redis, and says what to ask Redis for */

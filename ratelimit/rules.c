@@ -35,8 +35,8 @@ static const char *const dimension_names[LIMIT_DIMENSIONS] = {
     "address", "device", "phone", "phone_prefix",  "account", "apikey",
     "route",   "ja4",    "model", "phone_country", "all",     "asn"};
 static const char *const outcome_names[LIMIT_OUTCOMES] = {
-    "allowed",          "denied",          "denied_cached", "shadow_denied",
-    "fallback_allowed", "fallback_denied", "leased",        "newcomer"};
+    "allowed",         "denied", "denied_cached", "shadow_denied", "fallback_allowed",
+    "fallback_denied", "leased", "newcomer",      "reserved"};
 
 const char *limit_outcome_name(enum limit_outcome o)
 {
@@ -213,6 +213,15 @@ static bool is_sprayable(uint16_t dimensions)
     return (dimensions & invented) != 0 && (dimensions & ~(invented | (1u << LIMIT_BY_ROUTE))) == 0;
 }
 
+/* What is counted there comes from many: one of them alone cannot be told to wait. */
+static bool is_shared(const struct limit_rule *r)
+{
+    const uint16_t wide = (1u << LIMIT_BY_ALL) | (1u << LIMIT_BY_PHONE_COUNTRY) |
+                          (1u << LIMIT_BY_PHONE_PREFIX) | (1u << LIMIT_BY_ASN);
+    bool is_taken = r->unit == LIMIT_UNIT_REQUESTS || r->unit == LIMIT_UNIT_MONEY;
+    return is_taken && (r->dimensions & ~wide) == 0;
+}
+
 /* The rule of a row for one of its prefixes; p->factor is 1 for the row itself. */
 static int rule_init(struct limit_rule *r, const struct limit_row *row, const struct limit_prefix *p,
                      struct err *err)
@@ -258,6 +267,7 @@ static int rule_init(struct limit_rule *r, const struct limit_row *row, const st
     r->newcomers = w.newcomers == 1 && counts_requests && is_sprayable(r->dimensions) &&
                    r->on_error != LIMIT_ON_ERROR_CLOSED && r->gcra.burst >= NEWCOMER_BURST_MIN;
     r->is_private = (r->dimensions & ((1u << LIMIT_BY_ALL) | (1u << LIMIT_BY_PHONE_COUNTRY))) != 0;
+    r->is_shared = is_shared(r);
     rule_precompute(r, name);
     return 0;
 }

@@ -87,7 +87,8 @@ enum limit_outcome {
     LIMIT_FALLBACK_DENIED = 5,  /* Redis away: refused (local or closed) */
     LIMIT_LEASED = 6,           /* allowed by a lease */
     LIMIT_NEWCOMER = 7,         /* allowed as one of the first requests of its source */
-    LIMIT_OUTCOMES = 8,
+    LIMIT_RESERVED = 8,         /* denied: what is left is kept for others (struct limit_terms) */
+    LIMIT_OUTCOMES = 9,
 };
 const char *limit_outcome_name(enum limit_outcome o);
 
@@ -102,6 +103,7 @@ struct limit_rule {
     bool leases;     /* busy keys may be leased */
     bool newcomers;  /* the first requests of a source count in this process */
     bool is_private; /* a budget of ours: clients are not told its numbers */
+    bool is_shared;  /* no source or person alone uses it up: struct limit_terms apply to it */
     enum limit_on_error on_error;
     enum limit_role role;
     enum limit_unit unit;

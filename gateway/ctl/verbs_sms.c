@@ -13,6 +13,7 @@ static const struct ctl_view views[] = {
       {"LIMIT", "limit"},
       {"PERIOD-MS", "period_ms"},
       {"LEFT", "remaining"},
+      {"SIGN-UPS", "signup_remaining"},
       {"NEXT", "next"}}},
     {"countries", "country", "name", {{"COUNTRY", "name"}, {"SENT", "sent"}, {"COST", "cost"}}},
     {"prefixes", "prefix", "name", {{"PREFIX", "name"}, {"SENT", "sent"}, {"COST", "cost"}}},
@@ -48,7 +49,10 @@ const struct ctl_verb ctl_verbs_sms[] = {
         .summary = "what codes cost today, what is left, who is blocked",
         .about = "By country, prefix and provider since midnight UTC, for all gateways, in sms.currency; "
                  "budgets of money are in "
-                 "millionths. A blocked prefix is one whose codes hardly anybody used; it is let go by "
+                 "millionths. SIGN-UPS is what is left for new accounts: less than LEFT by "
+                 "sms.login_reserve, and while "
+                 "the attack ladder is up by attack.sms_percent. A blocked prefix is one whose codes hardly "
+                 "anybody used; it is let go by "
                  "itself. What a number has "
                  "left of each budget: limits explain.",
         .examples = "sms top\n"

@@ -40,9 +40,11 @@ def actions(gateway) -> list:
 def fleet(own_stack):
     own_stack.start_servers()
 
-    def start(**attack):
+    def start(rules=(), sms=None, **attack):
         settings = own_stack.settings()
         settings["attack"] = {**QUICK, **attack}
+        settings["limits"]["rules"] += rules
+        settings["sms"] = sms or {}
         return own_stack.start_gateway(settings)
     return start
 
@@ -163,6 +165,33 @@ def with_work(app, gateway) -> dict:
     challenge = altcha.Challenge.from_dict(app.http.get("/auth/v1/challenge", params={"for": "otp"}).json())
     payload = altcha.Payload(challenge, altcha.solve_challenge(challenge)).to_dict()
     return {"gotrue_meta_security": {"captcha_token": base64.b64encode(json.dumps(payload).encode()).decode()}}
+
+
+def test_from_a1_on_sign_ups_have_half_of_the_budgets_of_codes(own_stack, fleet):
+    """Ten messages a day: at A1 each code for a new account counts as two of them, one to log in with as one."""
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "10/1d", "on_error": "closed", "role": "ledger"}
+    gateway = fleet(rules=[rule], sms={"login_reserve": 0}, automatic=False)
+
+    def left() -> tuple:
+        row = next(b for b in json.loads(gateway.ctl("sms", "top", "-o", "json").stdout)["budgets"] if b["rule"] == "sms_day")
+        return row["signup_remaining"], row["remaining"]
+
+    phone, app = mainland_phone(), own_stack.app(gateway)
+    assert left() == (10, 10)
+    app.sign_up(phone)
+    assert left() == (9, 9)
+    gateway.ctl("attack", "set", "A1", "--ttl", "1h", "--reason", "a flood")
+    wait_level(gateway, 1)
+    assert left() == (4, 9)
+    assert app.ask_code(mainland_phone(), **with_work(app, gateway)).status_code == 200
+    assert left() == (3, 7)
+    own_stack.resend_time_passes()
+    assert app.ask_code(phone, create_user=False).status_code == 200
+    assert left() == (3, 6)
+    gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
+    wait_level(gateway, 0)
+    assert left() == (6, 6)
+    assert app.ask_code(mainland_phone()).status_code == 200 and left() == (5, 5)
 
 
 def test_the_highest_level_hardens_log_in(own_stack, fleet):

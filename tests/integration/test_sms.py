@@ -51,7 +51,7 @@ def start(stack, providers, rules=(), sms=None, ledger=None, geography=None, **h
     names = {rule["name"] for rule in rules}
     kept = [rule for rule in settings["limits"]["rules"] + wide if rule["name"] not in names]
     settings["limits"]["rules"] = list({rule["name"]: rule for rule in kept}.values()) + list(rules)
-    settings["sms"] = {"currency": "EUR", "price": "0.1", "prices": [{"prefix": "+86", "price": "0.5"}], **(sms or {})}
+    settings["sms"] = {"currency": "EUR", "price": "0.1", "prices": [{"prefix": "+86", "price": "0.5"}], "login_reserve": 0, **(sms or {})}
     return stack.start_gateway(settings)
 
 
@@ -173,6 +173,68 @@ def test_without_the_ledger_no_code_goes_out(own, providers):
     assert ask(own, gateway, number()).status_code == 503 and providers[0].taken == 1
     own.redis.start()
     wait_until(lambda: ask(own, gateway, number()).status_code == 200, 30, "codes again")
+
+
+# --- what is kept for accounts -----------------------------------------------------------------------------------
+
+
+def signed_up(stack, gateway, provider) -> str:
+    phone = number()
+    assert ask(stack, gateway, phone).status_code == 200
+    with stack.app(gateway) as app:
+        assert app.verify(phone, provider.codes[phone][-1]).status_code == 200
+    return phone
+
+
+def test_a_flood_of_new_numbers_leaves_log_in_its_part(own, providers):
+    """Ten a day for the fleet, a fifth of it for accounts. New numbers take eight; then they get the answer that accounts get,
+    and no message, whatever they try. Two log-ins go out; then nobody is told more than anybody else."""
+    provider = providers[0]
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "10/1d", "on_error": "closed", "role": "ledger"}
+    one, two = (start(own, providers[:1], [rule], sms={"login_reserve": 20}) for _ in range(2))
+    users = [signed_up(own, one, provider) for _ in range(3)]
+    own.resend_time_passes()
+    flood = [ask(own, gateway, number(), f"198.51.100.{i}") for i, gateway in enumerate((one, two, two, one, two))]
+    assert [a.status_code for a in flood] == [200] * 5 and not any("notice" in a.json() for a in flood)
+    held = [ask(own, gateway, number(), f"198.51.101.{i}") for i, gateway in enumerate((one, two) * 3)]
+    assert {(a.status_code, a.json()["notice"]) for a in held} == {(200, "accounts_only")}
+    budget = next(b for b in report(two)["budgets"] if b["rule"] == "sms_day")
+    assert (budget["signup_remaining"], budget["remaining"]) == (0, 2)
+    for user, gateway in zip(users, (one, two)):
+        answer = ask(own, gateway, user, "198.51.102.1")
+        assert (answer.status_code, answer.json().keys()) == (200, held[0].json().keys()), "nothing tells them apart"
+        assert answer.json()["notice"] == "accounts_only"
+        wait_until(lambda: len(provider.codes[user]) == 2, 30, "a code to log in with")
+        wait_until(lambda: own.postgres.query("SELECT count(*) FROM otp_codes WHERE NOT is_live") == "0", 30, "the code is live")
+        with own.app(gateway) as app:
+            assert app.verify(user, provider.codes[user][-1]).status_code == 200
+    last = [ask(own, gateway, phone, "198.51.103.1") for phone in (users[2], number()) for gateway in (one, two)]
+    assert {(a.status_code, code_of(a)) for a in last} == {(429, "over_sms_send_rate_limit")}
+    assert provider.taken == 10, "the reserve is bounded like the rest"
+    count = sum(g.metric('tidegate_sms_reserve_requests_total{number="none",result="admitted"}') for g in (one, two))
+    assert count == 6 and sum(g.metric('tidegate_auth_code_requests_total{result="held"}') for g in (one, two)) == 6
+
+
+def test_who_only_logs_in_is_served_from_the_reserve_too(own, providers):
+    provider = providers[0]
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "5/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule], sms={"login_reserve": 40})
+    user = signed_up(own, gateway, provider)
+    own.resend_time_passes()
+    assert [ask(own, gateway, number()).json().get("notice") for _ in range(3)] == [None, None, "accounts_only"]
+    with own.app(gateway) as app:
+        known, unknown = (app.ask_code(phone, create_user=False) for phone in (user, number()))
+    assert known.status_code == unknown.status_code == 200 and known.json().keys() == unknown.json().keys()
+    wait_until(lambda: len(provider.codes[user]) == 2, 30, "a code to log in with")
+    assert provider.taken == 4
+
+
+def test_a_reserve_that_cannot_be_is_refused(own, tmp_path):
+    settings = own.settings()
+    settings["sms"] = {"login_reserve": 91}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(settings))
+    done = run(program("tidegate"), "--check", "-c", tmp_path / "t.yaml", check=False)
+    assert done.returncode == 1 and "sms.login_reserve" in done.stderr, done.stderr
 
 
 # --- the guard -------------------------------------------------------------------------------------------------
