@@ -20,6 +20,8 @@ struct backend_conf {
     uint32_t context;          /* positions of a sequence */
     uint32_t batch_tokens;     /* most tokens of one run */
     uint32_t batch_logits;     /* most of them that want logits */
+    uint32_t ranks;            /* devices that share the work; 0 and 1: one */
+    uint32_t collective_ms;    /* that several of them may take to meet, and for one run; 0: any time */
     uint32_t threads;          /* of computation, the caller's included; 0: one a core that may be used */
     bool portable;             /* plain C even where the processor has better, no CUDA graphs: for tests */
 };

@@ -39,8 +39,8 @@ static void check_alignment(uintptr_t address, size_t bytes, bool is_write)
 
 static void touch(const void *p, size_t bytes, bool is_write, const void *pc)
 {
-    if (!emu_block.running) {
-        return; /* a launcher: host code beside the kernel */
+    if (!block_runs_here) {
+        return; /* a launcher: host code, of this system thread or of another beside the kernel */
     }
     uintptr_t address = number(p);
     if (address - fiber_stack_running < FIBER_STACK_BYTES) {

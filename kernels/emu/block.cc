@@ -9,6 +9,7 @@
 #include "kernels/emu/machine.h"
 
 struct block emu_block;
+__thread bool block_runs_here;
 /* Declared const in device.h: a thread's position never changes while its fiber lives. */
 extern "C" struct emu_position emu_position_now __asm__("emu_here");
 struct emu_position emu_position_now;
@@ -128,7 +129,9 @@ static void resume(uint32_t i)
     struct thread *t = &emu_block.threads[i];
     emu_block.running = t;
     emu_position_now = t->here;
+    block_runs_here = true;
     fiber_resume(i);
+    block_runs_here = false;
     emu_block.running = NULL;
     if (fiber_has_ended(i)) {
         t->state = THREAD_ENDED;

@@ -70,11 +70,15 @@ static void on_fault(int signal_number, siginfo_t *info, void *context)
 
 static void set_trap(void)
 {
-    static char alternate[SIGNAL_STACK];
+    static thread_local char alternate[SIGNAL_STACK];
     stack_t stack = {};
-    stack.ss_sp = alternate;
-    stack.ss_size = sizeof alternate;
-    sigaltstack(&stack, NULL);
+    if (sigaltstack(NULL, &stack) == 0 &&
+        (stack.ss_flags & SS_DISABLE)) { /* else a sanitizer's, which it frees */
+        stack.ss_flags = 0;
+        stack.ss_sp = alternate;
+        stack.ss_size = sizeof alternate;
+        sigaltstack(&stack, NULL);
+    }
     struct sigaction action = {};
     struct sigaction before = {};
     action.sa_sigaction = on_fault;

@@ -55,6 +55,7 @@ struct block {
 };
 
 extern struct block emu_block;
+extern __thread bool block_runs_here; /* this system thread is in device code now */
 
 /* Runs every block of the grid. false: a rule was broken; emu_fault_text() and emu_fault_error say what. */
 bool block_run_grid(const struct emu_launch *launch, int device);

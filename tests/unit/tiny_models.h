@@ -13,6 +13,7 @@ struct tiny_spec {
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
+    uint32_t ff;       /* 0: TINY_FAMILY_FF */
     bool has_own_head; /* output.weight */
     bool has_divisors; /* rope_freqs.weight */
     float rope_base;
@@ -172,6 +173,11 @@ struct tiny_builder {
     unsigned matrices; /* so far: they take turns in type */
 };
 
+static uint32_t tiny_ff(const struct tiny_spec *s)
+{
+    return s->ff ? s->ff : TINY_FAMILY_FF;
+}
+
 static void tiny_u32(struct tiny_builder *t, const char *key, uint32_t v)
 {
     char name[96];
@@ -220,7 +226,7 @@ static void tiny_pairs(struct tiny_builder *t)
     tiny_u32(t, "block_count", s->layers);
     tiny_u32(t, "context_length", TINY_CONTEXT);
     tiny_u32(t, "embedding_length", TINY_FAMILY_WIDTH);
-    tiny_u32(t, "feed_forward_length", TINY_FAMILY_FF);
+    tiny_u32(t, "feed_forward_length", tiny_ff(t->spec));
     tiny_u32(t, "attention.head_count", s->heads);
     tiny_u32(t, "attention.head_count_kv", s->kv_heads);
     tiny_f32(t, "attention.layer_norm_rms_epsilon", 1e-6F);
@@ -322,9 +328,9 @@ static void tiny_feed_forward(struct tiny_builder *t)
     const struct tiny_spec *s = t->spec;
     uint64_t shared = (uint64_t)s->shared * TINY_EXPERT_FF;
     if (s->experts == 0 || t->layer == 0) {
-        tiny_matrix(t, "ffn_gate", TINY_FAMILY_WIDTH, TINY_FAMILY_FF, 0);
-        tiny_matrix(t, "ffn_up", TINY_FAMILY_WIDTH, TINY_FAMILY_FF, 0);
-        tiny_matrix(t, "ffn_down", TINY_FAMILY_FF, TINY_FAMILY_WIDTH, 0);
+        tiny_matrix(t, "ffn_gate", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
+        tiny_matrix(t, "ffn_up", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
+        tiny_matrix(t, "ffn_down", tiny_ff(s), TINY_FAMILY_WIDTH, 0);
         return;
     }
     char name[64];

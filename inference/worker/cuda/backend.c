@@ -52,6 +52,9 @@ static int take_buffers(struct backend *b, struct err *err)
         rc = take_values(b, few ? c->batch_logits : c->batch_tokens, g->widths[i], sizeof(float),
                          &b->buffers[i], err);
     }
+    if (!rc && b->shard) {
+        rc = take_values(b, c->batch_logits, b->shard->vocab_part, sizeof(float), &b->logits_part, err);
+    }
     rc = rc ? rc : take_values(b, rows, widest, 1, &b->quantized.q, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.scale, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.sum, err);
@@ -140,8 +143,10 @@ static int make_steps(struct backend *b, struct err *err)
         const struct graph_op *op = &g->ops[i];
         struct cuda_step *step = &b->steps[i];
         step->op = op;
-        step->weight = op->weight ? device_weights_find(&b->weights, op->weight) : NULL;
-        step->bias = op->bias ? device_weights_find(&b->weights, op->bias)->vector : NULL;
+        struct shard_part part = b->shard ? b->shard->parts[i] : (struct shard_part){0};
+        step->weight = op->weight ? device_weights_find(&b->weights, op->weight, part.cut) : NULL;
+        step->bias = op->bias ? device_weights_find(&b->weights, op->bias, part.cut)->vector : NULL;
+        step->join = part.join;
         bool is_product = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
         step->quantizes = is_product && step->weight->matrix.kind >= MATRIX_4BIT && op->a != ready;
         ready = step->quantizes ? op->a : ready;
@@ -172,6 +177,7 @@ static void cuda_close(struct backend *b)
     if (!b) {
         return;
     }
+    ranks_close(b->ranks);
     device_weights_clear(&b->weights);
     for (size_t i = 0; i < b->owned_count; i++) {
         cudaFree(b->owned[i]);
@@ -195,7 +201,8 @@ static int find_device(struct backend *b, struct err *err)
     struct cudaDeviceProp prop;
     int devices = 0;
     int rc = device_error(cudaGetDeviceCount(&devices), "looking for a device", err);
-    rc = rc ? rc : device_error(cudaGetDeviceProperties(&prop, 0), "asking for its properties", err);
+    int device = b->shard ? (int)b->shard->rank : 0;
+    rc = rc ? rc : device_error(cudaGetDeviceProperties(&prop, device), "asking for its properties", err);
     if (!rc) {
         snprintf(b->device_name, sizeof b->device_name, "%.63s", prop.name);
         rc = device_error(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), "making a stream",
@@ -210,7 +217,7 @@ static int open_all(struct backend *b, struct err *err)
     b->owned = calloc(GRAPH_BUFFERS + OTHERS, sizeof *b->owned);
     int rc = b->owned ? check(b->graph, err) : err_set(err, ERR_NOMEM, "cuda: no memory");
     rc = rc ? rc : find_device(b, err);
-    rc = rc ? rc : device_weights_init(&b->weights, b->graph, err);
+    rc = rc ? rc : device_weights_init(&b->weights, b->graph, b->shard ? b->shard->parts : NULL, err);
     rc = rc ? rc : make_steps(b, err);
     rc = rc ? rc : take_buffers(b, err);
     rc = rc ? rc : take_cache(b, err);
@@ -221,22 +228,34 @@ static int open_all(struct backend *b, struct err *err)
     return rc;
 }
 
-static int cuda_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
-                     struct err *err)
+static int open_backend(struct backend as, struct backend **out, struct err *err)
 {
-    struct backend *b = calloc(1, sizeof *b);
+    struct backend *b = malloc(sizeof *b);
     if (!b) {
         return err_set(err, ERR_NOMEM, "cuda: no memory");
     }
-    b->graph = g;
-    b->conf = *conf;
-    int rc = open_all(b, err);
+    *b = as;
+    bool is_whole = !b->shard && b->conf.ranks > 1;
+    int rc = is_whole ? ranks_open(b->graph, &b->conf, &b->ranks, err) : open_all(b, err);
     if (rc) {
         cuda_close(b);
         return rc;
     }
     *out = b;
     return 0;
+}
+
+static int cuda_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
+                     struct err *err)
+{
+    return open_backend((struct backend){.graph = g, .conf = *conf}, out, err);
+}
+
+int cuda_shard_open(const struct shard *shard, struct communicator *communicator,
+                    const struct backend_conf *conf, struct backend **out, struct err *err)
+{
+    struct backend as = {.graph = &shard->graph, .conf = *conf, .shard = shard, .communicator = communicator};
+    return open_backend(as, out, err);
 }
 
 /* --- a run -------------------------------------------------------------------------------------------------------- */
@@ -290,29 +309,71 @@ static cudaError_t copy_batch(struct backend *b)
     return rc;
 }
 
-static int cuda_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
+/* After an operation of which each rank has a part. */
+static int join_ranks(struct backend *b, const struct cuda_step *step, struct err *err)
+{
+    const struct graph_op *op = step->op;
+    size_t rows = op->picked ? b->picked_count : b->n;
+    if (step->join == SHARD_SUM) {
+        return communicator_sum(b->communicator, b->buffers[op->dst], rows * b->graph->widths[op->dst],
+                                b->stream, err);
+    }
+    if (step->join == SHARD_GATHER && rows) {
+        return communicator_gather(b->communicator, b->logits_part, step->weight->matrix.rows,
+                                   b->buffers[op->dst], rows, b->shard->vocab_part, b->shard->ranks,
+                                   b->stream, err);
+    }
+    return 0;
+}
+
+/* Rows that were filled up to a multiple of the ranks move together. */
+static void close_up(float *logits, size_t rows, size_t width, size_t vocab)
+{
+    for (size_t i = 1; i < rows && width != vocab; i++) {
+        memmove(logits + i * vocab, logits + i * width, vocab * sizeof *logits);
+    }
+}
+
+int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
 {
     BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
     take_over(b, batch);
     int rc = device_error(copy_batch(b), "copying the batch", err);
     for (size_t i = 0; i < b->graph->op_count && !rc; i++) {
         rc = device_error(cuda_step_launch(b, &b->steps[i]), cuda_op_name(b->steps[i].op->kind), err);
+        rc = rc ? rc : join_ranks(b, &b->steps[i], err);
     }
-    if (!rc && b->picked_count) {
+    if (!rc && b->picked_count && (!b->shard || b->shard->rank == 0)) {
         size_t bytes = (size_t)b->picked_count * b->graph->widths[GRAPH_LOGITS] * sizeof(float);
         cudaError_t copied =
             cudaMemcpyAsync(b->logits, b->buffers[GRAPH_LOGITS], bytes, cudaMemcpyDeviceToHost, b->stream);
         rc = device_error(copied, "copying the logits", err);
     }
+    if (rc && b->communicator) {
+        communicator_abort(b->communicator); /* what was queued would wait for ranks that wait for this one */
+    }
     cudaError_t waited =
         cudaStreamSynchronize(b->stream); /* always: the next run writes what this one reads */
     rc = rc ? rc : device_error(waited, "a step", err);
     *logits = b->logits;
+    if (!rc) {
+        close_up(b->logits, b->picked_count, b->graph->widths[GRAPH_LOGITS], b->graph->model->sizes.vocab);
+    }
     return rc;
+}
+
+static int cuda_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
+{
+    return b->ranks ? ranks_run(b->ranks, batch, logits, err) : cuda_shard_run(b, batch, logits, err);
 }
 
 static void cuda_describe(const struct backend *b, char *out, size_t n)
 {
+    if (b->ranks) {
+        int used = snprintf(out, n, "ranks=%u ", b->conf.ranks);
+        cuda_describe(ranks_backend(b->ranks, 0), out + used, n - (size_t)used);
+        return;
+    }
     snprintf(out, n, "backend=cuda device=\"%s\" weights_mib=%zu kv_mib=%zu", b->device_name,
              b->weights.bytes >> 20, b->kv_bytes >> 20);
 }

@@ -2,12 +2,16 @@
  *
  * All device memory is taken at open: weights, buffers of the graph, cache, scratch. A run copies what the batch is to the
  * device, launches the operations on one stream, and waits once, for the logits.
+ * Of several devices each has such a backend, with a shard and a communicator; the one that the engine knows has only
+ * `ranks`.
  * Thread rule: as backend.h. */
 #ifndef TIDE_WORKER_CUDA_BACKEND_H
 #define TIDE_WORKER_CUDA_BACKEND_H
 
 #include "inference/worker/backend.h"
+#include "inference/worker/cuda/communicator.h"
 #include "inference/worker/cuda/device_weights.h"
+#include "inference/worker/cuda/ranks.h"
 #include "kernels/kv_cache.h"
 #include "kernels/quantize.h"
 
@@ -24,11 +28,16 @@ struct cuda_step {
     const struct device_weight *weight; /* NULL: none */
     const float *bias;                  /* device; NULL: none */
     bool quantizes;                     /* op->a becomes int8 before the product */
+    enum shard_join join;               /* with the other ranks, after the launch */
 };
 
 struct backend {
     const struct graph *graph; /* borrowed */
     struct backend_conf conf;
+    struct ranks *ranks;               /* NULL: this is one device's */
+    const struct shard *shard;         /* borrowed; NULL: the whole model */
+    struct communicator *communicator; /* borrowed, with a shard */
+    float *logits_part;                /* device; this rank's, with a shard */
     cudaStream_t stream;
     struct device_weights weights;
     struct cuda_step *steps;
@@ -54,6 +63,9 @@ struct backend {
 };
 
 cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step);
+int cuda_shard_open(const struct shard *shard, struct communicator *communicator,
+                    const struct backend_conf *conf, struct backend **out, struct err *err) TIDE_CHECK;
+int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits, struct err *err) TIDE_CHECK;
 const char *cuda_op_name(enum graph_op_kind kind);
 
 #endif

@@ -55,14 +55,16 @@ static void unpack_block(const struct packed *p, const uint8_t *strip, unsigned 
     }
 }
 
-static void unpack(const struct packed *p, struct planes *out)
+static void unpack(const struct packed *p, struct shard_cut cut, struct planes *out)
 {
-    size_t blocks = p->columns / PACKED_COLUMNS;
-    size_t block_bytes = p->strip_bytes / blocks;
-    for (uint32_t row = 0; row < p->rows; row++) {
+    size_t block_bytes = p->strip_bytes / (p->columns / PACKED_COLUMNS);
+    size_t first = cut.column_from / PACKED_COLUMNS;
+    size_t end = cut.column_to / PACKED_COLUMNS;
+    size_t at = 0;
+    for (uint32_t row = cut.row_from; row < cut.row_to; row++) {
         const uint8_t *strip = p->data + row / PACKED_ROWS * p->strip_bytes;
-        for (size_t b = 0; b < blocks; b++) {
-            unpack_block(p, strip + b * block_bytes, row % PACKED_ROWS, row * blocks + b, out);
+        for (size_t b = first; b < end; b++) {
+            unpack_block(p, strip + b * block_bytes, row % PACKED_ROWS, at++, out);
         }
     }
 }
@@ -79,25 +81,52 @@ static int upload(struct device_weights *w, const void *host, size_t bytes, void
     return rc;
 }
 
-static int upload_vector(struct device_weights *w, const struct gguf_tensor *t, struct err *err)
+/* The rows of a cut are values here: of a bias, whose matrix is cut so. */
+static int upload_vector(struct device_weights *w, const struct gguf_tensor *t, struct shard_cut cut,
+                         struct err *err)
 {
     struct device_weight *row = &w->rows[w->count++];
     size_t n = t->dims[0] * t->rows;
+    size_t to = cut.row_to ? cut.row_to : n;
     float *host = malloc(n * sizeof *host);
     row->tensor = t;
+    row->cut = cut;
     if (!host) {
         return err_set(err, ERR_NOMEM, "cuda: no memory for " STR_FMT, STR_ARG(t->name));
     }
     t->type->dequantize(t->data, host, n);
-    int rc = upload(w, host, n * sizeof *host, (void **)&row->vector, err);
+    int rc = upload(w, host + cut.row_from, (to - cut.row_from) * sizeof *host, (void **)&row->vector, err);
+    free(host);
+    return rc;
+}
+
+/* Whole rows of the file, or pieces of them. */
+static int upload_file_rows(struct device_weights *w, struct device_weight *row, const struct packed *p,
+                            struct shard_cut cut, struct err *err)
+{
+    size_t value_bytes = p->strip_bytes / p->columns;
+    size_t row_bytes = (cut.column_to - cut.column_from) * value_bytes;
+    size_t rows = cut.row_to - cut.row_from;
+    const uint8_t *from = p->data + cut.row_from * p->strip_bytes + cut.column_from * value_bytes;
+    if (row_bytes == p->strip_bytes) {
+        return upload(w, from, rows * row_bytes, (void **)&row->matrix.values, err);
+    }
+    uint8_t *host = malloc(rows * row_bytes);
+    if (!host) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory to cut weights");
+    }
+    for (size_t i = 0; i < rows; i++) {
+        memcpy(host + i * row_bytes, from + i * p->strip_bytes, row_bytes);
+    }
+    int rc = upload(w, host, rows * row_bytes, (void **)&row->matrix.values, err);
     free(host);
     return rc;
 }
 
 static int upload_planes(struct device_weights *w, struct device_weight *row, const struct packed *p,
-                         struct err *err)
+                         struct shard_cut cut, struct err *err)
 {
-    size_t blocks = (size_t)p->rows * (p->columns / PACKED_COLUMNS);
+    size_t blocks = (size_t)row->matrix.rows * (row->matrix.columns / PACKED_COLUMNS);
     bool is_4bit = p->kind == PACKED_4BIT;
     struct planes planes = {.value_bytes = blocks * (is_4bit ? 16 : 32),
                             .scale_bytes = blocks * (p->kind == PACKED_8BIT ? 2 : 4)};
@@ -106,7 +135,7 @@ static int upload_planes(struct device_weights *w, struct device_weight *row, co
     int rc =
         planes.values && planes.scale ? 0 : err_set(err, ERR_NOMEM, "cuda: no memory to lay out weights");
     if (!rc) {
-        unpack(p, &planes);
+        unpack(p, cut, &planes);
         rc = upload(w, planes.values, planes.value_bytes, (void **)&row->matrix.values, err);
     }
     if (!rc) {
@@ -144,16 +173,25 @@ static bool is_unknown(enum packed_kind kind, enum matrix_kind *out)
 static int upload_packed(struct device_weights *w, struct device_weight *row, const struct packed *p,
                          struct err *err)
 {
-    row->matrix = (struct matrix){.rows = p->rows, .columns = p->columns};
+    struct shard_cut cut = row->cut;
+    cut.row_to = cut.row_to ? cut.row_to : p->rows;
+    cut.column_to = cut.column_to ? cut.column_to : p->columns;
+    row->matrix =
+        (struct matrix){.rows = cut.row_to - cut.row_from, .columns = cut.column_to - cut.column_from};
     if (is_unknown(p->kind, &row->matrix.kind)) {
         return err_set(err, ERR_INVALID, "cuda: no kernel for tensor " STR_FMT " of type %s",
                        STR_ARG(row->tensor->name), row->tensor->type->name);
     }
-    return p->owned ? upload_planes(w, row, p, err)
-                    : upload(w, p->data, p->strip_bytes * p->rows, (void **)&row->matrix.values, err);
+    if (p->owned && (cut.column_from % PACKED_COLUMNS || cut.column_to % PACKED_COLUMNS)) {
+        return err_set(err, ERR_INVALID,
+                       "cuda: tensor " STR_FMT ": %u columns are not whole blocks of %d on each device",
+                       STR_ARG(row->tensor->name), p->columns, PACKED_COLUMNS);
+    }
+    return p->owned ? upload_planes(w, row, p, cut, err) : upload_file_rows(w, row, p, cut, err);
 }
 
-static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, struct err *err)
+static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, struct shard_cut cut,
+                         struct err *err)
 {
     struct device_weight *row = &w->rows[w->count++];
     struct packed p;
@@ -162,6 +200,7 @@ static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, 
         return rc;
     }
     row->tensor = t;
+    row->cut = cut;
     rc = upload_packed(w, row, &p, err);
     packed_clear(&p);
     return rc;
@@ -172,7 +211,8 @@ static bool is_matrix(const struct graph_op *op)
     return op->kind != GRAPH_NORM;
 }
 
-int device_weights_init(struct device_weights *w, const struct graph *g, struct err *err)
+int device_weights_init(struct device_weights *w, const struct graph *g, const struct shard_part *parts,
+                        struct err *err)
 {
     *w = (struct device_weights){.rows = calloc(2 * g->op_count, sizeof *w->rows)};
     if (!w->rows) {
@@ -181,12 +221,14 @@ int device_weights_init(struct device_weights *w, const struct graph *g, struct 
     int rc = 0;
     for (size_t i = 0; i < g->op_count && !rc; i++) {
         const struct graph_op *op = &g->ops[i];
-        if (op->weight && !device_weights_find(w, op->weight)) {
-            rc = is_matrix(op) ? upload_matrix(w, op->weight, err) : upload_vector(w, op->weight, err);
+        struct shard_cut cut = parts ? parts[i].cut : (struct shard_cut){0};
+        if (op->weight && !device_weights_find(w, op->weight, cut)) {
+            rc = is_matrix(op) ? upload_matrix(w, op->weight, cut, err)
+                               : upload_vector(w, op->weight, cut, err);
             gguf_release_pages(g->model->file, op->weight);
         }
         if (!rc && op->bias) {
-            rc = upload_vector(w, op->bias, err);
+            rc = upload_vector(w, op->bias, cut, err);
         }
     }
     return rc;
@@ -203,10 +245,11 @@ void device_weights_clear(struct device_weights *w)
     *w = (struct device_weights){0};
 }
 
-const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t)
+const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t,
+                                                struct shard_cut cut)
 {
     for (size_t i = 0; i < w->count; i++) {
-        if (w->rows[i].tensor == t) {
+        if (w->rows[i].tensor == t && memcmp(&w->rows[i].cut, &cut, sizeof cut) == 0) {
             return &w->rows[i];
         }
     }

@@ -7,11 +7,12 @@
 #ifndef TIDE_WORKER_DEVICE_WEIGHTS_H
 #define TIDE_WORKER_DEVICE_WEIGHTS_H
 
-#include "inference/worker/graph.h"
+#include "inference/worker/cuda/shard.h"
 #include "kernels/matrix.h"
 
 struct device_weight {
     const struct gguf_tensor *tensor;
+    struct shard_cut cut;
     struct matrix matrix; /* of matrices */
     float *vector;        /* of norms and biases; NULL for matrices */
 };
@@ -22,9 +23,12 @@ struct device_weights {
     size_t bytes; /* on the device */
 };
 
-int device_weights_init(struct device_weights *w, const struct graph *g, struct err *err) TIDE_CHECK;
+/* parts: one for each operation of the graph, or NULL: no matrix is cut. */
+int device_weights_init(struct device_weights *w, const struct graph *g, const struct shard_part *parts,
+                        struct err *err) TIDE_CHECK;
 void device_weights_clear(struct device_weights *w);
-const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t);
+const struct device_weight *device_weights_find(const struct device_weights *w, const struct gguf_tensor *t,
+                                                struct shard_cut cut);
 
 /* err_set with what the device says; 0 for cudaSuccess. */
 int device_error(cudaError_t rc, const char *doing, struct err *err);

@@ -57,7 +57,7 @@ static cudaError_t launch_product(struct backend *b, const struct cuda_step *ste
                               .x = b->buffers[op->a],
                               .x_q = b->quantized,
                               .bias = step->bias,
-                              .out = b->buffers[op->dst],
+                              .out = step->join == SHARD_GATHER ? b->logits_part : b->buffers[op->dst],
                               .count = rows_of(b, op),
                               .adds = op->kind == GRAPH_MATMUL_ADD};
     if (step->quantizes) {
