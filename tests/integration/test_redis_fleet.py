@@ -348,3 +348,30 @@ def test_cluster_forgets_its_scripts_and_nobody_notices(own_stack, cluster):
     assert load.all_codes() == {200, 429}, load.codes
     assert [load.codes[device][200] for device in devices] == [150] * 6
     assert gateways[0].metric('tidegate_redis_script_loads_total{role="limits"}') > 0
+
+
+# --- both loops at once ----------------------------------------------------------------------------
+
+
+def busiest(fleet):
+    """A primary that is sure to be missed."""
+    return fleet.primary() if isinstance(fleet, Sentinels) else max(fleet.primaries(), key=lambda server: calls(server.port))
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("kind", ["sentinels", "cluster"])
+def test_two_loops_lose_a_primary(own_stack, kind, request):
+    """What the loops of one process share while each of them finds out, falls back and follows."""
+    fleet = request.getfixturevalue(kind)
+    settings = with_redis(own_stack, fleet.settings, BUSY)
+    assert settings["process"]["threads"] == 2
+    gateway = own_stack.start_gateway(settings)
+    wait_ready(gateway, 60)
+    with Load(own_stack, [gateway], [f"busy{i}" for i in range(8)]) as load:
+        wait_until(lambda: decided(gateway, "busy", "allowed") > 200, 60, "Redis decides")
+        busiest(fleet).process.kill()
+        wait_until(lambda: decided(gateway, "busy", "fallback_allowed") > 0, 60, "its keys fall back")
+        wait_ready(gateway, 60)
+        before = decided(gateway, "busy", "allowed")
+        wait_until(lambda: decided(gateway, "busy", "allowed") > before + 200, 60, "Redis decides again")
+    assert load.all_codes() == {200}, load.codes
