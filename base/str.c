@@ -93,6 +93,10 @@ char *str_put_u64(char *at, uint64_t v)
     char digits[20];
     char *end = digits + sizeof(digits);
     char *p = end;
+    if (v < 10) { /* most of what logs count */
+        *at = (char)('0' + v);
+        return at + 1;
+    }
     for (; v >= 100; v /= 100) {
         p -= 2;
         memcpy(p, pairs + 2 * (v % 100), 2);
@@ -143,6 +147,18 @@ size_t str_text_len(struct str s)
         i++;
     }
     return i;
+}
+
+bool str_is_text(struct str s)
+{
+    uint64_t found = 0;
+    for (size_t i = 0; i + 8 < s.n; i += 8) {
+        found |= controls(s.p + i);
+    }
+    if (s.n >= 8 && (found | controls(s.p + s.n - 8)) == 0) {
+        return true;
+    }
+    return str_text_len(s) == s.n; /* short, or with a tab, or not text */
 }
 
 bool str_i64(struct str s, int64_t *out)

@@ -53,6 +53,7 @@ bool str_u64(struct str s, uint64_t *out);                /* 1*DIGIT, whole text
 char *str_put_u64(char *at, uint64_t v);                  /* writes 1 to 20 digits, returns their end */
 char *str_put_digits(char *at, uint32_t v, unsigned n);   /* the last n digits of v, with zeros in front */
 size_t str_text_len(struct str s);                        /* bytes before the first control byte but HTAB */
+bool str_is_text(struct str s);                           /* str_text_len(s) == s.n */
 bool str_i64(struct str s, int64_t *out);                 /* ["-"] 1*DIGIT */
 bool str_duration_ms(struct str s, uint64_t *out);        /* 250ms 10s 5m 2h 30d; a bare 0 */
 bool str_size_bytes(struct str s, uint64_t *out);         /* 512 64KiB 1MiB 2GiB */

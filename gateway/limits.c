@@ -231,7 +231,7 @@ bool limits_denied_locally(struct request *r)
     struct limit_subject subject;
     struct limit_check c;
     subject_fill(r, set, &subject);
-    if (!limiter_denied_locally(r->gl->limits->limiter, &c, set, &subject)) {
+    if (!limiter_denied_locally(r->gl->limits->limiter, &c, set, &subject, &r->ex->arena)) {
         return false;
     }
     limits_reply_denied(r, &c, false);

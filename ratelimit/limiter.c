@@ -111,12 +111,10 @@ void limiter_free(struct limiter *l)
 /* --- keys ---------------------------------------------------------------------------------------- */
 
 static void check_init(struct limiter *l, struct limit_check *c, const struct limit_set *set,
-                       const struct limit_subject *subject)
+                       const struct limit_subject *subject, struct arena *arena)
 {
-    memset(&c->count, 0, sizeof(*c) - offsetof(struct limit_check, count)); /* keys as they are used */
-    c->limiter = l;
-    c->address = subject->address;
-    c->began_us = limiter_now_us();
+    *c = (struct limit_check){.limiter = l, .address = subject->address, .began_us = limiter_now_us()};
+    c->keys = arena_alloc(arena, set->count * sizeof(*c->keys));
     for (unsigned i = 0; i < set->count && c->count < LIMIT_AT_MAX; i++) {
         const struct limit_rule *rule = set->rules[i];
         struct limit_key_state *k = &c->keys[c->count];
@@ -362,7 +360,7 @@ static void call_start(struct limit_call *call, struct arena *arena)
 bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                    const struct limit_subject *subject, struct arena *arena, limit_cb cb, void *arg)
 {
-    check_init(l, c, set, subject);
+    check_init(l, c, set, subject, arena);
     c->cb = cb;
     c->arg = arg;
     if (limiter_denied_cached(c)) {
@@ -383,12 +381,12 @@ bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_
 }
 
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
-                            const struct limit_subject *subject)
+                            const struct limit_subject *subject, struct arena *arena)
 {
-    if (!local_has_blocks(l->shared->denied, limiter_now_us())) {
+    if (!local_has_blocks(l->shared->denied, (int64_t)loop_now_ms(l->loop) * 1000)) {
         return false; /* the usual case, before a single key is hashed */
     }
-    check_init(l, c, set, subject);
+    check_init(l, c, set, subject, arena);
     if (!limiter_denied_cached(c)) {
         return false;
     }

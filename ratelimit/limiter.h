@@ -110,8 +110,8 @@ struct limit_call {
 };
 
 struct limit_check {
-    struct limiter *limiter; /* NULL when not in use */
-    struct limit_key_state keys[LIMIT_AT_MAX];
+    struct limiter *limiter;      /* NULL when not in use */
+    struct limit_key_state *keys; /* on the arena */
     unsigned count;
     struct addr address; /* of the subject, for the list of offenders */
     int64_t began_us;    /* monotonic */
@@ -133,14 +133,14 @@ struct limit_check {
     int64_t reset_us;   /* until binding is full again */
 };
 
-/* true: decided, cb is not called. false: cb will be. arena holds the command until then. */
+/* true: decided, cb is not called. false: cb will be. arena holds the keys and the command until limiter_forget. */
 bool limiter_check(struct limiter *l, struct limit_check *c, const struct limit_set *set,
                    const struct limit_subject *subject, struct arena *arena, limit_cb cb,
                    void *arg) TIDE_CHECK;
 /* Only the deny cache, only what the subject already says: true when denied (verdict filled);
  * when false, c may be left as it was. */
 bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const struct limit_set *set,
-                            const struct limit_subject *subject);
+                            const struct limit_subject *subject, struct arena *arena);
 /* Ends the check in whatever state: cb is not called any more, what was taken stays taken, but for places of what
  * runs at once: those are free again. Callable twice. */
 void limiter_forget(struct limit_check *c);

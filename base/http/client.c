@@ -268,13 +268,12 @@ static bool write_head(struct http_op *op, const struct http_client_request *req
 
 static bool has_gap(struct str word)
 {
-    return word.n > 0 &&
-           (str_text_len(word) < word.n || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n));
+    return word.n > 0 && (!str_is_text(word) || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n));
 }
 
 static bool breaks_line(struct str value)
 {
-    return str_text_len(value) < value.n &&
+    return !str_is_text(value) &&
            (memchr(value.p, '\n', value.n) || memchr(value.p, '\r', value.n) || memchr(value.p, 0, value.n));
 }
 

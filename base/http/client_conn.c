@@ -218,15 +218,17 @@ static void on_flush(void *arg)
     if (!op || c->state != CLIENT_CONN_BUSY || all_sent(op)) {
         return;
     }
+    bool moved = false;
     while (!all_sent(op) && send_some(c) > 0) {
-        client_conn_deadline(c, op->idle_ms, "the request is not taken");
+        moved = true;
     }
-    if (all_sent(op) && !op->paused) {
-        if (op->body_ended && !c->head_done) {
-            client_conn_deadline(c, op->head_ms, "no answer");
-        } else if (!op->body_ended) {
-            client_conn_deadline(c, 0, NULL); /* the sender of the body is someone else's to watch */
-        }
+    bool waits = all_sent(op) && !op->paused;
+    if (waits && !op->body_ended) {
+        client_conn_deadline(c, 0, NULL); /* the sender of the body is someone else's to watch */
+    } else if (waits && !c->head_done) {
+        client_conn_deadline(c, op->head_ms, "no answer");
+    } else if (moved) {
+        client_conn_deadline(c, op->idle_ms, "the request is not taken");
     }
     tell_writable(c);
 }

@@ -378,7 +378,7 @@ bool http_field_is_clean(const struct http_field *f)
             return false;
         }
     }
-    return str_text_len(f->value) == f->value.n;
+    return str_is_text(f->value);
 }
 
 void http_start(struct http_exchange *ex, unsigned status, const struct http_field *fields,

@@ -15,11 +15,6 @@ size_t h1_head_end(const char *p, size_t n, size_t from)
     return 0;
 }
 
-static bool is_text(struct str s)
-{
-    return str_text_len(s) == s.n;
-}
-
 /* "HTTP/1.1 200 OK": the reason and the space before it may be missing. */
 static int parse_status_line(struct str line, struct h1_response *out, struct err *err)
 {
@@ -27,7 +22,7 @@ static int parse_status_line(struct str line, struct h1_response *out, struct er
                  (line.p[7] == '0' || line.p[7] == '1') && line.p[8] == ' ' &&
                  (line.n == 12 || line.p[12] == ' ');
     uint64_t status = 0;
-    if (!shape || !str_u64(str_of(line.p + 9, 3), &status) || !is_text(line)) {
+    if (!shape || !str_u64(str_of(line.p + 9, 3), &status) || !str_is_text(line)) {
         return err_set(err, ERR_PROTOCOL, "upstream: not an HTTP/1 status line");
     }
     if (status < 100 || status > 599 || status == 101) {
@@ -50,7 +45,7 @@ static int parse_field(char *p, size_t n, struct http_field *f, struct err *err)
     }
     f->name = str_of(p, i);
     f->value = str_trim(str_of(p + i + 1, n - i - 1));
-    if (!is_text(f->value)) {
+    if (!str_is_text(f->value)) {
         return err_set(err, ERR_PROTOCOL, "upstream: control byte in a field value");
     }
     return 0;

@@ -226,11 +226,11 @@ static void addresses_count_as_prefixes_of_their_family(void **state)
     who = subject("2001:db8:1:2:aaaa::7", NULL, NULL);
     check(&rig, &c, set, &who);
     assert_true(c.denied);
-    assert_true(limiter_denied_locally(rig.limiter, &c, set, &who));
+    assert_true(limiter_denied_locally(rig.limiter, &c, set, &who, &rig.arena));
     who = subject("2001:db8:1:3::1", NULL, NULL);
     check(&rig, &c, set, &who);
     assert_false(c.denied);
-    assert_false(limiter_denied_locally(rig.limiter, &c, set, &who));
+    assert_false(limiter_denied_locally(rig.limiter, &c, set, &who, &rig.arena));
     who = subject("192.0.2.1", NULL, NULL);
     check(&rig, &c, set, &who);
     assert_null(c.binding); /* not of this family: no rule applies */

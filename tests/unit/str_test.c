@@ -111,6 +111,7 @@ static void text_ends_at_control_bytes(void **state)
                 text[0] = '\t';
                 text[at] = (char)c;
                 assert_int_equal(str_text_len(str_of(text, n)), ends ? at : n);
+                assert_int_equal(str_is_text(str_of(text, n)), !ends);
                 memset(text + at, c, n - at);
                 assert_int_equal(str_text_len(str_of(text, n)), ends ? at : n);
             }
