@@ -227,6 +227,27 @@ static int open_webs(struct daemon *d, struct err *err)
     return 0;
 }
 
+struct ops_parts daemon_ops_parts(struct daemon *d, const struct status_settings *s, struct tls_set *tls)
+{
+    return (struct ops_parts){.loop = d->loop,
+                              .prober = d->prober,
+                              .board = &d->board,
+                              .conf = s->ops,
+                              .metrics_url = s->probe.metrics_url,
+                              .limits = &s->http,
+                              .tls = tls};
+}
+
+static int open_ops(struct daemon *d, struct err *err)
+{
+    struct ops_parts parts = daemon_ops_parts(d, d->settings, d->tls);
+    if (!d->settings->ops) {
+        return 0;
+    }
+    d->ops = ops_new(&parts, err);
+    return d->ops ? 0 : (int)err->code;
+}
+
 static int open_all(struct daemon *d, struct err *err)
 {
     int rc = open_board(d, err);
@@ -243,6 +264,9 @@ static int open_all(struct daemon *d, struct err *err)
     }
     if (rc == 0) {
         rc = daemon_metrics_open(d, err);
+    }
+    if (rc == 0) {
+        rc = open_ops(d, err);
     }
     return rc == 0 ? open_webs(d, err) : rc;
 }
@@ -270,6 +294,9 @@ void daemon_run(struct daemon *d)
     daemon_events_open(d);
     d->watchdog_ms = sd_watchdog_ms();
     checks_start(d->checks);
+    if (d->ops) {
+        ops_start(d->ops);
+    }
     loop_timer_arm(&d->tick, 0);
     sd_notify_state("READY=1\nSTATUS=serving");
     loop_run(d->loop);
@@ -288,6 +315,7 @@ void daemon_free(struct daemon *d)
         http_listener_close(d->listeners[k].listener);
     }
     prober_free(d->prober);
+    ops_free(d->ops);
     checks_free(d->checks);
     store_free(d->store);
     saver_free(d->saver);

@@ -63,7 +63,12 @@ static int load_checked(struct daemon *d, struct conf **conf, struct tls_set **t
         *tls = daemon_load_tls(conf_root(*conf), err);
         rc = err->code;
     }
+    if (rc == 0 && d->ops) {
+        struct ops_parts parts = daemon_ops_parts(d, conf_root(*conf), *tls);
+        rc = ops_set_conf(d->ops, &parts, err);
+    }
     if (rc < 0) {
+        tls_set_unref(*tls);
         conf_unref(*conf);
     }
     return rc;

@@ -5,6 +5,7 @@
 #include "base/sd_notify.h"
 #include "status/checks.h"
 #include "status/daemon.h"
+#include "status/ops/ops.h"
 #include "status/saver.h"
 #include "status/store.h"
 #include "status/watch.h"
@@ -34,6 +35,7 @@ struct daemon {
     struct http_listener *metrics_listener; /* NULL: none */
     struct http_server *metrics_server;
     struct http_handler metrics_handler;
+    struct ops *ops; /* NULL: no dashboard */
     struct loop_timer tick;
     struct event *signals[DAEMON_SIGNALS];
     int64_t notice_id; /* newest notice of the database; 0: none, /auth/v1/settings speaks */
@@ -46,6 +48,7 @@ struct daemon {
 void daemon_publish(struct daemon *d); /* renders and hands out the board as it is */
 struct tls_set *daemon_load_tls(const struct status_settings *s,
                                 struct err *err); /* NULL without err: none */
+struct ops_parts daemon_ops_parts(struct daemon *d, const struct status_settings *s, struct tls_set *tls);
 void daemon_set_watch(struct daemon *d);
 void daemon_events_open(struct daemon *d); /* signals */
 void daemon_events_close(struct daemon *d);

@@ -35,6 +35,7 @@ const char *page_lang_prefix(enum problem_lang lang);
 /* The style sheet that every page holds, and its hash for Content-Security-Policy ("sha256-..."). */
 extern const char page_style[];
 void page_style_hash(char out[64]);
+void page_hash(struct str text, char out[64]); /* of any style sheet or script */
 
 void page_escape(struct buf *out, struct str s); /* for HTML and XML: & < > " ' */
 

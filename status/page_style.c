@@ -101,11 +101,16 @@ const char page_style[] =
     ".inc{padding:1.1rem}.hero .dot{width:2.5rem;height:2.5rem}header{padding:1.15rem 0}}"
     "@media print{.card,.hero{box-shadow:none;break-inside:avoid}}";
 
-void page_style_hash(char out[64])
+void page_hash(struct str text, char out[64])
 {
     uint8_t digest[crypto_hash_sha256_BYTES];
-    char text[sodium_base64_ENCODED_LEN(sizeof digest, sodium_base64_VARIANT_ORIGINAL)];
-    crypto_hash_sha256(digest, (const unsigned char *)page_style, strlen(page_style));
-    sodium_bin2base64(text, sizeof text, digest, sizeof digest, sodium_base64_VARIANT_ORIGINAL);
-    snprintf(out, 64, "sha256-%s", text);
+    char code[sodium_base64_ENCODED_LEN(sizeof digest, sodium_base64_VARIANT_ORIGINAL)];
+    crypto_hash_sha256(digest, (const unsigned char *)text.p, text.n);
+    sodium_bin2base64(code, sizeof code, digest, sizeof digest, sodium_base64_VARIANT_ORIGINAL);
+    snprintf(out, 64, "sha256-%s", code);
+}
+
+void page_style_hash(char out[64])
+{
+    page_hash(str_from(page_style), out);
 }

@@ -191,6 +191,7 @@ static void set_options(struct fetch *f, const struct prober_request *r)
     curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, r->fresh ? 1L : 0L);
     curl_easy_setopt(c, CURLOPT_FORBID_REUSE, r->fresh ? 1L : 0L);
     curl_easy_setopt(c, CURLOPT_PROXY, "");
+    curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, f);
     if (f->prober->ca_file) {

@@ -21,6 +21,7 @@ enum { PROBER_FIELDS = 4, PROBER_IN_FLIGHT = 128 };
 
 struct prober_request {
     const char *url;
+    const char *unix_socket;           /* path: asked there instead of the URL's host; NULL: the host */
     const char *body;                  /* POST when not NULL, else GET */
     const char *fields[PROBER_FIELDS]; /* "name: value"; NULL ones are skipped */
     uint64_t deadline_ms;              /* from now */

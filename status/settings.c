@@ -152,6 +152,14 @@ static const struct conf_section incident_section = {.entries = incident_entries
 static int check_root(void *section, const char **field, struct err *err)
 {
     struct status_settings *s = section;
+    if (s->ops && !s->probe.metrics_url) {
+        *field = "ops";
+        return err_set(err, ERR_INVALID, "wants probe.metrics_url: the gateway's numbers are read there");
+    }
+    if (s->ops && s->ops->tls && s->certificates.n == 0) {
+        *field = "ops";
+        return err_set(err, ERR_INVALID, "tls: true wants one of the certificates, and there is none");
+    }
     return http_listeners_check(&s->listeners, &s->certificates, field, err);
 }
 
@@ -210,6 +218,11 @@ static const struct conf_entry root_entries[] = {
      .section = &incident_section,
      .flags = CONF_RELOADABLE,
      .help = "When incidents open, are updated and resolved by themselves."},
+    {.name = "ops",
+     .type = CONF_OPTION,
+     ROOT(ops),
+     .section = &ops_conf_section,
+     .help = "The dashboard for operators, on a listener of its own. Not given: there is none."},
 };
 const struct conf_section status_conf_section = {.entries = root_entries,
                                                  .count = CONF_COUNT(root_entries),

@@ -9,6 +9,7 @@
 #include "base/http/server.h"
 #include "base/log.h"
 #include "base/pg.h"
+#include "status/ops/ops_conf.h"
 
 struct status_process_conf {
     uint32_t threads;  /* loops that answer the public */
@@ -61,6 +62,7 @@ struct status_settings {
     struct pg_conf *database; /* NULL: none */
     struct status_probe_conf probe;
     struct status_incidents_conf incidents;
+    struct ops_conf *ops; /* NULL: no dashboard */
 };
 
 extern const struct conf_section status_conf_section;

@@ -41,11 +41,39 @@ static void leaves_out_alone_when_nothing_matches(void **state)
     assert_true(v == -1);
 }
 
+static void walks_over_samples_and_nothing_else(void **state)
+{
+    struct str rest = str_from(text);
+    struct prom_sample s;
+    unsigned n = 0;
+    while (prom_text_next(&rest, &s)) {
+        n++;
+    }
+    assert_int_equal(n, 6);
+    assert_true(str_is(s.name, "last") && s.labels.n == 0 && s.value == 1000);
+}
+
+static void a_label_ends_at_its_own_quote(void **state)
+{
+    struct str v = STR("untouched");
+    struct str labels = STR("worker=\"a\\\",b=\\\"c\",kind=\"x=y\"");
+    assert_true(prom_label(labels, "kind", &v) && str_is(v, "x=y"));
+    assert_true(prom_label(labels, "worker", &v) && str_is(v, "a\\\",b=\\\"c"));
+    assert_false(prom_label(labels, "b", &v));
+    assert_false(prom_label(STR("kind=\"open"), "kind", &v));
+    assert_false(prom_label(STR("kind=\"open\\"), "kind", &v));
+    assert_false(prom_label(STR("kind"), "kind", &v));
+    assert_false(prom_label(STR(""), "kind", &v));
+    assert_true(str_is(v, "a\\\",b=\\\"c"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_what_matches_exactly),
         cmocka_unit_test(leaves_out_alone_when_nothing_matches),
+        cmocka_unit_test(walks_over_samples_and_nothing_else),
+        cmocka_unit_test(a_label_ends_at_its_own_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@ class FakeGateway:
         self.models = list(models)
         self.signup = {"state": "open"}
         self.sms = {"ok": 0, "failed": 0}
+        self.more_metrics = ""
         self.refuse = False  # 429 to everything
         self.hang_s = 0
         self.cert, self.key = cert, key
@@ -50,7 +51,7 @@ class FakeGateway:
             def do_GET(self):
                 if self.path == "/metrics":
                     lines = [f'tidegate_hook_calls_total{{hook="sms",result="{k}"}} {v}' for k, v in fake.sms.items()]
-                    self.answer(200, "\n".join(lines) + "\n", "text/plain")
+                    self.answer(200, "\n".join(lines) + "\n" + fake.more_metrics, "text/plain")
                 elif self.path == "/auth/v1/settings":
                     self.answer(503 if "login" in fake.fail else 200, {"external": {"phone": True}, "signup": fake.signup})
                 elif self.path == "/v1/models":
