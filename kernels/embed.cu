@@ -20,7 +20,7 @@ static __global__ void __launch_bounds__(THREADS) embed(struct embed_params p)
 
 cudaError_t embed_launch(const struct embed_params *p, cudaStream_t stream)
 {
-    if (p->table.kind >= MATRIX_4BIT && p->table.columns % MATRIX_BLOCK) {
+    if (!matrix_columns_fit(&p->table)) {
         return cudaErrorInvalidValue;
     }
     if (p->count > 0) {

@@ -15,6 +15,9 @@ static __device__ __forceinline__ float matrix_value(const struct matrix &m, uin
     if (m.kind == MATRIX_F16) {
         return half_to_float_device(static_cast<const uint16_t *>(m.values)[at]);
     }
+    if (m.kind == MATRIX_BF16) {
+        return __uint_as_float((uint32_t) static_cast<const uint16_t *>(m.values)[at] << 16);
+    }
     if (m.kind == MATRIX_4BIT) {
         uint32_t j = column % MATRIX_BLOCK;
         unsigned byte = static_cast<const uint8_t *>(m.values)[block * 16 + j % 16];
@@ -22,6 +25,10 @@ static __device__ __forceinline__ float matrix_value(const struct matrix &m, uin
         return q * half_to_float_device(m.scale[2 * block]) + half_to_float_device(m.scale[2 * block + 1]);
     }
     float q = (float)static_cast<const int8_t *>(m.values)[at];
+    if (m.kind == MATRIX_8BIT_MIN || m.kind == MATRIX_8BIT_FINE_MIN) {
+        const uint16_t *dm = m.scale + 2 * (m.kind == MATRIX_8BIT_MIN ? block : at / 16);
+        return q * half_to_float_device(dm[0]) + half_to_float_device(dm[1]);
+    }
     return q * half_to_float_device(m.scale[m.kind == MATRIX_8BIT ? block : at / 16]);
 }
 

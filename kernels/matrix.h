@@ -1,10 +1,11 @@
 /* A weight matrix as device memory holds it: values and scales in planes of their own, so that a warp's loads lie together.
  *
- *     F32, F16    values (rows, columns)
+ *     F32, F16, BF16  values (rows, columns)
  *     4-bit       values (rows, columns / 32, 16 bytes): byte j holds column j low, column 16 + j high; value q * d + m
  *                 scale (rows, columns / 32, 2): d and m
  *     8-bit       values (rows, columns) int8; scale (rows, columns / 32): value q * d
  *     8-bit fine  values (rows, columns) int8; scale (rows, columns / 16)
+ *     with a minimum: both of these, scale (..., 2): d and m, value q * d + m
  *
  * Scales are half precision. Columns of quantized matrices are a multiple of 32.
  * Ownership: whoever filled the planes. */
@@ -27,6 +28,9 @@ enum matrix_kind {
     MATRIX_4BIT = 2,
     MATRIX_8BIT = 3,
     MATRIX_8BIT_FINE = 4,
+    MATRIX_8BIT_MIN = 5,
+    MATRIX_8BIT_FINE_MIN = 6,
+    MATRIX_BF16 = 7,
 };
 
 enum { MATRIX_BLOCK = 32 }; /* columns that share what a block shares */
@@ -38,6 +42,17 @@ struct matrix {
     const void *values;    /* 16-byte aligned */
     const uint16_t *scale; /* NULL: none */
 };
+
+/* Values are numbers of few bits with scales, which meet int8 activations. */
+static inline bool matrix_is_quantized(enum matrix_kind kind)
+{
+    return kind != MATRIX_F32 && kind != MATRIX_F16 && kind != MATRIX_BF16;
+}
+
+static inline bool matrix_columns_fit(const struct matrix *m)
+{
+    return m->columns > 0 && (!matrix_is_quantized(m->kind) || m->columns % MATRIX_BLOCK == 0);
+}
 
 float matrix_ref_value(const struct matrix *m, uint32_t row, uint32_t column); /* of planes in host memory */
 

@@ -153,6 +153,7 @@ float emu_atomic_add(float *p, float v);
 
 #define atomicAdd(p, v) emu_atomic_add(p, v)
 #define __ldg(p) (*(p))
+#define __popc(x) __builtin_popcount(x)
 
 #define SHARED(type, name, dims)                                                                             \
     static const char name##_site = 0;                                                                       \

@@ -14,6 +14,17 @@ float ref_half_to_float(uint16_t h)
     return sign * (exponent ? ldexpf(1024.0F + fraction, exponent - 25) : ldexpf(fraction, -24));
 }
 
+float ref_bf16_to_float(uint16_t h)
+{
+    int exponent = h >> 7 & 255;
+    float fraction = (float)(h & 127);
+    float sign = h & 0x8000 ? -1.0F : 1.0F;
+    if (exponent == 255) {
+        return fraction > 0 ? NAN : sign * INFINITY;
+    }
+    return sign * (exponent ? ldexpf(128.0F + fraction, exponent - 134) : ldexpf(fraction, -133));
+}
+
 /* By search: the nearest of all 31744 finite halves, the even one of two as near. */
 uint16_t ref_float_to_half(float f)
 {

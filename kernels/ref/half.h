@@ -1,10 +1,11 @@
-/* Half precision for references, by bits. Thread rule: pure functions. */
+/* Half precision and bfloat16 for references, by bits. Thread rule: pure functions. */
 #ifndef TIDE_KERNELS_HALF_H
 #define TIDE_KERNELS_HALF_H
 
 #include <stdint.h>
 
 float ref_half_to_float(uint16_t h);
+float ref_bf16_to_float(uint16_t h);
 uint16_t ref_float_to_half(float f); /* nearest, ties to even; overflow gives infinity */
 
 #endif

@@ -23,6 +23,14 @@ float matrix_ref_value(const struct matrix *m, uint32_t row, uint32_t column)
         return (float)((const int8_t *)m->values)[at] * ref_half_to_float(m->scale[block]);
     case MATRIX_8BIT_FINE:
         return (float)((const int8_t *)m->values)[at] * ref_half_to_float(m->scale[at / 16]);
+    case MATRIX_8BIT_MIN:
+        return (float)((const int8_t *)m->values)[at] * ref_half_to_float(m->scale[2 * block]) +
+               ref_half_to_float(m->scale[2 * block + 1]);
+    case MATRIX_8BIT_FINE_MIN:
+        return (float)((const int8_t *)m->values)[at] * ref_half_to_float(m->scale[at / 16 * 2]) +
+               ref_half_to_float(m->scale[at / 16 * 2 + 1]);
+    case MATRIX_BF16:
+        return ref_bf16_to_float(((const uint16_t *)m->values)[at]);
     }
     return 0.0F;
 }

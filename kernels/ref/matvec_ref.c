@@ -4,7 +4,7 @@
 static double column_value(const struct matvec_params *p, uint32_t column, uint32_t k)
 {
     size_t at = (size_t)column * p->w.columns + k;
-    if (p->w.kind == MATRIX_F32 || p->w.kind == MATRIX_F16) {
+    if (!matrix_is_quantized(p->w.kind)) {
         return (double)p->x[at];
     }
     return (double)p->x_q.q[at] * (double)p->x_q.scale[at / 32];

@@ -27,11 +27,11 @@ static void compare_embed(enum matrix_kind kind, uint32_t columns, float scale)
 
 static void test_embed(void **state)
 {
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_8BIT_FINE; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
         compare_embed(kind, 160, kind % 2 ? 1.0F : 24.0F);
     }
     compare_embed(MATRIX_F32, 7, 1.0F);
-    for (enum matrix_kind kind = MATRIX_4BIT; kind <= MATRIX_8BIT_FINE; kind++) {
+    for (enum matrix_kind kind = MATRIX_4BIT; kind <= MATRIX_8BIT_FINE_MIN; kind++) {
         struct embed_params p = {.table = {.kind = kind, .rows = 1, .columns = 16}, .count = 1};
         assert_int_equal(embed_launch(&p, device_stream), cudaErrorInvalidValue);
     }

@@ -7,18 +7,25 @@
 #include "kernels/matrix.h"
 #include "kernels/ref/half.h"
 
-static const char *const matrix_names[] = {"f32", "f16", "4-bit", "8-bit", "8-bit fine"};
+static const char *const matrix_names[] = {"f32",        "f16",       "4-bit",          "8-bit",
+                                           "8-bit fine", "8-bit min", "8-bit fine min", "bf16"};
 
 __attribute__((unused)) static size_t matrix_value_bytes(const struct matrix *m)
 {
     size_t n = (size_t)m->rows * m->columns;
-    return m->kind == MATRIX_F32 ? 4 * n : m->kind == MATRIX_F16 ? 2 * n : m->kind == MATRIX_4BIT ? n / 2 : n;
+    if (!matrix_is_quantized(m->kind)) {
+        return m->kind == MATRIX_F32 ? 4 * n : 2 * n;
+    }
+    return m->kind == MATRIX_4BIT ? n / 2 : n;
 }
 
 __attribute__((unused)) static size_t matrix_scale_values(const struct matrix *m)
 {
     size_t n = (size_t)m->rows * m->columns;
-    return m->kind == MATRIX_F32 || m->kind == MATRIX_F16 ? 0 : m->kind == MATRIX_8BIT ? n / 32 : n / 16;
+    if (!matrix_is_quantized(m->kind)) {
+        return 0;
+    }
+    return m->kind == MATRIX_8BIT ? n / 32 : m->kind == MATRIX_8BIT_FINE_MIN ? n / 8 : n / 16;
 }
 
 __attribute__((unused)) static uint16_t *random_halves(size_t n, float scale)
@@ -32,15 +39,29 @@ __attribute__((unused)) static uint16_t *random_halves(size_t n, float scale)
     return p;
 }
 
+__attribute__((unused)) static uint16_t *random_bf16(size_t n)
+{
+    float *floats = random_floats(n, 1.0F);
+    uint16_t *p = host_bytes(n * sizeof *p);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &floats[i], sizeof bits);
+        p[i] = (uint16_t)(bits >> 16);
+    }
+    free(floats);
+    return p;
+}
+
 /* In host memory; free with matrix_free. */
 __attribute__((unused)) static struct matrix random_matrix(enum matrix_kind kind, uint32_t rows,
                                                            uint32_t columns)
 {
     struct matrix m = {.kind = kind, .rows = rows, .columns = columns};
     size_t n = (size_t)rows * columns;
-    m.values = kind == MATRIX_F32   ? (void *)random_floats(n, 1.0F)
-               : kind == MATRIX_F16 ? (void *)random_halves(n, 1.0F)
-                                    : random_bytes(matrix_value_bytes(&m));
+    m.values = kind == MATRIX_F32    ? (void *)random_floats(n, 1.0F)
+               : kind == MATRIX_F16  ? (void *)random_halves(n, 1.0F)
+               : kind == MATRIX_BF16 ? (void *)random_bf16(n)
+                                     : random_bytes(matrix_value_bytes(&m));
     m.scale = matrix_scale_values(&m) ? random_halves(matrix_scale_values(&m), 0.1F) : NULL;
     return m;
 }

@@ -1,28 +1,5 @@
 /* int8 activations, and matrices times a few columns, against their references. */
-#include "tests/kernels/matrices.h"
-
-#include "kernels/matvec.h"
-
-static struct quantized_rows host_rows(uint32_t rows, uint32_t width)
-{
-    size_t n = (size_t)rows * width;
-    return (struct quantized_rows){host_bytes(n), host_bytes(n / 32 * sizeof(float)),
-                                   host_bytes(n / 32 * sizeof(float))};
-}
-
-static void rows_free(struct quantized_rows *q)
-{
-    free(q->q);
-    free(q->scale);
-    free(q->sum);
-}
-
-static struct quantized_rows device_rows(uint32_t rows, uint32_t width)
-{
-    size_t n = (size_t)rows * width;
-    return (struct quantized_rows){device_bytes(n), device_bytes(n / 32 * sizeof(float)),
-                                   device_bytes(n / 32 * sizeof(float))};
-}
+#include "tests/kernels/products.h"
 
 static void test_quantize(void **state)
 {
@@ -53,51 +30,6 @@ static void test_quantize(void **state)
 
 /* --- products ---------------------------------------------------------------------------------------- */
 
-enum extra { NOTHING, BIAS, ADDS };
-
-struct product {
-    struct matvec_params host; /* .out: what the reference gives */
-    struct matvec_params device;
-    float *is; /* what the kernel gives */
-};
-
-static struct product make_product(enum matrix_kind kind, uint32_t rows, uint32_t columns, uint32_t count,
-                                   enum extra extra)
-{
-    struct product t = {0};
-    struct matrix w = random_matrix(kind, rows, columns);
-    float *x = random_floats((size_t)count * columns, 2.0F);
-    size_t n = (size_t)rows * count;
-    t.host = (struct matvec_params){.w = w, .x = x, .out = random_floats(n, 1.0F), .count = count};
-    t.host.adds = extra == ADDS;
-    t.host.bias = extra == BIAS ? random_floats(rows, 1.0F) : NULL;
-    t.device = t.host;
-    t.device.w = device_matrix(&w);
-    t.device.x = device_copy(x, (size_t)count * columns * sizeof *x);
-    t.device.out = device_copy(t.host.out, n * sizeof *t.is);
-    t.device.bias = t.host.bias ? device_copy(t.host.bias, rows * sizeof *t.is) : NULL;
-    if (kind >= MATRIX_4BIT) {
-        t.host.x_q = host_rows(count, columns);
-        t.device.x_q = device_rows(count, columns);
-        quantize_ref(&(struct quantize_params){x, t.host.x_q, count, columns});
-        struct quantize_params q = {t.device.x, t.device.x_q, count, columns};
-        assert_int_equal(quantize_launch(&q, device_stream), cudaSuccess);
-        device_wait();
-    }
-    t.is = host_bytes(n * sizeof *t.is);
-    return t;
-}
-
-static void product_free(struct product *t)
-{
-    matrix_free(&t->host.w);
-    free((void *)t->host.x);
-    free((void *)t->host.bias);
-    free(t->host.out);
-    rows_free(&t->host.x_q);
-    free(t->is);
-}
-
 static void compare(enum matrix_kind kind, uint32_t rows, uint32_t columns, uint32_t count, enum extra extra)
 {
     struct product t = make_product(kind, rows, columns, count, extra);
@@ -117,7 +49,7 @@ static void test_every_kind_and_odd_shapes(void **state)
         uint32_t columns;
         uint32_t count;
     } shapes[] = {{1, 32, 1}, {5, 64, 2}, {4, 96, 3}, {17, 576, 1}, {3, 1056, 5}, {9, 224, 8}, {6, 128, 17}};
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_8BIT_FINE; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             compare(kind, shapes[i].rows, shapes[i].columns, shapes[i].count, (enum extra)(i % 3));
         }
@@ -140,7 +72,7 @@ static void test_bounds(void **state)
 static void test_columns_are_independent(void **state)
 {
     enum { ROWS = 6, COLUMNS = 352, COUNT = 11 };
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_8BIT_FINE; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
         struct product t = make_product(kind, ROWS, COLUMNS, COUNT, NOTHING);
         float alone[ROWS];
         assert_int_equal(matvec_launch(&t.device, device_stream), cudaSuccess);
@@ -148,7 +80,7 @@ static void test_columns_are_independent(void **state)
         struct matvec_params last = t.device;
         last.count = 1;
         last.x += (COUNT - 1) * COLUMNS;
-        if (kind >= MATRIX_4BIT) {
+        if (matrix_is_quantized(kind)) {
             last.x_q.q += (COUNT - 1) * COLUMNS;
             last.x_q.scale += (COUNT - 1) * COLUMNS / 32;
             last.x_q.sum += (COUNT - 1) * COLUMNS / 32;
@@ -164,18 +96,19 @@ static void test_columns_are_independent(void **state)
 static void test_traffic(void **state)
 {
     enum { ROWS = 16, COLUMNS = 2048, COUNT = 4 };
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_8BIT_FINE; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
         struct product t = make_product(kind, ROWS, COLUMNS, COUNT, NOTHING);
         emu_traffic_start();
         assert_int_equal(matvec_launch(&t.device, device_stream), cudaSuccess);
         device_wait();
         struct emu_traffic traffic = emu_traffic_stop();
         size_t least = matrix_value_bytes(&t.host.w) + 2 * matrix_scale_values(&t.host.w);
-        least += COUNT * (kind >= MATRIX_4BIT ? COLUMNS + COLUMNS / 32 * 8 : COLUMNS * 4);
+        least += COUNT * (matrix_is_quantized(kind) ? COLUMNS + COLUMNS / 32 * 8 : COLUMNS * 4);
         print_message("%s: %zu bytes read, at least %zu; %zu sectors, at least %zu\n", matrix_names[kind],
                       (size_t)traffic.read_bytes, least, (size_t)traffic.sectors,
                       (size_t)traffic.least_sectors);
         assert_true((double)traffic.read_bytes <= 1.05 * (double)least);
+        assert_int_equal(traffic.sectors, traffic.least_sectors);
         assert_int_equal(traffic.written_bytes, ROWS * COUNT * sizeof(float));
         product_free(&t);
     }

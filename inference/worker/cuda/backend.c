@@ -34,8 +34,7 @@ static uint32_t widest_input(const struct graph *g)
     uint32_t widest = 0;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
-        bool is_product = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
-        widest = is_product && g->widths[op->a] > widest ? g->widths[op->a] : widest;
+        widest = cuda_is_product(op->kind) && g->widths[op->a] > widest ? g->widths[op->a] : widest;
     }
     return widest;
 }
@@ -71,8 +70,25 @@ static int take_cache(struct backend *b, struct err *err)
         rc ? rc
            : take_values(b, positions, (size_t)s->kv_heads * s->value_dim, sizeof(uint16_t), &b->values, err);
     b->kv_bytes = b->buffer_bytes - before;
-    size_t scratch = attend_scratch_values(b->conf.batch_tokens, s->heads, s->head_dim, b->conf.context);
+    uint32_t mixed = s->latent.rank > s->head_dim ? s->latent.rank : s->head_dim;
+    size_t scratch = attend_scratch_values(b->conf.batch_tokens, s->heads, mixed, b->conf.context);
     return rc ? rc : take_values(b, scratch, 1, sizeof(float), &b->scratch, err);
+}
+
+static int take_experts(struct backend *b, struct err *err)
+{
+    const struct model_sizes *s = &b->graph->model->sizes;
+    const struct model_experts *x = &s->experts;
+    struct cuda_experts *e = &b->experts;
+    size_t uses = (size_t)b->conf.batch_tokens * x->used;
+    if (x->count == 0) {
+        return 0;
+    }
+    int rc = take_values(b, uses, 1, sizeof(uint32_t), &e->expert_of, err);
+    rc = rc ? rc : take_values(b, uses, 1, sizeof(uint32_t), &e->uses.use, err);
+    rc = rc ? rc : take_values(b, x->count + 1, 1, sizeof(uint32_t), &e->uses.active, err);
+    rc = rc ? rc : take_values(b, x->count + 1, 1, sizeof(uint32_t), &e->uses.first, err);
+    return rc ? rc : take_values(b, uses, s->width, sizeof(float), &e->answers, err);
 }
 
 /* Pinned on the host, and the same on the device. */
@@ -125,12 +141,6 @@ static int make_rotation(struct backend *b, enum model_rope which, struct err *e
 
 /* --- steps --------------------------------------------------------------------------------------------------- */
 
-static bool is_known(enum graph_op_kind kind)
-{
-    return kind != GRAPH_MATMUL_HEADS && kind != GRAPH_ROUTE && kind != GRAPH_EXPERTS &&
-           kind != GRAPH_EXPERTS_ADD;
-}
-
 static int make_steps(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
@@ -147,8 +157,8 @@ static int make_steps(struct backend *b, struct err *err)
         step->weight = op->weight ? device_weights_find(&b->weights, op->weight, part.cut) : NULL;
         step->bias = op->bias ? device_weights_find(&b->weights, op->bias, part.cut)->vector : NULL;
         step->join = part.join;
-        bool is_product = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
-        step->quantizes = is_product && step->weight->matrix.kind >= MATRIX_4BIT && op->a != ready;
+        step->quantizes =
+            cuda_is_product(op->kind) && matrix_is_quantized(step->weight->matrix.kind) && op->a != ready;
         ready = step->quantizes ? op->a : ready;
         ready = op->dst == ready ? GRAPH_NONE : ready;
     }
@@ -158,14 +168,16 @@ static int make_steps(struct backend *b, struct err *err)
 static int check(const struct graph *g, struct err *err)
 {
     const struct model_sizes *s = &g->model->sizes;
-    for (size_t i = 0; i < g->op_count; i++) {
-        if (!is_known(g->ops[i].kind)) {
-            return err_set(err, ERR_INVALID, "cuda: no kernel for \"%s\", which this model needs",
-                           cuda_op_name(g->ops[i].kind));
-        }
-    }
     if (s->key_dim > ATTEND_MOST_DIM) {
         return err_set(err, ERR_INVALID, "cuda: keys of %u values, at most %d", s->key_dim, ATTEND_MOST_DIM);
+    }
+    if (s->experts.count > ROUTE_MOST || s->experts.groups > ROUTE_MOST_GROUPS) {
+        return err_set(err, ERR_INVALID, "cuda: %u experts in %u groups, at most %d in %d", s->experts.count,
+                       s->experts.groups, ROUTE_MOST, ROUTE_MOST_GROUPS);
+    }
+    if (s->latent.rank && (s->head_dim % MATRIX_BLOCK || s->latent.rank % MATRIX_BLOCK)) {
+        return err_set(err, ERR_INVALID, "cuda: heads of %u values and latents of %u, not multiples of %d",
+                       s->head_dim, s->latent.rank, MATRIX_BLOCK);
     }
     return 0;
 }
@@ -221,6 +233,7 @@ static int open_all(struct backend *b, struct err *err)
     rc = rc ? rc : make_steps(b, err);
     rc = rc ? rc : take_buffers(b, err);
     rc = rc ? rc : take_cache(b, err);
+    rc = rc ? rc : take_experts(b, err);
     rc = rc ? rc : take_batch(b, err);
     for (unsigned i = 0; i < MODEL_ROPES && !rc; i++) {
         rc = make_rotation(b, (enum model_rope)i, err);

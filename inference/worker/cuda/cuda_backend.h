@@ -1,4 +1,5 @@
-/* The state of the CUDA backend, shared by its files: backend.c (life), launches.c (one function an operation).
+/* The state of the CUDA backend, shared by its files: backend.c (life), launches.c (one function an operation),
+ * scattered.c (heads and experts).
  *
  * All device memory is taken at open: weights, buffers of the graph, cache, scratch. A run copies what the batch is to the
  * device, launches the operations on one stream, and waits once, for the logits.
@@ -14,6 +15,7 @@
 #include "inference/worker/cuda/ranks.h"
 #include "kernels/kv_cache.h"
 #include "kernels/quantize.h"
+#include "kernels/route.h"
 
 struct cuda_batch { /* of the running step: host memory, and the same on the device */
     uint32_t *tokens;
@@ -21,6 +23,12 @@ struct cuda_batch { /* of the running step: host memory, and the same on the dev
     uint32_t *sequences; /* row of tables */
     uint32_t *picked;    /* rows that want logits */
     uint32_t *tables;    /* a row for each run of tokens of one sequence */
+};
+
+struct cuda_experts {    /* what the router of the running layer says; device */
+    uint32_t *expert_of; /* batch_tokens x used */
+    struct expert_uses uses;
+    float *answers; /* batch_tokens x used rows of the stream's width */
 };
 
 struct cuda_step {
@@ -51,6 +59,7 @@ struct backend {
     uint16_t *keys;
     uint16_t *values;
     float *scratch; /* of attention */
+    struct cuda_experts experts;
     struct cuda_batch host;
     struct cuda_batch device;
     float *logits; /* host, pinned */
@@ -66,6 +75,14 @@ cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step);
 int cuda_shard_open(const struct shard *shard, struct communicator *communicator,
                     const struct backend_conf *conf, struct backend **out, struct err *err) TIDE_CHECK;
 int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits, struct err *err) TIDE_CHECK;
+bool cuda_is_product(enum graph_op_kind kind);
+cudaError_t cuda_quantize(struct backend *b,
+                          const struct cuda_step *step); /* op->a, where the step does so */
+
+cudaError_t cuda_launch_heads(struct backend *b, const struct cuda_step *step);
+cudaError_t cuda_launch_route(struct backend *b, const struct cuda_step *step);
+cudaError_t cuda_launch_experts(struct backend *b, const struct cuda_step *step);
+cudaError_t cuda_launch_experts_add(struct backend *b, const struct cuda_step *step);
 const char *cuda_op_name(enum graph_op_kind kind);
 
 #endif

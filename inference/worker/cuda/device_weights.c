@@ -36,22 +36,30 @@ static void put_values(struct planes *out, size_t at, const uint8_t *interleaved
     }
 }
 
+static bool has_minimum(enum packed_kind kind)
+{
+    return kind == PACKED_4BIT || kind == PACKED_8BIT_MIN || kind == PACKED_8BIT_FINE_MIN;
+}
+
+static bool is_fine(enum packed_kind kind)
+{
+    return kind == PACKED_8BIT_FINE || kind == PACKED_8BIT_FINE_MIN;
+}
+
+/* A block of a strip is one part, or two of 16 columns each: scales, minimums, values. */
 static void unpack_block(const struct packed *p, const uint8_t *strip, unsigned lane, size_t block,
                          struct planes *out)
 {
-    if (p->kind == PACKED_4BIT) {
-        put_scale(out, 2 * block, strip, lane);
-        put_scale(out, 2 * block + 1, strip + 32, lane);
-        put_values(out, 16 * block, strip + 64, lane, 4);
-    } else if (p->kind == PACKED_8BIT) {
-        put_scale(out, block, strip, lane);
-        put_values(out, 32 * block, strip + 32, lane, 8);
-    } else {
-        for (unsigned part = 0; part < 2; part++) {
-            const uint8_t *half = strip + (size_t)part * (PACKED_8BIT_FINE_BYTES / 2);
-            put_scale(out, 2 * block + part, half, lane);
-            put_values(out, 32 * block + 16 * part, half + 32, lane, 4);
+    unsigned parts = is_fine(p->kind) ? 2 : 1;
+    unsigned scales = has_minimum(p->kind) ? 2 : 1;
+    unsigned groups = p->kind == PACKED_4BIT ? 4 : 8 / parts;
+    size_t part_bytes = 32UL * scales + 64UL * groups;
+    for (unsigned part = 0; part < parts; part++, strip += part_bytes) {
+        size_t at = block * parts + part;
+        for (unsigned i = 0; i < scales; i++) {
+            put_scale(out, scales * at + i, strip + 32UL * i, lane);
         }
+        put_values(out, 4UL * groups * at, strip + 32UL * scales, lane, groups);
     }
 }
 
@@ -127,9 +135,9 @@ static int upload_planes(struct device_weights *w, struct device_weight *row, co
                          struct shard_cut cut, struct err *err)
 {
     size_t blocks = (size_t)row->matrix.rows * (row->matrix.columns / PACKED_COLUMNS);
-    bool is_4bit = p->kind == PACKED_4BIT;
-    struct planes planes = {.value_bytes = blocks * (is_4bit ? 16 : 32),
-                            .scale_bytes = blocks * (p->kind == PACKED_8BIT ? 2 : 4)};
+    size_t scales = (is_fine(p->kind) ? 2 : 1) * (has_minimum(p->kind) ? 2 : 1);
+    struct planes planes = {.value_bytes = blocks * (p->kind == PACKED_4BIT ? 16 : 32),
+                            .scale_bytes = blocks * scales * sizeof(uint16_t)};
     planes.values = malloc(planes.value_bytes);
     planes.scale = malloc(planes.scale_bytes);
     int rc =
@@ -146,28 +154,19 @@ static int upload_planes(struct device_weights *w, struct device_weight *row, co
     return rc;
 }
 
-/* true: no kernel multiplies that layout. */
-static bool is_unknown(enum packed_kind kind, enum matrix_kind *out)
+static enum matrix_kind device_kind(enum packed_kind kind)
 {
-    switch (kind) {
-    case PACKED_F32:
-        *out = MATRIX_F32;
-        return false;
-    case PACKED_F16:
-        *out = MATRIX_F16;
-        return false;
-    case PACKED_4BIT:
-        *out = MATRIX_4BIT;
-        return false;
-    case PACKED_8BIT:
-        *out = MATRIX_8BIT;
-        return false;
-    case PACKED_8BIT_FINE:
-        *out = MATRIX_8BIT_FINE;
-        return false;
-    default:
-        return true;
-    }
+    static const enum matrix_kind kinds[] = {
+        [PACKED_F32] = MATRIX_F32,
+        [PACKED_F16] = MATRIX_F16,
+        [PACKED_4BIT] = MATRIX_4BIT,
+        [PACKED_8BIT] = MATRIX_8BIT,
+        [PACKED_8BIT_FINE] = MATRIX_8BIT_FINE,
+        [PACKED_8BIT_MIN] = MATRIX_8BIT_MIN,
+        [PACKED_8BIT_FINE_MIN] = MATRIX_8BIT_FINE_MIN,
+        [PACKED_BF16] = MATRIX_BF16,
+    };
+    return kinds[kind];
 }
 
 static int upload_packed(struct device_weights *w, struct device_weight *row, const struct packed *p,
@@ -176,12 +175,9 @@ static int upload_packed(struct device_weights *w, struct device_weight *row, co
     struct shard_cut cut = row->cut;
     cut.row_to = cut.row_to ? cut.row_to : p->rows;
     cut.column_to = cut.column_to ? cut.column_to : p->columns;
-    row->matrix =
-        (struct matrix){.rows = cut.row_to - cut.row_from, .columns = cut.column_to - cut.column_from};
-    if (is_unknown(p->kind, &row->matrix.kind)) {
-        return err_set(err, ERR_INVALID, "cuda: no kernel for tensor " STR_FMT " of type %s",
-                       STR_ARG(row->tensor->name), row->tensor->type->name);
-    }
+    row->matrix = (struct matrix){.kind = device_kind(p->kind),
+                                  .rows = cut.row_to - cut.row_from,
+                                  .columns = cut.column_to - cut.column_from};
     if (p->owned && (cut.column_from % PACKED_COLUMNS || cut.column_to % PACKED_COLUMNS)) {
         return err_set(err, ERR_INVALID,
                        "cuda: tensor " STR_FMT ": %u columns are not whole blocks of %d on each device",

@@ -4,7 +4,7 @@
 #include "kernels/activation.h"
 #include "kernels/attend.h"
 #include "kernels/embed.h"
-#include "kernels/matvec.h"
+#include "kernels/matmul.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
 
@@ -50,6 +50,25 @@ static cudaError_t launch_norm(struct backend *b, const struct cuda_step *step)
     return norm_launch(&p, b->stream);
 }
 
+/* --- products --------------------------------------------------------------------------------------------------- */
+
+bool cuda_is_product(enum graph_op_kind kind)
+{
+    return kind == GRAPH_MATMUL || kind == GRAPH_MATMUL_ADD || kind == GRAPH_MATMUL_HEADS ||
+           kind == GRAPH_EXPERTS || kind == GRAPH_EXPERTS_ADD;
+}
+
+cudaError_t cuda_quantize(struct backend *b, const struct cuda_step *step)
+{
+    const struct graph_op *op = step->op;
+    struct quantize_params p = {.x = b->buffers[op->a],
+                                .out = b->quantized,
+                                .rows = rows_of(b, op),
+                                .width = b->graph->widths[op->a]};
+    return step->quantizes ? quantize_launch(&p, b->stream) : cudaSuccess;
+}
+
+/* Few columns a row at a time, many on tensor cores. */
 static cudaError_t launch_product(struct backend *b, const struct cuda_step *step)
 {
     const struct graph_op *op = step->op;
@@ -60,15 +79,14 @@ static cudaError_t launch_product(struct backend *b, const struct cuda_step *ste
                               .out = step->join == SHARD_GATHER ? b->logits_part : b->buffers[op->dst],
                               .count = rows_of(b, op),
                               .adds = op->kind == GRAPH_MATMUL_ADD};
-    if (step->quantizes) {
-        struct quantize_params q = {.x = p.x, .out = b->quantized, .rows = p.count, .width = p.w.columns};
-        cudaError_t rc = quantize_launch(&q, b->stream);
-        if (rc != cudaSuccess) {
-            return rc;
-        }
+    cudaError_t rc = cuda_quantize(b, step);
+    if (rc != cudaSuccess) {
+        return rc;
     }
-    return matvec_launch(&p, b->stream);
+    return matmul_takes(p.w.kind, p.count) ? matmul_launch(&p, b->stream) : matvec_launch(&p, b->stream);
 }
+
+/* --- positions --------------------------------------------------------------------------------------------------- */
 
 static cudaError_t launch_rope(struct backend *b, const struct graph_op *op)
 {
@@ -173,10 +191,13 @@ cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step)
     case GRAPH_PICK:
         return launch_pick(b, op);
     case GRAPH_MATMUL_HEADS:
+        return cuda_launch_heads(b, step);
     case GRAPH_ROUTE:
+        return cuda_launch_route(b, step);
     case GRAPH_EXPERTS:
+        return cuda_launch_experts(b, step);
     case GRAPH_EXPERTS_ADD:
-        break; /* refused at open */
+        return cuda_launch_experts_add(b, step);
     }
     return cudaErrorInvalidValue;
 }

@@ -1,0 +1,143 @@
+/* One row of a weight matrix times a few columns, by a warp: the inner part of matvec.cu and pieces.cu.
+ *
+ * A lane takes 16 values at a time: 16 bytes of 8-bit weights and of int8 activations; of 4-bit weights half of a block,
+ * whose 16 bytes two neighbours read together. So each request of a warp touches as few sectors as its bytes fill. Products by
+ * __dp4a are exact; a lane sums them scaled, the lanes as a tree. */
+#ifndef TIDE_KERNELS_ROW_DOTS_CUH
+#define TIDE_KERNELS_ROW_DOTS_CUH
+
+#include "kernels/columns.cuh"
+#include "kernels/matrix.h"
+#include "kernels/quantize.h"
+
+enum { UNIT = 16 }; /* values of a row that a lane takes at once */
+static_assert(MATRIX_BLOCK == 2 * UNIT, "a block is two units");
+
+struct weight_unit { /* values q * d + m */
+    uint4 q;         /* int8 */
+    float d;
+    float m;
+};
+
+struct activations { /* what the columns are cut from: floats, or int8 */
+    const float *x;
+    struct quantized_rows q;
+};
+
+static __device__ __forceinline__ int dot_16(const uint4 &w, const uint4 &x)
+{
+    int sum = __dp4a((int)w.x, (int)x.x, 0);
+    sum = __dp4a((int)w.y, (int)x.y, sum);
+    sum = __dp4a((int)w.z, (int)x.z, sum);
+    return __dp4a((int)w.w, (int)x.w, sum);
+}
+
+static __device__ __forceinline__ uint4 nibbles(const uint4 &w, unsigned shift)
+{
+    return {w.x >> shift & 0x0F0F0F0F, w.y >> shift & 0x0F0F0F0F, w.z >> shift & 0x0F0F0F0F,
+            w.w >> shift & 0x0F0F0F0F};
+}
+
+/* Unit u of all units of the matrix. The minimum of a block of 32 stands with its first unit only: the sum that it meets
+ * is that of the block. */
+template <enum matrix_kind KIND>
+static __device__ __forceinline__ struct weight_unit load_unit(const struct matrix &w, size_t u)
+{
+    size_t block = u / 2;
+    const uint8_t *values = static_cast<const uint8_t *>(w.values);
+    if (KIND == MATRIX_8BIT) {
+        return {load16(values + u * UNIT), half_to_float_device(w.scale[block]), 0.0F};
+    }
+    if (KIND == MATRIX_8BIT_FINE) {
+        return {load16(values + u * UNIT), half_to_float_device(w.scale[u]), 0.0F};
+    }
+    bool is_fine = KIND == MATRIX_8BIT_FINE_MIN;
+    uint32_t dm = reinterpret_cast<const uint32_t *>(w.scale)[is_fine ? u : block];
+    float m = is_fine || u % 2 == 0 ? high_half(dm) : 0.0F;
+    if (KIND == MATRIX_4BIT) {
+        return {nibbles(load16(values + block * UNIT), 4 * (u % 2)), low_half(dm), m};
+    }
+    return {load16(values + u * UNIT), low_half(dm), m};
+}
+
+template <enum matrix_kind KIND, int COLUMNS>
+static __device__ void row_int8(const struct matrix &w, uint32_t row, const struct quantized_rows &x,
+                                const size_t at[COLUMNS], float sums[COLUMNS])
+{
+    const bool has_minimum = KIND != MATRIX_8BIT && KIND != MATRIX_8BIT_FINE;
+    const uint4 ones = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
+    uint32_t units = w.columns / UNIT;
+    for (uint32_t u = threadIdx.x % WARP_LANES; u < units; u += WARP_LANES) {
+        struct weight_unit unit = load_unit<KIND>(w, (size_t)row * units + u);
+        for (int c = 0; c < COLUMNS; c++) {
+            size_t block = at[c] / MATRIX_BLOCK + u / 2;
+            uint4 q = load16(x.q + at[c] + u * UNIT);
+            sums[c] += unit.d * x.scale[block] * (float)dot_16(unit.q, q);
+            if (KIND == MATRIX_8BIT_FINE_MIN) {
+                sums[c] += unit.m * x.scale[block] * (float)dot_16(ones, q);
+            } else if (has_minimum) {
+                sums[c] += unit.m * x.sum[block];
+            }
+        }
+    }
+}
+
+static __device__ __forceinline__ float float_weight(const struct matrix &w, size_t at)
+{
+    if (w.kind == MATRIX_F32) {
+        return static_cast<const float *>(w.values)[at];
+    }
+    uint16_t bits = static_cast<const uint16_t *>(w.values)[at];
+    return w.kind == MATRIX_F16 ? half_to_float_device(bits) : __uint_as_float((uint32_t)bits << 16);
+}
+
+template <int COLUMNS>
+static __device__ void row_float(const struct matrix &w, uint32_t row, const float *x,
+                                 const size_t at[COLUMNS], float sums[COLUMNS])
+{
+    for (uint32_t k = threadIdx.x % WARP_LANES; k < w.columns; k += WARP_LANES) {
+        float weight = float_weight(w, (size_t)row * w.columns + k);
+        for (int c = 0; c < COLUMNS; c++) {
+            sums[c] += weight * x[at[c] + k];
+        }
+    }
+}
+
+/* Columns first to first + COLUMNS; past the last one that one is computed again and not wanted. Every lane receives the
+ * sums. */
+template <int COLUMNS>
+static __device__ void row_dots(const struct matrix &w, uint32_t row, const struct activations &x,
+                                const struct columns &columns, uint32_t first, float sums[COLUMNS])
+{
+    size_t at[COLUMNS];
+    for (int c = 0; c < COLUMNS; c++) {
+        uint32_t i = first + c < columns.count ? first + c : columns.count - 1;
+        at[c] = column_x(columns, i);
+        sums[c] = 0.0F;
+    }
+    switch (w.kind) {
+    case MATRIX_4BIT:
+        row_int8<MATRIX_4BIT, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    case MATRIX_8BIT:
+        row_int8<MATRIX_8BIT, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    case MATRIX_8BIT_FINE:
+        row_int8<MATRIX_8BIT_FINE, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    case MATRIX_8BIT_MIN:
+        row_int8<MATRIX_8BIT_MIN, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    case MATRIX_8BIT_FINE_MIN:
+        row_int8<MATRIX_8BIT_FINE_MIN, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    default:
+        row_float<COLUMNS>(w, row, x.x, at, sums);
+        break;
+    }
+    for (int c = 0; c < COLUMNS; c++) {
+        sums[c] = warp_sum(sums[c]);
+    }
+}
+
+#endif
