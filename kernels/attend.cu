@@ -1,4 +1,4 @@
-/* Attention over the paged cache, a token at a time: decoding, and prompts in chunks. Shapes: attend.h.
+/* Attention over the paged cache, a token at a time: decoding, and whatever attend_prompt.cu does not take. Shapes: attend.h.
  *
  * Tolerance: 1e-5 times the largest value (scores, softmax and sums in float; the cache itself is half precision).
  * Tile: a block takes ATTEND_SPLIT positions and HEADS query heads of one key head, so keys are read once for them; a warp a
@@ -7,41 +7,19 @@
  * Shared memory: HEADS * (ATTEND_MOST_DIM + ATTEND_SPLIT + 2) floats, 13.3 KB.
  * Roofline: the cache's bytes, (key_dim + value_dim) * 2 a position and key head: 7B (4 key heads of 128, 28 layers) at 2048
  * positions reads 117 MB a token: 73 us on an A100 (1.6 TB/s), 35 us on an H800 (3.35 TB/s). */
-#include "kernels/attend.h"
-
-#include "kernels/kdev.h"
+#include "kernels/attend.cuh"
 
 enum { THREADS = 128, WARPS = THREADS / WARP_LANES, HEADS = 4 };
 static_assert(HEADS == WARPS, "a warp makes the softmax of one head");
 static_assert(ATTEND_SPLIT % KV_CACHE_BLOCK == 0, "a split is whole blocks");
 
-struct span { /* positions of one block of threads */
-    uint32_t from;
-    uint32_t to;
-};
-
 /* --- device helpers -------------------------------------------------------------------------------------------- */
-
-static __device__ struct span token_span(const struct attend_params &p, uint32_t token)
-{
-    uint32_t to = p.tokens.positions[token] + 1;
-    return {p.window && to > p.window ? to - p.window : 0, to};
-}
 
 static __device__ struct span split_span(const struct attend_params &p, uint32_t token, uint32_t split)
 {
     struct span s = token_span(p, token);
     uint32_t from = split * ATTEND_SPLIT;
     return {s.from > from ? s.from : from, s.to < from + ATTEND_SPLIT ? s.to : from + ATTEND_SPLIT};
-}
-
-/* The row of `dim` values of a position. */
-static __device__ __forceinline__ const uint16_t *cache_row(const struct attend_params &p,
-                                                            const uint16_t *cache, const uint32_t *table,
-                                                            uint32_t head, uint32_t dim, uint32_t position)
-{
-    size_t block = table[position / KV_CACHE_BLOCK];
-    return cache + ((block * p.layer.heads + head) * KV_CACHE_BLOCK + position % KV_CACHE_BLOCK) * dim;
 }
 
 /* Floats of a split's answer: out_dim sums, the largest score, the sum of exponentials. */
@@ -135,7 +113,7 @@ static __global__ void __launch_bounds__(THREADS) attend_split(struct attend_par
     uint32_t head = key_head * group + in_group;
     uint32_t heads = group - in_group < HEADS ? group - in_group : (uint32_t)HEADS;
     uint32_t warp = threadIdx.x / WARP_LANES;
-    const uint32_t *table = p.tokens.tables + (size_t)p.tokens.sequences[blockIdx.z] * p.tokens.table_width;
+    const uint32_t *table = token_table(p, blockIdx.z);
     const float *queries = p.query + ((size_t)blockIdx.z * p.heads + head) * p.layer.key_dim;
     for (uint32_t i = threadIdx.x; i < HEADS * p.layer.key_dim; i += THREADS) {
         uint32_t h = i / p.layer.key_dim;

@@ -60,6 +60,12 @@ static inline void mma_ints(struct emu_place place, enum warp_op_kind kind, cons
     memcpy(c, words, sizeof words);
 }
 
+static inline uint16_t floats_to_e4m3(float low, float high)
+{
+    return (uint16_t)(emu_float_to_e4m3(low) | emu_float_to_e4m3(high) << 8);
+}
+
+#define mma_e4m3(a, b, c) mma_floats(EMU_PLACE, WARP_MMA_E4M3, a, b, c)
 #define mma_f16(a, b, c) mma_floats(EMU_PLACE, WARP_MMA_F16, a, b, c)
 #define mma_s8(a, b, c) mma_ints(EMU_PLACE, WARP_MMA_S8, a, b, c)
 

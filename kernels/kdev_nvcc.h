@@ -66,4 +66,30 @@ static __device__ __forceinline__ void mma_s8(const uint32_t a[4], const uint32_
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* c (16 x 8) += a (16 x 32) . b (32 x 8), e4m3, sums in float. From 8.9 on. */
+static __device__ __forceinline__ void mma_e4m3(const uint32_t a[4], const uint32_t b[2], float c[4])
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    __trap();
+#endif
+}
+
+/* Two e4m3 in 16 bits, the first below; what is too large becomes 448. From 8.9 on. */
+static __device__ __forceinline__ uint16_t floats_to_e4m3(float low, float high)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+    uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    __trap();
+    return 0;
+#endif
+}
+
 #endif

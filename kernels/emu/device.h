@@ -194,6 +194,7 @@ static inline float __uint_as_float(unsigned u)
 
 float emu_half_to_float(uint16_t h);
 uint16_t emu_float_to_half(float f);
+uint8_t emu_float_to_e4m3(float f);
 
 /* --- launches ---------------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* Half precision by bits, for device code that a device converts with one instruction. */
+/* Half precision and FP8 by bits, for device code that a device converts with one instruction. */
 #include "kernels/emu/device.h"
 
 float emu_half_to_float(uint16_t h)
@@ -31,4 +31,20 @@ uint16_t emu_float_to_half(float f)
     /* nearbyintf rounds ties to even; a carry moves into the exponent as it should */
     uint32_t units = (uint32_t)nearbyintf(ldexpf(magnitude, 10 - exponent));
     return (uint16_t)(sign | (units < 1024 ? units : ((uint32_t)(exponent + 15) << 10) + (units - 1024)));
+}
+
+uint8_t emu_float_to_e4m3(float f)
+{
+    uint8_t sign = (uint8_t)(__float_as_uint(f) >> 24 & 0x80);
+    float magnitude = fabsf(f);
+    if (isnan(f)) {
+        return 0x7F;
+    }
+    if (magnitude >= 448.0F) {
+        return (uint8_t)(sign | 0x7E);
+    }
+    int exponent = magnitude > 0 ? ilogbf(magnitude) : -7;
+    exponent = exponent < -6 ? -6 : exponent;
+    uint32_t units = (uint32_t)nearbyintf(ldexpf(magnitude, 3 - exponent));
+    return (uint8_t)(sign | (units < 8 ? units : ((uint32_t)(exponent + 7) << 3) + (units - 8)));
 }

@@ -51,3 +51,30 @@ uint16_t ref_float_to_half(float f)
     bool up = above < below || (above == below && (low & 1));
     return (uint16_t)(sign | (up ? high : low));
 }
+
+float ref_e4m3_to_float(uint8_t q)
+{
+    int exponent = q >> 3 & 15;
+    float fraction = (float)(q & 7);
+    float sign = q & 0x80 ? -1.0F : 1.0F;
+    if ((q & 0x7F) == 0x7F) {
+        return NAN;
+    }
+    return sign * (exponent ? ldexpf(8.0F + fraction, exponent - 10) : ldexpf(fraction, -9));
+}
+
+/* By search through all 127 magnitudes. */
+uint8_t ref_float_to_e4m3(float f)
+{
+    uint8_t sign = signbit(f) ? 0x80 : 0;
+    uint8_t best = 0;
+    if (isnan(f)) {
+        return 0x7F;
+    }
+    for (uint8_t q = 1; q < 0x7F; q++) {
+        double error = fabs((double)ref_e4m3_to_float(q) - fabs((double)f));
+        double least = fabs((double)ref_e4m3_to_float(best) - fabs((double)f));
+        best = error < least || (error == least && q % 2 == 0) ? q : best;
+    }
+    return (uint8_t)(sign | best);
+}

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/ref/half.h"
 #include "tests/kernels/faults.h"
 
 enum { N = 128 };
@@ -248,6 +249,31 @@ static void test_mma_of_bytes(void **state)
     free(b);
 }
 
+static void test_mma_of_e4m3(void **state)
+{
+    float c[16 * 8];
+    uint8_t *a = random_bytes(16 * 32);
+    float *b = random_floats(32 * 8, 500.0F); /* some are past the largest e4m3 */
+    float *product = device_bytes(sizeof c);
+    for (int i = 0; i < 16 * 32; i++) {
+        a[i] = (a[i] & 0x7F) == 0x7F ? 0 : a[i]; /* no number */
+    }
+    mma_e4m3_launch(device_copy(a, 16 * 32), device_copy(b, 32 * 8 * sizeof *b), product, device_stream);
+    host_copy(c, product, sizeof c);
+    for (int row = 0; row < 16; row++) {
+        for (int column = 0; column < 8; column++) {
+            double sum = 0;
+            for (int k = 0; k < 32; k++) {
+                uint8_t q = ref_float_to_e4m3(b[k * 8 + column]);
+                sum += (double)ref_e4m3_to_float(a[row * 32 + k]) * (double)ref_e4m3_to_float(q);
+            }
+            assert_true(c[row * 8 + column] == (float)sum);
+        }
+    }
+    free(a);
+    free(b);
+}
+
 /* --- host code that touches device memory ------------------------------------------------------------------------ */
 
 static void test_host_code_is_trapped(void **state)
@@ -288,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_traffic_of_strides, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_layouts, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_of_bytes, setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_mma_of_e4m3, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_host_code_is_trapped, setup, device_teardown),
     };
     return cmocka_run_group_tests_name("emulator", tests, NULL, NULL);

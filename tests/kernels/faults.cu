@@ -322,6 +322,33 @@ void mma_s8_launch(const int8_t *a, const int8_t *b, int *c, cudaStream_t stream
     LAUNCH(mma_s8_fragments, 1, 32, 0, stream, a, b, c);
 }
 
+static __global__ void mma_e4m3_fragments(const uint8_t *a, const float *b, float *c)
+{
+    unsigned g = threadIdx.x / 4;
+    unsigned t = threadIdx.x % 4;
+    uint32_t fa[4] = {};
+    uint32_t fb[2] = {};
+    float fc[4] = {};
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned r = 0; r < 4; r++) {
+            fa[r] |= (uint32_t)a[(g + r % 2 * 8) * 32 + 4 * t + i + r / 2 * 16] << (8 * i);
+        }
+    }
+    for (unsigned r = 0; r < 2; r++) {
+        const float *p = b + (4 * t + r * 16) * 8 + g;
+        fb[r] = floats_to_e4m3(p[0], p[8]) | (uint32_t)floats_to_e4m3(p[16], p[24]) << 16;
+    }
+    mma_e4m3(fa, fb, fc);
+    for (unsigned r = 0; r < 4; r++) {
+        c[(g + r / 2 * 8) * 8 + 2 * t + r % 2] = fc[r];
+    }
+}
+
+void mma_e4m3_launch(const uint8_t *a, const float *b, float *c, cudaStream_t stream)
+{
+    LAUNCH(mma_e4m3_fragments, 1, 32, 0, stream, a, b, c);
+}
+
 static __global__ void add(float *p, float v)
 {
     p[0] += v;

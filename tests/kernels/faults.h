@@ -48,6 +48,8 @@ void stride_launch(const float *in, float *out, unsigned stride, cudaStream_t st
 void mma_f16_launch(const uint16_t *a, const uint16_t *b, float *c, cudaStream_t stream);
 /* c (16 x 8) = a (16 x 32) . b (32 x 8), int8 */
 void mma_s8_launch(const int8_t *a, const int8_t *b, int *c, cudaStream_t stream);
+/* c (16 x 8) = a (16 x 32, e4m3) . b (32 x 8, rounded to e4m3) */
+void mma_e4m3_launch(const uint8_t *a, const float *b, float *c, cudaStream_t stream);
 /* p[0] += add, one thread */
 void add_launch(float *p, float add, cudaStream_t stream);
 

@@ -2,7 +2,7 @@
 #include "inference/worker/cuda/cuda_backend.h"
 
 #include "kernels/activation.h"
-#include "kernels/attend.h"
+#include "kernels/attend_prompt.h"
 #include "kernels/embed.h"
 #include "kernels/matmul.h"
 #include "kernels/norm.h"
@@ -149,7 +149,8 @@ static cudaError_t launch_attend(struct backend *b, const struct graph_op *op)
                               .positions = b->positions,
                               .scale = op->scale,
                               .scratch = b->scratch};
-    return attend_launch(&p, b->stream);
+    return attend_prompt_takes(&p, b->table_rows) ? attend_prompt_launch(&p, b->stream)
+                                                  : attend_launch(&p, b->stream);
 }
 
 static cudaError_t launch_activation(struct backend *b, const struct graph_op *op)
