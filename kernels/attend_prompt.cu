@@ -210,6 +210,12 @@ static __device__ struct memory block_memory(const struct attend_params &p, uint
     return m;
 }
 
+/* In one store, to an address that is a multiple of 8. */
+static __device__ __forceinline__ void store_pair(float *to, float a, float b)
+{
+    *reinterpret_cast<uint64_t *>(to) = __float_as_uint(a) | (uint64_t)__float_as_uint(b) << 32;
+}
+
 /* The tokens first to last - 1 are one sequence's: all that they see. */
 template <int TILES>
 static __device__ void attend_run(const struct attend_params &p, const struct memory &m, uint32_t first,
@@ -270,8 +276,7 @@ template <int TILES> static __global__ void __launch_bounds__(THREADS) attend_pr
         float *to = p.out + head * p.out_dim + threadIdx.x % 4 * 2;
         for (uint32_t n = 0; n < TILES; n++) {
             if (row < rows && 8 * n < p.out_dim) {
-                to[8 * n] = out[n][2 * half] / weights;
-                to[8 * n + 1] = out[n][2 * half + 1] / weights;
+                store_pair(to + 8 * n, out[n][2 * half] / weights, out[n][2 * half + 1] / weights);
             }
         }
     }

@@ -84,6 +84,7 @@ static __global__ void __launch_bounds__(TILE_THREADS, TILE_BLOCKS_AT_ONCE)
     t.out = a.p.out;
     for (; t.column < t.columns.count; t.column += TILE_COLUMNS) {
         tile_product<KIND>(t, memory[0]);
+        __syncthreads();
     }
 }
 

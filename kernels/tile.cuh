@@ -240,7 +240,7 @@ static __device__ void tile_write(const struct tile &t, const float sums[2][4][4
     }
 }
 
-/* The whole tile. Every thread of the block comes; afterwards the memory is free again. */
+/* The whole tile. Every thread of the block comes; the memory is free after the next barrier. */
 template <enum matrix_kind KIND>
 static __device__ void tile_product(const struct tile &t, struct tile_memory &m)
 {
@@ -263,7 +263,6 @@ static __device__ void tile_product(const struct tile &t, struct tile_memory &m)
         }
     }
     tile_write(t, sums);
-    __syncthreads();
 }
 
 #endif

@@ -179,6 +179,7 @@ static void test_traffic(void **state)
         (size_t)t.read_bytes, least, (size_t)t.sectors, (size_t)t.least_sectors, (size_t)t.bank_conflicts,
         (size_t)t.shared_requests);
     assert_true((double)t.read_bytes <= 1.05 * (double)least);
+    assert_int_equal(t.sectors, t.least_sectors);
     assert_int_equal(t.bank_conflicts, 0);
     assert_int_equal(t.shared_bytes, 52224);
     cached_free(&c);
