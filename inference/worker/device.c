@@ -10,12 +10,28 @@ static int open_kind(const struct backend_kind *kind, const struct graph *g, con
     return rc;
 }
 
+static int open_several(const struct device_wish *wish, const struct graph *g,
+                        const struct backend_conf *conf, struct device *out, struct err *err)
+{
+    struct backend_conf shared = *conf;
+    shared.ranks = wish->ranks;
+    shared.collective_ms = wish->collective_ms;
+    if (wish->choice == DEVICE_CPU || !wish->cuda) {
+        return err_set(err, ERR_INVALID, "--tensor-parallel-size %u: %s", wish->ranks,
+                       wish->cuda ? "the CPU is one device" : "this tide-worker was built without CUDA");
+    }
+    return open_kind(wish->cuda, g, &shared, out, err);
+}
+
 int device_open(const struct device_wish *wish, const struct graph *g, const struct backend_conf *conf,
                 struct device *out, struct err *err)
 {
     *out = (struct device){0};
     if (wish->choice == DEVICE_CUDA && !wish->cuda) {
         return err_set(err, ERR_INVALID, "--device cuda: this tide-worker was built without CUDA");
+    }
+    if (wish->ranks > 1) {
+        return open_several(wish, g, conf, out, err);
     }
     if (wish->choice == DEVICE_CPU || !wish->cuda) {
         return open_kind(&backend_cpu, g, conf, out, err);

@@ -2,6 +2,7 @@
  *
  * DEVICE_AUTO takes a device that is there and can serve the model; else the CPU, and one line of the log has the device's
  * words. DEVICE_CUDA takes the device or fails. Once open, nothing falls back: a device that fails ends the worker.
+ * Several devices share a model (tensor parallel) only where that is asked for, and then nothing falls back to the CPU.
  * Ownership: device_close frees the backend; graph and model are borrowed until then.
  * Errors: those of backend.h; ERR_INVALID where the program has no CUDA backend and none but that will do.
  * Thread rule: as backend.h. */
@@ -19,6 +20,8 @@ enum device_choice {
 struct device_wish {
     enum device_choice choice;
     const struct backend_kind *cuda; /* what the program is linked with; NULL: nothing */
+    uint32_t ranks;                  /* devices that share the model; 0 and 1: one */
+    uint32_t collective_ms;          /* that they may take to meet, and for one step; 0: any time */
 };
 
 struct device {

@@ -28,6 +28,10 @@ static const struct option_row rows[] = {
      "tokens of the KV cache, prefixes kept for later too; slots times context"},
     {"device", WORD, AT(device.choice), 0, 0, "auto|cpu|cuda",
      "what computes; auto: a CUDA device if one can be used, else the CPU"},
+    {"tensor-parallel-size", NUMBER, AT(device.ranks), 1, 8, "N",
+     "CUDA devices that share the model, the first N; 1"},
+    {"collective-timeout", DURATION, AT(device.collective_ms), 100, 3600000, "TIME",
+     "time that they may wait for each other before the worker ends; 60s"},
     {"threads", NUMBER, AT(threads), 1, 256, "N", "threads of computation; one a core"},
     {"step-tokens", NUMBER, AT(step_tokens), 1, 8192, "N", "most tokens computed in one step; 64"},
     {"queue", NUMBER, AT(queue), 1, 100000, "N", "requests that may wait for a slot; 64"},
@@ -204,6 +208,7 @@ int options_parse(int argc, char **argv, struct options *out, struct err *err)
         .request_ms = 600000,
         .drain_ms = 30000,
         .rounds = 5,
+        .device = {.ranks = 1, .collective_ms = 60000},
         .top = 10,
         .log_level = LOG_LEVEL_INFO,
     };

@@ -78,6 +78,11 @@ static void read_environment(void)
                  {"kernel-fault", EMU_KERNEL_FAULT},
                  {"collective-hangs", EMU_COLLECTIVE_HANGS},
                  {"collective-fails", EMU_COLLECTIVE_FAILS}};
+    const char *devices = getenv("TIDE_EMU_DEVICES");
+    if (devices) {
+        conf.devices = (uint32_t)strtoul(devices, NULL, 10);
+        conf.devices = conf.devices < DEVICES_MAX ? conf.devices : (uint32_t)DEVICES_MAX;
+    }
     const char *text = getenv("TIDE_EMU_FAIL"); /* NAME or NAME:AFTER */
     for (size_t i = 0; text && i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i].name);

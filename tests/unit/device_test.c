@@ -7,14 +7,16 @@
 #include "inference/worker/engine.h"
 
 static char model_path[128];
-static const char *open_fault; /* what the device says when it is opened; NULL: nothing */
-static int runs_left;          /* of the device */
+static const char *open_fault;    /* what the device says when it is opened; NULL: nothing */
+static int runs_left;             /* of the device */
+static struct backend_conf asked; /* of the device, when it was opened last */
 
 /* --- a device of our own: the CPU's backend under another name -------------------------------------------------- */
 
 static int fake_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
                      struct err *err)
 {
+    asked = *conf;
     return open_fault ? err_set(err, ERR_UNAVAILABLE, "cuda: %s", open_fault)
                       : backend_cpu.open(g, conf, out, err);
 }
@@ -46,9 +48,9 @@ struct opened {
     struct err err;
 };
 
-static struct opened open_device(enum device_choice choice, const struct backend_kind *cuda)
+static struct opened open_devices(enum device_choice choice, const struct backend_kind *cuda, uint32_t ranks)
 {
-    const struct device_wish wish = {choice, cuda};
+    const struct device_wish wish = {choice, cuda, ranks, 700};
     const struct backend_conf conf = {
         .kv_blocks = 2, .context = 16, .batch_tokens = 4, .batch_logits = 4, .threads = 1};
     struct opened o = {.name = "none"};
@@ -65,6 +67,11 @@ static struct opened open_device(enum device_choice choice, const struct backend
     graph_free(graph);
     model_close(model);
     return o;
+}
+
+static struct opened open_device(enum device_choice choice, const struct backend_kind *cuda)
+{
+    return open_devices(choice, cuda, 1);
 }
 
 static void test_auto_takes_what_there_is(void **state)
@@ -93,6 +100,23 @@ static void test_cuda_is_a_device_or_an_error(void **state)
     o = open_device(DEVICE_CUDA, NULL);
     assert_int_equal(o.rc, ERR_INVALID);
     assert_non_null(strstr(o.err.msg, "built without CUDA"));
+}
+
+static void test_several_devices_are_devices_or_an_error(void **state)
+{
+    open_fault = NULL;
+    assert_string_equal(open_devices(DEVICE_AUTO, &fake, 2).name, "fake");
+    assert_int_equal(asked.ranks, 2);
+    assert_int_equal(asked.collective_ms, 700);
+    open_fault = "2 devices are wanted, 1 can be used";
+    struct opened o = open_devices(DEVICE_AUTO, &fake, 2);
+    assert_int_equal(o.rc, ERR_UNAVAILABLE);
+    o = open_devices(DEVICE_CPU, &fake, 2);
+    assert_int_equal(o.rc, ERR_INVALID);
+    assert_string_equal(o.err.msg, "--tensor-parallel-size 2: the CPU is one device");
+    o = open_devices(DEVICE_AUTO, NULL, 3);
+    assert_int_equal(o.rc, ERR_INVALID);
+    assert_string_equal(o.err.msg, "--tensor-parallel-size 3: this tide-worker was built without CUDA");
 }
 
 /* --- failing ------------------------------------------------------------------------------------------------------ */
@@ -208,6 +232,7 @@ int main(void)
         cmocka_unit_test(test_auto_takes_what_there_is),
         cmocka_unit_test(test_the_cpu_asks_no_device),
         cmocka_unit_test(test_cuda_is_a_device_or_an_error),
+        cmocka_unit_test(test_several_devices_are_devices_or_an_error),
         cmocka_unit_test(test_a_device_that_fails_ends_the_engine),
     };
     return cmocka_run_group_tests_name("device", tests, make_model, temp_remove);
