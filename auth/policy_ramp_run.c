@@ -140,16 +140,26 @@ static int none_runs(struct pg *pg)
                    STR_ARG(name), STR_ARG(state));
 }
 
-/* What is in force, unless it is so for a time: a ramp over that would make it permanent. */
+static int refuse_for_attack(struct pg *pg, int level)
+{
+    return err_set(pg_err(pg), ERR_CONFLICT,
+                   "the attack ladder is at A%d: a ramp waits until it is below A%d", level, ATTACK_LEVEL);
+}
+
+/* What is in force, unless it is so for a time: a ramp over that would make it permanent. Nor while the ladder would stop
+ * it: its first stage would be in force until then. */
 static int read_before(struct pg *pg, struct str *document, int64_t *version)
 {
     int rows = pg_query_n(pg,
                           "SELECT v.document::text, v.version, EXISTS (SELECT FROM policy_pending w WHERE "
-                          "w.kind = 'revert' AND w.version = v.version) FROM policy_current c JOIN "
-                          "policy_versions v ON v.version = c.version",
+                          "w.kind = 'revert' AND w.version = v.version), l.level FROM policy_current c JOIN "
+                          "policy_versions v ON v.version = c.version, attack_ladder l",
                           0, NULL);
     if (rows < 0) {
         return rows;
+    }
+    if (pg_i64(pg, 0, 3) >= ATTACK_LEVEL) {
+        return refuse_for_attack(pg, (int)pg_i64(pg, 0, 3));
     }
     if (pg_bool(pg, 0, 2)) {
         return err_set(pg_err(pg), ERR_CONFLICT, "what is in force is so for a time: end that first");
@@ -224,6 +234,9 @@ static int pause(struct pg *pg, const struct ramp *r, const struct cause *by)
 
 static int resume(struct pg *pg, const struct ramp *r, const struct cause *by)
 {
+    if (r->attack_level >= ATTACK_LEVEL) {
+        return refuse_for_attack(pg, r->attack_level);
+    }
     if (r->view.is_running || !r->view.is_ours) {
         return err_set(pg_err(pg), ERR_CONFLICT, "%s",
                        r->view.is_running ? "the ramp is running"

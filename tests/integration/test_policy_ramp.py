@@ -259,6 +259,55 @@ def test_an_attack_stops_it(pair, ramps, on_bad, state, after):
         gateway.ctl("attack", "set", "A0", "--ttl", "1s", "--reason", "over")
     assert ramps.one.get()["name"] == after
     assert ramps.audit()[-1] == f"policy.ramp_{on_bad}"
+    if state == "held":  # the ladder's way down does not open anything by itself
+        ramps.wait(version=ramps.one.get()["version"])
+        assert (ramps.status()["state"], ramps.status()["percent"]) == ("held", 5)
+        assert ramps.tell("resume")["state"] == "running"
+
+
+@pytest.fixture
+def ladder(pair):
+    def move(level: str) -> None:
+        pair.gateways[0].ctl("attack", "set", level, "--ttl", "1h", f"--confirm={level}", "--reason", "pumping")
+    yield move
+    move("A0")
+
+
+@pytest.mark.parametrize("level,own", [("A2", "mainland-phone-only"), ("A3", "mainland-phone-only"), ("A3", "closed")])
+def test_none_begins_while_the_ladder_restricts_sign_up(pair, ramps, ladder, level, own):
+    """Over the ladder's policy it would make that permanent; over one of somebody's own it would open for its first stage."""
+    ramps.set(own)
+    ladder(level)
+
+    def state():
+        return ramps.one.get(), pair.postgres.query("SELECT count(*) FROM policy_ramps"), ramps.audit()
+
+    before = state()
+    assert before[0]["name"] == ("closed" if level == "A3" else "mainland-phone-only")
+    for path in ("/ramp", "/ramp?dry_run=1"):
+        said = ramps.one.ask("POST", path, code=409, preset="open", reason="t")["detail"]
+        assert said == f"the attack ladder is at {level}: a ramp waits until it is below A2"
+    done = pair.gateways[1].ctl("policy", "ramp", "open", "--reason", "t", check=False)
+    assert done.returncode == 6 and "a ramp waits" in done.stderr, done
+    assert state() == before
+    ladder("A1")
+    assert ramps.one.get()["name"] == own
+    assert ramps.start(preset="open", stages=[5, 100], every_s=3600)["state"] == "running"
+
+
+def test_a_ramp_goes_on_at_the_first_level_and_rests_at_the_next(ramps, ladder):
+    ramps.set("closed")
+    ramps.start(preset="mainland-phone-only", stages=[5, 50, 100], every_s=1)
+    ladder("A1")
+    ramps.wait(state="done")
+    ramps.start(preset="open", stages=[5, 100], every_s=3600)
+    ladder("A2")
+    ramps.wait(state="held")
+    assert "the attack ladder is at A2" in ramps.tell("resume", 409)["detail"]
+    ladder("A1")
+    wait_until(lambda: ramps.one.get()["name"] == "open.ramp-5", 60, "the stage is back")
+    ramps.wait(version=ramps.one.get()["version"])
+    assert ramps.tell("resume")["state"] == "running"
 
 
 def test_a_blocked_prefix_stops_it(pair, ramps):
