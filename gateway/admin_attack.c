@@ -22,6 +22,7 @@ struct attack_work {
     struct attack_move move;
     int64_t limit; /* of the history, rows */
     char *reason, *actor, *request_id, *preset;
+    struct attack_conf conf; /* its numbers */
     struct buf out;
 };
 
@@ -46,7 +47,7 @@ static int run(struct pg *pg, void *arg)
         return attack_history(pg, w->limit, &w->out);
     }
     int rc = w->verb == ATTACK_CHANGE ? change(pg, &w->move) : 0;
-    return rc < 0 ? rc : attack_write(pg, &w->out);
+    return rc < 0 ? rc : attack_write(pg, &w->conf, &w->out);
 }
 
 static void done(struct admin_call *c, void *arg, int rc, const struct err *err)
@@ -85,6 +86,7 @@ static void submit(struct admin_call *c, enum attack_verb verb, const struct att
     BUG_ON(w == NULL);
     w->verb = verb;
     w->limit = limit;
+    w->conf = conf->set->attack;
     w->move = *m;
     w->move.reason = w->reason = strndup(reason.p, reason.n);
     w->move.actor = w->actor = strdup(c->actor);

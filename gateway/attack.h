@@ -5,9 +5,10 @@
  *     decides, and moves: row, policy with its public notice, audit record and versions in one transaction
  *         -> every gateway reads the level within 400 ms
  *
- *     A1 and up  code requests that may make an account have to show proof of work
+ *     A1 and up  code requests that may make an account have to show proof of work; sign-ups have a part of the SMS budgets
+ *                (sms_budget.h)
  *     A2, A3     another policy, until the ladder steps down or an operator changes it
- *     A4         as A3; log-in has to show proof of work too
+ *     A4         as A3; log-in has to show proof of work too; an address may have fewer connections (bans.c)
  *
  * While the database is away the level stands, also across a restart (`attack` in process.state_dir), and this gateway
  * may only tighten itself: its own signals raise the proof of work that it asks for.
@@ -18,6 +19,7 @@
 #include "base/buf.h"
 #include "gateway/gateway.h"
 
+struct attack_conf;
 struct pg;
 
 void attack_open(struct gateway *g);
@@ -35,7 +37,8 @@ struct attack_move {
     const char *preset; /* of A2 */
 };
 int attack_move_make(struct pg *pg, const struct attack_move *m) TIDE_CHECK;
-int attack_write(struct pg *pg, struct buf *out) TIDE_CHECK; /* where it stands, as JSON */
+int attack_write(struct pg *pg, const struct attack_conf *conf,
+                 struct buf *out) TIDE_CHECK; /* where it stands, as JSON; of conf only numbers are read */
 int attack_history(struct pg *pg, int64_t limit,
                    struct buf *out) TIDE_CHECK; /* its moves, the newest first */
 

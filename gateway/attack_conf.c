@@ -40,6 +40,15 @@ static const struct conf_entry entries[] = {
      .help = "From A1 on sign-ups have this part of the budgets of codes by SMS: each of their codes is "
              "counted as two "
              "(50), or ten (10)."},
+    {.name = "connections_percent",
+     .type = CONF_INT,
+     FIELD(connections_percent),
+     .preset = "25",
+     .min = 1,
+     .max = 100,
+     .flags = CONF_RELOADABLE,
+     .help = "At A4 an address has this part of http.connections_per_address and "
+             "http.new_connections_per_second, at least one. Open connections stay."},
     {.name = "floor",
      .type = CONF_INT,
      FIELD(ladder.floor_per_min),
@@ -110,4 +119,15 @@ const struct conf_section attack_conf_section = {.entries = entries,
                                                  .help =
                                                      "The attack ladder: A1 asks for proof of work, A2 "
                                                      "restricts sign-up, A3 closes it, A4 (by hand) asks for "
-                                                     "proof of work at log-in as well."};
+                                                     "proof of work at log-in as well, and allows an address "
+                                                     "fewer connections."};
+
+uint32_t attack_sms_percent(const struct attack_conf *c, int level)
+{
+    return level >= 1 ? c->sms_percent : 100;
+}
+
+uint32_t attack_connections_percent(const struct attack_conf *c, int level)
+{
+    return level >= 4 ? c->connections_percent : 100;
+}

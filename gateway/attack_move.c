@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/pg.h"
 #include "gateway/attack.h"
+#include "gateway/attack_conf.h"
 
 struct standing {
     int level;
@@ -119,7 +120,7 @@ static void write_texts(struct json_writer *w, const struct pg *pg, int row, int
     }
 }
 
-int attack_write(struct pg *pg, struct buf *out)
+int attack_write(struct pg *pg, const struct attack_conf *conf, struct buf *out)
 {
     static const char *const texts[] = {"level", "mode", "until", "reason", "actor", "since", "policy"};
     static const char *const numbers[] = {"policy_version", "moves_lately", "baseline_per_min",
@@ -132,7 +133,7 @@ int attack_write(struct pg *pg, struct buf *out)
                                                           " round(moves), round(baseline), (SELECT"
                                                           " coalesce(round(sum(s.attempts)), 0) FROM"
                                                           " attack_signals s WHERE s.at > clock_timestamp()"
-                                                          " - interval '10 s') FROM attack_ladder");
+                                                          " - interval '10 s'), level FROM attack_ladder");
     if (rows < 0) {
         return rows;
     }
@@ -142,6 +143,9 @@ int attack_write(struct pg *pg, struct buf *out)
     for (int i = 0; i < NUMBERS; i++) {
         json_i64_at(&w, numbers[i], pg_i64(pg, 0, TEXTS + i));
     }
+    int level = (int)pg_i64(pg, 0, TEXTS + NUMBERS);
+    json_i64_at(&w, "signup_sms_percent", attack_sms_percent(conf, level));
+    json_i64_at(&w, "connections_percent", attack_connections_percent(conf, level));
     json_close(&w, '}');
     return 0;
 }

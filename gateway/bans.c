@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/pg.h"
+#include "gateway/attack.h"
 #include "gateway/config.h"
 #include "gateway/control.h"
 #include "ratelimit/bans_store.h"
@@ -380,9 +381,18 @@ void bans_close(struct gateway *g)
     }
 }
 
+static uint32_t addr_percent(void *arg)
+{
+    const struct gateway_loop *gl = arg;
+    return attack_connections_percent(&gl->conf->set->attack, attack_level(gl->gateway));
+}
+
 void bans_loop_open(struct gateway_loop *gl)
 {
-    struct http_gate gate = {.refuses_peer = refuses_peer, .refuses_client = refuses_client, .arg = gl};
+    struct http_gate gate = {.refuses_peer = refuses_peer,
+                             .refuses_client = refuses_client,
+                             .addr_percent = addr_percent,
+                             .arg = gl};
     gl->bans = bans_ref(gl->gateway->bans->current);
     http_server_set_gate(gl->server, &gate);
 }

@@ -25,8 +25,8 @@ struct limit_terms sms_budget_terms(const struct gateway_settings *set, const st
         return (struct limit_terms){.only_asks = ask->whom == AUTH_CODE_FOR_NOBODY};
     }
     struct limit_terms t = {.reserved_percent = set->sms.login_reserve};
-    if (attack_level > 0 && ask->may_create) {
-        t.surcharge_percent = 100 * 100 / set->attack.sms_percent - 100;
+    if (ask->may_create) {
+        t.surcharge_percent = 100 * 100 / attack_sms_percent(&set->attack, attack_level) - 100;
     }
     return t;
 }

@@ -115,8 +115,8 @@ static const char *peer_refusal(struct http_server *s, const struct addr *peer, 
     if (server_is_exempt(s, peer)) {
         return NULL;
     }
-    switch (peer_admit(peer, limits->connections_per_addr, limits->handshakes_per_s, loop_now_ms(s->loop),
-                       slot)) {
+    switch (peer_admit(peer, server_addr_limit(s, limits->connections_per_addr),
+                       server_addr_limit(s, limits->handshakes_per_s), loop_now_ms(s->loop), slot)) {
     case PEER_TOO_MANY:
         return "connections_per_addr";
     case PEER_TOO_FAST:

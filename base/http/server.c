@@ -116,6 +116,13 @@ bool server_refuses_client(const struct http_server *s, const struct addr *peer,
     return s->gate.refuses_client && !is_in_exempt(s, peer) && s->gate.refuses_client(s->gate.arg, peer, ja4);
 }
 
+uint32_t server_addr_limit(const struct http_server *s, uint32_t limit)
+{
+    uint64_t percent = s->gate.addr_percent ? s->gate.addr_percent(s->gate.arg) : 100;
+    uint64_t left = limit * percent / 100;
+    return left > 0 ? (uint32_t)left : 1;
+}
+
 /* --- life ----------------------------------------------------------------------------------------- */
 
 static void *must(void *p)

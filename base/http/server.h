@@ -138,11 +138,13 @@ void http_server_set_tls(struct http_server *s, struct http_listener *l,
 void http_server_set_limits(struct http_server *s, const struct http_limits *limits);
 /* Peers inside these prefixes (trusted proxies) are exempt from per-address connection limits. */
 void http_server_set_exempt(struct http_server *s, const struct addr_prefix *prefixes, unsigned count);
-/* Who is turned away for good, asked before anything is spent on them; never about the exempt prefixes. */
+/* Who is turned away for good, and how much an address may have at the moment: asked before anything is spent on it;
+ * never about the exempt prefixes. */
 struct http_gate {
     bool (*refuses_peer)(void *arg, const struct addr *peer); /* before TLS: reset */
     bool (*refuses_client)(void *arg, const struct addr *peer,
                            struct str ja4); /* the ClientHello came: closed */
+    uint32_t (*addr_percent)(void *arg);    /* what is left of the limits per address, 1 to 100; NULL: all */
     void *arg;
 };
 void http_server_set_gate(struct http_server *s, const struct http_gate *gate);

@@ -82,6 +82,8 @@ struct http_server {
 struct str server_date(struct http_server *s); /* now, as IMF-fixdate */
 bool server_refuses_peer(const struct http_server *s, const struct addr *peer);
 bool server_refuses_client(const struct http_server *s, const struct addr *peer, struct str ja4);
+uint32_t server_addr_limit(const struct http_server *s,
+                           uint32_t limit); /* what the gate leaves of it, at least 1 */
 bool server_is_exempt(const struct http_server *s, const struct addr *peer);
 void server_conn_gone(struct http_server *s); /* a connection was freed */
 void conn_list_add(struct conn_list *l, struct conn *c);

@@ -19,6 +19,8 @@ static int attack_status(const struct ctl *c)
                                           {"ATTEMPTS-PER-MIN", "attempts_per_min"},
                                           {"USUALLY", "baseline_per_min"},
                                           {"MOVES", "moves_lately"},
+                                          {"SIGN-UP-SMS-%", "signup_sms_percent"},
+                                          {"CONNECTIONS-%", "connections_percent"},
                                           {"POLICY", "policy"}}};
     return ctl_get(c, "/admin/v1/attack", &view);
 }

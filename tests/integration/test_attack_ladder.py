@@ -2,13 +2,15 @@
 import base64
 import itertools
 import json
+import socket
+import ssl
 import threading
 
 import altcha.v2 as altcha
 import pytest
 
 from tide.client import mainland_phone
-from tide.process import wait_until
+from tide.process import free_port, wait_until
 
 LOGINS, THREADS = 200, 4
 QUICK = {"floor": 30, "hold": "1s", "worse": "2s", "halve": "1h", "calm": "2s", "window": "1s", "moves": 100,
@@ -40,8 +42,11 @@ def actions(gateway) -> list:
 def fleet(own_stack):
     own_stack.start_servers()
 
-    def start(rules=(), sms=None, **attack):
+    def start(rules=(), sms=None, listener=None, **attack):
         settings = own_stack.settings()
+        if listener:
+            settings["listeners"].append(listener)
+            settings["http"] = {**settings.get("http", {}), "connections_per_address": 8}
         settings["attack"] = {**QUICK, **attack}
         settings["limits"]["rules"] += rules
         settings["sms"] = sms or {}
@@ -220,6 +225,46 @@ def test_the_highest_level_hardens_log_in(own_stack, fleet):
     wait_level(gateway, 0)
     own_stack.resend_time_passes()
     assert app.ask_code(phone, create_user=False).status_code == 200 and policy(gateway) == "open"
+
+
+def test_the_highest_level_leaves_an_address_a_quarter_of_its_connections(own_stack, fleet):
+    """Eight an address: two at A4. What is open stays open, and the other six come back with the level."""
+    port = free_port()
+    gateway = fleet(listener={"address": f"127.0.0.1:{port}", "proxy_protocol": True, "proxy_protocol_from": ["127.0.0.1/32"]},
+                    automatic=False)
+    context = ssl.create_default_context(cafile=str(own_stack.ca))
+    held = []
+
+    def hold(address: str) -> bool:
+        s = socket.create_connection(("127.0.0.1", port), 30)
+        s.sendall(f"PROXY TCP4 {address} 10.0.0.1 4711 443\r\n".encode())
+        try:
+            held.append(context.wrap_socket(s, server_hostname="localhost"))
+        except (ConnectionError, ssl.SSLError):
+            s.close()
+            return False
+        return lives(held[-1])
+
+    def lives(s) -> bool:
+        s.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return s.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+    try:
+        assert [hold("192.0.2.1") for _ in range(9)] == [True] * 8 + [False]
+        assert status(gateway)["connections_percent"] == 100
+        gateway.ctl("attack", "set", "A4", "--ttl", "1h", "--confirm=A4", "--reason", "stuffing")
+        wait_level(gateway, 4)
+        assert [hold("192.0.2.2") for _ in range(3)] == [True, True, False]
+        assert all(lives(s) for s in held), "nobody is cut off"
+        shown = status(gateway)
+        assert (shown["connections_percent"], shown["signup_sms_percent"]) == (25, 50)
+        assert gateway.metric('tidegate_http_connections_refused_total{reason="connections_per_addr"}') == 2
+        gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
+        wait_level(gateway, 0)
+        assert [hold("192.0.2.2") for _ in range(7)] == [True] * 6 + [False]
+    finally:
+        for s in held:
+            s.close()
 
 
 def test_a_restart_without_the_database_keeps_the_level(own_stack, fleet):
