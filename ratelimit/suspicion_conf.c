@@ -44,7 +44,7 @@ static const struct conf_entry weight_entries[] = {
     {.name = "disposable_email",
      .type = CONF_INT,
      CONF_FIELD(struct suspicion_weights, of[SUSPICION_DISPOSABLE_EMAIL]),
-     .preset = "0",
+     .preset = "30",
      .max = 1000,
      .flags = CONF_RELOADABLE,
      .help =
