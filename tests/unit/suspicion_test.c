@@ -22,8 +22,8 @@ static struct conf *shipped_file;
 static int set_up(void **state)
 {
     struct err err = {0};
-    return conf_parse(STR("suspicion: {weights: {attestation: 20}}"), "t",
-                      &root_section, &shipped_file, &err);
+    return conf_parse(STR("suspicion: {weights: {attestation: 20}}"), "t", &root_section, &shipped_file,
+                      &err);
 }
 
 static int tear_down(void **state)
