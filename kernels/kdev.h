@@ -55,7 +55,7 @@ static __device__ __forceinline__ float block_sum(float v, float *partial)
     return warp_sum(lane < warps ? partial[lane] : 0.0F);
 }
 
-/* --- half precision --------------------------------------------------------------------------------------------- */
+/* --- half precision and bfloat16 --------------------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ float low_half(uint32_t pair)
 {
@@ -65,6 +65,18 @@ static __device__ __forceinline__ float low_half(uint32_t pair)
 static __device__ __forceinline__ float high_half(uint32_t pair)
 {
     return half_to_float_device((uint16_t)(pair >> 16));
+}
+
+static __device__ __forceinline__ float bf16_to_float(uint16_t h)
+{
+    return __uint_as_float((uint32_t)h << 16);
+}
+
+/* To nearest, ties to even, by bits; a carry moves into the exponent as it should. */
+static __device__ __forceinline__ uint16_t float_to_bf16(float f)
+{
+    uint32_t bits = __float_as_uint(f);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 #endif

@@ -66,6 +66,7 @@ static inline uint16_t floats_to_e4m3(float low, float high)
 }
 
 #define mma_e4m3(a, b, c) mma_floats(EMU_PLACE, WARP_MMA_E4M3, a, b, c)
+#define mma_bf16(a, b, c) mma_floats(EMU_PLACE, WARP_MMA_BF16, a, b, c)
 #define mma_f16(a, b, c) mma_floats(EMU_PLACE, WARP_MMA_F16, a, b, c)
 #define mma_s8(a, b, c) mma_ints(EMU_PLACE, WARP_MMA_S8, a, b, c)
 

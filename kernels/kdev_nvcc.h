@@ -57,6 +57,15 @@ static __device__ __forceinline__ void mma_f16(const uint32_t a[4], const uint32
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* The same of bfloat16. */
+static __device__ __forceinline__ void mma_bf16(const uint32_t a[4], const uint32_t b[2], float c[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 /* c (16 x 8) += a (16 x 32) . b (32 x 8), int8, exact sums. */
 static __device__ __forceinline__ void mma_s8(const uint32_t a[4], const uint32_t b[2], int c[4])
 {

@@ -49,21 +49,8 @@ static __device__ void fp8_stage(const struct tile &t, const struct tile_memory 
                                  float w_scale, const float *x_scale, uint32_t groups, float out[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
-    uint32_t g = threadIdx.x % WARP_LANES / 4;
-    uint32_t buffer = block / TILE_BLOCKS % 2;
     float sums[2][4][4] = {};
-    for (uint32_t b = 0; b < TILE_BLOCKS; b++) {
-        uint32_t a[2][4];
-        tile_fragment<MATRIX_8BIT>(m.w[buffer], warp / 2 * 32 + g, b, a[0]);
-        tile_fragment<MATRIX_8BIT>(m.w[buffer], warp / 2 * 32 + 16 + g, b, a[1]);
-        for (uint32_t n = 0; n < 4; n++) {
-            uint32_t column = warp % 2 * 32 + 8 * n + g;
-            const uint32_t x[2] = {tile_word(m.x[buffer], TILE_PIECES, column, 2 * b),
-                                   tile_word(m.x[buffer], TILE_PIECES, column, 2 * b + 1)};
-            mma_e4m3(a[0], x, sums[0][n]);
-            mma_e4m3(a[1], x, sums[1][n]);
-        }
-    }
+    tile_bytes<TILE_E4M3>(m, block / TILE_BLOCKS % 2, sums);
     for (uint32_t n = 0; n < 4; n++) {
         for (uint32_t i = 0; i < 2; i++) {
             uint32_t column = t.column + warp % 2 * 32 + 8 * n + threadIdx.x % 4 * 2 + i;

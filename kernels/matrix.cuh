@@ -16,7 +16,7 @@ static __device__ __forceinline__ float matrix_value(const struct matrix &m, uin
         return half_to_float_device(static_cast<const uint16_t *>(m.values)[at]);
     }
     if (m.kind == MATRIX_BF16) {
-        return __uint_as_float((uint32_t) static_cast<const uint16_t *>(m.values)[at] << 16);
+        return bf16_to_float(static_cast<const uint16_t *>(m.values)[at]);
     }
     if (m.kind == MATRIX_4BIT) {
         uint32_t j = column % MATRIX_BLOCK;

@@ -88,7 +88,7 @@ static __device__ __forceinline__ float float_weight(const struct matrix &w, siz
         return static_cast<const float *>(w.values)[at];
     }
     uint16_t bits = static_cast<const uint16_t *>(w.values)[at];
-    return w.kind == MATRIX_F16 ? half_to_float_device(bits) : __uint_as_float((uint32_t)bits << 16);
+    return w.kind == MATRIX_F16 ? half_to_float_device(bits) : bf16_to_float(bits);
 }
 
 template <int COLUMNS>

@@ -225,6 +225,43 @@ static __device__ void tile_stage(const struct tile_memory &m, uint32_t buffer, 
     }
 }
 
+/* --- products without scales: 32 bytes of a row at a time ------------------------------------------------------------- */
+
+enum tile_numbers {
+    TILE_F16 = 0,
+    TILE_BF16 = 1,
+    TILE_E4M3 = 2,
+};
+
+/* A warp's 32 x 32, for a stage of 128 bytes of each row. */
+template <enum tile_numbers NUMBERS>
+static __device__ void tile_bytes(const struct tile_memory &m, uint32_t buffer, float sums[2][4][4])
+{
+    uint32_t warp = threadIdx.x / WARP_LANES;
+    uint32_t g = threadIdx.x % WARP_LANES / 4;
+    for (uint32_t b = 0; b < TILE_BLOCKS; b++) {
+        uint32_t a[2][4];
+        tile_fragment<MATRIX_8BIT>(m.w[buffer], warp / 2 * 32 + g, b, a[0]);
+        tile_fragment<MATRIX_8BIT>(m.w[buffer], warp / 2 * 32 + 16 + g, b, a[1]);
+        for (uint32_t n = 0; n < 4; n++) {
+            uint32_t column = warp % 2 * 32 + 8 * n + g;
+            const uint32_t x[2] = {tile_word(m.x[buffer], TILE_PIECES, column, 2 * b),
+                                   tile_word(m.x[buffer], TILE_PIECES, column, 2 * b + 1)};
+            for (uint32_t i = 0; i < 2; i++) {
+                if (NUMBERS == TILE_F16) {
+                    mma_f16(a[i], x, sums[i][n]);
+                } else if (NUMBERS == TILE_BF16) {
+                    mma_bf16(a[i], x, sums[i][n]);
+                } else {
+                    mma_e4m3(a[i], x, sums[i][n]);
+                }
+            }
+        }
+    }
+}
+
+/* --- the tile ----------------------------------------------------------------------------------------------------------- */
+
 static __device__ void tile_write(const struct tile &t, const float sums[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
@@ -258,9 +295,7 @@ static __device__ void tile_product(const struct tile &t, struct tile_memory &m)
             scales = tile_load_scales<KIND>(t, next);
         }
         tile_stage<KIND>(m, block / TILE_BLOCKS % 2, sums);
-        if (next < blocks) {
-            tile_store_scales(m, next, scales);
-        }
+        tile_store_scales(m, next, scales); /* behind the last stage nobody reads them */
     }
     tile_write(t, sums);
 }

@@ -25,6 +25,26 @@ float ref_bf16_to_float(uint16_t h)
     return sign * (exponent ? ldexpf(128.0F + fraction, exponent - 134) : ldexpf(fraction, -133));
 }
 
+uint16_t ref_float_to_bf16(float f)
+{
+    uint16_t sign = signbit(f) ? 0x8000 : 0;
+    uint16_t low = 0;
+    uint16_t high = 0x7F80; /* infinity */
+    while (high - low > 1) {
+        uint16_t middle = (uint16_t)((low + high) / 2);
+        if (ref_bf16_to_float(middle) <= fabsf(f)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    double above = high == 0x7F80 ? ldexp(1.0, 128) : (double)ref_bf16_to_float(high);
+    double middle = ((double)ref_bf16_to_float(low) + above) / 2;
+    double magnitude = fabs((double)f);
+    bool up = magnitude > middle || (magnitude == middle && (low & 1));
+    return (uint16_t)(sign | (up ? high : low));
+}
+
 /* By search: the nearest of all 31744 finite halves, the even one of two as near. */
 uint16_t ref_float_to_half(float f)
 {

@@ -6,6 +6,7 @@
 
 float ref_half_to_float(uint16_t h);
 float ref_bf16_to_float(uint16_t h);
+uint16_t ref_float_to_bf16(float f); /* of numbers; nearest, ties to even */
 uint16_t ref_float_to_half(float f); /* nearest, ties to even; overflow gives infinity */
 float ref_e4m3_to_float(uint8_t q);
 uint8_t ref_float_to_e4m3(float f); /* nearest, ties to even; overflow gives 448 */

@@ -77,9 +77,18 @@ static void test_shapes(void **state)
     }
 }
 
-/* Windows shorter and longer than a tile; what lies before the window is not read, though it be no number. */
+/* Windows shorter and longer than a tile, and one at the end of the tables; what lies before a window is no number. */
 static void test_windows(void **state)
 {
+    struct shape last = {.heads = 1,
+                         .key_heads = 1,
+                         .key_dim = 24,
+                         .value_dim = 16,
+                         .out_dim = 16,
+                         .window = 20,
+                         .length = TABLE_WIDTH * KV_CACHE_BLOCK - 5,
+                         .prompt = 9};
+    compare(&last);
     static const uint32_t windows[] = {1, 5, 32, 50};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         struct shape s = {.heads = 2,

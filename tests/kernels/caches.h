@@ -60,10 +60,39 @@ __attribute__((unused)) static void make_tokens(struct attend_params *p, uint32_
     struct kv_cache_tokens t = {host_bytes(most * sizeof(uint32_t)), host_bytes(most * sizeof(uint32_t)),
                                 random_tables(), TABLE_WIDTH, 0};
     uint32_t middle = length / 2 + 3 < length ? length / 2 + 3 : length;
-    add_tokens(&t, 0, length, prompt ? prompt : 1);
+    add_tokens(&t, SEQUENCES - 1, length, prompt ? prompt : 1); /* whose table is the last */
     add_tokens(&t, 1, 1, 1);
-    add_tokens(&t, 2, middle, prompt ? prompt / 2 : 3);
+    add_tokens(&t, 0, middle, prompt ? prompt / 2 : 3);
     p->tokens = t;
+}
+
+__attribute__((unused)) static void forget_row(uint16_t *cache, uint32_t heads, uint32_t dim, uint32_t place)
+{
+    enum { NO_NUMBER = 0x7E00 };
+    for (uint32_t i = 0; i < heads * dim; i++) {
+        size_t row =
+            (size_t)(place / KV_CACHE_BLOCK * heads + i / dim) * KV_CACHE_BLOCK + place % KV_CACHE_BLOCK;
+        cache[row * dim + i % dim] = NO_NUMBER;
+    }
+}
+
+/* What no token sees becomes no number, so that it shows when it is read. */
+__attribute__((unused)) static void forget_unseen(const struct attend_params *p)
+{
+    bool seen[BLOCKS * KV_CACHE_BLOCK] = {false};
+    for (uint32_t i = 0; i < p->tokens.count; i++) {
+        const uint32_t *table = p->tokens.tables + p->tokens.sequences[i] * TABLE_WIDTH;
+        uint32_t to = p->tokens.positions[i] + 1;
+        for (uint32_t at = p->window && to > p->window ? to - p->window : 0; at < to; at++) {
+            seen[table[at / KV_CACHE_BLOCK] * KV_CACHE_BLOCK + at % KV_CACHE_BLOCK] = true;
+        }
+    }
+    for (uint32_t place = 0; place < BLOCKS * KV_CACHE_BLOCK; place++) {
+        if (!seen[place]) {
+            forget_row(p->layer.keys, p->layer.heads, p->layer.key_dim, place);
+            forget_row(p->layer.values, p->layer.heads, p->layer.value_dim, place);
+        }
+    }
 }
 
 __attribute__((unused)) static struct cached make_cached(const struct shape *s)
@@ -80,6 +109,7 @@ __attribute__((unused)) static struct cached make_cached(const struct shape *s)
         .scale = 0.3F};
     c.host.layer.values = random_halves(c.value_values + 1, 1.0F);
     make_tokens(&c.host, s->length, s->prompt);
+    forget_unseen(&c.host);
     uint32_t n = c.host.tokens.count;
     c.host.query = random_floats((size_t)n * s->heads * s->key_dim, 1.0F);
     c.out_values = (size_t)n * s->heads * s->out_dim;

@@ -228,6 +228,29 @@ static void test_mma_layouts(void **state)
     }
 }
 
+static void test_mma_of_bf16(void **state)
+{
+    uint16_t a[16 * 16];
+    uint16_t b[16 * 8];
+    float c[16 * 8];
+    for (int i = 0; i < 16 * 16; i++) { /* whole numbers, exact with products and sums */
+        a[i] = ref_float_to_bf16((float)(test_random() % 200) - 100.0F);
+        b[i / 2] = ref_float_to_bf16((float)(test_random() % 100));
+    }
+    float *product = device_bytes(sizeof c);
+    mma_bf16_launch(device_copy(a, sizeof a), device_copy(b, sizeof b), product, device_stream);
+    host_copy(c, product, sizeof c);
+    for (int row = 0; row < 16; row++) {
+        for (int column = 0; column < 8; column++) {
+            float sum = 0;
+            for (int k = 0; k < 16; k++) {
+                sum += ref_bf16_to_float(a[row * 16 + k]) * ref_bf16_to_float(b[k * 8 + column]);
+            }
+            assert_true(c[row * 8 + column] == sum);
+        }
+    }
+}
+
 static void test_mma_of_bytes(void **state)
 {
     int c[16 * 8];
@@ -313,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blocks_run_once_in_an_order_of_the_seed, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_traffic_of_strides, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_layouts, setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_mma_of_bf16, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_of_bytes, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_of_e4m3, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_host_code_is_trapped, setup, device_teardown),

@@ -110,7 +110,7 @@ static void test_route(void **state)
 {
     for (size_t i = 0; i < sizeof routers / sizeof *routers; i++) {
         const struct route_params *p = &routers[i];
-        float *scores = random_floats((size_t)p->count * p->experts, 4.0F);
+        float *scores = random_floats((size_t)p->count * p->experts, i == 1 ? 200.0F : 4.0F);
         float *bias = p->is_sigmoid ? random_floats(p->experts, 1.0F) : NULL;
         struct routed r = run_route(*p, scores, bias);
         char what[64];
@@ -243,6 +243,9 @@ static void compare_experts(enum matrix_kind kind, uint32_t count, uint32_t expe
     struct route_params router = {
         .count = count, .experts = experts, .used = used, .groups = 1, .groups_used = 1, .scale = 1.0F};
     float *scores = random_floats((size_t)count * experts, 4.0F);
+    for (uint32_t i = 0; i < count; i++) {
+        scores[(size_t)i * experts] = -100.0F; /* the first expert is used where all are */
+    }
     struct routed r = run_route(router, scores, NULL);
     size_t uses = (size_t)count * used;
     struct pieces_params p = {.w = {.kind = kind, .rows = experts * ROWS, .columns = COLUMNS},

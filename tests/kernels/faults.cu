@@ -270,7 +270,8 @@ static __device__ uint32_t two_halves(uint16_t low, uint16_t high)
     return low | (uint32_t)high << 16;
 }
 
-static __global__ void mma_f16_fragments(const uint16_t *a, const uint16_t *b, float *c)
+template <bool IS_BF16>
+static __global__ void mma_half_fragments(const uint16_t *a, const uint16_t *b, float *c)
 {
     unsigned g = threadIdx.x / 4;
     unsigned t = threadIdx.x % 4 * 2;
@@ -285,7 +286,11 @@ static __global__ void mma_f16_fragments(const uint16_t *a, const uint16_t *b, f
         const uint16_t *p = b + (t + r * 8) * 8 + g;
         fb[r] = two_halves(p[0], p[8]);
     }
-    mma_f16(fa, fb, fc);
+    if (IS_BF16) {
+        mma_bf16(fa, fb, fc);
+    } else {
+        mma_f16(fa, fb, fc);
+    }
     for (unsigned r = 0; r < 4; r++) {
         c[(g + r / 2 * 8) * 8 + t + r % 2] = fc[r];
     }
@@ -293,7 +298,12 @@ static __global__ void mma_f16_fragments(const uint16_t *a, const uint16_t *b, f
 
 void mma_f16_launch(const uint16_t *a, const uint16_t *b, float *c, cudaStream_t stream)
 {
-    LAUNCH(mma_f16_fragments, 1, 32, 0, stream, a, b, c);
+    LAUNCH(mma_half_fragments<false>, 1, 32, 0, stream, a, b, c);
+}
+
+void mma_bf16_launch(const uint16_t *a, const uint16_t *b, float *c, cudaStream_t stream)
+{
+    LAUNCH(mma_half_fragments<true>, 1, 32, 0, stream, a, b, c);
 }
 
 static __global__ void mma_s8_fragments(const int8_t *a, const int8_t *b, int *c)

@@ -46,6 +46,8 @@ void order_launch(unsigned *count, unsigned *order, unsigned blocks, cudaStream_
 void stride_launch(const float *in, float *out, unsigned stride, cudaStream_t stream);
 /* c (16 x 8) = a (16 x 16) . b (16 x 8), halves: which lane holds what, by the PTX ISA's figures. */
 void mma_f16_launch(const uint16_t *a, const uint16_t *b, float *c, cudaStream_t stream);
+void mma_bf16_launch(const uint16_t *a, const uint16_t *b, float *c,
+                     cudaStream_t stream); /* the same of bfloat16 */
 /* c (16 x 8) = a (16 x 32) . b (32 x 8), int8 */
 void mma_s8_launch(const int8_t *a, const int8_t *b, int *c, cudaStream_t stream);
 /* c (16 x 8) = a (16 x 32, e4m3) . b (32 x 8, rounded to e4m3) */

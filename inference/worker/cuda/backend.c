@@ -39,6 +39,15 @@ static uint32_t widest_input(const struct graph *g)
     return widest;
 }
 
+static bool has_halves(const struct backend *b)
+{
+    bool has = false;
+    for (size_t i = 0; i < b->graph->op_count; i++) {
+        has = has || b->steps[i].splits;
+    }
+    return has;
+}
+
 static int take_buffers(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
@@ -57,6 +66,10 @@ static int take_buffers(struct backend *b, struct err *err)
     rc = rc ? rc : take_values(b, rows, widest, 1, &b->quantized.q, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.scale, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.sum, err);
+    if (!rc && has_halves(b)) {
+        rc = take_values(b, rows, widest, sizeof(uint16_t), &b->halves.high, err);
+        rc = rc ? rc : take_values(b, rows, widest, sizeof(uint16_t), &b->halves.low, err);
+    }
     return rc;
 }
 
@@ -141,10 +154,33 @@ static int make_rotation(struct backend *b, enum model_rope which, struct err *e
 
 /* --- steps --------------------------------------------------------------------------------------------------- */
 
+/* What the rows of int8 and of 16 bits hold, from step to step. */
+struct prepared {
+    enum graph_buffer int8;
+    enum graph_buffer halves;
+    enum matrix_kind kind; /* of halves */
+};
+
+static void prepare_input(struct cuda_step *step, struct prepared *has)
+{
+    const struct graph_op *op = step->op;
+    bool is_dense = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+    if (cuda_is_product(op->kind) && matrix_is_quantized(step->weight->matrix.kind)) {
+        step->quantizes = op->a != has->int8;
+        has->int8 = op->a;
+    } else if (is_dense && step->weight->matrix.kind != MATRIX_F32) {
+        step->splits = op->a != has->halves || step->weight->matrix.kind != has->kind;
+        has->halves = op->a;
+        has->kind = step->weight->matrix.kind;
+    }
+    has->int8 = op->dst == has->int8 ? GRAPH_NONE : has->int8;
+    has->halves = op->dst == has->halves ? GRAPH_NONE : has->halves;
+}
+
 static int make_steps(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
-    enum graph_buffer ready = GRAPH_NONE; /* what the int8 rows hold */
+    struct prepared has = {GRAPH_NONE, GRAPH_NONE, MATRIX_F32};
     b->steps = calloc(g->op_count, sizeof *b->steps);
     if (!b->steps) {
         return err_set(err, ERR_NOMEM, "cuda: no memory for %zu steps", g->op_count);
@@ -157,10 +193,7 @@ static int make_steps(struct backend *b, struct err *err)
         step->weight = op->weight ? device_weights_find(&b->weights, op->weight, part.cut) : NULL;
         step->bias = op->bias ? device_weights_find(&b->weights, op->bias, part.cut)->vector : NULL;
         step->join = part.join;
-        step->quantizes =
-            cuda_is_product(op->kind) && matrix_is_quantized(step->weight->matrix.kind) && op->a != ready;
-        ready = step->quantizes ? op->a : ready;
-        ready = op->dst == ready ? GRAPH_NONE : ready;
+        prepare_input(step, &has);
     }
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "inference/worker/cuda/device_weights.h"
 #include "inference/worker/cuda/ranks.h"
 #include "kernels/kv_cache.h"
+#include "kernels/matmul_half.h"
 #include "kernels/quantize.h"
 #include "kernels/route.h"
 
@@ -36,6 +37,7 @@ struct cuda_step {
     const struct device_weight *weight; /* NULL: none */
     const float *bias;                  /* device; NULL: none */
     bool quantizes;                     /* op->a becomes int8 before the product */
+    bool splits;                        /* or two parts of 16 bits, of many rows */
     enum shard_join join;               /* with the other ranks, after the launch */
 };
 
@@ -55,6 +57,7 @@ struct backend {
     size_t kv_bytes;
     float *buffers[GRAPH_BUFFERS]; /* device; batch_tokens (or batch_logits) rows each */
     struct quantized_rows quantized;
+    struct half_rows halves;      /* of models with weights of 16 bits */
     float *rotation[MODEL_ROPES]; /* device; context x dims */
     uint16_t *keys;
     uint16_t *values;

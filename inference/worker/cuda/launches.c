@@ -68,6 +68,19 @@ cudaError_t cuda_quantize(struct backend *b, const struct cuda_step *step)
     return step->quantizes ? quantize_launch(&p, b->stream) : cudaSuccess;
 }
 
+static cudaError_t launch_halves(struct backend *b, const struct cuda_step *step,
+                                 const struct matvec_params *p)
+{
+    struct matmul_half_params q = {
+        .w = p->w, .x = b->halves, .bias = p->bias, .out = p->out, .count = p->count, .adds = p->adds};
+    struct split_params split = {.x = p->x,
+                                 .out = b->halves,
+                                 .n = (size_t)p->count * p->w.columns,
+                                 .is_bf16 = p->w.kind == MATRIX_BF16};
+    cudaError_t rc = step->splits ? split_launch(&split, b->stream) : cudaSuccess;
+    return rc != cudaSuccess ? rc : matmul_half_launch(&q, b->stream);
+}
+
 /* Few columns a row at a time, many on tensor cores. */
 static cudaError_t launch_product(struct backend *b, const struct cuda_step *step)
 {
@@ -82,6 +95,9 @@ static cudaError_t launch_product(struct backend *b, const struct cuda_step *ste
     cudaError_t rc = cuda_quantize(b, step);
     if (rc != cudaSuccess) {
         return rc;
+    }
+    if (matmul_half_takes(&p.w, p.count)) {
+        return launch_halves(b, step, &p);
     }
     return matmul_takes(p.w.kind, p.count) ? matmul_launch(&p, b->stream) : matvec_launch(&p, b->stream);
 }
