@@ -47,6 +47,30 @@ function(tide_emulated_worker)
   endif()
 endfunction()
 
+# What is there of the toolkit: TIDE_NVCC, TIDE_CUDA_INCLUDE, TIDE_CUDART, TIDE_NCCL. None of them is needed.
+find_program(TIDE_NVCC nvcc PATHS /usr/local/cuda/bin)
+if(TIDE_NVCC)
+  get_filename_component(nvcc_real ${TIDE_NVCC} REALPATH)
+  get_filename_component(nvcc_root ${nvcc_real}/../.. ABSOLUTE)
+  find_path(TIDE_CUDA_INCLUDE nccl.h PATHS ${nvcc_root}/include)
+  find_library(TIDE_CUDART cudart PATHS ${nvcc_root}/lib64 ${nvcc_root}/lib)
+  find_library(TIDE_NCCL nccl PATHS ${nvcc_root}/lib64 ${nvcc_root}/lib)
+endif()
+
+# tide_nccl_test(dir): dir/toolkit/communicator_test.c over the real NCCL, the ctest kernel_nccl; skipped where there is none.
+function(tide_nccl_test folder)
+  if(TIDE_CUDA_INCLUDE AND TIDE_CUDART AND TIDE_NCCL AND NOT TIDE_SANITIZE MATCHES "thread")
+    add_executable(nccl_kernel_test ${folder}/toolkit/communicator_test.c inference/worker/cuda/communicator.c)
+    set_target_properties(nccl_kernel_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    target_include_directories(nccl_kernel_test SYSTEM PRIVATE ${TIDE_CUDA_INCLUDE})
+    target_link_libraries(nccl_kernel_test PRIVATE tide_base ${TIDE_NCCL} ${TIDE_CUDART} ${TIDE_TEST_LIBS})
+    add_test(NAME kernel_nccl COMMAND nccl_kernel_test)
+  else()
+    add_test(NAME kernel_nccl COMMAND sh -c "echo skipped: NCCL is not installed; exit 77")
+    set_tests_properties(kernel_nccl PROPERTIES SKIP_RETURN_CODE 77)
+  endif()
+endfunction()
+
 # tide_kernel_tests(dir): each dir/x_test.c is a cmocka program x_kernel_test, registered with ctest as kernel_x; dir/*.cu
 # are kernels that break a rule on purpose.
 function(tide_kernel_tests folder)

@@ -6,9 +6,10 @@ enum { ASK_AGAIN_NS = 20000 };
 
 static int nccl_error(ncclResult_t rc, ncclComm_t comm, const char *doing, struct err *err)
 {
-    const char *more = ncclGetLastError(comm);
-    return err_set(err, ERR_UNAVAILABLE, "nccl: %s: %s%s%s", doing, ncclGetErrorString(rc),
-                   more && *more ? ": " : "", more ? more : "");
+    const char *cause = ncclGetLastError(comm); /* first: it is the longer ones that are cut off */
+    bool has_cause = cause && *cause;
+    return err_set(err, ERR_UNAVAILABLE, "nccl: %s: %s%s%s%s", doing, has_cause ? cause : "",
+                   has_cause ? " (" : "", ncclGetErrorString(rc), has_cause ? ")" : "");
 }
 
 static int aborted(const char *doing, struct err *err)
