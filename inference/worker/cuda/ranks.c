@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "inference/worker/cuda/cuda_backend.h"
 
-enum { LOOK_MS = 50, GRACE_MS = 10000 };
+enum { LOOK_MS = 50, GRACE_MS = 10000 }; /* the least time for what is queued to end after an abort */
 
 enum task {
     TASK_NONE = 0,
@@ -63,8 +63,8 @@ static int perform(struct rank *r, enum task task, struct err *err)
     case TASK_RUN:
         return cuda_shard_run(r->backend, r->all->batch, &r->logits, err);
     case TASK_END:
+        communicator_close(&r->communicator); /* before the stream that it used */
         backend_cuda.close(r->backend);
-        communicator_close(&r->communicator);
         return 0;
     case TASK_NONE:
         break;
@@ -174,7 +174,7 @@ static void watch(struct ranks *r, uint32_t limit_ms)
         if (r->rc && !aborted) {
             abort_all(r);
             aborted = now;
-        } else if (aborted && limit_ms && now - aborted > GRACE_MS) {
+        } else if (aborted && limit_ms && now - aborted > (limit_ms > GRACE_MS ? limit_ms : GRACE_MS)) {
             /* A device that does not even answer an abort: only the end of the process frees it. */
             log_error("cuda state=stuck reason=\"%s\"", r->err.msg);
             log_close();
