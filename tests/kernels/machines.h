@@ -11,6 +11,7 @@
 
 enum { POSITIONS = 24, SEQUENCES = 2, BLOCKS = 8 };
 
+static bool machine_uses_graphs;
 static uint32_t machine_collective_ms = 600000; /* the emulator is slow */
 
 struct machine {
@@ -32,7 +33,7 @@ __attribute__((unused)) static int machine_open_on(struct machine *m, const char
                                 .ranks = ranks,
                                 .collective_ms = machine_collective_ms,
                                 .threads = 1,
-                                .portable = true};
+                                .portable = !machine_uses_graphs};
     *m = (struct machine){.kind = kind};
     if (model_open(path, &m->model, err)) {
         fail_msg("%s", err->msg);

@@ -43,12 +43,13 @@ static void expect_same_bits(const struct machine *m, uint32_t ranks, enum graph
     free(first);
 }
 
-static void compare(const struct tiny_spec *spec, bool is_quantized, uint32_t ranks)
+/* Cuts: positions where one step ends and the next begins, the first 0. */
+static void compare_cut(const struct tiny_spec *spec, bool is_quantized, uint32_t ranks, const uint32_t *cuts,
+                        unsigned steps)
 {
     static float cpu_rows[SEQUENCES * POSITIONS * TINY_VOCAB];
     static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
     const char *path = write_tiny_spec(spec, is_quantized);
-    const uint32_t cuts[] = {0, 1, 7, 9};
     struct machine cpu;
     struct machine cuda;
     struct err err;
@@ -59,7 +60,7 @@ static void compare(const struct tiny_spec *spec, bool is_quantized, uint32_t ra
     if (machine_open_on(&cuda, path, &backend_cuda, ranks, &err)) {
         fail_msg("%s: %s", name, err.msg);
     }
-    for (unsigned i = 0; i + 1 < sizeof cuts / sizeof *cuts; i++) {
+    for (unsigned i = 0; i < steps; i++) {
         assert_int_equal(machine_run(&cpu, cuts[i], cuts[i + 1], cpu_rows, &err), 0);
         if (machine_run(&cuda, cuts[i], cuts[i + 1], rows, &err)) {
             fail_msg("%s: %s: %s", name, err.msg, emu_fault_text());
@@ -74,6 +75,12 @@ static void compare(const struct tiny_spec *spec, bool is_quantized, uint32_t ra
     assert_int_equal(emu_bytes_allocated(), 0);
 }
 
+static void compare(const struct tiny_spec *spec, bool is_quantized, uint32_t ranks)
+{
+    static const uint32_t cuts[] = {0, 1, 7, 9};
+    compare_cut(spec, is_quantized, ranks, cuts, 3);
+}
+
 static void test_logits_are_the_cpus(void **state)
 {
     static const char *const names[] = {"llama2", "llama3", "qwen2", "qwen3", "gemma3"};
@@ -83,6 +90,15 @@ static void test_logits_are_the_cpus(void **state)
     compare(tiny_spec_find("llama3"), false, 2);
     compare(&wide, true, 2);
     compare(&wide, true, 4);
+}
+
+/* Steps of one size are recorded once and replayed, their collectives too. */
+static void test_graphs_replay_the_collectives(void **state)
+{
+    static const uint32_t cuts[] = {0, 1, 2, 3, 4};
+    machine_uses_graphs = true;
+    compare_cut(tiny_spec_find("llama3"), false, 2, cuts, 4);
+    machine_uses_graphs = false;
 }
 
 static void expect_refused(const struct tiny_spec *spec, bool is_quantized, uint32_t ranks, int code,
@@ -160,9 +176,8 @@ static void test_collectives_that_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits_are_the_cpus),
-        cmocka_unit_test(test_what_open_refuses),
-        cmocka_unit_test(test_a_rank_that_is_lost),
+        cmocka_unit_test(test_logits_are_the_cpus),   cmocka_unit_test(test_graphs_replay_the_collectives),
+        cmocka_unit_test(test_what_open_refuses),     cmocka_unit_test(test_a_rank_that_is_lost),
         cmocka_unit_test(test_collectives_that_fail),
     };
     return cmocka_run_group_tests_name("ranks", tests, temp_make, temp_remove);
