@@ -32,6 +32,9 @@ struct backend_kind {
                 struct err *err);
     /* Computes the batch; *logits has one row of vocab values for each token that wanted them, in order. */
     int (*run)(struct backend *b, const struct batch *batch, float **logits, struct err *err);
+    /* After a run: for each row of logits, the id of the largest (the lowest of equals) where the token wanted the
+     * best only; such a row of logits holds nothing then. NULL: this kind always gives logits. */
+    const int32_t *(*best)(const struct backend *b);
     void (*describe)(const struct backend *b, char *out, size_t n); /* "avx2 threads=2 kv=94MiB" */
     void (*close)(struct backend *b);
 };

@@ -49,6 +49,11 @@ int device_run(struct device *d, const struct batch *batch, float **logits, stru
     return d->kind->run(d->backend, batch, logits, err);
 }
 
+const int32_t *device_best(const struct device *d)
+{
+    return d->kind->best ? d->kind->best(d->backend) : NULL;
+}
+
 void device_describe(const struct device *d, char *out, size_t n)
 {
     d->kind->describe(d->backend, out, n);

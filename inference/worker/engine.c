@@ -200,7 +200,6 @@ static void note_logprob(struct engine *e, struct sequence *s, const float *logi
     buf_add(&s->logprobs, &l, sizeof l);
 }
 
-/* The new token of one sequence; its finish, or NONE while it goes on. */
 static enum engine_finish fail(struct sequence *s)
 {
     count_end(s, ENGINE_FINISH_FAILED);
@@ -208,6 +207,18 @@ static enum engine_finish fail(struct sequence *s)
     return ENGINE_FINISH_FAILED;
 }
 
+/* Takes the chosen token. */
+static enum engine_finish accept(struct engine *e, struct sequence *s, token_id id, bool whole)
+{
+    count_token(s);
+    enum engine_finish finish = sequence_accept(s, e->tokenizer, id, whole);
+    if (finish != ENGINE_FINISH_NONE) {
+        count_end(s, finish);
+    }
+    return finish;
+}
+
+/* The new token of one sequence; its finish, or NONE while it goes on. */
 static enum engine_finish sample(struct engine *e, struct sequence *s, const float *logits)
 {
     const uint64_t *allowed = s->job.json ? json_mask_allowed(e->json, &s->json) : NULL;
@@ -223,17 +234,14 @@ static enum engine_finish sample(struct engine *e, struct sequence *s, const flo
     if (s->job.logprobs) {
         note_logprob(e, s, logits, id);
     }
-    count_token(s);
-    enum engine_finish finish = sequence_accept(s, e->tokenizer, id, whole);
-    if (finish != ENGINE_FINISH_NONE) {
-        count_end(s, finish);
-    }
-    return finish;
+    return accept(e, s, id, whole);
 }
 
 /* Logits stand in the order of the batch, which is the order of the tokens that wanted them. */
 static void use_logits(struct engine *e, const struct batch *batch, float *logits)
 {
+    const int32_t *best = device_best(&e->device);
+    size_t row = 0;
     for (uint32_t i = 0; i < batch->n; i++) {
         struct sequence *s = scheduler_sequence(e->scheduler, batch->tokens[i].sequence);
         if (s->computed < s->job.prompt_n) {
@@ -243,10 +251,13 @@ static void use_logits(struct engine *e, const struct batch *batch, float *logit
         if (!batch->tokens[i].wants_logits) {
             continue;
         }
-        if (sample(e, s, logits) != ENGINE_FINISH_NONE) {
+        bool is_known = best && batch->tokens[i].best_only;
+        enum engine_finish finish =
+            is_known ? accept(e, s, best[row], false) : sample(e, s, logits + row * e->model->sizes.vocab);
+        if (finish != ENGINE_FINISH_NONE) {
             sequence_free(scheduler_take(e->scheduler, s->id));
         }
-        logits += e->model->sizes.vocab;
+        row++;
     }
 }
 
@@ -255,19 +266,23 @@ static bool step(struct engine *e)
 {
     struct err err;
     float *logits;
+    uint64_t began = clock_mono_us();
     struct batch batch = scheduler_plan(e->scheduler);
     show_load(e);
     if (batch.n == 0) {
         return true;
     }
+    uint64_t planned = clock_mono_us();
     if (device_run(&e->device, &batch, &logits, &err)) {
         log_error("engine state=failed reason=\"%s\"", err.msg);
         return false;
     }
+    metric_observe_us(&worker_backend_time, clock_mono_us() - planned);
     metric_add(&worker_steps, 1);
     metric_add(&worker_step_tokens, batch.n);
     use_logits(e, &batch, logits);
     show_load(e);
+    metric_observe_us(&worker_step_time, clock_mono_us() - began);
     return true;
 }
 

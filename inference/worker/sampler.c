@@ -1,7 +1,6 @@
 #include "inference/worker/sampler.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,19 +87,28 @@ static void mask(struct sampler *s, const uint64_t *allowed)
     }
 }
 
+static bool has_penalties(const struct sampler_params *p)
+{
+    return p->presence_penalty != 0 || p->frequency_penalty != 0;
+}
+
+bool sampler_picks_best(const struct sampler_params *p)
+{
+    return p->temperature <= 0 && !has_penalties(p) && p->bias_n == 0;
+}
+
 /* The logits to choose from: the model's own when nothing changes them. */
 static const float *change(struct sampler *s, const struct sampler_params *p, const float *logits,
                            const int32_t *answer, size_t answer_n, const uint64_t *allowed)
 {
-    bool penalties = p->presence_penalty != 0 || p->frequency_penalty != 0;
-    if (!penalties && !allowed && p->bias_n == 0) {
+    if (!has_penalties(p) && !allowed && p->bias_n == 0) {
         return logits;
     }
     memcpy(s->work, logits, s->vocab * sizeof *s->work);
     for (uint32_t i = 0; i < p->bias_n; i++) {
         s->work[p->bias[i].id] += p->bias[i].add;
     }
-    if (penalties) {
+    if (has_penalties(p)) {
         penalize(s, p, answer, answer_n);
     }
     if (allowed) {

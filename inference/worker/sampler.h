@@ -9,6 +9,7 @@
 #ifndef TIDE_WORKER_SAMPLER_H
 #define TIDE_WORKER_SAMPLER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,6 +51,8 @@ void sampler_free(struct sampler *s);
  * NULL: all may. */
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed);
+/* Whether that is the token of the largest logit as the model gives it. */
+bool sampler_picks_best(const struct sampler_params *p);
 void sampler_logprob(const struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
                      struct token_logprob *out); /* top_n: 0 to SAMPLER_TOP_MAX */
 /* A number in 0..1 (1 excluded) that depends on nothing but its arguments (Philox4x32-10). */

@@ -220,7 +220,8 @@ static void add_tokens(struct scheduler *sch, struct batch *batch, struct sequen
         sch->batch[batch->n++] = (struct batch_token){.token = s->tokens.p[position],
                                                       .sequence = s->slot,
                                                       .position = position,
-                                                      .wants_logits = position + 1 == s->tokens.n};
+                                                      .wants_logits = position + 1 == s->tokens.n,
+                                                      .best_only = sequence_wants_best(s)};
     }
 }
 

@@ -43,6 +43,12 @@ static inline bool sequence_decodes(const struct sequence *s) /* one token is le
     return s->computed + 1 == s->tokens.n && s->computed >= s->job.prompt_n;
 }
 
+/* Its next token is the one with the largest logit, and nobody asks for more. */
+static inline bool sequence_wants_best(const struct sequence *s)
+{
+    return !s->job.json && !s->job.logprobs && sampler_picks_best(&s->job.sampling);
+}
+
 /* Takes a sampled token and tells the job; not NONE when the sequence ends with it. `whole`: nothing may follow. */
 enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id,
                                    bool whole);

@@ -26,6 +26,10 @@ struct metric worker_whole_request =
     METRIC_HISTOGRAM("vllm:e2e_request_latency_seconds", "From arrival to the last token.");
 struct metric worker_queue_time =
     METRIC_HISTOGRAM("vllm:request_queue_time_seconds", "From arrival to a slot.");
+struct metric worker_step_time = METRIC_HISTOGRAM(
+    "tide_worker_step_seconds", "A step: choosing a batch, computing it, telling its tokens.");
+struct metric worker_backend_time =
+    METRIC_HISTOGRAM("tide_worker_backend_seconds", "Of it, the model's computation.");
 struct metric worker_steps = METRIC_COUNTER("tide_worker_steps_total", "Batches computed.");
 struct metric worker_step_tokens =
     METRIC_COUNTER("tide_worker_step_tokens_total", "Tokens in the batches computed.");
@@ -40,7 +44,8 @@ void worker_metrics_init(void)
         &worker_answer_tokens, &worker_finished,      &worker_first_token, &worker_between_tokens,
         &worker_whole_request, &worker_queue_time,    &worker_steps,       &worker_step_tokens,
         &worker_refused,       &worker_slots,         &worker_preemptions, &worker_prefix_queries,
-        &worker_prefix_hits,   &worker_window_blocks, &worker_window_used,
+        &worker_prefix_hits,   &worker_window_blocks, &worker_window_used, &worker_step_time,
+        &worker_backend_time,
     };
     static const char *const reasons[] = {"stop", "length", "abort", "error", "timeout"};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {

@@ -20,6 +20,8 @@ extern struct metric worker_first_token;    /* vllm:time_to_first_token_seconds 
 extern struct metric worker_between_tokens; /* vllm:inter_token_latency_seconds */
 extern struct metric worker_whole_request;  /* vllm:e2e_request_latency_seconds */
 extern struct metric worker_queue_time;     /* vllm:request_queue_time_seconds */
+extern struct metric worker_step_time;      /* tide_worker_step_seconds */
+extern struct metric worker_backend_time;   /* tide_worker_backend_seconds */
 extern struct metric worker_steps;          /* tide_worker_steps_total */
 extern struct metric worker_step_tokens;    /* tide_worker_step_tokens_total */
 extern struct metric worker_refused;        /* tide_worker_requests_refused_total{reason} */

@@ -67,7 +67,10 @@ __attribute__((unused)) static int machine_run(struct machine *m, uint32_t from,
     float *logits;
     for (uint32_t s = 0; s < SEQUENCES; s++) {
         for (uint32_t i = from; i < to; i++) {
-            tokens[n++] = (struct batch_token){(int32_t)((i * 31 + s * 7 + 1) % 250), s, i, i + 2 >= to};
+            tokens[n++] = (struct batch_token){.token = (int32_t)((i * 31 + s * 7 + 1) % 250),
+                                               .sequence = s,
+                                               .position = i,
+                                               .wants_logits = i + 2 >= to};
             wanted += i + 2 >= to;
         }
     }

@@ -143,6 +143,76 @@ static void logits_do_not_depend_on_the_batch(void **state)
     }
 }
 
+static int32_t largest_of(const float *row)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < TINY_VOCAB; i++) {
+        best = row[i] > row[best] ? i : best;
+    }
+    return best;
+}
+
+/* Positions whose best token is all that is wanted, between others: that token, and the others' logits untouched. */
+static void check_best(struct machine *m, const int32_t *tokens)
+{
+    static float whole[POSITIONS * TINY_VOCAB];
+    struct batch_token batch[POSITIONS];
+    float *logits;
+    struct err err;
+    machine_run(m, tokens, 0, POSITIONS, whole);
+    for (uint32_t i = 0; i < POSITIONS; i++) {
+        batch[i] = (struct batch_token){
+            .token = tokens[i], .position = i, .wants_logits = i % 5 != 0, .best_only = i % 2};
+    }
+    struct batch b = {
+        .tokens = batch, .n = POSITIONS, .tables = m->table, .table_width = POSITIONS / KV_BLOCK};
+    assert_int_equal(backend_cpu.run(m->backend, &b, &logits, &err), 0);
+    const int32_t *best = backend_cpu.best(m->backend);
+    for (uint32_t i = 0, row = 0; i < POSITIONS; i++) {
+        const float *expected = whole + (size_t)i * TINY_VOCAB;
+        if (i % 5 == 0) {
+            continue;
+        }
+        if (i % 2) {
+            assert_int_equal(best[row], largest_of(expected));
+        } else {
+            assert_memory_equal(logits + (size_t)row * TINY_VOCAB, expected, TINY_VOCAB * sizeof *expected);
+        }
+        row++;
+    }
+}
+
+static void the_best_is_found_in_the_head(void **state)
+{
+    static struct oracle o;
+    for (unsigned i = 0; i < 2 * TINY_SPECS; i++) {
+        struct machine m;
+        read_oracle(tiny_specs[i / 2].name, &o);
+        machine_open(&m, write_tiny_spec(&tiny_specs[i / 2], i % 2), false);
+        check_best(&m, o.tokens);
+        machine_close(&m);
+    }
+}
+
+/* A head of zeros: all logits are equal, whoever computes them. */
+static void the_lowest_of_equals_is_best(void **state)
+{
+    static struct oracle o;
+    struct tiny_builder t;
+    struct machine m;
+    tiny_build(&t, tiny_spec_find("qwen3-yarn"), false);
+    assert_string_equal(t.b.tensors[1].name, "output.weight");
+    memset(t.b.data.p + t.b.tensors[1].offset, 0, t.b.tensors[1].bytes);
+    struct buf file = built_file(&t.b);
+    read_oracle("qwen3-yarn", &o);
+    machine_open(&m, write_bytes("zeros.gguf", file.p, file.n), false);
+    check_best(&m, o.tokens);
+    assert_int_equal(backend_cpu.best(m.backend)[0], 0);
+    machine_close(&m);
+    buf_clear(&file);
+    builder_clear(&t.b);
+}
+
 /* --- files that do not fit --------------------------------------------------------------------------- */
 
 static void expect_refusal(struct tiny_builder *t, const char *text)
@@ -280,6 +350,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_transformers),
         cmocka_unit_test(logits_do_not_depend_on_the_batch),
+        cmocka_unit_test(the_best_is_found_in_the_head),
+        cmocka_unit_test(the_lowest_of_equals_is_best),
         cmocka_unit_test(every_tensor_counts),
         cmocka_unit_test(keys_that_make_no_sense),
         cmocka_unit_test(files_of_old_converters),

@@ -86,7 +86,10 @@ static int allocate_buffers(struct backend *b, struct err *err)
     b->q_sum = floats(rows, widest / 32 + 1);
     b->scores = floats(team_size(b->team), c->context);
     b->picked = calloc(c->batch_logits, sizeof *b->picked);
-    if (!whole || !b->q || !b->q_scale || !b->q_sum || !b->scores || !b->picked) {
+    b->best = calloc(c->batch_logits, sizeof *b->best);
+    b->best_of_thread = calloc((size_t)team_size(b->team) * c->batch_logits, sizeof *b->best_of_thread);
+    if (!whole || !b->best || !b->best_of_thread || !b->q || !b->q_scale || !b->q_sum || !b->scores ||
+        !b->picked) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %u tokens a step", c->batch_tokens);
     }
     return 0;
@@ -146,6 +149,8 @@ static void cpu_close(struct backend *b)
     }
     free(b->scores);
     free(b->picked);
+    free(b->best);
+    free(b->best_of_thread);
     free(b);
 }
 
@@ -201,6 +206,28 @@ static void check_place(const struct backend *b, const struct batch *batch, cons
            batch_window_table(batch, t->sequence, 1)[block] >= b->conf.kv_window_blocks);
 }
 
+static void clear_best(struct backend *b)
+{
+    for (size_t i = 0; i < (size_t)team_size(b->team) * b->conf.batch_logits; i++) {
+        b->best_of_thread[i] = (struct cpu_best){.value = -INFINITY};
+    }
+}
+
+/* Threads share the rows of the head in any way: the lowest id of equals is what one of them would find. */
+static void join_best(struct backend *b)
+{
+    for (uint32_t i = 0; i < b->picked_count; i++) {
+        struct cpu_best best = b->best_of_thread[i];
+        for (unsigned thread = 1; thread < team_size(b->team); thread++) {
+            struct cpu_best other = b->best_of_thread[(size_t)thread * b->conf.batch_logits + i];
+            if (other.value > best.value || (other.value == best.value && other.id < best.id)) {
+                best = other;
+            }
+        }
+        b->best[i] = (int32_t)best.id;
+    }
+}
+
 static int cpu_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
 {
     BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
@@ -217,9 +244,16 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
         }
     }
     cpu_program_rewind(&b->program);
+    clear_best(b);
     team_run(b->team, run_steps, b);
+    join_best(b);
     *logits = b->buffers[GRAPH_LOGITS];
     return 0;
+}
+
+static const int32_t *cpu_best(const struct backend *b)
+{
+    return b->best;
 }
 
 static void cpu_describe(const struct backend *b, char *out, size_t n)
@@ -232,6 +266,7 @@ const struct backend_kind backend_cpu = {
     .name = "cpu",
     .open = cpu_open,
     .run = cpu_run,
+    .best = cpu_best,
     .describe = cpu_describe,
     .close = cpu_close,
 };

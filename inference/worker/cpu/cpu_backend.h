@@ -19,6 +19,12 @@ struct cpu_uses {
     uint32_t active_count;
 };
 
+/* The largest logit of a row so far. */
+struct cpu_best {
+    float value;
+    uint32_t id;
+};
+
 struct backend {
     const struct graph *graph; /* borrowed */
     struct backend_conf conf;
@@ -38,6 +44,8 @@ struct backend {
     float *scores;                /* context floats a thread */
     uint32_t *picked;             /* batch rows that want logits */
     uint32_t picked_count;
+    struct cpu_best *best_of_thread; /* batch_logits a thread */
+    int32_t *best;                   /* of the rows that want no more */
     struct cpu_uses uses;
     const struct batch *batch; /* of the running step; borrowed */
 };

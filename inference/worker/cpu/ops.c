@@ -1,5 +1,7 @@
 /* One function an operation. All threads of the team run each function; they share its work either by
  * equal parts or, for matrix products, by taking strips from a counter until none is left. */
+#include <math.h>
+
 #include "inference/worker/cpu/cpu_backend.h"
 
 static uint32_t rows_of(const struct backend *b, const struct graph_op *op)
@@ -69,9 +71,35 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
 
 /* --- matrix products --------------------------------------------------------------------------------- */
 
-static void put_rows(const struct backend *b, const struct cpu_step *step, size_t column, uint32_t first,
-                     uint32_t n, const float *values)
+/* Rows [first, first + n) of a column's logits, in rising order. NaN is never the largest. */
+static void note_best(struct cpu_best *best, uint32_t first, uint32_t n, const float *values)
 {
+    float largest = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) {
+        largest = values[i] > largest ? values[i] : largest;
+    }
+    if (largest > best->value) {
+        uint32_t at = 0;
+        while (values[at] != largest) {
+            at++;
+        }
+        *best = (struct cpu_best){largest, first + at};
+    }
+}
+
+/* Rows of the head whose best is all that is wanted are compared while they are at hand, and written nowhere. */
+static bool wants_best(const struct backend *b, const struct cpu_step *step, size_t column)
+{
+    return step->op->dst == GRAPH_LOGITS && b->batch->tokens[b->picked[column]].best_only;
+}
+
+static void put_rows(const struct backend *b, const struct cpu_step *step, unsigned thread, size_t column,
+                     uint32_t first, uint32_t n, const float *values)
+{
+    if (wants_best(b, step, column)) {
+        note_best(&b->best_of_thread[(size_t)thread * b->conf.batch_logits + column], first, n, values);
+        return;
+    }
     const float *added = step->bias ? step->bias + first : NULL;
     float *dst = cpu_row(b, step->op->dst, column) + first;
     if (step->op->kind == GRAPH_MATMUL && !added) {
@@ -84,7 +112,7 @@ static void put_rows(const struct backend *b, const struct cpu_step *step, size_
     }
 }
 
-static void strip_product(struct backend *b, const struct cpu_step *step, uint32_t strip)
+static void strip_product(struct backend *b, const struct cpu_step *step, unsigned thread, uint32_t strip)
 {
     const struct packed *w = step->matrix;
     uint32_t columns = rows_of(b, step->op);
@@ -101,12 +129,12 @@ static void strip_product(struct backend *b, const struct cpu_step *step, uint32
                               .width = w->columns};
         kernel(w->data + strip * w->strip_bytes, &x, tile, out);
         for (unsigned i = 0; i < tile; i++) {
-            put_rows(b, step, c + i, first, n, out[i]);
+            put_rows(b, step, thread, c + i, first, n, out[i]);
         }
     }
 }
 
-static void float_product(struct backend *b, const struct cpu_step *step, uint32_t strip)
+static void float_product(struct backend *b, const struct cpu_step *step, unsigned thread, uint32_t strip)
 {
     const struct packed *w = step->matrix;
     uint32_t end = (strip + 1) * PACKED_ROWS < w->rows ? (strip + 1) * PACKED_ROWS : w->rows;
@@ -115,13 +143,13 @@ static void float_product(struct backend *b, const struct cpu_step *step, uint32
         for (uint32_t c = 0; c < rows_of(b, step->op); c++) {
             const float *x = cpu_row(b, step->op->a, c);
             float v = cpu_dot_kernel(b, w->kind)(weights, x, w->columns);
-            put_rows(b, step, c, row, 1, &v);
+            put_rows(b, step, thread, c, row, 1, &v);
         }
     }
 }
 
 /* Strips are taken in runs, so that a thread that the system holds up does not hold up the others. */
-static void run_product(struct backend *b, struct cpu_step *step)
+static void run_product(struct backend *b, struct cpu_step *step, unsigned thread)
 {
     const struct packed *w = step->matrix;
     uint32_t run = w->strips / (8 * team_size(b->team));
@@ -137,9 +165,9 @@ static void run_product(struct backend *b, struct cpu_step *step)
         uint32_t to = w->strips - from < run ? w->strips : from + run;
         for (uint32_t strip = from; strip < to; strip++) {
             if (cpu_is_float(w->kind)) {
-                float_product(b, step, strip);
+                float_product(b, step, thread, strip);
             } else {
-                strip_product(b, step, strip);
+                strip_product(b, step, thread, strip);
             }
         }
     }
@@ -316,7 +344,7 @@ void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread)
         break;
     case GRAPH_MATMUL:
     case GRAPH_MATMUL_ADD:
-        run_product(b, step);
+        run_product(b, step, thread);
         break;
     case GRAPH_ROPE:
         run_rope(b, op, thread);

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""What a step of the engine costs beside the model's computation, with many answers at once.
+
+    tests/bench/step_cost.py [--answers 64] [--tokens 60] [--rounds 5]      TIDE_MODEL and TIDE_BUILD as for the tests
+
+One thread computes, so that the HTTP thread and this client have the other core. The figures are the worker's own: the whole
+step and the backend's part of it, over the steps in which all answers run. `outside`: choosing the batch, picking and telling
+tokens. `backend`: everything that the model computes, the largest logit included where it is found there.
+"""
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+os.environ.setdefault("TIDE_BUILD", str(Path(__file__).resolve().parents[2] / "build" / "release"))
+
+from tide.worker import Worker  # noqa: E402
+
+
+def counts(worker) -> dict:
+    names = [f"tide_worker_{part}_seconds_{what}" for part in ("step", "backend") for what in ("sum", "count")]
+    return {n: worker.metric(n) for n in names + ["tide_worker_step_tokens_total"]}
+
+
+def answer(worker, number: int, tokens: int, temperature: float) -> None:
+    body = {"model": "m", "prompt": f"{number} boats", "max_tokens": tokens, "temperature": temperature, "ignore_eos": True}
+    assert worker.http.post("/v1/completions", json=body, timeout=300).json()["usage"]["completion_tokens"] == tokens
+
+
+def one_round(worker, args, temperature: float) -> tuple[float, float, float]:
+    """Microseconds outside the backend and in it, a step, and tokens a step."""
+    before = counts(worker)
+    clients = [threading.Thread(target=answer, args=(worker, i, args.tokens, temperature)) for i in range(args.answers)]
+    for c in clients:
+        c.start()
+    for c in clients:
+        c.join()
+    d = {n: v - before[n] for n, v in counts(worker).items()}
+    steps = d["tide_worker_step_seconds_count"]
+    step, backend = (d[f"tide_worker_{part}_seconds_sum"] * 1e6 / steps for part in ("step", "backend"))
+    return step - backend, backend, d["tide_worker_step_tokens_total"] / steps
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--answers", type=int, default=64)
+    p.add_argument("--tokens", type=int, default=60)
+    p.add_argument("--rounds", type=int, default=5)
+    args = p.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="tide-steps-"))
+    with Worker(folder, "--slots", str(args.answers), "--context", "256", "--threads", "1", "--alias", "m") as worker:
+        for temperature in (0.0, 1.0):
+            rounds = [one_round(worker, args, temperature) for _ in range(args.rounds)]
+            outside, backend, tokens = (statistics.median(column) for column in zip(*rounds))
+            print(f"temperature {temperature}: {tokens:.1f} tokens a step; us a step: outside {outside:.0f} "
+                  f"[{min(r[0] for r in rounds):.0f}..{max(r[0] for r in rounds):.0f}], backend {backend:.0f}")
+
+
+if __name__ == "__main__":
+    main()
