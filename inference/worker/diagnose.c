@@ -30,7 +30,7 @@ static int write_rows(const struct gguf_tensor *t, struct err *err)
 int diagnose_tensor(const struct options *o, struct err *err)
 {
     struct gguf *file;
-    int rc = gguf_open(o->model, &file, err);
+    int rc = model_open_file(o->model, &file, err);
     if (rc) {
         return rc;
     }
@@ -222,7 +222,7 @@ int diagnose_tokens(const struct options *o, struct err *err)
     struct str template_text;
     char *line = NULL;
     size_t room = 0;
-    int rc = gguf_open(o->model, &file, err);
+    int rc = model_open_file(o->model, &file, err);
     rc = rc ? rc : tokenizer_new(file, &tokenizer, err);
     if (!rc && chat_template_find(file, &context.chat, &template_text, NULL)) {
         context.chat = NULL; /* none, or an unknown one: prompts can be tokenized all the same */

@@ -129,7 +129,7 @@ static int compare_text(struct str a, struct str b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
-static int compare_pairs(const void *a, const void *b)
+int gguf_compare_pairs(const void *a, const void *b)
 {
     return compare_text(((const struct pair *)a)->key, ((const struct pair *)b)->key);
 }
@@ -151,7 +151,7 @@ static int read_pairs(struct gguf *g, struct cursor *c, struct err *err)
             return rc;
         }
     }
-    qsort(g->pairs, g->pair_count, sizeof *g->pairs, compare_pairs);
+    qsort(g->pairs, g->pair_count, sizeof *g->pairs, gguf_compare_pairs);
     for (uint64_t i = 1; i < g->pair_count; i++) {
         if (str_eq(g->pairs[i - 1].key, g->pairs[i].key)) {
             return err_set(err, ERR_INVALID, "GGUF: key " STR_FMT " occurs twice", STR_ARG(g->pairs[i].key));
@@ -160,7 +160,13 @@ static int read_pairs(struct gguf *g, struct cursor *c, struct err *err)
     return 0;
 }
 
-static int check_shape(struct gguf_tensor *t, uint32_t type, struct err *err)
+int gguf_read_pairs(struct gguf *g, const uint8_t *p, size_t n, struct err *err)
+{
+    struct cursor c = {.start = p, .p = p, .end = p + n};
+    return read_pairs(g, &c, err);
+}
+
+int gguf_check_shape(struct gguf_tensor *t, uint32_t type, struct err *err)
 {
     t->type = quant_type_find(type);
     if (!t->type) {
@@ -220,7 +226,7 @@ static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t alignme
                        STR_ARG(t->name), (unsigned long long)offset, (unsigned long long)alignment);
     }
     t->offset = offset;
-    return check_shape(t, type, err);
+    return gguf_check_shape(t, type, err);
 }
 
 static int compare_offsets(const void *a, const void *b)
@@ -343,7 +349,7 @@ static int read_header(struct gguf *g, struct err *err)
     const uint8_t *magic = cursor_take(&c, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0) {
         return err_set(err, ERR_INVALID,
-                       "GGUF: the file does not start with GGUF (safetensors and others must be converted)");
+                       "GGUF: the file does not start with GGUF (of a safetensors model, give the folder)");
     }
     uint32_t version = cursor_u32(&c);
     if (version == 0x03000000U) {
@@ -383,6 +389,7 @@ static int map_file(struct gguf *g, const char *path, struct err *err)
         } else {
             g->map = map;
             g->size = (size_t)st.st_size;
+            g->file_bytes = g->size;
         }
     }
     close(fd);
@@ -395,6 +402,8 @@ int gguf_open_one(const char *path, struct gguf **out, struct err *err)
     if (!g) {
         return err_set(err, ERR_NOMEM, "GGUF: no memory");
     }
+    arena_init(&g->names);
+    buf_init(&g->made, 0);
     int rc = map_file(g, path, err);
     if (!rc) {
         rc = read_header(g, err);
@@ -437,6 +446,8 @@ void gguf_close(struct gguf *g)
     }
     free(g->pairs);
     free(g->tensors);
+    arena_clear(&g->names);
+    buf_clear(&g->made);
     free(g);
 }
 
@@ -448,156 +459,6 @@ void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t)
     if (g->map && to > from) {
         madvise((void *)from, to - from, MADV_DONTNEED);
     }
-}
-
-static const struct pair *find_pair(const struct gguf *g, const char *key, struct err *err)
-{
-    struct pair wanted = {.key = str_from(key)};
-    const struct pair *found = bsearch(&wanted, g->pairs, g->pair_count, sizeof *g->pairs, compare_pairs);
-    if (!found) {
-        err_set(err, ERR_NOT_FOUND, "GGUF: the file has no key %s", key);
-    }
-    return found;
-}
-
-static int wrong_type(const char *key, const char *wanted, struct err *err)
-{
-    return err_set(err, ERR_INVALID, "GGUF: key %s is not %s", key, wanted);
-}
-
-bool gguf_has(const struct gguf *g, const char *key)
-{
-    return find_pair(g, key, NULL) != NULL;
-}
-
-static bool read_integer(const struct pair *pair, uint64_t *out)
-{
-    int64_t wide = 0;
-    unsigned bytes = gguf_scalar_bytes(pair->type);
-    memcpy(&wide, pair->array.p, bytes);
-    switch (pair->type) {
-    case GGUF_I8:
-        wide = (int8_t)wide;
-        break;
-    case GGUF_I16:
-        wide = (int16_t)wide;
-        break;
-    case GGUF_I32:
-        wide = (int32_t)wide;
-        break;
-    case GGUF_U8:
-    case GGUF_U16:
-    case GGUF_U32:
-    case GGUF_U64:
-    case GGUF_I64:
-        break;
-    default:
-        return false;
-    }
-    if (wide < 0 && pair->type != GGUF_U64) {
-        return false;
-    }
-    *out = (uint64_t)wide;
-    return true;
-}
-
-int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, struct err *err)
-{
-    const struct pair *pair = find_pair(g, key, err);
-    if (!pair) {
-        return ERR_NOT_FOUND;
-    }
-    if (gguf_scalar_bytes(pair->type) == 0 || !read_integer(pair, out)) {
-        return wrong_type(key, "a whole number of zero or more", err);
-    }
-    return 0;
-}
-
-int gguf_get_f32(const struct gguf *g, const char *key, float *out, struct err *err)
-{
-    const struct pair *pair = find_pair(g, key, err);
-    if (!pair) {
-        return ERR_NOT_FOUND;
-    }
-    if (pair->type == GGUF_F32) {
-        memcpy(out, pair->array.p, sizeof *out);
-        return 0;
-    }
-    if (pair->type == GGUF_F64) {
-        double wide;
-        memcpy(&wide, pair->array.p, sizeof wide);
-        *out = (float)wide;
-        return 0;
-    }
-    return wrong_type(key, "a floating-point number", err);
-}
-
-int gguf_get_bool(const struct gguf *g, const char *key, bool *out, struct err *err)
-{
-    const struct pair *pair = find_pair(g, key, err);
-    if (!pair) {
-        return ERR_NOT_FOUND;
-    }
-    if (pair->type != GGUF_BOOL) {
-        return wrong_type(key, "a boolean", err);
-    }
-    *out = *pair->array.p != 0;
-    return 0;
-}
-
-int gguf_get_str(const struct gguf *g, const char *key, struct str *out, struct err *err)
-{
-    const struct pair *pair = find_pair(g, key, err);
-    if (!pair) {
-        return ERR_NOT_FOUND;
-    }
-    if (pair->type != GGUF_STRING) {
-        return wrong_type(key, "a string", err);
-    }
-    struct gguf_array one = pair->array;
-    *out = gguf_array_next(&one);
-    return 0;
-}
-
-int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type element, struct gguf_array *out,
-                   struct err *err)
-{
-    const struct pair *pair = find_pair(g, key, err);
-    if (!pair) {
-        return ERR_NOT_FOUND;
-    }
-    if (pair->type != GGUF_ARRAY || pair->array.type != element) {
-        return wrong_type(key, element == GGUF_STRING ? "an array of strings" : "an array of its type", err);
-    }
-    *out = pair->array;
-    return 0;
-}
-
-bool gguf_pair_at(const struct gguf *g, uint64_t index, struct gguf_pair *out)
-{
-    if (index >= g->pair_count) {
-        return false;
-    }
-    const struct pair *p = &g->pairs[index];
-    *out = (struct gguf_pair){.key = p->key, .is_array = p->type == GGUF_ARRAY, .value = p->array};
-    return true;
-}
-
-struct str gguf_array_next(struct gguf_array *strings)
-{
-    uint64_t n;
-    memcpy(&n, strings->p, sizeof n);
-    struct str s = str_of((const char *)strings->p + sizeof n, n);
-    strings->p += sizeof n + n;
-    strings->count--;
-    return s;
-}
-
-int32_t gguf_array_i32(const struct gguf_array *a, uint64_t index)
-{
-    int32_t v;
-    memcpy(&v, a->p + index * sizeof v, sizeof v);
-    return v;
 }
 
 const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name)
@@ -619,9 +480,5 @@ const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count)
 
 size_t gguf_file_bytes(const struct gguf *g)
 {
-    size_t bytes = g->size;
-    for (uint64_t i = 0; i < g->part_count; i++) {
-        bytes += g->parts[i].size;
-    }
-    return bytes;
+    return g->file_bytes;
 }

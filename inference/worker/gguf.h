@@ -1,5 +1,5 @@
 /* A GGUF version 3 file, mapped and checked: its key-value pairs and its tensors.
- * Not a model: model.h gives the tensors meaning.
+ * Not a model: model.h gives the tensors meaning. Other files are brought into the same form (gguf_made.h).
  *
  *     "GGUF" | version | tensor count | pair count | pairs ... | tensor infos ... | pad | tensor data
  *

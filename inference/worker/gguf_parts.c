@@ -61,6 +61,7 @@ static int join_part(struct gguf *g, const char *first, uint64_t number, uint64_
     rc = rc ? rc : take_tensors(g, part, err);
     if (!rc) {
         g->parts[g->part_count++] = (struct mapping){part->map, part->size};
+        g->file_bytes += part->size;
         part->map = NULL; /* now ours */
     }
     gguf_close(part);

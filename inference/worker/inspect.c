@@ -145,7 +145,7 @@ int inspect_run(const struct options *o, struct err *err)
 {
     struct gguf *file;
     struct gguf_pair pair;
-    int rc = gguf_open(o->model, &file, err);
+    int rc = model_open_file(o->model, &file, err);
     if (rc) {
         return rc;
     }

@@ -1,8 +1,17 @@
 #include "inference/worker/model.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "inference/worker/model_parts.h"
+#include "inference/worker/safetensors/folder.h"
+
+int model_open_file(const char *path, struct gguf **out, struct err *err)
+{
+    struct stat st;
+    bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return is_folder ? folder_open(path, out, err) : gguf_open(path, out, err);
+}
 
 int model_open(const char *path, struct model **out, struct err *err)
 {
@@ -10,9 +19,12 @@ int model_open(const char *path, struct model **out, struct err *err)
     if (!m) {
         return err_set(err, ERR_NOMEM, "model: no memory");
     }
-    int rc = gguf_open(path, &m->file, err);
+    int rc = model_open_file(path, &m->file, err);
     if (!rc) {
         rc = model_read_sizes(m, err);
+    }
+    if (!rc) {
+        rc = model_settle_forms(m, err);
     }
     if (!rc) {
         rc = model_find_tensors(m, err);

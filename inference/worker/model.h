@@ -1,4 +1,4 @@
-/* A transformer read from a GGUF file: how its architecture differs, its sizes, its tensors, all shapes checked.
+/* A transformer read from a GGUF file or a folder of safetensors: how its architecture differs, its sizes, its tensors, all shapes checked.
  * Not the arithmetic: graph.h says what is computed, a backend computes it.
  *
  *     llama      RMS norms, rotary positions on pairs, grouped-query attention, SwiGLU
@@ -138,6 +138,8 @@ struct model {
     struct model_layer *layer;        /* sizes.layers of them */
 };
 
+/* A GGUF file, or the folder of a safetensors model: its keys and tensors, whatever they are of. */
+int model_open_file(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
 int model_open(const char *path, struct model **out, struct err *err) TIDE_CHECK;
 void model_close(struct model *m);
 

@@ -219,14 +219,11 @@ static void read_latent(struct keys *k, struct model_sizes *s)
     struct model_latent *l = &s->latent;
     l->rank = required(k, "attention.kv_lora_rank", MOST_RANK);
     l->query_rank = number(k, "attention.q_lora_rank", 0, MOST_RANK, 0);
-    if (!has(k, "attention.key_length_mla")) {
-        refuse(
-            k,
-            "no attention.key_length_mla: the file is from before attn_k_b and attn_v_b were stored apart; "
-            "convert it again");
-    }
-    s->head_dim = required(k, "attention.key_length_mla", MOST_HEADS);
-    l->value_dim = required(k, "attention.value_length_mla", MOST_HEADS);
+    /* before attn_k_b and attn_v_b were stored apart, these were the lengths of a head's keys and values */
+    bool is_split = has(k, "attention.key_length_mla");
+    s->head_dim = required(k, is_split ? "attention.key_length_mla" : "attention.key_length", MOST_HEADS);
+    l->value_dim =
+        required(k, is_split ? "attention.value_length_mla" : "attention.value_length", MOST_HEADS);
     uint32_t rotated = required(k, "rope.dimension_count", MOST_HEADS);
     if (!k->rc && rotated >= s->head_dim) {
         refuse(k, "rope.dimension_count leaves nothing of attention.key_length_mla");
@@ -323,6 +320,7 @@ int model_read_sizes(struct model *m, struct err *err)
     struct keys k = {.file = m->file, .family = f->name, .err = err};
     refuse_unknown(&k, f);
     s->layers = required(&k, "block_count", 1024);
+    s->layers = f->has_latent ? model_own_layers(m->file, s->layers) : s->layers;
     s->context = required(&k, "context_length", MOST_POSITIONS);
     s->width = required(&k, "embedding_length", WIDE);
     s->ff_width = required(&k, "feed_forward_length", WIDE);

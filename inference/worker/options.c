@@ -16,7 +16,7 @@ struct option_row {
 
 #define AT(field) offsetof(struct options, field)
 static const struct option_row rows[] = {
-    {"model", TEXT, AT(model), 0, 0, "FILE.gguf", "the model to serve (required)"},
+    {"model", TEXT, AT(model), 0, 0, "MODEL", "a GGUF file, or a folder of safetensors (required)"},
     {"listen", LISTEN, AT(listen), 0, 0, "HOST:PORT|unix:PATH", "where to serve; 127.0.0.1:8081"},
     {"alias", TEXT, AT(alias), 0, 0, "NAME", "model id for clients; the file's name without .gguf"},
     {"api-key-file", TEXT, AT(api_key_file), 0, 0, "FILE",
@@ -52,16 +52,16 @@ enum { ROWS = sizeof rows / sizeof *rows };
 void options_usage(FILE *out)
 {
     fputs(
-        "usage: tide-worker --model FILE.gguf [option ...]          serve the model\n"
-        "       tide-worker chat --model FILE                       talk in the terminal\n"
-        "       tide-worker bench --model FILE                      tokens a second at several batch sizes\n"
-        "       tide-worker inspect FILE                            what a file holds, what it costs to "
+        "usage: tide-worker --model MODEL [option ...]              serve the model\n"
+        "       tide-worker chat --model MODEL                      talk in the terminal\n"
+        "       tide-worker bench --model MODEL                     tokens a second at several batch sizes\n"
+        "       tide-worker inspect MODEL                           what a file holds, what it costs to "
         "serve\n"
-        "       tide-worker logits --model FILE --tokens FILE       diagnostic: best tokens by "
+        "       tide-worker logits --model MODEL --tokens FILE       diagnostic: best tokens by "
         "position\n"
-        "       tide-worker tensor --model FILE --name NAME         diagnostic: a tensor as "
+        "       tide-worker tensor --model MODEL --name NAME         diagnostic: a tensor as "
         "float32\n"
-        "       tide-worker tokens --model FILE                     diagnostic: bodies of /tokenize, one a "
+        "       tide-worker tokens --model MODEL                    diagnostic: bodies of /tokenize, one a "
         "line, to ids\n"
         "       tide-worker --help | --version\n\n",
         out);
@@ -182,7 +182,7 @@ static int read_options(int argc, char **argv, struct options *o, struct err *er
 static int check(const struct options *o, struct err *err)
 {
     if (!o->model) {
-        return err_set(err, ERR_INVALID, "--model FILE.gguf is required");
+        return err_set(err, ERR_INVALID, "--model MODEL is required");
     }
     if (o->command == OPTIONS_SERVE && !endpoint_is_local(&o->listen) && !o->api_key_file) {
         return err_set(err, ERR_INVALID,

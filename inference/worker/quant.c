@@ -85,6 +85,36 @@ float bfloat_to_float(uint16_t b)
     return f;
 }
 
+uint16_t float_to_bfloat(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if ((bits & 0x7FFFFFFFU) > 0x7F800000U) {
+        return (uint16_t)(bits >> 16 | 0x40U); /* NaN stays one */
+    }
+    return (uint16_t)((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
+float e4m3_to_float(uint8_t b)
+{
+    uint32_t sign = (uint32_t)(b & 0x80U) << 24;
+    uint32_t exponent = b >> 3 & 15U;
+    uint32_t fraction = b & 7U;
+    uint32_t bits;
+    float f;
+    if ((b & 0x7FU) == 0x7FU) {
+        bits = sign | 0x7FC00000U;
+    } else if (exponent) {
+        bits = sign | (exponent + 120) << 23 | fraction << 20;
+    } else { /* subnormal: eighths of 2^-6 */
+        f = (float)fraction / 512.0F;
+        memcpy(&bits, &f, sizeof bits);
+        bits |= sign;
+    }
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
 static void dequantize_bf16(const uint8_t *src, float *dst, size_t values)
 {
     for (size_t i = 0; i < values; i++) {

@@ -42,6 +42,8 @@ float half_to_float(uint16_t h);
 uint16_t float_to_half(float f); /* nearest, ties to even; overflow gives infinity */
 
 float bfloat_to_float(uint16_t b); /* the upper half of a float */
+uint16_t float_to_bfloat(float f); /* nearest, ties to even */
+float e4m3_to_float(uint8_t b);    /* 8 bits: sign, 4 of exponent, 3 of fraction; no infinities */
 
 /* Sub-block j (0..7) of a Q4_K or Q5_K block's 12 bytes of scales: 6-bit scale and minimum. */
 void quant_q4k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min);

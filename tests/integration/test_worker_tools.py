@@ -46,7 +46,7 @@ def test_a_talk_in_the_terminal():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["inspect"], "--model FILE.gguf is required"), (["chat", "--model", "/none"], "/none"), (["bench", "x", "--model", "y"], "not an option"),
+    (["inspect"], "--model MODEL is required"), (["chat", "--model", "/none"], "/none"), (["bench", "x", "--model", "y"], "not an option"),
     (["bench", "--model", "y", "--rounds", "0"], "--rounds: expected 1 to 100"),
 ])
 def test_wrong_arguments(arguments, message):

@@ -8,15 +8,24 @@ Writes tests/oracles/NAME.logits for each file: the tokens, then for every posit
 of the vocabulary. tests/unit/architectures_test.c compares. The heads' keys and values are multiplied out here
 (transformers' form of attention over latents), while the worker keeps to the latents: both must agree.
 
+Besides, what transformers itself saves of each model: NAME.config.json, and NAME.tensors with every tensor's name,
+shape and the beginning of the SHA-256 of its values. tests/unit/folder_test.c writes the same folders and must come to
+the same sums, so its folders are those that transformers writes. Llama 3's stretched rotation has no divisors there but
+a rule: llama3-rule is the same model with that.
+
 What the worker keeps in its cache is f16, so it is rounded to f16 here too (all else stays float32): without that the
 logits differ by up to 2e-3 of the largest one, and an error in a formula could hide behind so much.
 """
 
+import hashlib
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import gguf
 import numpy
+import safetensors.torch
 import torch
 import transformers
 
@@ -54,6 +63,8 @@ def rope(file):
     out["factor"] = k["rope.scaling.factor"]
     if out["rope_type"] == "yarn":
         out["original_max_position_embeddings"] = k["rope.scaling.original_context_length"]
+    if out["rope_type"] == "llama3":
+        out.update(low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
     if "rope.scaling.yarn_log_multiplier" in k:  # GGUF's is a tenth of mscale_all_dim
         out["mscale"] = out["mscale_all_dim"] = 10 * k["rope.scaling.yarn_log_multiplier"]
     return out
@@ -233,28 +244,60 @@ class HalfCache(transformers.DynamicCache):
         return super().update(keys.half().float(), values.half().float(), *args, **kwargs)
 
 
-def logits(path):
-    file = File(path)
+def save(model, name):
+    """What transformers writes of a model, without its values."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        shutil.copy(pathlib.Path(folder) / "config.json", FOLDER / f"{name}.config.json")
+        tensors = safetensors.torch.load_file(pathlib.Path(folder) / "model.safetensors")
+    with open(FOLDER / f"{name}.tensors", "w", encoding="ascii") as out:
+        for key, t in sorted(tensors.items()):
+            digest = hashlib.sha256(t.contiguous().numpy().tobytes()).hexdigest()[:16]
+            print(key, "x".join(map(str, t.shape)), digest, file=out)
+
+
+def tokens_of(file):
+    return [(7 + 37 * i + i * i) % file.tensors["token_embd.weight"].shape[0] for i in range(POSITIONS)]
+
+
+def load(file):
     model = MODELS[file.family](file).to(torch.float32).eval()
     result = model.load_state_dict(weights(file), strict=False)
     assert not result.unexpected_keys and not result.missing_keys, result
-    if "rope_freqs.weight" in file.tensors:
-        model.model.rotary_emb.inv_freq /= file.tensors["rope_freqs.weight"]
-    tokens = [(7 + 37 * i + i * i) % file.tensors["token_embd.weight"].shape[0] for i in range(POSITIONS)]
+    return model
+
+
+def write_logits(file, model, name):
+    tokens = tokens_of(file)
     with torch.no_grad():
-        return tokens, model(torch.tensor([tokens]), cache=HalfCache(config=model.config)).logits[0]
+        rows = model(torch.tensor([tokens]), cache=HalfCache(config=model.config)).logits[0]
+    with open(FOLDER / f"{name}.logits", "w", encoding="ascii") as out:
+        print(f"# transformers {transformers.__version__}, torch {torch.__version__}: tests/oracles/logits.py", file=out)
+        print(*tokens, file=out)
+        for row in rows:
+            print(*(f"{v:.7g}" for v in row[::STRIDE].tolist()), file=out)
+    print(name, "largest logit", rows.abs().max().item())
+
+
+def write_llama3_rule(file):
+    file.keys["rope.scaling.type"], file.keys["rope.scaling.factor"] = "llama3", 8.0
+    del file.tensors["rope_freqs.weight"]
+    model = load(file)
+    save(model, "llama3-rule")
+    write_logits(file, model, "llama3-rule")
 
 
 def main():
     for path in sys.argv[1:]:
-        tokens, rows = logits(path)
-        name = pathlib.Path(path).stem
-        with open(FOLDER / f"{name}.logits", "w", encoding="ascii") as out:
-            print(f"# transformers {transformers.__version__}, torch {torch.__version__}: tests/oracles/logits.py", file=out)
-            print(*tokens, file=out)
-            for row in rows:
-                print(*(f"{v:.7g}" for v in row[::STRIDE].tolist()), file=out)
-        print(name, "largest logit", rows.abs().max().item())
+        file, name = File(path), pathlib.Path(path).stem
+        model = load(file)
+        if "rope_freqs.weight" in file.tensors:
+            model.model.rotary_emb.inv_freq /= file.tensors["rope_freqs.weight"]
+        else:
+            save(model, name)
+        write_logits(file, model, name)
+        if "rope_freqs.weight" in file.tensors:
+            write_llama3_rule(file)
 
 
 if __name__ == "__main__":

@@ -1,101 +1,9 @@
 /* Every architecture on tiny random models: the logits are transformers' (tests/oracles), by each kind of kernels,
  * in one batch and token by token; files that do not fit their architecture are refused by name.
  * `architectures_test --write FOLDER` writes the models, for the oracle. */
-#include "tests/unit/tiny_models.h"
+#include "tests/unit/tiny_machine.h"
 
 #include <math.h>
-
-#include "inference/worker/backend.h"
-#include "inference/worker/model.h"
-
-enum { POSITIONS = 48, STRIDE = 8, COLUMNS = (TINY_VOCAB + STRIDE - 1) / STRIDE };
-
-struct oracle {
-    int32_t tokens[POSITIONS];
-    float logits[POSITIONS][COLUMNS];
-};
-
-static void read_oracle(const char *name, struct oracle *o)
-{
-    char path[128];
-    char comment[256];
-    snprintf(path, sizeof path, "tests/oracles/%s.logits", name);
-    FILE *f = fopen(path, "re");
-    if (!f) {
-        fail_msg("no %s: tests/oracles/logits.py writes it", path);
-    }
-    assert_non_null(fgets(comment, sizeof comment, f));
-    for (unsigned p = 0; p < POSITIONS; p++) {
-        assert_int_equal(fscanf(f, "%d", &o->tokens[p]), 1);
-    }
-    for (unsigned p = 0; p < POSITIONS; p++) {
-        for (unsigned i = 0; i < COLUMNS; i++) {
-            assert_int_equal(fscanf(f, "%f", &o->logits[p][i]), 1);
-        }
-    }
-    fclose(f);
-}
-
-struct machine {
-    struct model *model;
-    struct graph *graph;
-    struct backend *backend;
-    uint32_t table[POSITIONS / KV_BLOCK];
-};
-
-static void machine_open(struct machine *m, const char *path, bool portable)
-{
-    struct backend_conf conf = {.kv_blocks = 8,
-                                .context = POSITIONS,
-                                .batch_tokens = POSITIONS,
-                                .batch_logits = POSITIONS,
-                                .threads = 2,
-                                .portable = portable};
-    struct err err;
-    if (model_open(path, &m->model, &err)) {
-        fail_msg("%s", err.msg);
-    }
-    m->graph = graph_new(m->model);
-    assert_non_null(m->graph);
-    assert_int_equal(backend_cpu.open(m->graph, &conf, &m->backend, &err), 0);
-    for (uint32_t i = 0; i < POSITIONS / KV_BLOCK; i++) {
-        m->table[i] = (5 * i + 6) % 8; /* blocks out of order */
-    }
-}
-
-static void machine_close(struct machine *m)
-{
-    backend_cpu.close(m->backend);
-    graph_free(m->graph);
-    model_close(m->model);
-}
-
-/* Computes tokens [from, to); rows gets their logits. */
-static void machine_run(struct machine *m, const int32_t *tokens, uint32_t from, uint32_t to, float *rows)
-{
-    struct batch_token batch[POSITIONS];
-    float *logits;
-    struct err err;
-    for (uint32_t i = from; i < to; i++) {
-        batch[i - from] = (struct batch_token){.token = tokens[i], .position = i, .wants_logits = true};
-    }
-    struct batch b = {
-        .tokens = batch, .n = to - from, .tables = m->table, .table_width = POSITIONS / KV_BLOCK};
-    assert_int_equal(backend_cpu.run(m->backend, &b, &logits, &err), 0);
-    memcpy(rows, logits, (size_t)(to - from) * TINY_VOCAB * sizeof *rows);
-}
-
-/* The largest difference of a row, over the row's largest logit. */
-static double row_difference(const float *ours, const float *theirs)
-{
-    double difference = 0;
-    double largest = 0;
-    for (unsigned i = 0; i < COLUMNS; i++) {
-        difference = fmax(difference, fabs((double)ours[i * STRIDE] - (double)theirs[i]));
-        largest = fmax(largest, fabs((double)theirs[i]));
-    }
-    return difference / largest;
-}
 
 static void logits_are_those_of_transformers(void **state)
 {
@@ -316,14 +224,163 @@ static void changed_keys_do_no_harm(void **state)
     }
 }
 
-static void files_of_old_converters(void **state)
+/* --- other forms of the same model --------------------------------------------------------------------- */
+
+static const char *write_built(const char *name, struct builder *b)
+{
+    struct buf file = built_file(b);
+    const char *path = write_bytes(name, file.p, file.n);
+    buf_clear(&file);
+    return path;
+}
+
+/* As converters wrote it before attn_k_b and attn_v_b: a head's rows of keys, then its rows of values, together, and
+ * the lengths of a head under the names that other architectures have. */
+static void join_heads(struct builder *b, unsigned layer, enum tensor_type type)
+{
+    char name[64];
+    struct built_tensor *keys = b->tensors;
+    snprintf(name, sizeof name, "blk.%u.attn_k_b.weight", layer);
+    while (strcmp(keys->name, name) != 0) {
+        keys++;
+    }
+    struct built_tensor old[2] = {keys[0], keys[1]};
+    uint64_t heads = old[0].pieces;
+    uint64_t rank = old[0].rows / heads;
+    uint64_t value_rows = old[1].rows / heads;
+    memmove(keys, keys + 2, (size_t)(b->tensors + b->tensor_count - keys - 2) * sizeof *keys);
+    b->tensor_count -= 2;
+    snprintf(name, sizeof name, "blk.%u.attn_kv_b.weight", layer);
+    if (type != TENSOR_F32) {
+        add_tensor(b, name, type, rank, heads * (old[0].columns + value_rows));
+        return;
+    }
+    new_tensor(b, name, TENSOR_F32, rank, heads * (old[0].columns + value_rows));
+    for (uint64_t h = 0; h < heads; h++) {
+        for (uint64_t i = 0; i < old[0].columns * rank; i++) {
+            uint64_t from = (h * rank + i % rank) * old[0].columns + i / rank;
+            buf_add(&b->data, b->data.p + old[0].offset + from * sizeof(float), sizeof(float));
+        }
+        for (uint64_t i = 0; i < value_rows * rank; i++) {
+            buf_add(&b->data, b->data.p + old[1].offset + (h * value_rows * rank + i) * sizeof(float),
+                    sizeof(float));
+        }
+    }
+}
+
+static void rename_key(struct builder *b, const char *key, const char *to)
+{
+    assert_int_equal(strlen(key), strlen(to));
+    char *found = memmem(b->pairs.p, b->pairs.n, key, strlen(key));
+    assert_non_null(found);
+    memcpy(found, to, strlen(to));
+}
+
+static void build_old(struct tiny_builder *t, const char *spec, enum tensor_type type)
+{
+    tiny_build(t, tiny_spec_find(spec), false);
+    rename_key(&t->b, "attention.key_length_mla", "attention.key_length_mlx");
+    rename_key(&t->b, "attention.value_length_mla", "attention.value_length_mlx");
+    rename_key(&t->b, "deepseek2.attention.key_length\4", "deepseek2.attention.xey_length\4");
+    rename_key(&t->b, "deepseek2.attention.value_length\4", "deepseek2.attention.xalue_length\4");
+    tiny_u32(t, "attention.key_length", t->spec->head_dim);
+    tiny_u32(t, "attention.value_length", t->spec->value_dim);
+    for (unsigned layer = 0; layer < t->spec->layers; layer++) {
+        join_heads(&t->b, layer, type);
+    }
+}
+
+static void run_at_once(const char *path, const struct oracle *o, float *rows)
+{
+    struct machine m;
+    machine_open(&m, path, false);
+    machine_run(&m, o->tokens, 0, POSITIONS, rows);
+    machine_close(&m);
+}
+
+static void heads_that_stand_together_are_split(void **state)
+{
+    static const char *const names[] = {"deepseek2-lite", "deepseek2-v3"};
+    static float rows[POSITIONS * TINY_VOCAB];
+    static float old_rows[POSITIONS * TINY_VOCAB];
+    static struct oracle o;
+    for (unsigned i = 0; i < 2; i++) {
+        struct tiny_builder t;
+        read_oracle(names[i], &o);
+        run_at_once(write_tiny_spec(tiny_spec_find(names[i]), false), &o, rows);
+        build_old(&t, names[i], TENSOR_F32);
+        run_at_once(write_built("old.gguf", &t.b), &o, old_rows);
+        builder_clear(&t.b);
+        assert_memory_equal(rows, old_rows, sizeof rows);
+        build_old(&t, names[i], TENSOR_F32);
+        t.b.tensors[t.b.tensor_count - 1].rows /= 2;
+        expect_refusal(&t, "attn_kv_b.weight is 64 x ");
+    }
+}
+
+/* Of quantized files, values keep their blocks; keys, which are turned over, become F16. */
+static void quantized_heads_are_split(void **state)
 {
     struct tiny_builder t;
-    tiny_build(&t, tiny_spec_find("deepseek2-lite"), false);
-    char *key = memmem(t.b.pairs.p, t.b.pairs.n, "key_length_mla", 14);
-    assert_non_null(key);
-    key[0] = 'x';
-    expect_refusal(&t, "convert it again");
+    struct model *m;
+    struct err err = {0};
+    float joined[64];
+    build_old(&t, "deepseek2-v3", TENSOR_Q8_0);
+    const struct built_tensor *from = &t.b.tensors[t.b.tensor_count - 1];
+    if (model_open(write_built("old.gguf", &t.b), &m, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    const struct gguf_tensor *keys = m->layer[2].k_heads;
+    const struct gguf_tensor *values = m->layer[2].v_heads;
+    const struct quant_type *type = quant_type_find(TENSOR_Q8_0);
+    assert_int_equal(keys->type->type, TENSOR_F16);
+    assert_int_equal(values->type->type, TENSOR_Q8_0);
+    for (unsigned row = 0; row < 4 * 96; row++) { /* of a head: 64 of keys, 32 of values */
+        const uint8_t *old = (const uint8_t *)t.b.data.p + from->offset + row * values->row_bytes;
+        unsigned head = row / 96;
+        unsigned i = row % 96;
+        type->dequantize(old, joined, 64);
+        for (unsigned k = 0; k < 64 && i < 64; k++) {
+            uint16_t turned;
+            memcpy(&turned, keys->data + ((head * 64 + k) * 64 + i) * sizeof turned, sizeof turned);
+            assert_int_equal(turned, float_to_half(joined[k]));
+        }
+        if (i >= 64) {
+            assert_memory_equal(values->data + (head * 32 + i - 64) * values->row_bytes, old,
+                                values->row_bytes);
+        }
+    }
+    model_close(m);
+    builder_clear(&t.b);
+}
+
+/* They are counted in block_count, as llama.cpp does, or not; the answers are the same. */
+static void layers_that_predict_further_are_left_out(void **state)
+{
+    static float rows[POSITIONS * TINY_VOCAB];
+    static float more_rows[POSITIONS * TINY_VOCAB];
+    static struct oracle o;
+    struct tiny_spec spec = *tiny_spec_find("deepseek2-v3");
+    read_oracle(spec.name, &o);
+    run_at_once(write_tiny_spec(&spec, false), &o, rows);
+    for (unsigned counted = 0; counted < 2; counted++) {
+        struct tiny_builder t;
+        tiny_build(&t, &spec, false);
+        if (counted) {
+            char *count = memmem(t.b.pairs.p, t.b.pairs.n, "block_count", 11);
+            assert_non_null(count);
+            count = memmem(count, 64, "\3\0\0\0", 4); /* 3 layers; before it stands the type, 4 */
+            assert_non_null(count);
+            *count = 4;
+        }
+        add_reals(&t.b, "blk.3.nextn.eh_proj.weight", 128, 64, 0.0F, 1.0F);
+        add_reals(&t.b, "blk.3.nextn.enorm.weight", 64, 1, 0.0F, 1.0F);
+        add_reals(&t.b, "blk.3.attn_norm.weight", 64, 1, 0.0F, 1.0F);
+        run_at_once(write_built("further.gguf", &t.b), &o, more_rows);
+        assert_memory_equal(rows, more_rows, sizeof rows);
+        add_reals(&t.b, "blk.4.attn_norm.weight", 64, 1, 0.0F, 1.0F);
+        expect_refusal(&t, "no use for tensor blk.4.attn_norm.weight");
+    }
 }
 
 static int write_models(const char *folder)
@@ -354,7 +411,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_lowest_of_equals_is_best),
         cmocka_unit_test(every_tensor_counts),
         cmocka_unit_test(keys_that_make_no_sense),
-        cmocka_unit_test(files_of_old_converters),
+        cmocka_unit_test(heads_that_stand_together_are_split),
+        cmocka_unit_test(quantized_heads_are_split),
+        cmocka_unit_test(layers_that_predict_further_are_left_out),
         cmocka_unit_test(changed_keys_do_no_harm),
     };
     if (argc == 3 && strcmp(argv[1], "--write") == 0) {
