@@ -26,6 +26,7 @@ struct front {
     char alias_text[128];
     struct buf api_key; /* empty: none asked for */
     uint32_t body_bytes;
+    uint32_t text_bytes;
     bool draining;       /* state, for those who borrow it */
     uint32_t request_ms; /* that an answer may take */
     int64_t started_s;   /* `created` of the model */
@@ -47,14 +48,15 @@ static struct openai_context context_of(const struct front *f)
     return (struct openai_context){.tokenizer = engine_tokenizer(f->engine),
                                    .chat = engine_template(f->engine),
                                    .model = f->model,
-                                   .context = engine_context(f->engine)};
+                                   .context = engine_context(f->engine),
+                                   .text_bytes = f->text_bytes};
 }
 
 static void reply_fault(struct http_exchange *ex, const struct openai_fault *fault)
 {
     struct problem p = {
         .code = fault->code, .detail = str_from(fault->err.msg), .param = str_from(fault->param)};
-    metric_child_add(metric_child(&worker_refused, "invalid"), 1);
+    metric_child_add(metric_child(&worker_refused, fault->is_long ? "text_limit" : "invalid"), 1);
     http_reply_problem(ex, &p);
 }
 
@@ -368,6 +370,7 @@ int front_open(struct loop *loop, const struct options *o, struct front **out, s
     BUG_ON(!f);
     buf_init(&f->api_key, KEY_MAX);
     f->body_bytes = o->body_bytes;
+    f->text_bytes = o->text_bytes;
     f->request_ms = o->request_ms;
     f->started_s = clock_wall_s();
     int rc = set_names(f, o, err);

@@ -9,6 +9,18 @@ int openai_fail(struct openai_reader *r, const char *param, const char *text)
     return err_set(&r->fault->err, ERR_INVALID, "%s: %s", param, text);
 }
 
+int openai_check_text(struct openai_reader *r, const char *param, size_t bytes)
+{
+    char text[96];
+    size_t most = r->context->text_bytes;
+    if (most == 0 || bytes <= most) {
+        return 0;
+    }
+    r->fault->is_long = true;
+    snprintf(text, sizeof text, "%zu bytes of text, more than the %zu that are read", bytes, most);
+    return openai_fail(r, param, text);
+}
+
 const struct json_slice *openai_member(const struct openai_reader *r, const char *key)
 {
     const struct json_slice *v = json_member(&r->doc, key);

@@ -175,11 +175,14 @@ int openai_read_messages(struct openai_reader *r, struct openai_request *q, stru
     }
     struct chat_message *messages = arena_calloc(r->arena, count * sizeof *messages);
     struct str in = v->raw;
+    size_t bytes = 0;
     for (size_t i = 0; i < count && json_next(&in, &item); i++) {
         int rc = read_message(r, &item, i, &messages[i]);
         if (rc) {
             return rc;
         }
+        bytes += messages[i].content.n;
     }
-    return render(r, q, messages, count, out);
+    int rc = openai_check_text(r, "messages", bytes);
+    return rc ? rc : render(r, q, messages, count, out);
 }

@@ -41,6 +41,10 @@ static int encode_prompt(struct openai_reader *r, const struct json_slice *v, st
     if (!json_get_str(r->arena, v, &text)) {
         return openai_fail(r, "prompt", "expected a string or an array of token ids");
     }
+    int rc = openai_check_text(r, "prompt", text.n);
+    if (rc) {
+        return rc;
+    }
     tokenizer_begin(r->context->tokenizer, out);
     return tokenizer_encode(r->context->tokenizer, text, out, &err) ? openai_fail(r, "prompt", err.msg) : 0;
 }

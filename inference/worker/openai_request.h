@@ -18,6 +18,7 @@ struct openai_context {
     const struct chat_template *chat; /* NULL: no chat model */
     struct str model;                 /* the id that clients use */
     uint32_t context;                 /* tokens of prompt and answer */
+    size_t text_bytes;                /* most text of a prompt; 0: any */
 };
 
 struct openai_request {
@@ -42,6 +43,7 @@ struct openai_fault {
     const char *code; /* "validation_failed", "context_length_exceeded", ... */
     char param[64];   /* the field, or empty */
     struct err err;   /* what is wrong with it */
+    bool is_long;     /* more text than a request may have */
 };
 
 int openai_parse_chat(struct arena *a, struct str body, const struct openai_context *c,

@@ -39,6 +39,7 @@ struct options {
     uint32_t step_tokens;      /* most tokens of one step; 64 */
     uint32_t queue;            /* requests that may wait; 64 */
     uint32_t body_bytes;       /* largest request; 4 MiB */
+    uint32_t text_bytes;       /* most text of a request that becomes tokens; 1 MiB */
     uint32_t request_ms;       /* one answer may take; 10 min */
     uint32_t drain_ms;         /* for running answers after SIGTERM; 30 s */
     uint32_t rounds;           /* of `bench`; 5 */

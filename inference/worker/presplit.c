@@ -24,6 +24,8 @@ struct presplit_rules {
 #define SPACES "[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
 #define LINES_AND_SPACES "[" SPACE "]*[\\r\\n]+|" SPACES
 
+/* No pattern looks at a character again and again: where a run of spaces does not match, no later place in it is
+ * tried. The cost of a text is in proportion to its length. */
 #define GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|" SPACES
 
 /* Llama 3 and Qwen differ in how many digits stand together. */
@@ -70,7 +72,7 @@ static const struct presplit_rules rules[] = {
     {"deepseek-llm",
      {"[\\r\\n]", "[" SPACE "]?[" CASED_LETTERS "]+",
       "[" SPACE "]?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+",
-      "[" SPACE "]+\\z", HAN_HANGUL, "\\p{N}+"},
+      "(?<![" SPACE "])[" SPACE "]+\\z", HAN_HANGUL, "\\p{N}+"},
      false},
     {"deepseek-coder",
      {"[\\r\\n]", "[" SPACE "]?\\p{L}+", "[" SPACE "]?\\p{P}+", HAN_HANGUL, "\\p{N}"},

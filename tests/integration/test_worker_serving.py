@@ -358,6 +358,20 @@ def test_bodies_past_the_limit(tmp_path):
         assert w.complete("x", max_tokens=1).status_code == 200
 
 
+def test_text_past_the_limit(tmp_path):
+    """Before a token is made of it, wherever it stands, and however it is cut."""
+    with Worker(tmp_path, "--slots", "1", "--context", "64", "--text-limit", "2KiB") as w:
+        half = [{"role": "user", "content": "x" * 1025}, {"role": "assistant", "content": [{"type": "text", "text": "y" * 1025}]}]
+        refused = (w.complete("x" * 2049), w.http.post("/v1/chat/completions", json={"model": ALIAS, "messages": half}),
+                   w.http.post("/tokenize", json={"prompt": "\u00e9" * 1025}))
+        for answer, field in zip(refused, ("prompt", "messages", "prompt")):
+            error = answer.json()["error"]
+            assert answer.status_code == 400 and error["param"] == field, answer.text
+            assert "of text, more than the 2048 that are read" in error["message"]
+        assert w.http.post("/tokenize", json={"prompt": "x" * 2048}).status_code == 200
+        assert 'tide_worker_requests_refused_total{reason="text_limit"} 3\n' in w.http.get("/metrics").text
+
+
 def test_wrong_paths_and_methods(worker):
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/health", 405),
                                  ("GET", f"/v1/models/{ALIAS}", 200), ("GET", "/v1/models/other", 404)):
