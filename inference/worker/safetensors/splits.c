@@ -24,6 +24,19 @@ static const struct known {
      "deepseek-v3"},
 };
 
+/* Line ends stand in some files as they are, in others as escapes. */
+static void write_regex(struct str regex, struct buf *steps)
+{
+    for (size_t i = 0; i < regex.n; i++) {
+        char c = regex.p[i];
+        if (c == '\r' || c == '\n') {
+            buf_add_cstr(steps, c == '\r' ? "\\r" : "\\n");
+        } else {
+            buf_add_char(steps, c);
+        }
+    }
+}
+
 /* Matches are pieces, and so is what lies between them. */
 static void write_split(struct fields *step, struct buf *steps)
 {
@@ -39,7 +52,7 @@ static void write_split(struct fields *step, struct buf *steps)
         buf_add_cstr(steps, inverts ? ", inverted) " : ") ");
     }
     buf_add_cstr(steps, "split ");
-    buf_add_str(steps, regex);
+    write_regex(regex, steps);
     buf_add_char(steps, '\n');
 }
 

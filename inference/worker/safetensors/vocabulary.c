@@ -72,11 +72,11 @@ static void read_added(struct vocabulary *v)
     while (!v->file.rc && list && list->type == JSON_ARRAY && json_next(&rest, &item)) {
         struct fields added;
         fields_open_value(&v->file, &added, &item, "added_tokens");
-        uint32_t id = fields_required(&added, "id");
+        uint32_t id = fields_u32(&added, "id", UINT32_MAX);
         struct str text = fields_str(&added, "content", "");
         bool is_control = fields_bool(&added, "special", false) || looks_special(text);
         if (!added.rc && id >= v->count) {
-            fields_refuse(&added, "id", "is not below vocab_size");
+            fields_refuse(&added, "id", "is missing or not below vocab_size");
         }
         if (!added.rc && v->tokens[id].kind != TOKEN_UNKNOWN) {
             v->tokens[id].text = text;
