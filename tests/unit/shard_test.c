@@ -178,7 +178,7 @@ static void what_a_config_may_not_say(void **state)
          "config.json: num_attention_heads is 0"},
         {"llama2", "\"num_attention_heads\": 4", "\"num_attention_heads\": 5",
          "an even number of rows for each head"},
-        {"llama2", "\"vocab_size\": 262", "\"vocab_size\": 261", "id is not below vocab_size"},
+        {"llama2", "\"vocab_size\": 262", "\"vocab_size\": 261", "id is missing or not below vocab_size"},
         {"llama2", "\"vocab_size\": 262", "\"vocab_size\": 0", "vocab_size is 0"},
         {"llama2", "\"vocab_size\": 262", "\"vocab_size\": 4294967295", "vocab_size is 4294967295"},
         {"llama2", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1",
