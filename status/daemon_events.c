@@ -41,6 +41,9 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
     d->is_stopping = true;
     log_info("draining deadline_ms=%llu", (unsigned long long)d->settings->process.drain_ms);
     sd_notify_state("STOPPING=1\nSTATUS=draining");
+    if (d->ops) {
+        ops_stop(d->ops);
+    }
     d->draining = d->web_count;
     for (unsigned k = 0; k < d->web_count; k++) {
         web_drain(d->webs[k], d->settings->process.drain_ms, d->loop, on_web_empty, d);

@@ -37,6 +37,11 @@ void ops_start(struct ops *o)
     ops_feed_start(o->feed);
 }
 
+void ops_stop(struct ops *o)
+{
+    ops_desk_stop(o->desk);
+}
+
 int ops_set_conf(struct ops *o, const struct ops_parts *parts, struct err *err)
 {
     int rc = ops_desk_set_conf(o->desk, parts->conf, parts->limits, parts->tls, err);

@@ -36,7 +36,10 @@ enum ops_count {
     OPS_REDIS_OK = 22,
     OPS_PG_JOBS = 23,
     OPS_PG_OK = 24,
-    OPS_COUNTERS = 25,
+    OPS_CODES_HELD = 25, /* new numbers when budgets have only what they keep for accounts */
+    OPS_LOGINS_OK = 26,  /* steps of log-ins of who has an account */
+    OPS_LOGINS_BAD = 27, /* of them refused or failed */
+    OPS_COUNTERS = 28,
     /* gauges */
     OPS_ACTIVE = OPS_COUNTERS,
     OPS_CONNECTIONS,

@@ -30,6 +30,7 @@ struct ops_desk {
     struct http_handler handler;
     struct viewer *viewers[OPS_VIEWERS_MAX];
     unsigned count;
+    bool is_stopping;
     struct buf parts[OPS_PARTS]; /* as they were sent last */
     char csp[CSP_MAX];
 };
@@ -124,6 +125,10 @@ static void open_stream(struct ops_desk *d, struct http_exchange *ex)
         {STR_INIT("x-accel-buffering"), STR_INIT("no")},
         {STR_INIT("x-content-type-options"), STR_INIT("nosniff")},
     };
+    if (d->is_stopping) {
+        reply_words(d, ex, 503, "tide-status ends.\n");
+        return;
+    }
     if (d->count >= d->conf->viewers) {
         reply_words(d, ex, 503,
                     "As many live pages as ops.viewers allows are open; this one reloads itself.\n");
@@ -179,7 +184,7 @@ static void draw(struct ops_desk *d, struct buf *changed, struct buf *all)
 void ops_desk_broadcast(struct ops_desk *d)
 {
     struct buf changed, all;
-    if (d->count == 0) {
+    if (d->count == 0 || d->is_stopping) {
         return;
     }
     buf_init(&changed, 2 * OPS_PAGE_MAX);
@@ -285,6 +290,14 @@ int ops_desk_set_conf(struct ops_desk *d, const struct ops_conf *conf, const str
         http_server_set_tls(d->server, d->listener, tls);
     }
     return 0;
+}
+
+void ops_desk_stop(struct ops_desk *d)
+{
+    d->is_stopping = true;
+    for (unsigned k = 0; k < d->count; k++) {
+        http_end(d->viewers[k]->ex);
+    }
 }
 
 void ops_desk_free(struct ops_desk *d)

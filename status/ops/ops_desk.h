@@ -20,6 +20,7 @@ struct ops_desk;
 struct ops_desk *ops_desk_new(struct loop *loop, struct ops_feed *feed, const struct ops_conf *conf,
                               const struct http_limits *limits, struct tls_set *tls, struct err *err);
 void ops_desk_free(struct ops_desk *d); /* NULL allowed; cuts what is open */
+void ops_desk_stop(struct ops_desk *d); /* ends the streams in good order; no new ones */
 /* Draws the parts anew, and sends those that changed to who looks. */
 void ops_desk_broadcast(struct ops_desk *d);
 /* A reload: the password is read again first; on failure nothing changes. tls may be NULL. */

@@ -6,8 +6,15 @@
 #include "status/ops/ops_text.h"
 
 /* Shares are of the last minute, and only of at least that many. */
-enum { LEAST_REQUESTS = 20, LEAST_CODES = 5, BUDGET_LOW_PERCENT = 10, PATIENCE_MS = 10000 };
-static const double errors_look = 0.01, errors_burn = 0.05, codes_burn = 0.2;
+enum {
+    LEAST_REQUESTS = 20,
+    LEAST_CODES = 5,
+    LEAST_LOGINS = 20,
+    BUDGET_LOW_PERCENT = 10,
+    PATIENCE_MS = 10000
+};
+static const double errors_look = 0.01, errors_burn = 0.05, codes_burn = 0.2, logins_look = 0.001,
+                    logins_burn = 0.05;
 
 __attribute__((format(printf, 4, 5))) static void find(struct ops_verdict *r, enum ops_level level,
                                                        enum ops_panel panel, const char *fmt, ...)
@@ -68,6 +75,16 @@ static void judge_signup(const struct ops_view *v, struct ops_verdict *r)
     }
 }
 
+static void judge_logins(const struct ops_view *v, struct ops_verdict *r)
+{
+    double bad = ops_history_sum(v->history, OPS_LOGINS_BAD, OPS_MINUTE);
+    double all = bad + ops_history_sum(v->history, OPS_LOGINS_OK, OPS_MINUTE);
+    if (all >= LEAST_LOGINS && bad / all > logins_look) {
+        find(r, bad / all > logins_burn ? OPS_BURNS : OPS_LOOK, OPS_PANEL_SIGNUP,
+             "%.1f %% of log-ins of who has an account fail", 100 * bad / all);
+    }
+}
+
 static void judge_sms(const struct ops_view *v, struct ops_verdict *r)
 {
     const cJSON *sms = v->answers[OPS_SMS].json, *item;
@@ -78,6 +95,9 @@ static void judge_sms(const struct ops_view *v, struct ops_verdict *r)
             find(r, left <= 0 ? OPS_BURNS : OPS_LOOK, OPS_PANEL_SMS,
                  left <= 0 ? "SMS budget %s is used up" : "SMS budget %s: %.0f %% left",
                  ops_json_text(item, "rule"), 100 * left / limit);
+        } else if (ops_json_number(item, "signup_remaining") <= 0) {
+            find(r, OPS_LOOK, OPS_PANEL_SMS, "SMS budget %s has only what is kept for accounts",
+                 ops_json_text(item, "rule"));
         }
     }
     cJSON_ArrayForEach(item, ops_json_list(sms, "health"))
@@ -193,7 +213,8 @@ static void judge_public(const struct ops_view *v, struct ops_verdict *r)
 void ops_judge(const struct ops_view *v, struct ops_verdict *out)
 {
     static void (*const of_gateway[])(const struct ops_view *, struct ops_verdict *) = {
-        judge_pulse, judge_stores, judge_workers, judge_signup, judge_attack, judge_sms, judge_policy,
+        judge_pulse,  judge_stores, judge_workers, judge_signup,
+        judge_logins, judge_attack, judge_sms,     judge_policy,
     };
     memset(out, 0, sizeof *out);
     if (v->is_silent && v->answers[OPS_METRICS].at_ms == 0) {

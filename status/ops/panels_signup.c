@@ -20,6 +20,7 @@ void ops_panel_signup(const struct ops_view *v, struct buf *out)
         {"refused by policy", OPS_CODES_DENIED, true, 'w'},
         {"challenged", OPS_CODES_CHALLENGED, true, 'w'},
         {"limited", OPS_CODES_LIMITED, true, 'w'},
+        {"held: budget", OPS_CODES_HELD, true, 'w'},
         {"failed", OPS_CODES_FAILED, true, 'b'},
         {"Signed up", OPS_SIGNED_UP, false, 0},
         {"Signed in", OPS_SIGNED_IN, false, 0},
@@ -42,6 +43,11 @@ void ops_panel_signup(const struct ops_view *v, struct buf *out)
         buf_add_cstr(out, "</tr>");
     }
     ops_panel_end(out);
+    double well = ops_history_sum(v->history, OPS_LOGINS_OK, OPS_POINTS);
+    double logins = well + ops_history_sum(v->history, OPS_LOGINS_BAD, OPS_POINTS);
+    buf_add_cstr(out, "<p class=\"s\">Log-in of who has an account succeeds: ");
+    ops_add_share(out, well, logins);
+    buf_add_cstr(out, "</p>");
     double waiting;
     if (ops_view_number(v, OPS_WAITING, &waiting) && waiting > 0) {
         buf_add_cstr(out, "<p class=\"s\">");
@@ -54,7 +60,7 @@ void ops_panel_signup(const struct ops_view *v, struct buf *out)
 
 static void add_budgets(const cJSON *sms, struct buf *out)
 {
-    static const char *const columns[] = {"Budget", "used", ">left", NULL};
+    static const char *const columns[] = {"Budget", "used", ">left", ">to sign-ups", NULL};
     const cJSON *item, *items = ops_json_list(sms, "budgets");
     if (cJSON_GetArraySize(items) == 0) {
         ops_panel_empty(out, "No budget is shared by all.");
@@ -74,6 +80,8 @@ static void add_budgets(const cJSON *sms, struct buf *out)
         } else {
             buf_add_cstr(out, "not known");
         }
+        buf_add_cstr(out, "</td><td class=\"r\">");
+        ops_add_share(out, ops_json_number(item, "signup_remaining"), limit);
         buf_add_cstr(out, "</td></tr>");
     }
     ops_panel_end(out);

@@ -96,9 +96,11 @@ def main() -> None:
         sent = sum(v.bytes for v in viewers) - sent[0], sum(v.beats for v in viewers) - sent[1]
         with httpx.Client(transport=httpx.HTTPTransport(uds=f"{folder}/ops.sock")) as client:
             first = len(client.get("http://ops/ops").content), len(client.get("http://ops/ops.js").content)
-        print(f"first page {first[0]} bytes and {first[1]} of script, not compressed; a drawing {sent[0] / max(sent[1], 1):.0f} bytes a viewer")
+        print(f"first page {first[0]} bytes and {first[1]} of script, not compressed; "
+              f"a drawing {sent[0] / max(sent[1], 1):.0f} bytes a viewer")
         for thread in [traffic, *viewers]:
             thread.is_over = True
+            thread.join(60)
         page.stop()
 
 

@@ -161,6 +161,25 @@ static void budgets_by_what_is_left(void **state)
     answer(OPS_SMS, "{\"budgets\":[{\"rule\":\"day\",\"limit\":1000,\"remaining\":0}]}");
     assert_string_equal(first(), "SMS budget day is used up");
     assert_int_equal(verdict.worst, OPS_BURNS);
+    answer(OPS_SMS,
+           "{\"budgets\":[{\"rule\":\"day\",\"limit\":1000,\"remaining\":200,\"signup_remaining\":0}]}");
+    assert_string_equal(first(), "SMS budget day has only what is kept for accounts");
+    assert_int_equal(verdict.worst, OPS_LOOK);
+}
+
+static void people_with_accounts_come_first(void **state)
+{
+    metrics(1000, "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"ok\"} 0\n");
+    metrics(2000, "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"ok\"} 995\n"
+                  "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"wrong\"} 300\n"
+                  "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"refused\"} 5\n");
+    assert_string_equal(first(), "0.5 % of log-ins of who has an account fail");
+    assert_int_equal(verdict.worst, OPS_LOOK);
+    metrics(3000, "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"ok\"} 995\n"
+                  "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"refused\"} 5\n"
+                  "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"failed\"} 100\n");
+    judge();
+    assert_int_equal(verdict.worst, OPS_BURNS);
 }
 
 static void the_worst_is_said_first(void **state)
@@ -325,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stores_that_are_away, setup, teardown),
         cmocka_unit_test_setup_teardown(workers_by_how_many, setup, teardown),
         cmocka_unit_test_setup_teardown(budgets_by_what_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(people_with_accounts_come_first, setup, teardown),
         cmocka_unit_test_setup_teardown(the_worst_is_said_first, setup, teardown),
         cmocka_unit_test_setup_teardown(more_findings_than_places, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_gateway_is_not_judged_by_old_numbers, setup, teardown),
