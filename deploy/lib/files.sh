@@ -23,6 +23,7 @@ make_secret() {
 }
 
 hook_secret() { printf 'whsec_%s\n' "$(openssl rand -base64 32)"; }
+ops_password() { openssl rand -hex 12; }
 api_key() { printf 'tide_pub_%s\n' "$(openssl rand -hex 16)"; }
 
 make_keys() {
@@ -35,6 +36,7 @@ make_keys() {
   openssl pkey -in "$probe_key" -pubout -out "$k/probe-public/$(basename "$probe_key")"
   make_secret "$k/hook.secret" hook_secret
   make_secret "$k/apikey" api_key
+  make_secret "$k/ops.password" ops_password
   apikey=$(cat "$k/apikey")
 }
 
@@ -56,6 +58,7 @@ pick_ports() {
   port_metrics=$(pick_port metrics 9464)
   port_outbox=$(pick_port outbox 9490)
   port_redis=$(pick_port redis 6390)
+  port_ops=$(pick_port ops 8445)
 }
 
 # The host of a libpq URI, percent-encoded.
@@ -101,6 +104,7 @@ chat:
       protocol: h2
 admin:
   socket: unix:$runtime/admin.sock
+  read_socket: unix:$runtime/read.sock
 metrics:
   address: 127.0.0.1:$port_metrics
 END
@@ -131,6 +135,10 @@ probe:
   token_audience: tidegate-probe
   metrics_url: http://127.0.0.1:$port_metrics/metrics
   sms_health_url: http://127.0.0.1:$port_outbox/health
+ops:
+  address: 127.0.0.1:$port_ops
+  password_file: $var/keys/ops.password
+  gateway: unix:$runtime/read.sock
 END
 }
 
@@ -150,6 +158,8 @@ write_env() {
 TIDEGATE_URL=https://localhost:$port_gateway
 TIDEGATE_CA=$var/tls/ca.pem
 TIDESTATUS_URL=https://localhost:$port_status
+TIDESTATUS_OPS_URL=http://127.0.0.1:$port_ops/ops
+TIDESTATUS_OPS_PASSWORD_FILE=$var/keys/ops.password
 TIDEGATE_METRICS_URL=http://127.0.0.1:$port_metrics/metrics
 TIDEGATE_ADMIN_SOCKET=$runtime/admin.sock
 TIDEGATE_OUTBOX=$var/outbox

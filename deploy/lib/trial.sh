@@ -92,6 +92,7 @@ say_what_next() {
 Running.
    gateway      https://localhost:$port_gateway      (CA: $var/tls/ca.pem)
    status page  https://localhost:$port_status
+   dashboard    http://127.0.0.1:$port_ops/ops      (password: $(cat "$var/keys/ops.password"))
    metrics      http://127.0.0.1:$port_metrics/metrics
 
 Next
