@@ -262,8 +262,8 @@ static const struct route *find_route(struct str path)
 {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         struct str name = str_from(routes[i].path);
-        bool inside = routes[i].is_prefix && str_starts(path, name) && path.p[name.n] == '/';
-        if (str_eq(path, name) || (path.n > name.n && inside)) {
+        bool is_longer = routes[i].is_prefix && path.n > name.n && str_starts(path, name);
+        if (str_eq(path, name) || (is_longer && path.p[name.n] == '/')) {
             return &routes[i];
         }
     }
