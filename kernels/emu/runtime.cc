@@ -203,7 +203,7 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     struct emu_lock lock;
     cudaError rc = runtime_begin();
-    if (rc == cudaSuccess && streams_capturing()) {
+    if (rc == cudaSuccess && streams_forbid_waiting(NULL, current_device)) {
         rc = cudaErrorStreamCaptureUnsupported;
     }
     return runtime_error(rc == cudaSuccess ? streams_drain(current_device) : rc);

@@ -40,7 +40,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     struct emu_lock lock;
     cudaError rc = runtime_begin();
-    if (rc == cudaSuccess && streams_capturing()) {
+    if (rc == cudaSuccess && streams_forbid_waiting(runtime_stream(stream), runtime_device())) {
         rc = cudaErrorStreamCaptureUnsupported;
     }
     return runtime_error(rc == cudaSuccess ? stream_drain(runtime_stream(stream)) : rc);
@@ -88,7 +88,7 @@ static cudaError_t add_event(cudaEvent_t event, cudaStream_t stream, enum operat
 {
     struct emu_lock lock;
     cudaError rc = runtime_begin();
-    if (rc == cudaSuccess && streams_capturing()) {
+    if (rc == cudaSuccess && streams_forbid_waiting(runtime_stream(stream), runtime_device())) {
         rc = cudaErrorStreamCaptureUnsupported; /* graphs here are recorded from one stream */
     }
     if (rc == cudaSuccess) {
@@ -138,8 +138,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     }
     if (rc == cudaSuccess) {
         stream->captured = std::make_shared<operations>();
+        stream->is_relaxed = mode == cudaStreamCaptureModeRelaxed;
     }
-    (void)mode;
     return runtime_error(rc);
 }
 

@@ -78,10 +78,11 @@ void streams_clear(int device)
     pthread_cond_broadcast(&changed);
 }
 
-bool streams_capturing(void)
+bool streams_forbid_waiting(const struct CUstream_st *stream, int device)
 {
     for (const struct CUstream_st *s : streams) {
-        if (s->captured) {
+        bool is_meant = stream ? s == stream : s->device == device;
+        if (s->captured && (is_meant || !s->is_relaxed)) {
             return true;
         }
     }

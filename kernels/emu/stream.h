@@ -44,6 +44,7 @@ struct CUstream_st {
     int device;
     std::deque<struct operation> queue;
     std::shared_ptr<operations> captured; /* NULL: not capturing */
+    bool is_relaxed;                      /* capturing forbids only to wait for this stream */
 };
 
 struct CUevent_st {
@@ -77,7 +78,8 @@ void streams_register(struct CUstream_st *s);
 bool streams_forget(struct CUstream_st *s); /* false: no such stream */
 void streams_clear(int device);             /* everything queued there is dropped */
 void streams_free(void);                    /* and the streams themselves */
-bool streams_capturing(void);
+/* A capture stands against waiting for that stream; NULL: for all of the device. */
+bool streams_forbid_waiting(const struct CUstream_st *stream, int device);
 
 /* Waits, without the lock, for another thread to bring what is missing. false: none did, for emu_patience. */
 bool wait_for_others(void);

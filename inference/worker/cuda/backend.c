@@ -76,7 +76,7 @@ static int take_buffers(struct backend *b, struct err *err)
 static int take_cache(struct backend *b, struct err *err)
 {
     const struct model_sizes *s = &b->graph->model->sizes;
-    size_t positions = (size_t)s->layers * b->conf.kv_blocks * KV_BLOCK;
+    size_t positions = (size_t)s->layers * (b->conf.kv_blocks + 1) * KV_BLOCK;
     size_t before = b->buffer_bytes;
     int rc = take_values(b, positions, (size_t)s->kv_heads * s->key_dim, sizeof(uint16_t), &b->keys, err);
     rc =
@@ -223,6 +223,7 @@ static void cuda_close(struct backend *b)
         return;
     }
     ranks_close(b->ranks);
+    decode_graphs_clear(&b->graphs);
     device_weights_clear(&b->weights);
     for (size_t i = 0; i < b->owned_count; i++) {
         cudaFree(b->owned[i]);
@@ -372,6 +373,16 @@ static int join_ranks(struct backend *b, const struct cuda_step *step, struct er
     return 0;
 }
 
+int cuda_launch_steps(struct backend *b, struct err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < b->graph->op_count && !rc; i++) {
+        rc = device_error(cuda_step_launch(b, &b->steps[i]), cuda_op_name(b->steps[i].op->kind), err);
+        rc = rc ? rc : join_ranks(b, &b->steps[i], err);
+    }
+    return rc;
+}
+
 /* Rows that were filled up to a multiple of the ranks move together. */
 static void close_up(float *logits, size_t rows, size_t width, size_t vocab)
 {
@@ -384,13 +395,14 @@ int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits,
 {
     BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
     take_over(b, batch);
+    uint32_t wanted = b->picked_count;
+    struct decode_graph *graph = decode_graphs_pad(b);
     int rc = device_error(copy_batch(b), "copying the batch", err);
-    for (size_t i = 0; i < b->graph->op_count && !rc; i++) {
-        rc = device_error(cuda_step_launch(b, &b->steps[i]), cuda_op_name(b->steps[i].op->kind), err);
-        rc = rc ? rc : join_ranks(b, &b->steps[i], err);
+    if (!rc) {
+        rc = graph ? decode_graphs_launch(b, graph, err) : cuda_launch_steps(b, err);
     }
-    if (!rc && b->picked_count && (!b->shard || b->shard->rank == 0)) {
-        size_t bytes = (size_t)b->picked_count * b->graph->widths[GRAPH_LOGITS] * sizeof(float);
+    if (!rc && wanted && (!b->shard || b->shard->rank == 0)) {
+        size_t bytes = (size_t)wanted * b->graph->widths[GRAPH_LOGITS] * sizeof(float);
         cudaError_t copied =
             cudaMemcpyAsync(b->logits, b->buffers[GRAPH_LOGITS], bytes, cudaMemcpyDeviceToHost, b->stream);
         rc = device_error(copied, "copying the logits", err);
@@ -403,7 +415,7 @@ int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits,
     rc = rc ? rc : device_error(waited, "a step", err);
     *logits = b->logits;
     if (!rc) {
-        close_up(b->logits, b->picked_count, b->graph->widths[GRAPH_LOGITS], b->graph->model->sizes.vocab);
+        close_up(b->logits, wanted, b->graph->widths[GRAPH_LOGITS], b->graph->model->sizes.vocab);
     }
     return rc;
 }

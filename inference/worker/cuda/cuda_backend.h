@@ -1,8 +1,9 @@
 /* The state of the CUDA backend, shared by its files: backend.c (life), launches.c (one function an operation),
  * scattered.c (heads and experts).
+ * decode_graphs.c (steps that are replayed).
  *
  * All device memory is taken at open: weights, buffers of the graph, cache, scratch. A run copies what the batch is to the
- * device, launches the operations on one stream, and waits once, for the logits.
+ * device, launches the operations on one stream, or a graph of them, and waits once, for the logits.
  * Of several devices each has such a backend, with a shard and a communicator; the one that the engine knows has only
  * `ranks`.
  * Thread rule: as backend.h. */
@@ -11,6 +12,7 @@
 
 #include "inference/worker/backend.h"
 #include "inference/worker/cuda/communicator.h"
+#include "inference/worker/cuda/decode_graphs.h"
 #include "inference/worker/cuda/device_weights.h"
 #include "inference/worker/cuda/ranks.h"
 #include "kernels/kv_cache.h"
@@ -51,6 +53,7 @@ struct backend {
     cudaStream_t stream;
     struct device_weights weights;
     struct cuda_step *steps;
+    struct decode_graphs graphs;
     void **owned; /* device memory, to free */
     size_t owned_count;
     size_t buffer_bytes;
@@ -59,7 +62,7 @@ struct backend {
     struct quantized_rows quantized;
     struct half_rows halves;      /* of models with weights of 16 bits */
     float *rotation[MODEL_ROPES]; /* device; context x dims */
-    uint16_t *keys;
+    uint16_t *keys;               /* kv_blocks and one that is nobody's (decode_graphs.h), of each layer */
     uint16_t *values;
     float *scratch; /* of attention */
     struct cuda_experts experts;
@@ -86,6 +89,7 @@ cudaError_t cuda_launch_heads(struct backend *b, const struct cuda_step *step);
 cudaError_t cuda_launch_route(struct backend *b, const struct cuda_step *step);
 cudaError_t cuda_launch_experts(struct backend *b, const struct cuda_step *step);
 cudaError_t cuda_launch_experts_add(struct backend *b, const struct cuda_step *step);
+int cuda_launch_steps(struct backend *b, struct err *err) TIDE_CHECK; /* all, in order; waits for nothing */
 const char *cuda_op_name(enum graph_op_kind kind);
 
 #endif

@@ -127,7 +127,7 @@ static cudaError_t launch_rope(struct backend *b, const struct graph_op *op)
 static struct kv_cache_layer layer_of(const struct backend *b, uint32_t layer)
 {
     const struct model_sizes *s = &b->graph->model->sizes;
-    size_t positions = (size_t)layer * b->conf.kv_blocks * KV_BLOCK;
+    size_t positions = (size_t)layer * (b->conf.kv_blocks + 1) * KV_BLOCK;
     return (struct kv_cache_layer){.keys = b->keys + positions * s->kv_heads * s->key_dim,
                                    .values = b->values + positions * s->kv_heads * s->value_dim,
                                    .heads = s->kv_heads,
