@@ -36,11 +36,12 @@ def text_of(lines: list[str]) -> str:
 
 
 def test_a_device_says_what_the_cpu_says(tmp_path):
-    with Worker(tmp_path) as cpu, emulated(tmp_path) as device:
+    with Worker(tmp_path) as cpu, emulated(tmp_path, "--request-timeout", "1h") as device:
         assert 'backend=cuda device="emulated' in device.log.read_text()
         wanted = cpu.chat("Hi", **ASK).json()["choices"][0]["message"]["content"]
-        rig = ChatRig(tmp_path, [f"127.0.0.1:{device.port}"], model=ALIAS, protocol="h2")
-        rig.http.timeout = 300
+        rig = ChatRig(tmp_path, [f"127.0.0.1:{device.port}"], model=ALIAS, protocol="h2",
+                      first_byte="30m", idle="30m")
+        rig.http.timeout = 600
         try:
             assert text_of(rig.read_stream(**ASK)) == wanted != ""
         finally:
