@@ -11,8 +11,9 @@ target_include_directories(tide_kernels_ref PUBLIC kernels/emu/include) # where 
 
 # The emulator sees a kernel's memory accesses through the calls that -fsanitize=thread puts before each; neither that
 # sanitizer's own runtime nor AddressSanitizer looks at them. So a build for ThreadSanitizer has no emulator.
+# Nor has one for devices (TideCuda.cmake).
 set(TIDE_EMULATOR ON)
-if(TIDE_SANITIZE MATCHES "thread" OR TIDE_FUZZ)
+if(TIDE_SANITIZE MATCHES "thread" OR TIDE_FUZZ OR TIDE_CUDA)
   set(TIDE_EMULATOR OFF)
 endif()
 
