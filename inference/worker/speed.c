@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "inference/worker/device.h"
 
-enum { ROUNDS_MAX = 100, SHORT_PROMPT = 16, ANSWER = 32, BATCH_MAX = 64 };
+enum { ROUNDS_MAX = 100, LONG_PROMPT = 2048, SHORT_PROMPT = 16, ANSWER = 32, BATCH_MAX = 64 };
 
 struct bench {
     struct device device;
@@ -97,9 +97,9 @@ static void print_row(const char *what, uint32_t n, double *rates, uint32_t roun
 /* Rounds are interleaved: what disturbs the machine for a second disturbs every row alike. */
 static int measure(struct bench *b, const struct options *o, struct err *err)
 {
-    static const uint32_t prompts[] = {32, 128, 512};
+    static const uint32_t prompts[] = {32, 128, 512, LONG_PROMPT};
     static const uint32_t batches[] = {1, 2, 4, 8, 16, 32, BATCH_MAX};
-    enum { PROMPTS = 3, BATCHES = 7 };
+    enum { PROMPTS = 4, BATCHES = 7 };
     static double rates[PROMPTS + BATCHES][ROUNDS_MAX];
     int rc = 0;
     for (uint32_t r = 0; r < o->rounds && !rc; r++) {
@@ -124,25 +124,31 @@ static int measure(struct bench *b, const struct options *o, struct err *err)
     return 0;
 }
 
+/* The first sequence may be as long as the longest prompt; the others have room for a short one and its answer. */
 static int prepare(struct bench *b, const struct options *o, struct graph *g, struct err *err)
 {
-    enum { CONTEXT = 512 };
-    struct backend_conf conf = {.kv_blocks = BATCH_MAX * (CONTEXT / KV_BLOCK),
-                                .context = CONTEXT,
+    enum { WIDTH = LONG_PROMPT / KV_BLOCK, SHORT_WIDTH = (SHORT_PROMPT + ANSWER) / KV_BLOCK };
+    struct backend_conf conf = {.kv_blocks = WIDTH + BATCH_MAX * SHORT_WIDTH,
+                                .context = LONG_PROMPT,
                                 .batch_tokens = o->step_tokens > BATCH_MAX ? o->step_tokens : BATCH_MAX,
                                 .batch_logits = BATCH_MAX,
                                 .threads = o->threads,
                                 .portable = o->portable};
-    b->table_width = CONTEXT / KV_BLOCK;
+    b->table_width = WIDTH;
     b->step_tokens = conf.batch_tokens;
     b->vocab = g->model->sizes.vocab;
     b->tokens = calloc(conf.batch_tokens, sizeof *b->tokens);
-    b->tables = calloc(conf.kv_blocks, sizeof *b->tables);
+    b->tables = calloc((size_t)BATCH_MAX * WIDTH, sizeof *b->tables);
     if (!b->tokens || !b->tables) {
         return err_set(err, ERR_NOMEM, "no memory for a batch");
     }
-    for (uint32_t i = 0; i < conf.kv_blocks; i++) {
+    for (uint32_t i = 0; i < WIDTH; i++) {
         b->tables[i] = i;
+    }
+    for (uint32_t s = 1; s < BATCH_MAX; s++) {
+        for (uint32_t i = 0; i < SHORT_WIDTH; i++) {
+            b->tables[(size_t)s * WIDTH + i] = WIDTH + (s - 1) * SHORT_WIDTH + i;
+        }
     }
     return device_open(&o->device, g, &conf, &b->device, err);
 }

@@ -29,7 +29,7 @@ def test_bench_prints_rates():
     lines = tool("bench", "--model", model_file(), "--rounds", 1).stdout.decode().splitlines()
     assert "threads=" in lines[0] and "1 rounds" in lines[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
-    assert [(row[0], int(row[1])) for row in rows] == [("prompt", n) for n in (32, 128, 512)] + [
+    assert [(row[0], int(row[1])) for row in rows] == [("prompt", n) for n in (32, 128, 512, 2048)] + [
         ("answers", n) for n in (1, 2, 4, 8, 16, 32, 64)]
     assert all(float(row[2]) > 0 and row[2] == row[3] == row[4] for row in rows)
 

@@ -202,56 +202,85 @@ static void norm_and_activation(void **state)
     builder_clear(&b);
 }
 
-/* value_dim 0: the first dim / 8 * 4 values of the keys serve as values. */
-static void check_attention(uint32_t first, uint32_t end, uint32_t dim, uint32_t value_dim)
+enum { WIDEST = 96, QUERIES = 5, POSITIONS = 3 * KV_BLOCK };
+
+/* Keys and values of all positions; value_dim 0: the first dim / 8 * 4 values of the keys serve as values. */
+static struct attend_job random_job(struct builder *b, uint32_t dim, uint32_t value_dim)
 {
     static const uint32_t table[] = {2, 0, 3}; /* blocks out of order, one unused between */
-    static float query[96];
-    static float plain[96];
-    static uint16_t keys[4 * KV_BLOCK * 96];
-    static uint16_t values[4 * KV_BLOCK * 96];
-    static float scores[3 * KV_BLOCK];
-    static float out[96];
-    struct builder b;
-    builder_init(&b);
-    b.random += end * 1000 + dim;
-    fill(&b, query, 96);
-    struct attend_job job = {.query = query,
-                             .keys = {keys, (size_t)KV_BLOCK * dim, dim, dim},
+    static float plain[WIDEST];
+    static uint16_t keys[4 * KV_BLOCK * WIDEST];
+    static uint16_t values[4 * KV_BLOCK * WIDEST];
+    static float rows[KV_BLOCK * WIDEST];
+    struct attend_job job = {.keys = {keys, (size_t)KV_BLOCK * dim, dim, dim},
                              .values = {values, (size_t)KV_BLOCK * value_dim, value_dim, value_dim},
                              .table = table,
-                             .first = first,
-                             .end = end,
                              .scale = 0.7F,
-                             .scores = scores,
-                             .out = out};
-    for (uint32_t p = 0; p < end; p++) {
-        fill(&b, plain, 96);
+                             .rows = rows};
+    for (uint32_t p = 0; p < POSITIONS; p++) {
+        fill(b, plain, WIDEST);
         kernels->to_half(plain, dim, keys + (attend_at(&job, &job.keys, p) - keys));
-        fill(&b, plain, 96);
+        fill(b, plain, WIDEST);
         kernels->to_half(plain, value_dim, values + (attend_at(&job, &job.values, p) - values));
     }
     if (value_dim == 0) {
         job.values = job.keys;
         job.values.dim = dim / 8 * 4;
     }
-    kernels->attend(&job);
-    double weights[40];
+    return job;
+}
+
+static void check_answer(const struct attend_job *job, const struct attend_query *q)
+{
+    double weights[POSITIONS];
     double total = 0;
-    for (uint32_t p = first; p < end; p++) {
+    for (uint32_t p = q->first; p < q->end; p++) {
         double s = 0;
-        for (uint32_t i = 0; i < dim; i++) {
-            s += (double)query[i] * (double)half_to_float(attend_at(&job, &job.keys, p)[i]);
+        for (uint32_t i = 0; i < job->keys.dim; i++) {
+            s += (double)q->query[i] * (double)half_to_float(attend_at(job, &job->keys, p)[i]);
         }
-        weights[p] = exp(s * 0.7);
+        weights[p] = exp(s * (double)job->scale);
         total += weights[p];
     }
-    for (uint32_t i = 0; i < job.values.dim; i++) {
+    for (uint32_t i = 0; i < job->values.dim; i++) {
         double exact = 0;
-        for (uint32_t p = first; p < end; p++) {
-            exact += weights[p] / total * (double)half_to_float(attend_at(&job, &job.values, p)[i]);
+        for (uint32_t p = q->first; p < q->end; p++) {
+            exact += weights[p] / total * (double)half_to_float(attend_at(job, &job->values, p)[i]);
         }
-        assert_true(fabs((double)out[i] - exact) < 2e-5);
+        if (!(fabs((double)q->out[i] - exact) < 5e-5)) {
+            fail_msg("%s: positions %u to %u, %u values: %g, expected %g", kernels->name, q->first, q->end,
+                     job->values.dim, (double)q->out[i], exact);
+        }
+    }
+}
+
+/* Queries at several positions together: what each gives is right, and the same bits as alone. */
+static void check_attention(uint32_t first, uint32_t end, uint32_t dim, uint32_t value_dim)
+{
+    static float query[QUERIES][WIDEST];
+    static float scores[QUERIES][POSITIONS];
+    static float out[QUERIES][WIDEST];
+    static float together[QUERIES][WIDEST];
+    struct attend_query queries[QUERIES];
+    struct builder b;
+    builder_init(&b);
+    b.random += end * 1000 + dim;
+    struct attend_job job = random_job(&b, dim, value_dim);
+    job.queries = queries;
+    for (unsigned i = 0; i < QUERIES; i++) { /* the last two are far apart */
+        uint32_t ends = i < 3 ? end - (end > first + i ? i : 0) : i == 3 ? first + 1 : POSITIONS;
+        fill(&b, query[i], WIDEST);
+        queries[i] = (struct attend_query){query[i], scores[i], out[i], i == 4 ? ends - 1 : first, ends};
+    }
+    job.n = QUERIES;
+    kernels->attend(&job);
+    memcpy(together, out, sizeof out);
+    job.n = 1;
+    for (unsigned i = 0; i < QUERIES; i++, job.queries++) {
+        check_answer(&job, &queries[i]);
+        memset(out[i], 0xFF, sizeof out[i]);
+        kernels->attend(&job);
+        assert_memory_equal(out[i], together[i], job.values.dim * sizeof(float));
     }
     builder_clear(&b);
 }

@@ -84,12 +84,15 @@ static int allocate_buffers(struct backend *b, struct err *err)
     b->q = floats(rows, widest / 4 + 1);
     b->q_scale = floats(rows, widest / 32 + 1);
     b->q_sum = floats(rows, widest / 32 + 1);
-    b->scores = floats(team_size(b->team), c->context);
+    b->scores = floats((size_t)team_size(b->team) * ATTEND_QUERIES, c->context);
+    b->attend_width = larger(g->model->sizes.key_dim, g->model->sizes.value_dim);
+    b->attend_rows = floats((size_t)team_size(b->team) * KV_BLOCK, b->attend_width);
+    b->tiles = calloc(c->batch_tokens, sizeof *b->tiles);
     b->picked = calloc(c->batch_logits, sizeof *b->picked);
     b->best = calloc(c->batch_logits, sizeof *b->best);
     b->best_of_thread = calloc((size_t)team_size(b->team) * c->batch_logits, sizeof *b->best_of_thread);
-    if (!whole || !b->best || !b->best_of_thread || !b->q || !b->q_scale || !b->q_sum || !b->scores ||
-        !b->picked) {
+    if (!whole || !b->attend_rows || !b->tiles || !b->best || !b->best_of_thread || !b->q || !b->q_scale ||
+        !b->q_sum || !b->scores || !b->picked) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %u tokens a step", c->batch_tokens);
     }
     return 0;
@@ -148,6 +151,8 @@ static void cpu_close(struct backend *b)
         free(b->rotation[i]);
     }
     free(b->scores);
+    free(b->attend_rows);
+    free(b->tiles);
     free(b->picked);
     free(b->best);
     free(b->best_of_thread);
@@ -244,6 +249,7 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
         }
     }
     cpu_program_rewind(&b->program);
+    cpu_tile_batch(b);
     clear_best(b);
     team_run(b->team, run_steps, b);
     join_best(b);

@@ -1,5 +1,5 @@
 /* The state of the CPU backend, shared by its files: backend.c (life), ops.c (one function an operation),
- * scattered.c (products of heads and of experts).
+ * attention.c (tiles of queries), scattered.c (products of heads and of experts).
  * Thread rule: as backend.h; inside a run, `team` threads work on it between barriers. */
 #ifndef TIDE_WORKER_CPU_BACKEND_H
 #define TIDE_WORKER_CPU_BACKEND_H
@@ -17,6 +17,12 @@ struct cpu_uses {
     uint32_t *use;
     uint32_t *active; /* experts that somebody uses, rising */
     uint32_t active_count;
+};
+
+/* Neighbouring positions of one sequence: their queries read the same keys and values. */
+struct cpu_tile {
+    uint32_t first; /* token of the batch */
+    uint32_t n;
 };
 
 /* The largest logit of a row so far. */
@@ -41,8 +47,12 @@ struct backend {
     float *gathered_sum;
     uint32_t gather_width;        /* values of the widest scattered column; 0: there are none */
     float *rotation[MODEL_ROPES]; /* context x dims: cosine and sine of each pair, times magnitude */
-    float *scores;                /* context floats a thread */
-    uint32_t *picked;             /* batch rows that want logits */
+    float *scores;                /* ATTEND_QUERIES * context floats a thread */
+    float *attend_rows;           /* KV_BLOCK keys or values a thread, as float32 */
+    uint32_t attend_width;        /* values of the wider of them */
+    struct cpu_tile *tiles;       /* batch_tokens; of the running step */
+    uint32_t tile_count;
+    uint32_t *picked; /* batch rows that want logits */
     uint32_t picked_count;
     struct cpu_best *best_of_thread; /* batch_logits a thread */
     int32_t *best;                   /* of the rows that want no more */
@@ -51,6 +61,19 @@ struct backend {
 };
 
 void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread);
+
+/* Turns n blocks of 32 values of a buffer to int8, from block `first` of its rows laid end to end. */
+static inline void cpu_quantize_blocks(struct backend *b, enum graph_buffer buffer, size_t first, size_t n)
+{
+    if (n > 0) {
+        b->kernels->quantize(b->buffers[buffer] + 32 * first, (uint32_t)n, b->q + 32 * first,
+                             b->q_scale + first, b->q_sum + first);
+    }
+}
+
+/* The operation of attention.c, and its tiles for a batch: once before each run. */
+void cpu_tile_batch(struct backend *b);
+void cpu_run_attend(struct backend *b, struct cpu_step *step, unsigned thread);
 
 /* The operations of scattered.c. */
 void cpu_run_heads(struct backend *b, struct cpu_step *step, unsigned thread);

@@ -45,17 +45,26 @@ struct attend_rows {
     uint32_t dim;          /* values of a position that count */
 };
 
-/* One query head over the positions [first, end) of one sequence. */
-struct attend_job {
+/* One query head over the positions [first, end). */
+struct attend_query {
     const float *query; /* keys.dim */
+    float *scores;      /* scratch, one a position from 0 to end */
+    float *out;         /* values.dim */
+    uint32_t first;     /* position */
+    uint32_t end;       /* position, above first */
+};
+
+enum { ATTEND_QUERIES = 32 }; /* most of one call */
+
+/* Queries of one sequence that read the same keys and values, which are fetched once for all of them. */
+struct attend_job {
+    const struct attend_query *queries;
+    unsigned n; /* 1 to ATTEND_QUERIES */
     struct attend_rows keys;
     struct attend_rows values;
     const uint32_t *table; /* blocks of the sequence, in order */
-    uint32_t first;        /* position */
-    uint32_t end;          /* position, above first */
     float scale;           /* of the scores */
-    float *scores;         /* scratch, one a position from 0 to end */
-    float *out;            /* values.dim */
+    float *rows;           /* scratch: KV_BLOCK of the wider of keys and values */
 };
 
 static inline const uint16_t *attend_at(const struct attend_job *job, const struct attend_rows *rows,

@@ -1,35 +1,14 @@
-/* AVX2, FMA and F16C: x86 processors since 2013. Chosen at run time, so the file is compiled for them by a
- * pragma and nothing else is. */
+/* AVX2, FMA and F16C: x86 processors since 2013. Chosen at run time, so this file and attend_avx2.c are compiled for
+ * them by a pragma (avx2.h) and nothing else is. */
 #include "inference/worker/cpu/kernels.h"
 
 #if defined(__x86_64__)
 
 #include <cpuid.h>
-
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-
-#include <immintrin.h>
 #include <math.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE __m256 load_halves(const void *p) /* 8 */
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128(p));
-}
-
-INLINE float sum_of(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    s = _mm_add_ss(s, _mm_movehdup_ps(s));
-    return _mm_cvtss_f32(s);
-}
+#include "inference/worker/cpu/attend_avx2.h"
+#include "inference/worker/cpu/avx2.h"
 
 INLINE float max_of(__m256 v)
 {
@@ -45,28 +24,6 @@ INLINE int sum_of_ints(__m256i v)
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
     return _mm_cvtsi128_si32(s);
-}
-
-/* e^x to about 2 ulp: x = n ln 2 + r, a polynomial of degree 6 in r. Below -87 it is 0. */
-INLINE __m256 exp8(__m256 x)
-{
-    const __m256 low = _mm256_set1_ps(-87.0F);
-    const __m256 high = _mm256_set1_ps(88.0F);
-    __m256 tiny = _mm256_cmp_ps(x, low, _CMP_LT_OQ);
-    x = _mm256_min_ps(_mm256_max_ps(x, low), high);
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504F)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375F), x);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4F), r);
-    __m256 p = _mm256_set1_ps(1.0F / 720);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5F));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0F));
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return _mm256_andnot_ps(tiny, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
 }
 
 /* --- activations to int8 --------------------------------------------------------------------------- */
@@ -371,113 +328,6 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
     cpu_kernels_portable.to_half(x + i, n - i, out + i);
 }
 
-/* --- attention of one query head --------------------------------------------------------------------- */
-
-/* Four dot products at once: their sums, in order. */
-INLINE __m128 score4(const float *query, const uint16_t *keys, uint32_t stride, uint32_t dim)
-{
-    __m256 a[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (uint32_t i = 0; i < dim; i += 8) {
-        __m256 q = _mm256_loadu_ps(query + i);
-#pragma GCC unroll 4
-        for (unsigned k = 0; k < 4; k++) {
-            a[k] = _mm256_fmadd_ps(q, load_halves(keys + (size_t)k * stride + i), a[k]);
-        }
-    }
-    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
-    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-}
-
-/* One position, summed in the order of score4, so that a position's place in a group does not matter. */
-INLINE float score1(const float *query, const uint16_t *key, uint32_t dim)
-{
-    __m256 a = _mm256_setzero_ps();
-    for (uint32_t i = 0; i < dim; i += 8) {
-        a = _mm256_fmadd_ps(_mm256_loadu_ps(query + i), load_halves(key + i), a);
-    }
-    __m256 s = _mm256_hadd_ps(a, a);
-    s = _mm256_hadd_ps(s, s);
-    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
-}
-
-static float fill_scores(const struct attend_job *job)
-{
-    const struct attend_rows *keys = &job->keys;
-    uint32_t p = job->first;
-    __m128 scale = _mm_set1_ps(job->scale);
-    while (p < job->end) {
-        const uint16_t *key = attend_at(job, keys, p);
-        if (p % 4 == 0 && p + 4 <= job->end) { /* all four in one block */
-            __m128 s = score4(job->query, key, keys->stride, keys->dim);
-            _mm_storeu_ps(job->scores + p, _mm_mul_ps(s, scale));
-            p += 4;
-        } else {
-            job->scores[p++] = score1(job->query, key, keys->dim) * job->scale;
-        }
-    }
-    float largest = job->scores[job->first];
-    for (p = job->first + 1; p < job->end; p++) {
-        largest = job->scores[p] > largest ? job->scores[p] : largest;
-    }
-    return largest;
-}
-
-static float exponentiate(float *scores, uint32_t n, float largest)
-{
-    __m256 top = _mm256_set1_ps(largest);
-    __m256 total = _mm256_setzero_ps();
-    uint32_t p = 0;
-    for (; p + 8 <= n; p += 8) {
-        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(scores + p), top));
-        _mm256_storeu_ps(scores + p, e);
-        total = _mm256_add_ps(total, e);
-    }
-    float sum = sum_of(total);
-    for (; p < n; p++) {
-        scores[p] = expf(scores[p] - largest);
-        sum += scores[p];
-    }
-    return sum;
-}
-
-/* 8 * chunks values of the answer, kept in registers over all positions. */
-INLINE void mix_values(const struct attend_job *job, uint32_t from, unsigned chunks, float inverse)
-{
-    __m256 acc[8];
-    for (unsigned i = 0; i < chunks; i++) {
-        acc[i] = _mm256_setzero_ps();
-    }
-    for (uint32_t p = job->first; p < job->end; p++) {
-        __m256 share = _mm256_broadcast_ss(job->scores + p);
-        const uint16_t *value = attend_at(job, &job->values, p) + from;
-#pragma GCC unroll 8
-        for (unsigned i = 0; i < chunks; i++) {
-            acc[i] = _mm256_fmadd_ps(share, load_halves(value + 8 * i), acc[i]);
-        }
-    }
-    for (unsigned i = 0; i < chunks; i++) {
-        _mm256_storeu_ps(job->out + from + 8 * i, _mm256_mul_ps(acc[i], _mm256_set1_ps(inverse)));
-    }
-}
-
-static void attend(const struct attend_job *job)
-{
-    uint32_t dim = job->values.dim;
-    if (dim % 8 || job->keys.dim % 8) {
-        cpu_kernels_portable.attend(job);
-        return;
-    }
-    float largest = fill_scores(job);
-    float inverse = 1.0F / exponentiate(job->scores + job->first, job->end - job->first, largest);
-    uint32_t at = 0;
-    for (; at + 64 <= dim; at += 64) {
-        mix_values(job, at, 8, inverse);
-    }
-    for (; at < dim; at += 8) {
-        mix_values(job, at, 1, inverse);
-    }
-}
-
 static const struct cpu_kernels kernels = {
     .name = "avx2",
     .quantize = quantize,
@@ -493,7 +343,7 @@ static const struct cpu_kernels kernels = {
     .swiglu = swiglu,
     .geglu = geglu,
     .to_half = to_half,
-    .attend = attend,
+    .attend = cpu_attend_avx2,
 };
 
 #if defined(__clang__)

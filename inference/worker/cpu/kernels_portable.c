@@ -179,27 +179,34 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
     }
 }
 
-static void attend(const struct attend_job *job)
+static void attend_query(const struct attend_job *job, const struct attend_query *q)
 {
     uint32_t dim = job->values.dim;
     float largest = -INFINITY;
-    for (uint32_t p = job->first; p < job->end; p++) {
+    for (uint32_t p = q->first; p < q->end; p++) {
         const uint8_t *key = (const uint8_t *)attend_at(job, &job->keys, p);
-        job->scores[p] = dot_f16(key, job->query, job->keys.dim) * job->scale;
-        largest = fmaxf(largest, job->scores[p]);
+        q->scores[p] = dot_f16(key, q->query, job->keys.dim) * job->scale;
+        largest = fmaxf(largest, q->scores[p]);
     }
     float total = 0.0F;
-    for (uint32_t p = job->first; p < job->end; p++) {
-        job->scores[p] = expf(job->scores[p] - largest);
-        total += job->scores[p];
+    for (uint32_t p = q->first; p < q->end; p++) {
+        q->scores[p] = expf(q->scores[p] - largest);
+        total += q->scores[p];
     }
-    memset(job->out, 0, dim * sizeof *job->out);
-    for (uint32_t p = job->first; p < job->end; p++) {
-        float share = job->scores[p] / total;
+    memset(q->out, 0, dim * sizeof *q->out);
+    for (uint32_t p = q->first; p < q->end; p++) {
+        float share = q->scores[p] / total;
         const uint16_t *value = attend_at(job, &job->values, p);
         for (uint32_t i = 0; i < dim; i++) {
-            job->out[i] += share * half_to_float(value[i]);
+            q->out[i] += share * half_to_float(value[i]);
         }
+    }
+}
+
+static void attend(const struct attend_job *job)
+{
+    for (unsigned i = 0; i < job->n; i++) {
+        attend_query(job, &job->queries[i]);
     }
 }
 

@@ -33,15 +33,6 @@ static void run_embed(struct backend *b, const struct graph_op *op, unsigned thr
     }
 }
 
-/* Turns n blocks of 32 values of a buffer to int8, from block `first` of its rows laid end to end. */
-static void quantize_blocks(struct backend *b, enum graph_buffer buffer, size_t first, size_t n)
-{
-    if (n > 0) {
-        b->kernels->quantize(b->buffers[buffer] + 32 * first, (uint32_t)n, b->q + 32 * first,
-                             b->q_scale + first, b->q_sum + first);
-    }
-}
-
 static void run_norm(struct backend *b, const struct cpu_step *step, unsigned thread)
 {
     const struct graph_op *op = step->op;
@@ -55,7 +46,7 @@ static void run_norm(struct backend *b, const struct cpu_step *step, unsigned th
                              (uint32_t)op->weight->dims[0], b->buffers[op->dst] + i * to_piece);
         if (step->quantizes_too) {
             size_t blocks = b->graph->widths[op->dst] / 32;
-            quantize_blocks(b, op->dst, i * blocks, blocks);
+            cpu_quantize_blocks(b, op->dst, i * blocks, blocks);
         }
     }
 }
@@ -66,7 +57,7 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
     size_t to;
     size_t blocks = (size_t)rows_of(b, op) * (b->graph->widths[op->a] / 32);
     share(b, thread, blocks, &from, &to);
-    quantize_blocks(b, op->a, from, to - from);
+    cpu_quantize_blocks(b, op->a, from, to - from);
 }
 
 /* --- matrix products --------------------------------------------------------------------------------- */
@@ -173,7 +164,7 @@ static void run_product(struct backend *b, struct cpu_step *step, unsigned threa
     }
 }
 
-/* --- attention --------------------------------------------------------------------------------------- */
+/* --- positions --------------------------------------------------------------------------------------- */
 
 static void rotate_pairs(const float *src, const float *rotation, uint32_t dims, float *dst)
 {
@@ -240,53 +231,6 @@ static void run_store(struct backend *b, const struct graph_op *op, unsigned thr
     }
 }
 
-/* The keys and the values of a query head; where the cache has no values, the beginning of the keys. */
-static void find_rows(const struct backend *b, const struct graph_op *op, uint32_t head,
-                      struct attend_job *job)
-{
-    const struct kv_cache *kv = &b->kv;
-    uint32_t key_head = head / (op->heads / kv->heads);
-    job->keys = (struct attend_rows){.first = kv_cache_keys(kv, op->layer, key_head),
-                                     .block = kv_cache_key_block(kv),
-                                     .stride = kv->key_dim,
-                                     .dim = kv->key_dim};
-    job->values = job->keys;
-    if (kv->value_dim) {
-        job->values = (struct attend_rows){.first = kv_cache_values(kv, op->layer, key_head),
-                                           .block = kv_cache_value_block(kv),
-                                           .stride = kv->value_dim};
-    }
-    job->values.dim = b->graph->widths[op->dst] / op->heads;
-}
-
-static void run_attend(struct backend *b, struct cpu_step *step, unsigned thread)
-{
-    const struct graph_op *op = step->op;
-    uint32_t total = b->batch->n * op->heads;
-    for (;;) {
-        uint32_t i = atomic_fetch_add_explicit(&step->next, 1, memory_order_relaxed);
-        if (i >= total) {
-            return;
-        }
-        const struct batch_token *t = &b->batch->tokens[i / op->heads];
-        struct attend_job job = {
-            .table = batch_window_table(b->batch, t->sequence, op->window),
-            .end = t->position + 1,
-            .scale = op->scale,
-            .scores = b->scores + (size_t)thread * b->conf.context,
-        };
-        find_rows(b, op, i % op->heads, &job);
-        job.first = op->window && job.end > op->window ? job.end - op->window : 0;
-        job.query = b->buffers[op->a] + (size_t)i * job.keys.dim;
-        job.out = b->buffers[op->dst] + (size_t)i * job.values.dim;
-        b->kernels->attend(&job);
-        if (step->quantizes_too) {
-            size_t blocks = job.values.dim / 32;
-            quantize_blocks(b, op->dst, (size_t)i * blocks, blocks);
-        }
-    }
-}
-
 /* --- the rest ---------------------------------------------------------------------------------------- */
 
 static void run_activation(struct backend *b, const struct cpu_step *step, unsigned thread)
@@ -301,7 +245,7 @@ static void run_activation(struct backend *b, const struct cpu_step *step, unsig
     kernel(b->buffers[op->a] + 32 * from, b->buffers[op->b] + 32 * from, (uint32_t)(32 * (to - from)),
            b->buffers[op->dst] + 32 * from);
     if (step->quantizes_too) {
-        quantize_blocks(b, op->dst, from, to - from);
+        cpu_quantize_blocks(b, op->dst, from, to - from);
     }
 }
 
@@ -353,7 +297,7 @@ void cpu_step_run(struct backend *b, struct cpu_step *step, unsigned thread)
         run_store(b, op, thread);
         break;
     case GRAPH_ATTEND:
-        run_attend(b, step, thread);
+        cpu_run_attend(b, step, thread);
         break;
     case GRAPH_SWIGLU:
     case GRAPH_GEGLU:
