@@ -54,7 +54,7 @@ struct ops_feed {
 
 static void set_trouble(struct ops_answer *a, const char *text)
 {
-    snprintf(a->trouble, sizeof a->trouble, "%s", text);
+    snprintf(a->trouble, sizeof a->trouble, "%.*s", (int)sizeof a->trouble - 1, text);
     a->trouble[str_utf8_safe_len(str_from(a->trouble))] = 0;
 }
 
