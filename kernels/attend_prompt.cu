@@ -17,10 +17,9 @@
 enum {
     THREADS = 128,
     ROWS = THREADS / WARP_LANES * 16,
-    KEYS = 32,          /* positions of a tile */
-    PADDING = 8,        /* halves behind a row */
-    UNIT = 8,           /* halves that are copied at once */
-    STATIC = 48 * 1024, /* bytes of shared memory that need no asking */
+    KEYS = 32,   /* positions of a tile */
+    PADDING = 8, /* halves behind a row */
+    UNIT = 8,    /* halves that are copied at once */
 };
 static_assert(KEYS % KV_CACHE_BLOCK == 0 && KEYS % 16 == 0, "a tile is whole blocks, and whole steps of mma");
 
@@ -301,11 +300,8 @@ template <int TILES>
 static cudaError_t launch(const struct attend_params *p, size_t shared, cudaStream_t stream)
 {
     uint32_t rows = p->tokens.count * (p->heads / p->layer.heads);
-    cudaError_t rc = cudaSuccess;
-    if (shared > STATIC) {
-        rc = cudaFuncSetAttribute(reinterpret_cast<const void *>(attend_prompt<TILES>),
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    }
+    cudaError_t rc = cudaFuncSetAttribute(reinterpret_cast<const void *>(attend_prompt<TILES>),
+                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     if (rc == cudaSuccess && rows > 0) {
         LAUNCH((attend_prompt<TILES>), dim3((rows + ROWS - 1) / ROWS, p->layer.heads), dim3(THREADS), shared,
                stream, *p);

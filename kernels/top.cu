@@ -73,7 +73,6 @@ static __global__ void __launch_bounds__(THREADS) top(struct top_params p)
     next_digit(x, p.width, shift, counts, search);
     while (search[0].matched > search[0].wanted) {
         shift -= DIGIT_BITS;
-        __syncthreads(); /* everyone has looked */
         next_digit(x, p.width, shift, counts, search);
     }
     uint64_t least = search[0].prefix;
