@@ -33,8 +33,13 @@ static void test_without_a_device(void **state)
         print_message("skipped: there is a device\n");
         skip();
     }
+    if (communicator_id(&id, &err)) { /* NCCL's ranks meet over a network interface, and there may be none */
+        print_message("%s\n", err.msg);
+        assert_int_equal(err.code, ERR_UNAVAILABLE);
+        assert_non_null(strstr(err.msg, "nccl: making an id: "));
+        return;
+    }
     communicator_init(&c);
-    assert_int_equal(communicator_id(&id, &err), 0);
     assert_int_equal(communicator_open(&c, &id, 0, 2, &err), ERR_UNAVAILABLE);
     print_message("%s\n", err.msg);
     assert_non_null(strstr(err.msg, "nccl: meeting the other ranks: Cuda failure "));
