@@ -57,19 +57,22 @@ static char *put_seconds(char *at, struct str key, uint64_t us)
     return str_put_digits(at, (uint32_t)(us % 1000000), 6);
 }
 
+static uint64_t odd_bytes(const char *p)
+{
+    uint64_t eight = swar_load(p);
+    return (eight & SWAR_HIGH) | swar_below(eight, ' ') | swar_has(eight, 0x7f) | swar_has(eight, '"') |
+           swar_has(eight, '\\');
+}
+
 static bool is_plain(struct str s)
 {
     uint64_t odd = 0;
     for (; s.n >= 8; s = str_skip(s, 8)) {
-        uint64_t eight = swar_load(s.p);
-        odd |= (eight & SWAR_HIGH) | swar_below(eight, ' ') | swar_has(eight, 0x7f) | swar_has(eight, '"') |
-               swar_has(eight, '\\');
+        odd |= odd_bytes(s.p);
     }
-    for (size_t i = 0; i < s.n; i++) {
-        uint8_t c = (uint8_t)s.p[i];
-        odd |= c < ' ' || c >= 0x7f || c == '"' || c == '\\';
-    }
-    return odd == 0;
+    char rest[8] = "        ";
+    memcpy(rest, s.p, s.n);
+    return (odd | odd_bytes(rest)) == 0;
 }
 
 /* A member whose text came from outside, cut at TEXT_MOST. key ends with the opening quote. */

@@ -268,7 +268,12 @@ static bool write_head(struct http_op *op, const struct http_client_request *req
 
 static bool has_gap(struct str word)
 {
-    return word.n > 0 && (!str_is_text(word) || memchr(word.p, ' ', word.n) || memchr(word.p, '\t', word.n));
+    for (size_t i = 0; i < word.n; i++) {
+        if ((uint8_t)word.p[i] <= ' ' || word.p[i] == 0x7f) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool breaks_line(struct str value)
