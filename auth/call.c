@@ -40,6 +40,7 @@ void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *),
     job->pg.run = run;
     job->pg.done = on_job_done;
     job->pg.arg = job;
+    job->pg.is_unknown = false;
     int rc = *job->al->pg ? pg_submit(*job->al->pg, &job->pg) : ERR_UNAVAILABLE;
     if (rc < 0) {
         done(job, rc);

@@ -278,12 +278,12 @@ static void on_place(void *arg, int rc, int64_t wait_s, const struct auth_place 
     auth_job_submit(&f->job, run_verify, on_verified);
 }
 
-/* The account may have been made when the outcome is unknown: then its place stays taken. */
+/* The account may have been made when the outcome is unknown: then its place stays taken. Not when the job never began or
+ * was rolled back: else a database that fails would use the caps up. */
 static void verify_settle_place(struct verify_flow *f, int rc)
 {
     bool is_made = rc == 0 && f->is_new_user && f->outcome == VERIFY_SIGNED_IN && verify_has_place(f);
-    bool is_unknown = rc < 0 && rc != ERR_CONFLICT && rc != ERR_LIMIT;
-    if (f->place.is_taken && !is_made && !is_unknown) {
+    if (f->place.is_taken && !is_made && !f->job.pg.is_unknown) {
         f->job.al->ports->give_back_place(f->job.al->arg, &f->place);
     }
     f->place.is_taken = false;

@@ -7,7 +7,7 @@
  * run must be repeatable: it owns copies of all it reads, writes its results into *arg from scratch, and has
  * no effects but through pg. It runs to its end whether or not anybody still wants the answer.
  * Deadline: of the whole job, queue and connecting included. When it passes, the connection is dropped and rc
- * is ERR_TIMEOUT: whether a COMMIT under way took effect is then unknown (as with ERR_CLOSED).
+ * is ERR_TIMEOUT: whether a COMMIT under way took effect is then unknown (as with ERR_CLOSED), which job->is_unknown says.
  * Database away: after a failed connect, jobs fail at once with ERR_UNAVAILABLE for 250 ms; then one job
  * tries again while the others go on failing. A job whose connection died before BEGIN was answered moves to
  * a new one by itself.
@@ -49,6 +49,7 @@ struct pg_job {
     uint64_t deadline_ms;  /* monotonic */
     uint64_t submitted_us; /* monotonic */
     int rc;
+    bool is_unknown; /* for done to read: rc < 0, and yet it may have been committed */
     struct err err;
 };
 

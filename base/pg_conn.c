@@ -251,6 +251,7 @@ static int once(struct pg *pg, int (*run)(struct pg *pg, void *arg), void *arg)
     char tag = '\0';
     forget_job(pg);
     pg->begun = false;
+    pg->is_unknown = false;
     int rc = command(pg, "BEGIN", &tag);
     if (rc != 0) {
         return rc;
@@ -267,6 +268,7 @@ static int once(struct pg *pg, int (*run)(struct pg *pg, void *arg), void *arg)
     if (rc == 0 && tag != 'C') {
         return err_set(&pg->err, ERR_INTERNAL, "PostgreSQL: rolled back: an error was ignored");
     }
+    pg->is_unknown = rc == ERR_CLOSED || rc == ERR_TIMEOUT || (rc != 0 && !pg->conn);
     return rc == 0 ? 0 : rollback(pg, rc);
 }
 

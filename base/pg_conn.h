@@ -29,7 +29,8 @@ struct pg {
     struct err err;            /* why the job failed */
     char sqlstate[6];
     char sqltext[160];
-    bool begun;                              /* the server has answered BEGIN: effects are possible */
+    bool begun;      /* the server has answered BEGIN: effects are possible */
+    bool is_unknown; /* the latest job failed in its COMMIT, which may have taken effect */
     const char *prepared[PG_PREPARED_SLOTS]; /* hashed by address; the slot is the name */
 };
 

@@ -47,6 +47,7 @@ static void on_done(struct loop_msg *m, bool canceled)
 {
     struct pg_job *job = (struct pg_job *)(void *)((char *)m - offsetof(struct pg_job, msg));
     if (canceled) {
+        job->is_unknown = job->is_unknown || job->rc == 0;
         job->rc = err_set(&job->err, ERR_CANCELED, "the loop is going away");
     }
     job->done(job->arg, job->rc, &job->err);
@@ -120,6 +121,7 @@ static int connect_for(struct pg_pool *p, struct pg *pg, const struct pg_job *jo
 static int run_job(struct pg_pool *p, struct pg *pg, struct pg_job *job)
 {
     int rc = ERR_CLOSED;
+    pg->is_unknown = false;
     for (int i = 0; i < 2; i++) {
         if (!pg_conn_is_open(pg)) {
             rc = connect_for(p, pg, job);
@@ -179,6 +181,7 @@ static void *thread_main(void *arg)
         int rc = run_job(p, &pg, job);
         note_open(p, open, pg_conn_is_open(&pg));
         open = pg_conn_is_open(&pg);
+        job->is_unknown = pg.is_unknown;
         finish(job, rc, &pg.err);
     }
     pg_conn_clear(&pg);
@@ -274,6 +277,7 @@ static int admit(const struct pg_pool *p)
 int pg_submit(struct pg_pool *p, struct pg_job *job)
 {
     job->loop = loop_current();
+    job->is_unknown = false;
     job->submitted_us = clock_mono_us();
     job->deadline_ms = clock_mono_ms() + (job->timeout_ms ? job->timeout_ms : p->conf.job_ms);
     job->next = NULL;

@@ -114,6 +114,35 @@ def test_a_place_comes_back_when_no_account_was_made(single, tmp_path):
         assert places(single, "taken") - places(single, "given_back") >= 1
 
 
+FAILING = """CREATE FUNCTION fail_users() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN {does}; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER fail_users AFTER INSERT ON users DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION fail_users()"""
+
+
+@pytest.mark.parametrize("does,when,taken", [
+    ("RAISE EXCEPTION 'no room'", "IMMEDIATE", 0), ("RAISE EXCEPTION 'no room'", "DEFERRED", 0),
+    ("PERFORM pg_terminate_backend(pg_backend_pid())", "IMMEDIATE", 0),
+    ("PERFORM pg_terminate_backend(pg_backend_pid())", "DEFERRED", 1)],
+    ids=["fails", "fails-in-commit", "dies", "dies-in-commit"])
+def test_a_place_comes_back_when_the_database_fails(single, tmp_path, does, when, taken):
+    """Inside auth_create_user, or in the COMMIT. Only of one that died in its COMMIT nobody knows: its place stays taken."""
+    with single.app() as app:
+        rule = f"failing-{when}-{len(does)}".lower()
+        put(single, tmp_path, [capped(rule, per_day=50)])
+        phone, code = with_code(single, app, 1)[0]
+        before = places(single, "taken")
+        single.postgres.query(FAILING.format(does=does, when=when))
+        try:
+            assert app.verify(phone, code).status_code in (500, 503)
+            assert places(single, "taken") == before + 1, "it came as far as that"
+            wait_until(lambda: today(single.redis.port, rule) == taken, 30, "its place")
+        finally:
+            single.postgres.query("DROP TRIGGER fail_users ON users; DROP FUNCTION fail_users")
+        wait_until(lambda: app.verify(phone, code).status_code == 200, 60, "the code is still good")
+        wait_until(lambda: today(single.redis.port, rule) == taken + 1, 30, "one account, one place")
+        assert accounts(single, rule) == 1
+
+
 def test_a_shadow_rule_only_counts(single, tmp_path):
     put(single, tmp_path, [{"id": "dark", "when": {"phone_prefix": ["+86138"]}, "shadow": True, **BUSY},
                            {"id": "in", "when": {}, "effect": "allow"}])
