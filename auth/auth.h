@@ -121,6 +121,12 @@ struct auth_code_ask {
     bool may_create; /* the code may make an account */
 };
 
+/* What check_code took, held by a flow that may outlive its call. Ended exactly once, on the loop; or, when the loop ends
+ * (ERR_CANCELED), from wherever and not given back. */
+struct auth_taken {
+    void (*end)(struct auth_taken *t, bool gives_back); /* frees it */
+};
+
 /* What the gateway does for this room. */
 struct auth_ports {
     /* Takes one from the rules of an event ("waitlist", "signup_denied") for the request's keys and this number (NULL: none).
@@ -135,7 +141,8 @@ struct auth_ports {
                           void (*done)(struct auth_call *call, bool is_admitted));
     /* A banned number: true when the port has answered. */
     bool (*refuse_phone)(struct auth_call *call, struct str e164);
-    void (*give_back)(struct auth_call *call); /* what the last check took: nothing was sent */
+    struct auth_taken *(*keep_taken)(struct auth_call *call);
+    void (*give_back)(struct auth_call *call); /* what the last check_limit took */
     /* Hands the message to the provider. done(arg, rc) on the loop that asked, exactly once: 0 accepted, ERR_TIMEOUT,
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
     void (*send_message)(void *ports_arg, const struct auth_message *m, void (*done)(void *arg, int rc),

@@ -17,6 +17,7 @@ struct otp_flow {
     struct otp_new code;
     struct auth_message message;
     enum otp_answer answer;
+    struct auth_taken *taken; /* of limits and budgets: given back when no message goes; NULL: settled */
     struct otp_intent intent; /* may_create: an account may be made */
     bool is_known;            /* the number has an account */
     int64_t wait_s;
@@ -46,6 +47,19 @@ void otp_attempts_read(struct auth_attempts *out)
         out->attempts += metric_child_value(metric_child(&otp_requests, others[i]));
     }
     out->attempts += out->refused;
+}
+
+static void otp_settle(struct otp_flow *f, bool gives_back)
+{
+    if (f->taken) {
+        f->taken->end(f->taken, gives_back);
+        f->taken = NULL;
+    }
+}
+
+static void otp_clear(struct auth_job *job)
+{
+    otp_settle((struct otp_flow *)job, false);
 }
 
 /* --- the answer -------------------------------------------------------------------------------------- */
@@ -106,7 +120,6 @@ static void on_dropped(struct auth_job *job, int rc)
 {
     otp_count("send_failed");
     if (job->call) {
-        job->al->ports->give_back(job->call);
         http_reply_error(job->call->ex, "sms_send_failed", "the message could not be handed to its provider");
     }
     auth_job_free(job);
@@ -121,6 +134,7 @@ static void on_message_sent(void *arg, int rc)
     } else if (rc == ERR_CANCELED) {
         auth_job_free(&f->job); /* the process ends */
     } else {
+        otp_settle(f, true);
         auth_job_submit(&f->job, run_drop, on_dropped);
     }
 }
@@ -154,16 +168,15 @@ static int run_begin(struct pg *pg, void *arg)
 
 static void otp_refuse_too_soon(struct otp_flow *f)
 {
-    struct auth_call *call = f->job.call;
-    call->al->ports->give_back(call);
     struct problem p = {.code = "over_sms_send_rate_limit", .retry_after_s = (uint32_t)f->wait_s};
-    http_reply_problem(call->ex, &p);
+    http_reply_problem(f->job.call->ex, &p);
 }
 
 static void on_begun(struct auth_job *job, int rc)
 {
     struct otp_flow *f = (struct otp_flow *)job;
     if (rc < 0) {
+        otp_settle(f, rc != ERR_CANCELED);
         otp_count(rc == ERR_LIMIT ? "too_soon" : "failed");
         if (job->call && rc == ERR_LIMIT) {
             otp_refuse_too_soon(f);
@@ -192,6 +205,8 @@ void otp_flow_start(struct auth_call *call, const struct phone *phone, enum otp_
     f->conf = *call->conf;
     f->phone = *phone;
     f->answer = answer;
+    f->job.clear = otp_clear;
+    f->taken = call->al->ports->keep_taken(call);
     f->intent = *intent;
     snprintf(f->message.lang, sizeof f->message.lang, "%s", problem_lang_tag(auth_lang(call)));
     subject_of_phone(f->job.secrets, &f->phone, &f->subject);

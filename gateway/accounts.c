@@ -63,7 +63,6 @@ static bool port_refuse_phone(struct auth_call *call, struct str e164)
 static void port_give_back(struct auth_call *call)
 {
     limits_give_back(call->request);
-    sms_give_back(call->request);
 }
 
 /* A code on its way: what it is accounted under when a provider takes it. */
@@ -349,6 +348,7 @@ int accounts_open(struct gateway *g, struct err *err)
     a->gateway = g;
     a->ports = (struct auth_ports){.check_limit = port_check_limit,
                                    .check_code = sms_budget_check,
+                                   .keep_taken = sms_budget_keep,
                                    .check_attempt = attempt_check,
                                    .refuse_phone = port_refuse_phone,
                                    .give_back = port_give_back,

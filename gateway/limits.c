@@ -315,6 +315,36 @@ void limits_give_back(struct request *r)
     }
 }
 
+struct limits_taken {
+    const struct gateway_config *conf; /* a reference: its rules */
+    struct limit_check check;
+};
+
+struct limits_taken *limits_take_over(struct request *r)
+{
+    if (!r->ticket || !r->ticket->event) {
+        return NULL;
+    }
+    struct limits_taken *t = calloc(1, sizeof *t);
+    BUG_ON(!t);
+    t->conf = config_ref(r->conf);
+    limiter_move(r->ticket->event, &t->check);
+    return t;
+}
+
+void limits_taken_give_back(struct limits_taken *t)
+{
+    limiter_give_back(&t->check);
+}
+
+void limits_taken_free(struct limits_taken *t)
+{
+    if (t) {
+        config_unref(t->conf);
+        free(t);
+    }
+}
+
 /* Used tokens, as far as they are known: an answer that was refused or failed used none, one that was cut without
  * a count keeps its estimate. */
 static void settle_tokens(struct request *r, struct limit_check *c)

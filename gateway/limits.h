@@ -60,6 +60,12 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
 void limits_refuse(struct request *r);    /* answers the last refusal that limits_more reported */
 void limits_give_back(struct request *r); /* what the last limits_more took: nothing was sent */
 
+/* What the last limits_more took, for whom may have to give it back when the request is gone. NULL: nothing. */
+struct limits_taken;
+struct limits_taken *limits_take_over(struct request *r);
+void limits_taken_give_back(struct limits_taken *t); /* on the request's loop */
+void limits_taken_free(struct limits_taken *t);      /* NULL allowed; what was not given back stays taken */
+
 /* An estimate for rules that count tokens, before limits_begin (route->prepare); chat sets it from the body. */
 void limits_set_tokens(struct request *r, uint64_t tokens);
 void limits_settle(struct request *r); /* request_finish only */

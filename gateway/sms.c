@@ -119,9 +119,22 @@ void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, boo
 
 void sms_give_back(struct request *r)
 {
-    if (r->sms != NULL && r->sms->prefix.n > 0) {
-        sms_ledger_undo(limits_ledger(r->gl), guard_of(r->conf), r->sms->prefix);
+    sms_unsend(r->gl, sms_take_over(r));
+}
+
+struct str sms_take_over(struct request *r)
+{
+    struct str prefix = r->sms != NULL ? r->sms->prefix : STR("");
+    if (r->sms != NULL) {
         r->sms->prefix = STR("");
+    }
+    return prefix;
+}
+
+void sms_unsend(struct gateway_loop *gl, struct str prefix)
+{
+    if (prefix.n > 0) {
+        sms_ledger_undo(limits_ledger(gl), guard_of(gl->conf), prefix);
     }
 }
 

@@ -19,7 +19,10 @@ struct sms_sent;
 /* done may be called before this returns; when not admitted it has been answered here. Never after sms_forget. */
 void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, bool is_admitted), void *arg);
 void sms_give_back(struct request *r); /* what sms_guard counted: nothing was sent */
-void sms_forget(struct request *r);    /* request_finish only */
+struct str sms_take_over(
+    struct request *r); /* the prefix that it counted: whoever has it says sms_unsend, once; or empty */
+void sms_unsend(struct gateway_loop *gl, struct str prefix);
+void sms_forget(struct request *r); /* request_finish only */
 
 void sms_account(struct gateway_loop *gl, const struct sms_sent *s);
 /* The control thread: a message of another kind than a code was taken, to this number. Loop 0 accounts for it. */

@@ -1,5 +1,8 @@
 #include "gateway/sms_budget.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/metrics.h"
 #include "gateway/attack.h"
 #include "gateway/limits.h"
@@ -83,4 +86,37 @@ void sms_budget_check(struct auth_call *call, const struct auth_code_ask *ask,
                                .account = STR(""),
                                .terms = sms_budget_terms(set, ask, attack_level(r->gl->gateway))};
     limits_more(r, "sms", &keys, on_limit, b);
+}
+
+/* --- for a flow that may outlive its request --------------------------------------------------------- */
+
+struct taken {
+    struct auth_taken taken; /* first */
+    struct gateway_loop *gl;
+    struct limits_taken *limits;
+    char prefix[PHONE_E164_MAX + 1]; /* that the guard counted; or empty */
+};
+
+static void end(struct auth_taken *kept, bool gives_back)
+{
+    struct taken *t = (struct taken *)kept;
+    if (gives_back && t->limits) {
+        limits_taken_give_back(t->limits);
+    }
+    if (gives_back) {
+        sms_unsend(t->gl, str_from(t->prefix));
+    }
+    limits_taken_free(t->limits);
+    free(t);
+}
+
+struct auth_taken *sms_budget_keep(struct auth_call *call)
+{
+    struct request *r = call->request;
+    struct taken *t = calloc(1, sizeof *t);
+    BUG_ON(!t);
+    *t = (struct taken){.taken = {end}, .gl = r->gl, .limits = limits_take_over(r)};
+    struct str prefix = sms_take_over(r);
+    snprintf(t->prefix, sizeof t->prefix, STR_FMT, STR_ARG(prefix));
+    return &t->taken;
 }

@@ -18,6 +18,8 @@
 void sms_budget_check(struct auth_call *call, const struct auth_code_ask *ask,
                       void (*done)(struct auth_call *call, enum auth_code_verdict v));
 
+struct auth_taken *sms_budget_keep(struct auth_call *call); /* likewise: keep_taken */
+
 /* On which terms the number of such a request is charged, while the ladder is at this level. */
 struct limit_terms sms_budget_terms(const struct gateway_settings *set, const struct auth_code_ask *ask,
                                     int attack_level);

@@ -147,6 +147,9 @@ void limiter_forget(struct limit_check *c);
 /* After the work: rules that count tokens are corrected from the estimate to what was used. */
 void limiter_settle(struct limit_check *c, uint64_t used_tokens);
 void limiter_give_back(struct limit_check *c); /* all that it took: the work was not done */
+/* What it took, but for places of what runs at once, is now to's, to give back; `to` waits for nothing. The limiter and the
+ * rules have to outlive it. */
+void limiter_move(struct limit_check *c, struct limit_check *to);
 
 /* Who was refused most, lately (offenders.h). Any thread. */
 struct offenders *limiter_offenders(struct limiter_shared *s);

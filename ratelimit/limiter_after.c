@@ -84,6 +84,19 @@ void limiter_give_back(struct limit_check *c)
     }
 }
 
+void limiter_move(struct limit_check *c, struct limit_check *to)
+{
+    *to = *c;
+    to->calls = NULL;
+    to->call_count = to->waiting = 0;
+    for (unsigned i = 0; i < c->count; i++) {
+        bool stays = c->keys[i].charge == LIMIT_CHARGE_RUNNING;
+        struct limit_key_state *given = stays ? &to->keys[i] : &c->keys[i];
+        given->charge = LIMIT_CHARGE_NONE;
+        given->held = 0;
+    }
+}
+
 void limiter_forget(struct limit_check *c)
 {
     bool pending = c->waiting > 0;

@@ -165,6 +165,44 @@ def test_what_was_not_sent_is_not_charged(own, providers):
     assert [p["sent"] for p in report(gateway)["providers"]] == [1]
 
 
+def left_of(gateway, rule: str) -> int:
+    return next(b["remaining"] for b in report(gateway)["budgets"] if b["rule"] == rule)
+
+
+def test_what_the_database_does_not_take_is_not_charged(own, providers):
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "1/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    own.postgres.query("""CREATE FUNCTION fail_codes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room'; END $$;
+        CREATE TRIGGER fail_codes BEFORE INSERT ON otp_codes FOR EACH ROW EXECUTE FUNCTION fail_codes()""")
+    for _ in range(3):
+        assert ask(own, gateway, number()).status_code == 500
+    assert left_of(gateway, "sms_day") == 1
+    own.postgres.query("DROP TRIGGER fail_codes ON otp_codes")
+    assert ask(own, gateway, number()).status_code == 200
+    assert ask(own, gateway, number()).status_code == 429
+    assert providers[0].taken == 1
+
+
+def test_what_was_answered_before_it_failed_is_not_charged(own, providers):
+    """A log-in is answered before its message is sent; when no provider takes it, the request is long gone."""
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "3/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    user = signed_up(own, gateway, providers[0])
+    providers[0].mode = 500
+    with own.app(gateway) as app:
+        for n in range(1, 4):
+            own.resend_time_passes()
+            assert app.ask_code(user, create_user=False).status_code == 200
+            failed = 'tidegate_auth_code_requests_total{result="send_failed"}'
+            wait_until(lambda: gateway.metric(failed) == n, 30, "the message is given up")
+            wait_until(lambda: left_of(gateway, "sms_day") == 2, 30, "what it took is back")
+        providers[0].mode = "ok"
+        own.resend_time_passes()
+        assert app.ask_code(user, create_user=False).status_code == 200
+    wait_until(lambda: len(providers[0].codes[user]) == 2, 30, "the code")
+    assert left_of(gateway, "sms_day") == 1
+
+
 def test_without_the_ledger_no_code_goes_out(own, providers):
     gateway = start(own, providers[:1])
     assert ask(own, gateway, number()).status_code == 200
