@@ -134,7 +134,7 @@ def new_phone(is_mainland: bool) -> str:
 def outcome(status: int, body: dict) -> str:
     code = body.get("code", "")
     if status == 200:
-        return "sent"
+        return "held" if "notice" in body else "sent"
     if code == "captcha_failed":
         return "challenged"
     if status == 403 or code == "signup_busy":
