@@ -36,7 +36,7 @@ static int split_values(struct model *m, const struct joined *j, const char *nam
 {
     const struct gguf_tensor from = *j->tensor; /* the list moves */
     struct gguf_shape shape = {3, {j->rank, j->value_rows, j->heads, 1}};
-    uint8_t *data;
+    uint8_t *data = NULL;
     int rc = gguf_make_tensor(m->file, name, from.type->type, &shape, &data, err);
     for (uint64_t head = 0; head < j->heads && !rc; head++) {
         uint64_t first = head * (j->key_rows + j->value_rows) + j->key_rows;
@@ -64,7 +64,7 @@ static int split_keys(struct model *m, const struct joined *j, const char *name,
     enum tensor_type type = from.type->block_values > 1 ? TENSOR_F16 : from.type->type;
     size_t bytes = type == TENSOR_F32 ? sizeof(float) : sizeof(uint16_t);
     struct gguf_shape shape = {3, {j->key_rows, j->rank, j->heads, 1}};
-    uint8_t *data;
+    uint8_t *data = NULL;
     float *row = malloc(j->rank * sizeof *row);
     int rc = row ? gguf_make_tensor(m->file, name, type, &shape, &data, err)
                  : err_set(err, ERR_NOMEM, "model: no memory for a row");

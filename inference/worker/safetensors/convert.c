@@ -91,7 +91,7 @@ static void copy(const struct source *s, uint8_t *dst)
 int convert_plain(struct gguf *g, const char *name, const struct source *s, struct err *err)
 {
     struct gguf_shape shape = shape_of(s->tensor);
-    uint8_t *data;
+    uint8_t *data = NULL;
     bool is_aligned = (uintptr_t)s->tensor->data % value_bytes(s) == 0;
     if (!s->scale && is_aligned) {
         return gguf_add_tensor(g, name, type_of(s), &shape, s->tensor->data, err);
@@ -109,7 +109,7 @@ int convert_pairs(struct gguf *g, const char *name, const struct source *s, uint
     uint64_t rows = s->tensor->dims[0];
     uint64_t half = heads ? rows / heads / 2 : 0;
     size_t row_bytes = shape.dims[0] * value_bytes(s);
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (s->tensor->n_dims != 2 || half == 0 || rows != 2 * half * heads) {
         return wrong(s, "does not have an even number of rows for each head", err);
     }
@@ -138,7 +138,7 @@ int convert_norm(struct gguf *g, const char *name, const struct source *s, struc
 {
     struct gguf_shape shape = shape_of(s->tensor);
     const struct quant_type *type = quant_type_find(type_of(s));
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (s->scale || s->tensor->n_dims != 1) {
         return wrong(s, "is not a row of F32, F16 or BF16", err);
     }
@@ -159,7 +159,7 @@ int convert_experts(struct gguf *g, const char *name, const struct source *exper
 {
     const struct shard_tensor *first = experts[0].tensor;
     struct gguf_shape shape = shape_of(first);
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (first->n_dims != 2) {
         return wrong(&experts[0], "is not a matrix", err);
     }

@@ -352,7 +352,7 @@ static int add_divisors(struct weights *w)
 {
     const struct folder *f = w->folder;
     struct gguf_shape shape = {1, {f->divisor_count, 1, 1, 1}};
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (!f->divisor_count) {
         return 0;
     }
