@@ -470,7 +470,8 @@ def test_broken_model_files(tmp_path):
         path.write_bytes(content)
         assert reason in failing(path)
     assert "cannot open" in failing(tmp_path / "none.gguf")
-    assert "not a regular file" in failing(tmp_path)
+    assert "config.json: No such file" in failing(tmp_path)  # a folder is a model of safetensors
+    assert "not a regular file" in failing("/dev/null")
 
 
 def test_unknown_chat_template_is_refused_with_its_text(tmp_path):
