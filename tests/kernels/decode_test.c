@@ -59,8 +59,10 @@ static int run(struct machine *m, const struct batch_token *tokens, uint32_t n, 
 
 static struct batch_token token_at(uint32_t sequence, uint32_t position, bool wants_logits)
 {
-    return (struct batch_token){(int32_t)((position * 31 + sequence * 7 + 1) % 250), sequence, position,
-                                wants_logits};
+    return (struct batch_token){.token = (int32_t)((position * 31 + sequence * 7 + 1) % 250),
+                                .sequence = sequence,
+                                .position = position,
+                                .wants_logits = wants_logits};
 }
 
 static void prompt(struct machine *m, uint32_t sequence, uint32_t n)
