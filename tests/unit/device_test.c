@@ -199,7 +199,7 @@ static void test_a_device_that_fails_ends_the_engine(void **state)
                                      .threads = 1,
                                      .step_tokens = 16,
                                      .queue = 8,
-                                     .device = {DEVICE_CUDA, &fake},
+                                     .device = {.choice = DEVICE_CUDA, .cuda = &fake},
                                      .on_loaded = on_loaded,
                                      .on_failed = on_failed,
                                      .arg = &w};
