@@ -119,12 +119,18 @@ struct auth_code_ask {
     const struct auth_number *number;
     enum auth_code_for whom;
     bool may_create; /* the code may make an account */
+    bool is_second;  /* asked before as ANYONE: RESERVED */
 };
 
 /* What check_code took, held by a flow that may outlive its call. Ended exactly once, on the loop; or, when the loop ends
  * (ERR_CANCELED), from wherever and not given back. */
+enum auth_taken_end {
+    AUTH_TAKEN_STAYS = 0,
+    AUTH_TAKEN_BUDGETS_BACK = 1, /* not the limits of number, device and address */
+    AUTH_TAKEN_ALL_BACK = 2,
+};
 struct auth_taken {
-    void (*end)(struct auth_taken *t, bool gives_back); /* frees it */
+    void (*end)(struct auth_taken *t, enum auth_taken_end how); /* frees it */
 };
 
 /* What the gateway does for this room. */

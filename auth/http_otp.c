@@ -127,7 +127,8 @@ static void otp_check_code(struct auth_call *call, enum auth_code_for whom)
     subject_limit_key(call->al->secrets, &ask->phone, key);
     phone_prefix(&ask->phone, prefix);
     struct auth_number number = {str_from(key), str_from(prefix), str_from(ask->phone.country)};
-    struct auth_code_ask code = {&number, whom, .may_create = ask->create_user && !ask->is_denied};
+    struct auth_code_ask code = {&number, whom, .may_create = ask->create_user && !ask->is_denied,
+                                 .is_second = ask->is_held};
     call->al->ports->check_code(call, &code, on_code_checked);
 }
 

@@ -100,11 +100,15 @@ int otp_activate(struct pg *pg, const struct auth_config *conf, const struct sub
     return rc < 0 ? rc : 0;
 }
 
-int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id)
+int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id, bool may_ask)
 {
-    int rc = pg_query(
-        pg, "UPDATE otp_numbers SET last_sent_at = NULL WHERE phone_hash = $1 AND purpose = '" PURPOSE "'",
-        PG_BYTES(s->hash[0], SECRET_HMAC_BYTES));
+    int rc = 0;
+    if (may_ask) {
+        rc = pg_query(
+            pg,
+            "UPDATE otp_numbers SET last_sent_at = NULL WHERE phone_hash = $1 AND purpose = '" PURPOSE "'",
+            PG_BYTES(s->hash[0], SECRET_HMAC_BYTES));
+    }
     if (rc >= 0) {
         rc = pg_query(pg, "DELETE FROM otp_codes WHERE id = $1 AND NOT is_live", PG_UUID(*id));
     }

@@ -38,7 +38,8 @@ int otp_begin(struct pg *pg, const struct auth_config *conf, const struct subjec
               const struct otp_new *code, const struct otp_intent *intent, int64_t *wait_s) TIDE_CHECK;
 int otp_activate(struct pg *pg, const struct auth_config *conf, const struct subject *s,
                  const struct uuid *id) TIDE_CHECK;
-int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id) TIDE_CHECK;
+/* may_ask: the number need not wait until it may ask for another one. */
+int otp_drop(struct pg *pg, const struct subject *s, const struct uuid *id, bool may_ask) TIDE_CHECK;
 
 enum otp_verdict {
     OTP_RIGHT = 0,

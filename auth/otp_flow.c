@@ -19,6 +19,7 @@ struct otp_flow {
     enum otp_answer answer;
     struct auth_taken *taken; /* of limits and budgets: given back when no message goes; NULL: settled */
     struct otp_intent intent; /* may_create: an account may be made */
+    enum auth_taken_end end;  /* no message went: what becomes of what was taken */
     bool is_known;            /* the number has an account */
     int64_t wait_s;
 };
@@ -49,17 +50,17 @@ void otp_attempts_read(struct auth_attempts *out)
     out->attempts += out->refused;
 }
 
-static void otp_settle(struct otp_flow *f, bool gives_back)
+static void otp_settle(struct otp_flow *f, enum auth_taken_end how)
 {
     if (f->taken) {
-        f->taken->end(f->taken, gives_back);
+        f->taken->end(f->taken, how);
         f->taken = NULL;
     }
 }
 
 static void otp_clear(struct auth_job *job)
 {
-    otp_settle((struct otp_flow *)job, false);
+    otp_settle((struct otp_flow *)job, AUTH_TAKEN_STAYS);
 }
 
 /* --- the answer -------------------------------------------------------------------------------------- */
@@ -101,7 +102,7 @@ static void on_decoy(struct auth_job *job, int rc)
 static int run_drop(struct pg *pg, void *arg)
 {
     struct otp_flow *f = arg;
-    return otp_drop(pg, &f->subject, &f->code.id);
+    return otp_drop(pg, &f->subject, &f->code.id, f->end == AUTH_TAKEN_ALL_BACK);
 }
 
 static void on_activated(struct auth_job *job, int rc)
@@ -125,6 +126,16 @@ static void on_dropped(struct auth_job *job, int rc)
     auth_job_free(job);
 }
 
+/* No code went to a number with an account. One that nobody knows keeps its limits and waits for its next code, and
+ * whoever has been answered must not tell the two apart. */
+static enum auth_taken_end end_unsent(const struct otp_flow *f, int rc)
+{
+    if (rc == ERR_TIMEOUT) {
+        return AUTH_TAKEN_STAYS; /* it may have gone */
+    }
+    return f->answer == OTP_ANSWER_SENT ? AUTH_TAKEN_ALL_BACK : AUTH_TAKEN_BUDGETS_BACK;
+}
+
 static void on_message_sent(void *arg, int rc)
 {
     struct otp_flow *f = arg;
@@ -134,7 +145,8 @@ static void on_message_sent(void *arg, int rc)
     } else if (rc == ERR_CANCELED) {
         auth_job_free(&f->job); /* the process ends */
     } else {
-        otp_settle(f, true);
+        f->end = end_unsent(f, rc);
+        otp_settle(f, f->end);
         auth_job_submit(&f->job, run_drop, on_dropped);
     }
 }
@@ -176,7 +188,7 @@ static void on_begun(struct auth_job *job, int rc)
 {
     struct otp_flow *f = (struct otp_flow *)job;
     if (rc < 0) {
-        otp_settle(f, rc != ERR_CANCELED);
+        otp_settle(f, rc == ERR_CANCELED ? AUTH_TAKEN_STAYS : AUTH_TAKEN_ALL_BACK);
         otp_count(rc == ERR_LIMIT ? "too_soon" : "failed");
         if (job->call && rc == ERR_LIMIT) {
             otp_refuse_too_soon(f);

@@ -47,6 +47,7 @@ struct hook_send {
     bool is_probe;       /* it tells whether that one is back */
     unsigned tried[HOOK_PROVIDERS_MAX];
     bool was_refused;     /* by some provider, with a 4xx */
+    bool may_be_taken;    /* a try was asked and cut off before its answer */
     uint64_t deadline_ms; /* monotonic */
     size_t answer_bytes;
     struct buf answer; /* kept when the line keeps it */
@@ -270,7 +271,7 @@ static void go_on(struct hook_send *s)
     unsigned tried = p != NULL ? s->tried[p - s->line->providers] : 0;
     uint64_t wait_ms = tried > 0 ? p->conf.backoff_ms << (tried - 1) : 0;
     if (p == NULL || now_ms + wait_ms >= s->deadline_ms) {
-        send_finish(s, s->was_refused ? ERR_DENIED : ERR_UNAVAILABLE);
+        send_finish(s, s->may_be_taken ? ERR_TIMEOUT : s->was_refused ? ERR_DENIED : ERR_UNAVAILABLE);
         return;
     }
     s->at = p;
@@ -291,9 +292,11 @@ static void go_on(struct hook_send *s)
 static void on_tried(void *private_data, CURLcode code)
 {
     struct hook_send *s = private_data;
-    long status = 0;
+    long status = 0, asked = 0;
     struct provider *p = s->at;
     curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(s->easy, CURLINFO_REQUEST_SIZE, &asked);
+    s->may_be_taken = s->may_be_taken || (code != CURLE_OK && asked > 0);
     try_clear(s);
     bool is_taken = code == CURLE_OK && status >= 200 && status < 300;
     bool is_refused = !is_taken && code == CURLE_OK && status < 500 && status != 429;

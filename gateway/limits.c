@@ -318,6 +318,7 @@ void limits_give_back(struct request *r)
 struct limits_taken {
     const struct gateway_config *conf; /* a reference: its rules */
     struct limit_check check;
+    struct limit_key_state keys[]; /* of the check */
 };
 
 struct limits_taken *limits_take_over(struct request *r)
@@ -325,16 +326,21 @@ struct limits_taken *limits_take_over(struct request *r)
     if (!r->ticket || !r->ticket->event) {
         return NULL;
     }
-    struct limits_taken *t = calloc(1, sizeof *t);
+    struct limit_check *event = r->ticket->event;
+    struct limits_taken *t = calloc(1, sizeof *t + event->count * sizeof t->keys[0]);
     BUG_ON(!t);
     t->conf = config_ref(r->conf);
-    limiter_move(r->ticket->event, &t->check);
+    limiter_move(event, &t->check, t->keys);
     return t;
 }
 
-void limits_taken_give_back(struct limits_taken *t)
+void limits_taken_give_back(struct limits_taken *t, bool only_shared)
 {
-    limiter_give_back(&t->check);
+    if (only_shared) {
+        limiter_give_back_shared(&t->check);
+    } else {
+        limiter_give_back(&t->check);
+    }
 }
 
 void limits_taken_free(struct limits_taken *t)

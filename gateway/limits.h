@@ -63,8 +63,9 @@ void limits_give_back(struct request *r); /* what the last limits_more took: not
 /* What the last limits_more took, for whom may have to give it back when the request is gone. NULL: nothing. */
 struct limits_taken;
 struct limits_taken *limits_take_over(struct request *r);
-void limits_taken_give_back(struct limits_taken *t); /* on the request's loop */
-void limits_taken_free(struct limits_taken *t);      /* NULL allowed; what was not given back stays taken */
+/* On the request's loop. only_shared: not the limits of number, device, address. */
+void limits_taken_give_back(struct limits_taken *t, bool only_shared);
+void limits_taken_free(struct limits_taken *t); /* NULL allowed; what was not given back stays taken */
 
 /* An estimate for rules that count tokens, before limits_begin (route->prepare); chat sets it from the body. */
 void limits_set_tokens(struct request *r, uint64_t tokens);

@@ -17,6 +17,7 @@ static struct metric past_share = METRIC_COUNTER_L("tidegate_sms_reserve_request
 struct sms_budget {
     struct auth_call *call;
     enum auth_code_for whom;
+    bool is_second;
     struct str prefix;
     void (*done)(struct auth_call *call, enum auth_code_verdict v);
 };
@@ -40,7 +41,7 @@ static void conclude(struct sms_budget *b, enum auth_code_verdict v)
         [AUTH_CODE_FOR_ACCOUNT] = {"account,admitted", "account,refused"},
         [AUTH_CODE_FOR_NOBODY] = {"none,admitted", "none,refused"},
     };
-    if (b->whom != AUTH_CODE_FOR_ANYONE) {
+    if (b->is_second) {
         metric_child_add(metric_child(&past_share, labels[b->whom][v != AUTH_CODE_ADMITTED]), 1);
     }
     b->done(b->call, v);
@@ -78,7 +79,7 @@ void sms_budget_check(struct auth_call *call, const struct auth_code_ask *ask,
     const struct gateway_settings *set = r->conf->set;
     const struct auth_number *number = ask->number;
     struct sms_budget *b = ARENA_NEW(&r->ex->arena, struct sms_budget);
-    *b = (struct sms_budget){call, ask->whom, arena_dup(&r->ex->arena, number->prefix), done};
+    *b = (struct sms_budget){call, ask->whom, ask->is_second, arena_dup(&r->ex->arena, number->prefix), done};
     struct limits_keys keys = {.phone = number->key,
                                .phone_prefix = number->prefix,
                                .phone_country = number->country,
@@ -97,13 +98,13 @@ struct taken {
     char prefix[PHONE_E164_MAX + 1]; /* that the guard counted; or empty */
 };
 
-static void end(struct auth_taken *kept, bool gives_back)
+static void end(struct auth_taken *kept, enum auth_taken_end how)
 {
     struct taken *t = (struct taken *)kept;
-    if (gives_back && t->limits) {
-        limits_taken_give_back(t->limits);
+    if (how != AUTH_TAKEN_STAYS && t->limits) {
+        limits_taken_give_back(t->limits, how == AUTH_TAKEN_BUDGETS_BACK);
     }
-    if (gives_back) {
+    if (how != AUTH_TAKEN_STAYS) {
         sms_unsend(t->gl, str_from(t->prefix));
     }
     limits_taken_free(t->limits);

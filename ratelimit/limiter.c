@@ -143,18 +143,20 @@ static void check_init(struct limiter *l, struct limit_check *c, const struct li
 
 /* --- verdict -------------------------------------------------------------------------------------- */
 
-/* The rule that the client waits for longest, or never. */
+/* The rule that the client waits for longest, or never; what is reserved keeps nobody waiting whom another rule refuses. */
 static void verdict_denied(struct limit_check *c)
 {
     c->denied = true;
     c->reserved = true;
     c->binding = NULL;
     for (unsigned i = 0; i < c->count; i++) {
+        c->reserved = c->reserved && (c->keys[i].is_reserved || !limiter_key_is_denied(&c->keys[i]));
+    }
+    for (unsigned i = 0; i < c->count; i++) {
         const struct limit_key_state *k = &c->keys[i];
-        if (!limiter_key_is_denied(k)) {
+        if (!limiter_key_is_denied(k) || (k->is_reserved && !c->reserved)) {
             continue;
         }
-        c->reserved = c->reserved && k->is_reserved;
         bool later = c->retry_us != GCRA_NEVER && (k->retry_us == GCRA_NEVER || k->retry_us > c->retry_us);
         if (!c->binding || later) {
             c->binding = k->rule;
@@ -209,6 +211,9 @@ static void key_denied(struct limit_check *c, struct limit_key_state *k)
     struct limiter_shared *s = c->limiter->shared;
     int64_t used_us = k->distance_us - k->inc_us;
     k->is_reserved = limiter_key_is_restricted(k) && used_us + k->cost_us <= k->rule->gcra.tau_us;
+    if (limiter_key_is_restricted(k) && !k->is_reserved) {
+        k->retry_us = used_us + k->cost_us - k->rule->gcra.tau_us; /* then there is room again, for some */
+    }
     limiter_count(k, k->rule->shadow ? LIMIT_SHADOW_DENIED : k->is_reserved ? LIMIT_RESERVED : LIMIT_DENIED);
     if (k->rule->shadow) {
         return;

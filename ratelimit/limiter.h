@@ -146,10 +146,11 @@ bool limiter_denied_locally(struct limiter *l, struct limit_check *c, const stru
 void limiter_forget(struct limit_check *c);
 /* After the work: rules that count tokens are corrected from the estimate to what was used. */
 void limiter_settle(struct limit_check *c, uint64_t used_tokens);
-void limiter_give_back(struct limit_check *c); /* all that it took: the work was not done */
-/* What it took, but for places of what runs at once, is now to's, to give back; `to` waits for nothing. The limiter and the
- * rules have to outlive it. */
-void limiter_move(struct limit_check *c, struct limit_check *to);
+void limiter_give_back(struct limit_check *c);        /* all that it took: the work was not done */
+void limiter_give_back_shared(struct limit_check *c); /* likewise, of rules that many share alone */
+/* What it took, but for places of what runs at once, is now to's, to give back; `to` waits for nothing. keys: room for
+ * c->count of them. These, the limiter and the rules have to outlive `to`. */
+void limiter_move(struct limit_check *c, struct limit_check *to, struct limit_key_state *keys);
 
 /* Who was refused most, lately (offenders.h). Any thread. */
 struct offenders *limiter_offenders(struct limiter_shared *s);

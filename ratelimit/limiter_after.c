@@ -84,12 +84,23 @@ void limiter_give_back(struct limit_check *c)
     }
 }
 
-void limiter_move(struct limit_check *c, struct limit_check *to)
+void limiter_give_back_shared(struct limit_check *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        if (c->keys[i].rule->is_shared) {
+            limiter_key_give_back(c, &c->keys[i]);
+        }
+    }
+}
+
+void limiter_move(struct limit_check *c, struct limit_check *to, struct limit_key_state *keys)
 {
     *to = *c;
+    to->keys = keys; /* c's are on the arena of its request */
     to->calls = NULL;
     to->call_count = to->waiting = 0;
     for (unsigned i = 0; i < c->count; i++) {
+        keys[i] = c->keys[i];
         bool stays = c->keys[i].charge == LIMIT_CHARGE_RUNNING;
         struct limit_key_state *given = stays ? &to->keys[i] : &c->keys[i];
         given->charge = LIMIT_CHARGE_NONE;

@@ -203,6 +203,33 @@ def test_what_was_answered_before_it_failed_is_not_charged(own, providers):
     assert left_of(gateway, "sms_day") == 1
 
 
+def test_a_provider_that_fails_does_not_tell_who_has_an_account(own, providers):
+    """Both were answered before the message went; both have to wait for the next one."""
+    rule = {"name": "otp_phone_minute", "by": "phone", "at": "sms", "limit": "1/1m", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    user, nobody = signed_up(own, gateway, providers[0]), number()
+    own.redis.command("FLUSHALL")
+    own.resend_time_passes()
+    providers[0].mode = 500
+    with own.app(gateway) as app:
+        for phone in (user, nobody):
+            assert app.ask_code(phone, create_user=False).status_code == 200
+        wait_until(lambda: gateway.metric('tidegate_auth_code_requests_total{result="send_failed"}') == 1, 30, "the message is given up")
+        for clear in (lambda: None, lambda: own.redis.command("FLUSHALL")):
+            clear()  # then only the database's own gap stands
+            answers = [app.ask_code(phone, create_user=False) for phone in (user, nobody)]
+            assert [(a.status_code, code_of(a)) for a in answers] == [(429, "over_sms_send_rate_limit")] * 2
+
+
+def test_a_message_that_may_have_gone_is_charged(own, providers):
+    """The provider takes it and answers too late: nobody can know, so the next one costs as well."""
+    rule = {"name": "sms_day", "by": "all", "at": "sms", "limit": "2/1d", "on_error": "closed", "role": "ledger"}
+    gateway = start(own, providers[:1], [rule])
+    providers[0].mode = "hang"
+    assert [ask(own, gateway, number()).status_code for _ in range(3)] == [503, 503, 429]
+    assert providers[0].seen == 2
+
+
 def test_without_the_ledger_no_code_goes_out(own, providers):
     gateway = start(own, providers[:1])
     assert ask(own, gateway, number()).status_code == 200

@@ -118,7 +118,7 @@ static int run_activate(struct pg *pg, void *arg)
 static int run_drop(struct pg *pg, void *arg)
 {
     struct person *p = arg;
-    return otp_drop(pg, &p->subject, &p->code.id);
+    return otp_drop(pg, &p->subject, &p->code.id, true);
 }
 
 static int run_check(struct pg *pg, void *arg)

@@ -10,6 +10,7 @@ static const struct limit_terms anyone = {.reserved_percent = 20}, account = {0}
 static const struct limit_row rows[] = {
     {.name = "all", .by = "all", .at = "sms", .limit = "10/1d", .on_error = "closed", .role = "ledger"},
     {.name = "phone", .by = "phone", .at = "sms", .limit = "3/1d", .on_error = "closed", .role = "ledger"},
+    {.name = "device", .by = "device", .at = "sms", .limit = "1/1m", .on_error = "closed", .role = "ledger"},
     {.name = "money",
      .by = "phone_country",
      .at = "sms",
@@ -23,6 +24,7 @@ static struct arena arena;
 static struct limit_rules *rules;
 static struct limiter_shared *shared;
 static struct limiter *limiter;
+static struct str device; /* that asks; empty: none */
 
 static void open_limiter(struct redis *redis)
 {
@@ -87,6 +89,7 @@ static struct limit_check check(const char *phone, const struct limit_terms *ter
         who.by[d] = STR("");
     }
     who.by[LIMIT_BY_ALL] = STR("all");
+    who.by[LIMIT_BY_DEVICE] = device;
     who.by[LIMIT_BY_PHONE] = str_from(phone);
     who.by[LIMIT_BY_PHONE_COUNTRY] = STR("CN");
     const struct limit_set *set = limit_rules_at_event(rules, STR("sms"));
@@ -170,6 +173,48 @@ static void a_surcharge_halves_a_budget_and_is_given_back_whole(void **state)
     assert_int_equal(passed(&account, 0), 2);
 }
 
+/* An account's code failed after its request was over: the limits of the number stay as an unknown number's would. */
+static void what_was_taken_over_outlives_the_request(void **state)
+{
+    struct limit_key_state keys[LIMIT_AT_MAX];
+    struct limit_check c = check("+880", &anyone, 0), kept;
+    assert_false(c.denied);
+    limiter_move(&c, &kept, keys);
+    limiter_give_back(&c); /* has nothing any more */
+    arena_clear(&arena);
+    assert_int_equal(passed(&anyone, 0), 7);
+    limiter_give_back_shared(&kept);
+    limiter_give_back_shared(&kept);
+    assert_int_equal(passed(&account, 0), 3);
+    limiter_give_back(&kept); /* the number's */
+}
+
+static void what_is_reserved_keeps_nobody_waiting_for_it(void **state)
+{
+    device = STR("d");
+    assert_false(check("+881", &anyone, 0).denied);
+    device = STR("");
+    assert_int_equal(passed(&anyone, 0), 7);
+    close_limiter();
+    open_limiter(rig.redis); /* it knows no denial yet */
+    device = STR("d");
+    struct limit_check c = check("+882", &anyone, 0);
+    device = STR("");
+    assert_true(c.denied && !c.reserved);
+    assert_string_equal(c.binding->name, "device");
+    assert_in_range(c.retry_us, 1, 60 * 1000000);
+}
+
+static void who_finds_the_reserve_used_up_waits_as_accounts_do(void **state)
+{
+    assert_int_equal(passed(&account, 0), 10);
+    close_limiter();
+    open_limiter(rig.redis);
+    struct limit_check c = check("+883", &anyone, 0);
+    assert_true(c.denied && !c.reserved);
+    assert_in_range(c.retry_us, 1, 8640ll * 1000000); /* a tenth of the day, not three */
+}
+
 static void budgets_of_money_are_reserved_by_the_price(void **state)
 {
     assert_int_equal(passed(&anyone, 250000), 3); /* 0.75 of 0.8 */
@@ -211,6 +256,9 @@ int main(void)
         TEST(a_number_is_limited_on_all_terms),
         TEST(who_only_asks_is_told_the_same_and_takes_nothing),
         TEST(a_surcharge_halves_a_budget_and_is_given_back_whole),
+        TEST(what_was_taken_over_outlives_the_request),
+        TEST(what_is_reserved_keeps_nobody_waiting_for_it),
+        TEST(who_finds_the_reserve_used_up_waits_as_accounts_do),
         TEST(budgets_of_money_are_reserved_by_the_price),
         TEST(what_is_reserved_is_remembered_apart),
         TEST(without_redis_nothing_is_kept_for_anybody),
