@@ -41,12 +41,13 @@ make_keys() {
 }
 
 is_free_port() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+is_picked_port() { grep -qxs "$1" "$var"/run/*.port; }
 
 # pick_port NAME FIRST: the one of last time, or the first free one
 pick_port() {
   local file="$var/run/$1.port" port=$2
   if [ ! -e "$file" ]; then
-    until is_free_port "$port"; do port=$((port + 1)); done
+    until is_free_port "$port" && ! is_picked_port "$port"; do port=$((port + 1)); done
     echo "$port" >"$file"
   fi
   cat "$file"
