@@ -10,14 +10,14 @@
 enum {
     SLOW = 5, /* intervals between questions that the gateway's database answers */
     METRICS_BYTES = 16 << 20,
-    JSON_BYTES = 1 << 20,
+    JSON_BYTES = 4 << 20,
     DEADLINE_LEAST_MS = 1000,
     SILENT_INTERVALS = 3,
     SILENT_LEAST_MS = 6000,
 };
 
 static const struct json_limits limits = {
-    .max_depth = 16, .max_members = 20000, .max_items = 20000, .max_string = 64 << 10};
+    .max_depth = 16, .max_members = 100000, .max_items = 200000, .max_string = 64 << 10};
 
 static struct metric readings = METRIC_COUNTER_L(
     "tidestatus_ops_readings_total", "Readings of the gateway for the dashboard, by result.", "result");

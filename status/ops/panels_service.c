@@ -8,10 +8,17 @@
 
 /* --- workers ----------------------------------------------------------------------------------- */
 
+enum { WORKER_ROWS = 200 }; /* a drawing has to fit in the queue of a stream */
+
+static bool is_ready_worker(const cJSON *w)
+{
+    return strcmp(ops_json_text(w, "state"), "ready") == 0;
+}
+
 static void add_worker(const cJSON *w, struct buf *out)
 {
     const char *state = ops_json_text(w, "state");
-    bool is_ready = strcmp(state, "ready") == 0;
+    bool is_ready = is_ready_worker(w);
     double running = ops_json_number(w, "running"), slots = ops_json_number(w, "slots");
     ops_panel_row(out, ops_json_text(w, "name"));
     buf_addf(out, "<td class=\"%s\">", is_ready ? "ok" : strcmp(state, "draining") == 0 ? "" : "bad");
@@ -37,6 +44,21 @@ static void add_worker(const cJSON *w, struct buf *out)
     buf_add_cstr(out, "</tr>");
 }
 
+/* At most room of those that are ready, or are not; how many. */
+static unsigned add_workers(const cJSON *items, bool ready, unsigned room, struct buf *out)
+{
+    const cJSON *item;
+    unsigned n = 0;
+    cJSON_ArrayForEach(item, items)
+    {
+        if (n < room && is_ready_worker(item) == ready) {
+            add_worker(item, out);
+            n++;
+        }
+    }
+    return n;
+}
+
 void ops_panel_workers(const struct ops_view *v, struct buf *out)
 {
     static const char *const columns[] = {"Worker",      "state",        "",          ">running",
@@ -49,17 +71,19 @@ void ops_panel_workers(const struct ops_view *v, struct buf *out)
     buf_add_cstr(out, " refused and ");
     ops_add_number(out, ops_history_sum(v->history, OPS_CHAT_BROKEN, OPS_POINTS));
     buf_add_cstr(out, " streams broken in 15 min</p>");
-    const cJSON *items = ops_json_list(ops_panel_answer(v, OPS_WORKERS, out), "items"), *item;
-    if (cJSON_GetArraySize(items) == 0) {
+    const cJSON *items = ops_json_list(ops_panel_answer(v, OPS_WORKERS, out), "items");
+    unsigned all = (unsigned)cJSON_GetArraySize(items);
+    if (all == 0) {
         ops_panel_empty(out, items ? "The gateway has no workers." : "");
         return;
     }
     ops_panel_head(out, columns);
-    cJSON_ArrayForEach(item, items)
-    {
-        add_worker(item, out);
-    }
+    unsigned shown = add_workers(items, false, WORKER_ROWS, out);
+    shown += add_workers(items, true, WORKER_ROWS - shown, out);
     ops_panel_end(out);
+    if (all > shown) {
+        buf_addf(out, "<p class=\"s\">and %u more</p>", all - shown);
+    }
 }
 
 /* --- PostgreSQL and Redis ---------------------------------------------------------------------- */

@@ -184,6 +184,18 @@ def test_more_viewers_than_allowed_get_the_page_only(ops):
             pass
 
 
+def test_a_fleet_of_workers_fits_in_a_stream(ops, gateway):
+    fleet = [worker(f"w{k}") for k in range(2999)] + [worker("the-last", state="down")]
+    gateway.answers["workers"] = {"items": fleet}
+    ops.start()
+    with ops.client() as client, client.stream("GET", "/ops/events") as response:
+        stream = itertools.islice(groups(response), 600)
+        drawn = next(parts["workers"] for parts in stream if "and 2800 more" in parts.get("workers", ""))
+        assert drawn.index("the-last") < drawn.index("w0<") and "w198<" in drawn and "w199<" not in drawn
+        gateway.answers["workers"] = {"items": fleet[:-1]}
+        assert "the-last" not in next(p["workers"] for p in stream if "and 2799 more" in p.get("workers", ""))
+
+
 def slow_stream(ops) -> socket.socket:
     s = socket.socket(socket.AF_UNIX)
     s.connect(str(ops.ops_socket))

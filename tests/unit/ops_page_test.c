@@ -49,9 +49,11 @@ static void metrics(uint64_t at_ms, const char *text)
 
 static void answer(enum ops_source s, const char *json)
 {
+    static const struct json_limits limits = {
+        .max_depth = 16, .max_members = 10000, .max_items = 10000, .max_string = 4096};
     struct err err;
     cJSON_Delete(answers[s].json);
-    assert_int_equal(json_parse(str_from(json), &json_limits_default, &answers[s].json, &err), 0);
+    assert_int_equal(json_parse(str_from(json), &limits, &answers[s].json, &err), 0);
     answers[s].at_ms = now_ms;
 }
 
@@ -303,6 +305,36 @@ static void wrong_types_read_as_nothing(void **state)
     }
 }
 
+/* A stream holds at most 256 KiB for its viewer: what is larger cuts it, and the next one too. */
+static void more_workers_than_a_stream_holds(void **state)
+{
+    struct buf json, part;
+    buf_init(&json, 1 << 20);
+    buf_init(&part, OPS_PAGE_MAX);
+    buf_add_cstr(&json, "{\"items\":[");
+    for (int k = 0; k < 600; k++) {
+        buf_addf(
+            &json,
+            "%s{\"name\":\"w%062d\",\"state\":\"%s\",\"breaker\":\"half_open\",\"running\":7,\"slots\":8,"
+            "\"tokens\":123456789,\"first_token_ms\":81,\"failures\":12345}",
+            k ? "," : "", k, k == 599 ? "suspect" : "ready");
+    }
+    buf_add_cstr(&json, "]}");
+    answer(OPS_WORKERS, json.p);
+    judge();
+    for (unsigned k = 0; k < OPS_PARTS; k++) {
+        ops_part(&view, &verdict, k, &part);
+    }
+    assert_false(json.overflowed || part.overflowed);
+    assert_in_range(part.n, 64 << 10, 192 << 10); /* room for what is not sent yet */
+    draw();
+    const char *bad = strstr(page.p, "0599</th>"), *well = strstr(page.p, "0000</th>");
+    assert_true(bad && well && bad < well);
+    assert_true(shows("0198</th>") && !shows("0199</th>") && shows("and 400 more"));
+    buf_clear(&json);
+    buf_clear(&part);
+}
+
 static void old_answers_say_how_old(void **state)
 {
     draw();
@@ -351,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(foreign_words_are_only_words, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_are_one_line_each, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_types_read_as_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_workers_than_a_stream_holds, setup, teardown),
         cmocka_unit_test_setup_teardown(old_answers_say_how_old, setup, teardown),
         cmocka_unit_test_setup_teardown(open_incidents_link_to_the_page, setup, teardown),
     };
