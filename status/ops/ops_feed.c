@@ -148,13 +148,16 @@ static void ask(struct ops_feed *f, enum ops_source s)
 static void on_timer(void *arg)
 {
     struct ops_feed *f = arg;
-    bool is_slow = f->until_slow == 0;
+    bool is_slow = f->until_slow == 0, is_waiting = f->questions[OPS_METRICS].is_asked;
     f->until_slow = is_slow ? SLOW - 1 : f->until_slow - 1;
     ops_history_advance(&f->history, clock_mono_ms());
     for (int s = OPS_SOURCES - 1; s >= 0; s--) {
         if (is_slow || !sources[s].is_slow) {
             ask(f, (enum ops_source)s);
         }
+    }
+    if (is_waiting) { /* no answer yet: only the silence has grown */
+        f->conf.on_change(f->conf.arg);
     }
     loop_timer_arm(&f->timer, f->conf.conf->interval_ms);
 }

@@ -1,7 +1,8 @@
 /* Reads what the dashboard shows: the gateway's /metrics, and JSON of its read socket. Keeps the newest good answers and
  * the history of the counters; a silent gateway leaves them as they were.
  *
- *     ops_feed_new -> ops_feed_start -> each interval: requests by the prober -> on_change after each /metrics, or its failure
+ *     ops_feed_new -> ops_feed_start -> each interval: requests by the prober -> on_change after each /metrics, or its failure,
+ *     or while its answer is late
  *
  * Ownership: borrows loop, prober, board, configuration; the prober has to end before the feed.
  * Thread rule: used only on the control thread. */
