@@ -126,6 +126,12 @@ double ops_json_number(const cJSON *o, const char *key)
     return cJSON_IsNumber(v) ? v->valuedouble : NAN;
 }
 
+double ops_json_budget(const cJSON *o)
+{
+    double burst = ops_json_number(o, "burst");
+    return burst > 0 ? burst : ops_json_number(o, "limit");
+}
+
 bool ops_json_is_true(const cJSON *o, const char *key)
 {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, key));

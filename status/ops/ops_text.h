@@ -24,5 +24,7 @@ double ops_json_number(const cJSON *o, const char *key);
 bool ops_json_is_true(const cJSON *o, const char *key);
 const cJSON *ops_json_list(const cJSON *o,
                            const char *key); /* an array, or NULL; cJSON_ArrayForEach takes NULL */
+/* The most that `remaining` of a limit can be: its burst, else its limit. */
+double ops_json_budget(const cJSON *o);
 
 #endif

@@ -90,11 +90,11 @@ static void judge_sms(const struct ops_view *v, struct ops_verdict *r)
     const cJSON *sms = v->answers[OPS_SMS].json, *item;
     cJSON_ArrayForEach(item, ops_json_list(sms, "budgets"))
     {
-        double limit = ops_json_number(item, "limit"), left = ops_json_number(item, "remaining");
-        if (limit > 0 && left * 100 < limit * BUDGET_LOW_PERCENT) {
+        double most = ops_json_budget(item), left = ops_json_number(item, "remaining");
+        if (most > 0 && left * 100 < most * BUDGET_LOW_PERCENT) {
             find(r, left <= 0 ? OPS_BURNS : OPS_LOOK, OPS_PANEL_SMS,
                  left <= 0 ? "SMS budget %s is used up" : "SMS budget %s: %.0f %% left",
-                 ops_json_text(item, "rule"), 100 * left / limit);
+                 ops_json_text(item, "rule"), 100 * left / most);
         } else if (ops_json_number(item, "signup_remaining") <= 0) {
             find(r, OPS_LOOK, OPS_PANEL_SMS, "SMS budget %s has only what is kept for accounts",
                  ops_json_text(item, "rule"));

@@ -69,19 +69,19 @@ static void add_budgets(const cJSON *sms, struct buf *out)
     ops_panel_head(out, columns);
     cJSON_ArrayForEach(item, items)
     {
-        double limit = ops_json_number(item, "limit"), left = ops_json_number(item, "remaining");
-        double part = limit > 0 ? left / limit : NAN;
+        double most = ops_json_budget(item), left = ops_json_number(item, "remaining");
+        double part = most > 0 ? left / most : NAN;
         ops_panel_row(out, ops_json_text(item, "rule"));
         buf_add_cstr(out, "<td class=\"m\">");
         ops_panel_bar(out, 1 - part, part < 0.1 ? 'b' : part < 0.3 ? 'w' : 'a');
         buf_add_cstr(out, "</td><td class=\"r\">");
         if (ops_json_is_true(item, "known")) {
-            ops_add_share(out, left, limit);
+            ops_add_share(out, left, most);
         } else {
             buf_add_cstr(out, "not known");
         }
         buf_add_cstr(out, "</td><td class=\"r\">");
-        ops_add_share(out, ops_json_number(item, "signup_remaining"), limit);
+        ops_add_share(out, ops_json_number(item, "signup_remaining"), most);
         buf_add_cstr(out, "</td></tr>");
     }
     ops_panel_end(out);

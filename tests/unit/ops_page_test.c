@@ -169,6 +169,20 @@ static void budgets_by_what_is_left(void **state)
     assert_int_equal(verdict.worst, OPS_LOOK);
 }
 
+static void a_budget_with_a_burst_of_its_own(void **state)
+{
+    answer(OPS_SMS,
+           "{\"budgets\":[{\"rule\":\"day\",\"limit\":1000,\"burst\":50,\"known\":true,\"remaining\":50,"
+           "\"signup_remaining\":25}]}");
+    assert_string_equal(first(), ""); /* 5 % of the limit, and all there can be */
+    draw();
+    assert_true(shows("100 %</td><td class=\"r\">50 %</td>"));
+    answer(OPS_SMS,
+           "{\"budgets\":[{\"rule\":\"day\",\"limit\":10,\"burst\":1000,\"known\":true,\"remaining\":90,"
+           "\"signup_remaining\":90}]}");
+    assert_string_equal(first(), "SMS budget day: 9 % left");
+}
+
 static void people_with_accounts_come_first(void **state)
 {
     metrics(1000, "tidegate_auth_logins_total{level=\"A1\",step=\"code\",result=\"ok\"} 0\n");
@@ -376,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stores_that_are_away, setup, teardown),
         cmocka_unit_test_setup_teardown(workers_by_how_many, setup, teardown),
         cmocka_unit_test_setup_teardown(budgets_by_what_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_budget_with_a_burst_of_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(people_with_accounts_come_first, setup, teardown),
         cmocka_unit_test_setup_teardown(the_worst_is_said_first, setup, teardown),
         cmocka_unit_test_setup_teardown(more_findings_than_places, setup, teardown),
