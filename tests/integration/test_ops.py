@@ -319,3 +319,26 @@ def test_in_a_browser(browser, ops, fake, gateway, folder, scheme):
     set_view(browser, scheme, 1440)
     noise = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert noise == [], "the console stays empty, content security policy included"
+
+
+@needs_browser
+def test_a_browser_reloads_when_somebody_answers(browser, ops, folder):
+    """Not before: the error page of a browser would stay."""
+    secret = folder / "password"
+    secret.write_text("correct-horse-battery\n")
+    secret.chmod(0o600)
+    port = free_port()
+    ops.settings["ops"].update({"address": f"127.0.0.1:{port}", "password_file": str(secret), "viewers": 1})
+    ops.start()
+    url, auth = f"http://127.0.0.1:{port}/ops/events", ("anna", "correct-horse-battery")
+    with httpx.stream("GET", url, auth=auth, timeout=60) as other:
+        assert other.status_code == 200
+        browser.get(f"http://anna:correct-horse-battery@127.0.0.1:{port}/ops")
+        wait_until(lambda: browser.find_element("id", "live").text == "reloads every 10 s", 30, "it is one too many")
+        browser.execute_script("window.tries = 0; const real = fetch; window.fetch = (...a) => { tries++; return real(...a); }")
+        ops.stop()
+    wait_until(lambda: browser.execute_script("return window.tries") >= 1, 60, "it asks")
+    ops.start()
+    wait_until(lambda: browser.execute_script("return window.tries") is None, 60, "it has reloaded")
+    wait_until(lambda: browser.find_element("id", "live").text == "live", 60, "and is live")
+    browser.get_log("browser")  # the refusals, which are none of the next test's

@@ -19,13 +19,16 @@
     icon.href = icon.href.replace(/%23[0-9a-f]{6}/, "%23" + headline.dataset.colour);
   };
 
+  // Not before somebody answers: a browser's error page would stay. (The origin: fetch takes no address with a password.)
+  const reload = () => fetch(location.origin + "/ops", {method: "HEAD"}).then(() => location.reload(), () => setTimeout(reload, 10000));
+
   const source = new EventSource("/ops/events");
   source.addEventListener("part", onPart);
   source.addEventListener("beat", () => { heard = Date.now(); });
   source.onerror = () => {
     if (source.readyState === EventSource.CLOSED) { // refused: too many viewers, or another password
       say("reloads every 10 s", false);
-      setTimeout(() => location.reload(), 10000);
+      setTimeout(reload, 10000);
     }
   };
   setInterval(() => {
