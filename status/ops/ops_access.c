@@ -53,6 +53,24 @@ bool ops_access_allows(const struct ops_access *a, struct str authorization)
     return allows;
 }
 
+bool ops_access_is_same(const struct ops_access *a, const struct ops_access *b)
+{
+    return a->n == b->n && secret_eq(a->password, b->password, a->n);
+}
+
+bool ops_access_allows_host(const struct ops_access *a, struct str authority)
+{
+    bool has_dot = false, is_number = true;
+    if (a->n > 0 || (authority.n > 0 && authority.p[0] == '[')) { /* IPv6 */
+        return true;
+    }
+    for (size_t k = 0; k < authority.n; k++) {
+        has_dot = has_dot || authority.p[k] == '.';
+        is_number = is_number && strchr("0123456789.:", authority.p[k]);
+    }
+    return !has_dot || is_number;
+}
+
 void ops_access_clear(struct ops_access *a)
 {
     secret_cleanse(a->password, sizeof a->password);

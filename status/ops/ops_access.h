@@ -18,6 +18,10 @@ struct ops_access {
 
 int ops_access_load(struct ops_access *a, const char *path, struct err *err) TIDE_CHECK; /* path NULL: none */
 bool ops_access_allows(const struct ops_access *a, struct str authorization);
+bool ops_access_is_same(const struct ops_access *a, const struct ops_access *b);
+/* Whether an answer may go to who asked for that host. Without a password it has to be no name of the public DNS: a page
+ * elsewhere that has its name point at this machine (DNS rebinding) could read the dashboard of a browser's tunnel. */
+bool ops_access_allows_host(const struct ops_access *a, struct str authority);
 void ops_access_clear(struct ops_access *a);
 
 #endif

@@ -212,6 +212,8 @@ static void on_request(struct http_exchange *ex, void *arg)
     bool is_get = ex->method == HTTP_GET;
     if (!ops_access_allows(&d->access, http_field_get(ex, "authorization"))) {
         reply_words(d, ex, 401, "The dashboard wants its password.\n");
+    } else if (!ops_access_allows_host(&d->access, ex->authority)) {
+        reply_words(d, ex, 421, "Without a password the dashboard answers to localhost only.\n");
     } else if (!is_get && ex->method != HTTP_HEAD) {
         reply_words(d, ex, 405, "GET and HEAD only: the dashboard changes nothing, tidectl does.\n");
     } else if (str_is(ex->path, "/ops") || str_is(ex->path, "/")) {
@@ -275,13 +277,27 @@ struct ops_desk *ops_desk_new(struct loop *loop, struct ops_feed *feed, const st
     return d;
 }
 
+/* They showed a password that is none any more. */
+static void cut_viewers(struct ops_desk *d)
+{
+    for (unsigned k = 0; k < d->count; k++) {
+        http_abort(d->viewers[k]->ex);
+    }
+}
+
 int ops_desk_set_conf(struct ops_desk *d, const struct ops_conf *conf, const struct http_limits *limits,
                       struct tls_set *tls, struct err *err)
 {
     struct http_limits own = *limits;
+    struct ops_access before = d->access;
     int rc = ops_access_load(&d->access, conf->password_file, err);
+    bool is_same = ops_access_is_same(&before, &d->access);
+    ops_access_clear(&before);
     if (rc < 0) {
         return rc;
+    }
+    if (!is_same) {
+        cut_viewers(d);
     }
     own.connections = OPERATORS_MAX;
     d->conf = conf;

@@ -117,7 +117,7 @@ def test_the_public_page_knows_nothing_of_it(ops):
         assert client.post("/ops").status_code == 405 and client.head("/ops").status_code == 200
 
 
-def test_the_password_is_wanted_everywhere_and_can_change(ops, folder):
+def test_the_password_is_wanted_everywhere_and_can_change(ops, gateway, folder):
     secret = folder / "password"
     secret.write_text(PASSWORD + "\n")
     secret.chmod(0o600)
@@ -136,16 +136,35 @@ def test_the_password_is_wanted_everywhere_and_can_change(ops, folder):
     answer = httpx.get(f"https://localhost:{port}/ops", verify=ops.trust)
     assert answer.headers["www-authenticate"].startswith("Basic ") and "Workers" not in answer.text
 
-    secret.write_text("short\n")
-    ops.process.send(signal.SIGHUP)
-    wait_until(lambda: "reload result=refused" in ops.process.log.read_text(), 30, "refused")
-    assert "want one line of 16 to 256 characters" in ops.process.log.read_text()
-    assert status("/ops", PASSWORD) == 200, "the old one goes on"
-    secret.write_text("another fine password\n")
-    ops.process.send(signal.SIGHUP)
+    url = f"https://localhost:{port}/ops/events"
+    with httpx.stream("GET", url, verify=ops.trust, auth=("anna", PASSWORD), timeout=60) as stream:
+        parts = groups(stream)
+        assert set(next(p for p in parts if p)) == PARTS
+        secret.write_text("short\n")
+        ops.process.send(signal.SIGHUP)
+        wait_until(lambda: "reload result=refused" in ops.process.log.read_text(), 30, "refused")
+        assert "want one line of 16 to 256 characters" in ops.process.log.read_text()
+        assert status("/ops", PASSWORD) == 200, "the old one goes on"
+        gateway.answers["workers"] = {"items": [worker("after-the-refusal")]}
+        assert any("after-the-refusal" in p.get("workers", "") for p in itertools.islice(parts, 300)), "and so does what was open"
+        secret.write_text("another fine password\n")
+        ops.process.send(signal.SIGHUP)
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):  # cut: it was the old one's
+            for _ in itertools.islice(parts, 300):  # beats: half a minute
+                pass
     wait_until(lambda: status("/ops", "another fine password") == 200, 30, "the new one is taken")
     assert status("/ops", PASSWORD) == 401
     assert PASSWORD not in ops.process.log.read_text() and "another fine" not in ops.process.log.read_text()
+
+
+def test_without_a_password_no_name_of_the_public_dns(ops):
+    ops.start()
+    with ops.client() as client:
+        for host in ("localhost:8445", "127.0.0.1:8445", "[::1]:8445", "ops"):
+            assert client.get("/ops", headers={"host": host}).status_code == 200, host
+        for path in ("/ops", "/ops.js", "/ops/events"):
+            answer = client.get(path, headers={"host": "rebound.example:8445"})
+            assert answer.status_code == 421 and "localhost only" in answer.text, path
 
 
 # --- the stream --------------------------------------------------------------------------------------

@@ -71,6 +71,44 @@ static void without_a_file_everybody_may(void **state)
     assert_true(ops_access_allows(&a, STR("")));
 }
 
+static void without_a_password_only_to_names_of_this_machine(void **state)
+{
+    static const char *const fine[] = {
+        "localhost",  "localhost:8445",          "127.0.0.1:8445", "ops",       "",
+        "[::1]:8445", "[::ffff:127.0.0.1]:8445", "127.1",          "LOCALHOST", "tide-status:8445",
+        "10.0.0.1"};
+    static const char *const refused[] = {"evil.example", "evil.example:8445", "127.0.0.1.evil.example",
+                                          "a.b",          "localhost.",        "xn--e1awd7f.1",
+                                          "1.2.3.4x:80",  "\xc3\xa9.1"};
+    struct err err;
+    assert_int_equal(ops_access_load(&a, NULL, &err), 0);
+    for (size_t k = 0; k < sizeof fine / sizeof *fine; k++) {
+        assert_true(ops_access_allows_host(&a, str_from(fine[k])));
+    }
+    for (size_t k = 0; k < sizeof refused / sizeof *refused; k++) {
+        assert_false(ops_access_allows_host(&a, str_from(refused[k])));
+    }
+    assert_int_equal(load("correct horse: battery\n", 0600), 0);
+    assert_true(ops_access_allows_host(&a, STR("ops.example.com"))); /* a stranger's page has no password */
+}
+
+static void a_new_password_is_another(void **state)
+{
+    struct ops_access before;
+    struct err err;
+    assert_int_equal(load("correct horse: battery\n", 0600), 0);
+    before = a;
+    assert_int_equal(load("correct horse: battery\n", 0600), 0);
+    assert_true(ops_access_is_same(&before, &a));
+    assert_int_equal(load("correct horse: batterx\n", 0600), 0);
+    assert_false(ops_access_is_same(&before, &a));
+    assert_int_equal(load("correct horse: battery2\n", 0600), 0);
+    assert_false(ops_access_is_same(&before, &a));
+    assert_int_equal(ops_access_load(&a, NULL, &err), 0);
+    assert_false(ops_access_is_same(&before, &a));
+    assert_true(ops_access_is_same(&a, &a));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +116,8 @@ int main(void)
         cmocka_unit_test(longer_than_any_password),
         cmocka_unit_test(bad_files_leave_the_old_one),
         cmocka_unit_test(without_a_file_everybody_may),
+        cmocka_unit_test(without_a_password_only_to_names_of_this_machine),
+        cmocka_unit_test(a_new_password_is_another),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }
