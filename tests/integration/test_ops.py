@@ -201,6 +201,7 @@ def test_more_viewers_than_allowed_get_the_page_only(ops):
         ops.process.send(signal.SIGTERM)
         for _ in third.iter_raw():  # to its end, in good order: a cut stream raises
             pass
+    wait_until(lambda: not ops.process.is_alive(), 30, "it ends")  # a second SIGTERM on its last steps would kill it
 
 
 def test_a_fleet_of_workers_fits_in_a_stream(ops, gateway):
