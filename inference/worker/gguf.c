@@ -456,7 +456,7 @@ void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)t->data + page - 1) & ~(page - 1);
     uintptr_t to = ((uintptr_t)t->data + t->n_bytes) & ~(page - 1);
-    if (g->map && to > from) {
+    if (g->map && !t->is_made && to > from) {
         madvise((void *)from, to - from, MADV_DONTNEED);
     }
 }

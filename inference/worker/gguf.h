@@ -47,7 +47,8 @@ struct gguf_tensor {
     size_t row_bytes;             /* bytes of one row */
     size_t n_bytes;               /* rows * row_bytes */
     size_t offset;                /* from the start of the data section */
-    const uint8_t *data;          /* in the mapping */
+    const uint8_t *data;          /* in the mapping, or in memory of its own */
+    bool is_made;                 /* its data stands in no file (gguf_make_tensor) */
 };
 
 /* An array of scalars or strings. For strings, walk it with gguf_array_next. */
@@ -67,7 +68,8 @@ struct gguf;
 
 int gguf_open(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
 void gguf_close(struct gguf *g);
-/* Tells the kernel that the pages of a tensor are not needed for now; they come back from the file. */
+/* Tells the kernel that the pages of a tensor are not needed for now; they come back from the file. Those of a tensor
+ * that was made would come back as zeroes: nothing happens to them. */
 void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t);
 
 /* Reads of one key: 0, ERR_NOT_FOUND, or ERR_INVALID when the type is another. *out is set on 0 only. */

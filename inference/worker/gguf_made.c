@@ -157,6 +157,7 @@ int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, co
         return rc;
     }
     t->data = memory;
+    t->is_made = true;
     *data = memory;
     return 0;
 }

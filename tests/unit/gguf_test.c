@@ -1,6 +1,7 @@
 /* GGUF files, good and broken: a broken one gets a clear error and nothing else happens. */
 #include "tests/unit/gguf_builder.h"
 
+#include "inference/worker/gguf_made.h"
 #include "inference/worker/model.h"
 
 static int open_bytes(const void *p, size_t n, struct err *err)
@@ -316,6 +317,34 @@ static void models_in_parts(void **state)
     expect_parts_refused("m.gguf", "split.count is 1001");
 }
 
+/* Pages that stand in a file come back from it; those of a tensor that loading made would not. */
+static void released_pages_come_back(void **state)
+{
+    enum { WIDTH = 4096, ROWS = 8 };
+    static const struct gguf_shape shape = {2, {WIDTH, ROWS, 1, 1}};
+    struct builder b;
+    struct gguf *g;
+    struct err err = {0};
+    uint8_t *data;
+    builder_init(&b);
+    add_tensor(&b, "read", TENSOR_F32, WIDTH, ROWS);
+    struct buf file = built_file(&b);
+    assert_int_equal(gguf_open(write_bytes("case.gguf", file.p, file.n), &g, &err), 0);
+    assert_int_equal(gguf_make_tensor(g, "made", TENSOR_F32, &shape, &data, &err), 0);
+    const struct gguf_tensor *read = gguf_tensor_find(g, "read");
+    const struct gguf_tensor *made = gguf_tensor_find(g, "made");
+    assert_true(made->is_made && !read->is_made);
+    assert_int_equal(made->n_bytes, read->n_bytes);
+    memcpy(data, read->data, read->n_bytes);
+    gguf_release_pages(g, made);
+    gguf_release_pages(g, read);
+    assert_memory_equal(made->data, b.data.p, b.data.n);
+    assert_memory_equal(read->data, b.data.p, b.data.n);
+    gguf_close(g);
+    buf_clear(&file);
+    builder_clear(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +358,7 @@ int main(void)
         cmocka_unit_test(bad_alignment),
         cmocka_unit_test(models_that_do_not_fit),
         cmocka_unit_test(models_in_parts),
+        cmocka_unit_test(released_pages_come_back),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }
