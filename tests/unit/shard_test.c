@@ -195,6 +195,8 @@ static void what_a_config_may_not_say(void **state)
         {"qwen3-yarn", "\"original_max_position_embeddings\"", "\"x\"",
          "original_max_position_embeddings is missing"},
         {"gemma3", "\"full_attention\",", "\"sliding_attention\",", "layer_types"},
+        {"gemma3", "{", "{\"sliding_window_pattern\":0,", "sliding_window_pattern is 0"},
+        {"gemma3", "{", "{\"sliding_window_pattern\":5,", "layer_types"},
         {"gemma3", "\"query_pre_attn_scalar\": 32", "\"query_pre_attn_scalar\": 33", "query_pre_attn_scalar"},
         {"gemma3", "\"final_logit_softcapping\": null", "\"final_logit_softcapping\": 30", "softcapping"},
         {"deepseek2-v3", "\"rope_interleave\": true", "\"rope_interleave\": false", "rope_interleave"},

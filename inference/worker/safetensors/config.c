@@ -133,6 +133,10 @@ static void read_windows(struct folder *f, struct fields *c, uint32_t head_dim, 
     uint32_t period = fields_u32(c, "sliding_window_pattern", 6);
     struct json_slice item;
     uint32_t layer = 0;
+    if (period == 0) {
+        fields_refuse(c, "sliding_window_pattern", "is 0");
+        return;
+    }
     for (; types && types->type == JSON_ARRAY && json_next(&rest, &item); layer++) {
         bool sees_all = str_is(item.raw, "\"full_attention\"");
         if (sees_all != ((layer + 1) % period == 0) ||
