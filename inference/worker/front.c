@@ -308,11 +308,15 @@ static void on_request(struct http_exchange *ex, void *arg)
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
-/* The file's name without folders and ".gguf". */
+/* The file's or the folder's own name, without what stands before it and ".gguf". */
 static void name_after_file(struct front *f, const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    struct str name = str_from(slash ? slash + 1 : path);
+    struct str name = str_from(path);
+    while (name.n && name.p[name.n - 1] == '/') {
+        name.n--;
+    }
+    const char *slash = memrchr(name.p, '/', name.n);
+    name = slash ? str_skip(name, (size_t)(slash - name.p) + 1) : name;
     if (str_ends(name, STR(".gguf"))) {
         name.n -= STR(".gguf").n;
     }

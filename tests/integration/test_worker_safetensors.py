@@ -13,7 +13,7 @@ from test_worker_tokens import CASES, random_texts
 from tide.published import fields_of, tokenizer_json, vocabulary_alone, write_safetensors, write_vocabulary
 from tide.stack import model_file
 from tide.vocabulary import fetched, rows
-from tide.worker import tool
+from tide.worker import Worker, tool
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 LAYERS = 2
@@ -114,3 +114,9 @@ def test_inspect_tells_what_the_folder_holds(both):
     assert "F16        56623104  token_embd.weight [576, 49152]" in told and "20 tensors" in told
     assert f"{both[1]}: {(both[1] / 'model.safetensors').stat().st_size} bytes" in told
     assert told.rstrip().endswith("serves       smollm2")
+
+
+@pytest.mark.parametrize("end", ["", "//"])
+def test_the_folder_names_the_model(both, tmp_path, end):
+    with Worker(tmp_path, "--slots", "1", "--context", "64", model=f"{both[1]}{end}", alias=None) as w:
+        assert [m["id"] for m in w.http.get("/v1/models").json()["data"]] == ["smollm2"]

@@ -15,13 +15,14 @@ ALIAS = "smollm2"
 class Worker(Process):
     """with Worker(folder, "--slots", "4") as w: w.http.post("/v1/completions", json=...)"""
 
-    def __init__(self, folder: Path, *options: str, model: Path | None = None, name: str = "tide-worker",
-                 path: Path | None = None, env: dict | None = None):
+    def __init__(self, folder: Path, *options: str, model: Path | str | None = None, name: str = "tide-worker",
+                 path: Path | None = None, env: dict | None = None, alias: str | None = ALIAS):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=120)
+        named = ["--alias", alias] if alias else []
         super().__init__(name, [path or program("tide-worker"), "--model", model or model_file(), "--listen",
-                                f"127.0.0.1:{self.port}", "--alias", ALIAS, *options], folder, env={**SANITIZERS, **(env or {})})
+                                f"127.0.0.1:{self.port}", *named, *options], folder, env={**SANITIZERS, **(env or {})})
 
     def is_ready(self) -> bool:
         assert self.is_alive(), self.tail()
