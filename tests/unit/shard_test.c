@@ -197,6 +197,8 @@ static void what_a_config_may_not_say(void **state)
         {"gemma3", "\"full_attention\",", "\"sliding_attention\",", "layer_types"},
         {"gemma3", "{", "{\"sliding_window_pattern\":0,", "sliding_window_pattern is 0"},
         {"gemma3", "{", "{\"sliding_window_pattern\":5,", "layer_types"},
+        {"gemma3", "\"full_attention\": {", "\"x\": {",
+         "config.json: rope_parameters: full_attention is missing"},
         {"gemma3", "\"query_pre_attn_scalar\": 32", "\"query_pre_attn_scalar\": 33", "query_pre_attn_scalar"},
         {"gemma3", "\"final_logit_softcapping\": null", "\"final_logit_softcapping\": 30", "softcapping"},
         {"deepseek2-v3", "\"rope_interleave\": true", "\"rope_interleave\": false", "rope_interleave"},
@@ -279,6 +281,54 @@ static void what_a_tokenizer_may_not_say(void **state)
     expect_folder(NULL);
     unlink(temp_path("tokenizer.json"));
     expect_folder("tokenizer.json: No such file");
+}
+
+#define REPLACE "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}"
+#define PREPEND "{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}"
+#define SEQUENCE(steps) "{\"type\":\"Sequence\",\"normalizers\":[" steps "]}"
+
+/* With byte_fallback: what is published with Gemma and Llama is taken, what would have to be ignored is not. */
+static void normalizers_of_sentencepiece(void **state)
+{
+    static const struct {
+        const char *normalizer;
+        bool prepends;
+        const char *text; /* NULL: it is good */
+    } cases[] = {
+        {"null", false, NULL},
+        {REPLACE, false, NULL},
+        {PREPEND, true, NULL},
+        {SEQUENCE(REPLACE), false, NULL},
+        {SEQUENCE(PREPEND "," REPLACE), true, NULL},
+        {"{\"type\":\"NFKC\"}", false, "normalizer: type \"NFKC\" is not supported with byte_fallback"},
+        {SEQUENCE(PREPEND ",{\"type\":\"Lowercase\"}," REPLACE), false,
+         "type \"Lowercase\" is not supported"},
+        {SEQUENCE(SEQUENCE(REPLACE)), false, "type \"Sequence\" is not supported"},
+        {"{\"prepend\":\"x\"}", false, "type \"\" is not supported"},
+        {"7", false, "normalizer is not an object"},
+    };
+    begin_folder("llama2");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct gguf *g = NULL;
+        struct err err = {0};
+        char normalizer[512];
+        bool prepends = !cases[i].prepends;
+        write_tiny_tokenizer();
+        write_changed("tokenizer.json", read_temp("tokenizer.json"), "\"type\":\"BPE\"",
+                      "\"type\":\"BPE\",\"byte_fallback\":true");
+        snprintf(normalizer, sizeof normalizer, "\"normalizer\":%s", cases[i].normalizer);
+        write_changed("tokenizer.json", read_temp("tokenizer.json"), "\"normalizer\":null", normalizer);
+        int rc = model_open_file(temp_folder, &g, &err);
+        if (cases[i].text ? !rc || !strstr(err.msg, cases[i].text) : rc) {
+            fail_msg("%s: rc %d, \"%s\" does not say \"%s\"", cases[i].normalizer, rc, err.msg,
+                     cases[i].text ? cases[i].text : "");
+        }
+        if (!rc) {
+            assert_int_equal(gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &prepends, &err), 0);
+            assert_true(prepends == cases[i].prepends);
+        }
+        gguf_close(g);
+    }
 }
 
 static void change_tensor(const char *name, const char *to, const char *dtype)
@@ -390,10 +440,10 @@ static void changed_bytes_do_no_harm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(heads_are_read_strictly),   cmocka_unit_test(lengths_that_lie),
-        cmocka_unit_test(what_a_config_may_not_say), cmocka_unit_test(what_a_tokenizer_may_not_say),
-        cmocka_unit_test(tensors_that_do_not_fit),   cmocka_unit_test(an_index_that_lies),
-        cmocka_unit_test(changed_bytes_do_no_harm),
+        cmocka_unit_test(heads_are_read_strictly),      cmocka_unit_test(lengths_that_lie),
+        cmocka_unit_test(what_a_config_may_not_say),    cmocka_unit_test(what_a_tokenizer_may_not_say),
+        cmocka_unit_test(normalizers_of_sentencepiece), cmocka_unit_test(tensors_that_do_not_fit),
+        cmocka_unit_test(an_index_that_lies),           cmocka_unit_test(changed_bytes_do_no_harm),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }

@@ -101,6 +101,9 @@ int folder_read_rope(struct folder *f, struct fields *config, uint32_t dims)
     fields_open_member(config, &params, is_new ? "rope_parameters" : "rope_scaling");
     global = params;
     if (is_new && has_local) {
+        if (!fields_find(&params, "full_attention")) {
+            fields_refuse(&params, "full_attention", "is missing");
+        }
         fields_open_member(&params, &global, "full_attention");
         fields_open_member(&params, &local, "sliding_attention");
     }

@@ -248,6 +248,19 @@ static void check_plain_text(struct vocabulary *v)
     fields_close_member(&v->file, &normalizer);
 }
 
+/* One step of a normalizer: whether it puts a space before the text. All others but the one that replaces spaces would
+ * have to be ignored. */
+static bool is_prepend(struct fields *step)
+{
+    struct str type = fields_str(step, "type", "");
+    bool prepends = str_is(type, "Prepend");
+    if (!step->rc && !prepends && !str_is(type, "Replace")) {
+        step->rc = err_set(step->err, ERR_INVALID, "%s: type \"%.40s\" is not supported with byte_fallback",
+                           step->file, type.p);
+    }
+    return prepends;
+}
+
 /* SentencePiece writes spaces as U+2581; in some models text begins with one. */
 static void read_space_prefix(struct vocabulary *v)
 {
@@ -255,7 +268,8 @@ static void read_space_prefix(struct vocabulary *v)
     struct fields before;
     fields_open_member(&v->file, &normalizer, "normalizer");
     fields_open_member(&v->file, &before, "pre_tokenizer");
-    const struct json_slice *list = fields_find(&normalizer, "normalizers");
+    bool is_sequence = str_is(fields_str(&normalizer, "type", ""), "Sequence");
+    const struct json_slice *list = is_sequence ? fields_find(&normalizer, "normalizers") : NULL;
     struct str rest = list ? list->raw : STR("");
     struct json_slice step;
     bool prepends = str_is(fields_str(&before, "type", ""), "Metaspace") &&
@@ -263,8 +277,11 @@ static void read_space_prefix(struct vocabulary *v)
     while (list && list->type == JSON_ARRAY && json_next(&rest, &step)) {
         struct fields one;
         fields_open_value(&normalizer, &one, &step, "normalizers");
-        prepends = prepends || str_is(fields_str(&one, "type", ""), "Prepend");
+        prepends = is_prepend(&one) || prepends;
         fields_close_member(&normalizer, &one);
+    }
+    if (!is_sequence && fields_find(&v->file, "normalizer")) {
+        prepends = is_prepend(&normalizer) || prepends;
     }
     fields_close_member(&v->file, &normalizer);
     fields_close_member(&v->file, &before);
