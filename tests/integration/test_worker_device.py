@@ -15,7 +15,8 @@ SHORT = [{"role": "system", "content": ""}, {"role": "user", "content": "Hi"}]  
 ASK = {"messages": SHORT, "max_tokens": 2, "temperature": 0}
 NO_DEVICE = {"no-device": "no CUDA-capable device is detected",
              "old-driver": "CUDA driver version is insufficient for CUDA runtime version",
-             "out-of-memory:40": "memory for weights: out of memory"}
+             "out-of-memory:40": "memory for weights: out of memory",
+             "kernel-fault": "trying a kernel: an illegal memory access was encountered"}
 FAILURES = {"kernel-fault:40": "an illegal memory access was encountered",
             "device-lost:40": "CUDA-capable device(s) is/are busy or unavailable"}
 # gcc misaligns vectors of 64 bytes on the stacks that the option makes (its bug 110027); only the release worker goes without.

@@ -68,6 +68,7 @@ static void test_what_open_refuses(void **state)
 {
     expect_refused("llama3", EMU_NO_DEVICE, 0, ERR_UNAVAILABLE, "no CUDA-capable device is detected");
     expect_refused("llama3", EMU_OLD_DRIVER, 0, ERR_UNAVAILABLE, "driver version is insufficient");
+    expect_refused("llama3", EMU_KERNEL_FAULT, 0, ERR_UNAVAILABLE, "trying a kernel");
     for (uint32_t after = 0; after < 60; after += 19) {
         expect_refused("llama3", EMU_OUT_OF_MEMORY, after, ERR_NOMEM, "out of memory");
     }

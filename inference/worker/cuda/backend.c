@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "inference/worker/cuda/cuda_backend.h"
+#include "kernels/activation.h"
 #include "kernels/attend.h"
 
 /* --- memory -------------------------------------------------------------------------------------------------- */
@@ -257,6 +258,18 @@ static int find_device(struct backend *b, struct err *err)
     return rc;
 }
 
+/* The device may be of a kind that the kernels were not compiled for: better known now than at the first answer. And
+ * what was copied has arrived, before the stream that does not wait for copies begins. */
+static int try_kernel(struct backend *b, struct err *err)
+{
+    float *x = b->buffers[GRAPH_STREAM];
+    struct activation_params p = {.kind = ACTIVATION_ADD, .a = x, .b = x, .out = x, .n = 1};
+    cudaError_t rc = cudaMemsetAsync(x, 0, sizeof *x, b->stream);
+    rc = rc != cudaSuccess ? rc : activation_launch(&p, b->stream);
+    rc = rc != cudaSuccess ? rc : cudaDeviceSynchronize();
+    return device_error(rc, "trying a kernel", err);
+}
+
 static int open_all(struct backend *b, struct err *err)
 {
     enum { OTHERS = 32 };
@@ -272,7 +285,7 @@ static int open_all(struct backend *b, struct err *err)
     for (unsigned i = 0; i < MODEL_ROPES && !rc; i++) {
         rc = make_rotation(b, (enum model_rope)i, err);
     }
-    return rc;
+    return rc ? rc : try_kernel(b, err);
 }
 
 static int open_backend(struct backend as, struct backend **out, struct err *err)
