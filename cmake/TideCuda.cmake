@@ -5,7 +5,8 @@ option(TIDE_CUDA "compile the kernels with nvcc; tide-worker computes on NVIDIA 
 if(TIDE_CUDA)
   find_program(CMAKE_CUDA_COMPILER nvcc PATHS /usr/local/cuda/bin REQUIRED)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
+    # 89 by itself: such a device would take code for 80, where the kernels of FP8 trap.
+    set(CMAKE_CUDA_ARCHITECTURES 80 89 90 100)
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
