@@ -35,6 +35,7 @@ enum emu_failure {
     EMU_KERNEL_FAULT = 5,     /* launches: that one ends with an illegal address */
     EMU_COLLECTIVE_HANGS = 6, /* collectives: that one is never worked, though all ranks have come */
     EMU_COLLECTIVE_FAILS = 7, /* collectives: that one neither; ncclCommGetAsyncError says ncclRemoteError */
+    EMU_ABORT_HANGS = 8,      /* collectives: that one hangs, and ncclCommAbort waits for it for ever */
 };
 
 /* What the memory system of a device would have been asked for, by launches since emu_traffic_start. A sector is

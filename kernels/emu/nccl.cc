@@ -205,6 +205,9 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *async)
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     struct emu_lock lock;
+    while (emu_abort_hangs()) {
+        wait_for_others(); /* a device that does not answer */
+    }
     self(comm)->is_aborted = true;
     self(comm)->waiting.reset();
     tell_others();

@@ -61,8 +61,14 @@ bool emu_launch_fails(int device)
 
 enum emu_failure emu_collective_fails(void)
 {
-    bool is_due = failure_is_due(EMU_COLLECTIVE_HANGS) || failure_is_due(EMU_COLLECTIVE_FAILS);
+    bool is_due = failure_is_due(EMU_COLLECTIVE_HANGS) || failure_is_due(EMU_COLLECTIVE_FAILS) ||
+                  failure_is_due(EMU_ABORT_HANGS);
     return is_due ? failure : EMU_NO_FAILURE;
+}
+
+bool emu_abort_hangs(void)
+{
+    return failure == EMU_ABORT_HANGS;
 }
 
 /* What a program can ask of the environment, for tests of whole programs. */
@@ -77,7 +83,8 @@ static void read_environment(void)
                  {"device-lost", EMU_DEVICE_LOST},
                  {"kernel-fault", EMU_KERNEL_FAULT},
                  {"collective-hangs", EMU_COLLECTIVE_HANGS},
-                 {"collective-fails", EMU_COLLECTIVE_FAILS}};
+                 {"collective-fails", EMU_COLLECTIVE_FAILS},
+                 {"abort-hangs", EMU_ABORT_HANGS}};
     const char *devices = getenv("TIDE_EMU_DEVICES");
     if (devices) {
         conf.devices = (uint32_t)strtoul(devices, NULL, 10);

@@ -89,5 +89,6 @@ void tell_others(void);
 cudaError emu_sticky(int device);
 bool emu_launch_fails(int device);           /* an injected failure meets this launch */
 enum emu_failure emu_collective_fails(void); /* or this collective */
+bool emu_abort_hangs(void);                  /* or every ncclCommAbort */
 
 #endif

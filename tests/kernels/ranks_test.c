@@ -1,6 +1,10 @@
 /* Tensor parallel on emulated devices: 1, 2 and 4 ranks give the CPU backend's logits and tokens, all ranks the same bits; what
- * does not divide is refused; a rank that is lost, a collective that hangs or fails ends a run with the rank's words. */
+ * does not divide is refused; a rank that is lost, a collective that hangs or fails ends a run with the rank's words; devices
+ * that do not even answer an abort end the process. */
 #include "tests/kernels/machines.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { DEVICES = 5, PATIENCE_MS = 3000 };
 
@@ -173,12 +177,44 @@ static void test_collectives_that_fail(void **state)
     machine_collective_ms = 0;
 }
 
+static void run_where_aborts_hang(void)
+{
+    static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
+    struct machine m;
+    struct err err;
+    alarm(300); /* where it never ends */
+    reset_devices(3);
+    emu_patience(600000); /* the emulator itself waits for longer than ranks.c does */
+    machine_collective_ms = PATIENCE_MS;
+    if (machine_open_on(&m, write_tiny_spec(&wide, true), &backend_cuda, 2, &err) == 0) {
+        emu_fail(EMU_ABORT_HANGS, 5);
+        (void)!machine_run(&m, 0, 2, rows, &err);
+    }
+    _exit(77); /* it was to end in there */
+}
+
+static void test_devices_that_answer_nothing_end_the_process(void **state)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        run_where_aborts_hang();
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits_are_the_cpus),   cmocka_unit_test(test_graphs_replay_the_collectives),
-        cmocka_unit_test(test_what_open_refuses),     cmocka_unit_test(test_a_rank_that_is_lost),
+        cmocka_unit_test(test_logits_are_the_cpus),
+        cmocka_unit_test(test_graphs_replay_the_collectives),
+        cmocka_unit_test(test_what_open_refuses),
+        cmocka_unit_test(test_a_rank_that_is_lost),
         cmocka_unit_test(test_collectives_that_fail),
+        cmocka_unit_test(test_devices_that_answer_nothing_end_the_process),
     };
     return cmocka_run_group_tests_name("ranks", tests, temp_make, temp_remove);
 }

@@ -41,6 +41,9 @@ struct ranks {
     uint32_t busy;
     int rc; /* of the first that failed; it stays */
     struct err err;
+    pthread_t aborter; /* where has_aborter */
+    bool has_aborter;
+    bool is_aborting; /* it has not ended yet */
     uint32_t count;
     struct rank rank[];
 };
@@ -137,14 +140,38 @@ static int check_collectives(struct ranks *r, struct err *err)
     return 0;
 }
 
-/* Without the mutex: ranks report meanwhile. */
-static void abort_all(struct ranks *r)
+static void *abort_main(void *arg)
 {
-    pthread_mutex_unlock(&r->mutex);
+    struct ranks *r = arg;
     for (uint32_t i = 0; i < r->count; i++) {
         communicator_abort(&r->rank[i].communicator);
     }
     pthread_mutex_lock(&r->mutex);
+    r->is_aborting = false;
+    pthread_cond_signal(&r->done);
+    pthread_mutex_unlock(&r->mutex);
+    return NULL;
+}
+
+/* NCCL's abort waits for the devices: a thread of its own does, so that who watches sees when none answers. */
+static void abort_all(struct ranks *r)
+{
+    r->is_aborting = true;
+    r->has_aborter = pthread_create(&r->aborter, NULL, abort_main, r) == 0;
+    if (!r->has_aborter) {
+        pthread_mutex_unlock(&r->mutex); /* ranks report meanwhile */
+        abort_main(r);
+        pthread_mutex_lock(&r->mutex);
+    }
+}
+
+/* The thread has let go of the mutex for good. */
+static void join_aborter(struct ranks *r)
+{
+    if (r->has_aborter) {
+        pthread_join(r->aborter, NULL);
+        r->has_aborter = false;
+    }
 }
 
 static void look(struct ranks *r)
@@ -157,12 +184,12 @@ static void look(struct ranks *r)
     pthread_cond_timedwait(&r->done, &r->mutex, &until);
 }
 
-/* Until all ranks have ended their task; under the mutex. limit_ms = 0: however long it takes. */
+/* Until all ranks have ended their task, and an abort; under the mutex. limit_ms = 0: however long it takes. */
 static void watch(struct ranks *r, uint32_t limit_ms)
 {
     uint64_t began = clock_mono_ms();
     uint64_t aborted = 0; /* when */
-    while (r->busy > 0) {
+    while (r->busy > 0 || r->is_aborting) {
         look(r);
         uint64_t now = clock_mono_ms();
         if (!r->rc && r->busy > 0) {
@@ -181,6 +208,7 @@ static void watch(struct ranks *r, uint32_t limit_ms)
             _exit(1);
         }
     }
+    join_aborter(r);
 }
 
 static int ask(struct ranks *r, enum task task, uint32_t limit_ms, struct err *err)

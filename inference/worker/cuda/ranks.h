@@ -2,7 +2,8 @@
  *
  *     ranks_run -> every thread runs its shard of the batch -> rank 0's logits
  *                  a rank fails, NCCL reports an error, or a step takes longer than collective_ms:
- *                  all communicators are aborted, so that nobody waits for who does not come
+ *                  all communicators are aborted, so that nobody waits for who does not come;
+ *                  an abort that the devices do not answer either ends the process, with status 1
  *
  * Device i is rank i's. After a failure every run answers the same error; close works.
  * Ownership: borrows the graph until close; logits are borrowed until the next run.
