@@ -56,8 +56,8 @@ struct pg_job {
 struct pg_pool *pg_pool_new(const struct pg_conf *conf,
                             struct err *err); /* starts threads, connects lazily */
 void pg_pool_free(struct pg_pool *p); /* waiting jobs end with ERR_CANCELED, running ones end by themselves */
-/* 0: done will be called, once. ERR_AGAIN (queue full) or ERR_UNAVAILABLE: it will not. The job is the pool's
- * until done; done may free it. A loop that goes away first calls done with ERR_CANCELED. */
+/* 0: done will be called, once. ERR_AGAIN (queue full) or ERR_UNAVAILABLE (also for NULL, a pool that is gone while its owner
+ * ends): it will not. The job is the pool's until done; done may free it. A loop that goes away first calls done with ERR_CANCELED. */
 int pg_submit(struct pg_pool *p, struct pg_job *job) TIDE_CHECK;
 bool pg_pool_is_up(const struct pg_pool *p); /* the last connect or job reached the database */
 

@@ -276,6 +276,9 @@ static int admit(const struct pg_pool *p)
 
 int pg_submit(struct pg_pool *p, struct pg_job *job)
 {
+    if (!p) {
+        return ERR_UNAVAILABLE;
+    }
     job->loop = loop_current();
     job->is_unknown = false;
     job->submitted_us = clock_mono_us();

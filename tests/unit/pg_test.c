@@ -517,6 +517,12 @@ static void note_applied(void *arg, unsigned version, const char *name)
     snprintf((char *)arg + n, 100 - n, "%u:%s ", version, name);
 }
 
+static void a_pool_that_is_gone_takes_nothing(void **state)
+{
+    struct pg_job job = {0};
+    assert_int_equal(pg_submit(NULL, &job), ERR_UNAVAILABLE);
+}
+
 static void migrations_go_forward_only(void **state)
 {
     char applied[100] = "";
@@ -568,6 +574,7 @@ int main(void)
         cmocka_unit_test(out_of_reach_fails_fast),
         cmocka_unit_test(a_hanging_server_holds_nobody),
         cmocka_unit_test(a_closing_pool_cancels_what_waits),
+        cmocka_unit_test(a_pool_that_is_gone_takes_nothing),
         cmocka_unit_test(migrations_go_forward_only),
     };
     if (getenv("TIDE_TEST_PG")) {
