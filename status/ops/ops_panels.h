@@ -25,7 +25,8 @@ void ops_panel_public(const struct ops_view *v, struct buf *out);
 /* panel_parts.c: what they share. */
 /* The newest good answer of that source; when it is old, or there is none, that is said first. */
 const cJSON *ops_panel_answer(const struct ops_view *v, enum ops_source s, struct buf *out);
-void ops_panel_empty(struct buf *out, const char *text); /* "nobody", "none": instead of a table */
+void ops_panel_empty(struct buf *out, const char *text);    /* "nobody", "none": instead of a table */
+void ops_panel_cause(const cJSON *change, struct buf *out); /* its reason, and who gave it */
 /* Opens a table. NULL ends the columns; a name that begins with > is over numbers. */
 void ops_panel_head(struct buf *out, const char *const *columns);
 void ops_panel_end(struct buf *out);

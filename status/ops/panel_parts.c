@@ -29,6 +29,14 @@ void ops_panel_empty(struct buf *out, const char *text)
     buf_addf(out, "<p class=\"none\">%s</p>", text);
 }
 
+void ops_panel_cause(const cJSON *change, struct buf *out)
+{
+    ops_add_text(out, ops_json_text(change, "reason"));
+    buf_add_cstr(out, " <i>");
+    ops_add_text(out, ops_json_text(change, "actor"));
+    buf_add_cstr(out, "</i>");
+}
+
 void ops_panel_head(struct buf *out, const char *const *columns)
 {
     buf_add_cstr(out, "<table><thead><tr>");

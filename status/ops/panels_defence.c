@@ -38,10 +38,8 @@ static void add_moves(const struct ops_view *v, struct buf *out)
         buf_add_cstr(out, " → ");
         ops_add_text(out, ops_json_text(item, "level"));
         buf_add_cstr(out, "</b> ");
-        ops_add_text(out, ops_json_text(item, "reason"));
-        buf_add_cstr(out, " <i>");
-        ops_add_text(out, ops_json_text(item, "actor"));
-        buf_add_cstr(out, "</i></li>");
+        ops_panel_cause(item, out);
+        buf_add_cstr(out, "</li>");
     }
     buf_add_cstr(out, "</ol>");
 }

@@ -186,10 +186,8 @@ void ops_panel_policy(const struct ops_view *v, struct buf *out)
         buf_add_cstr(out, "</span> <b>");
         ops_add_text(out, ops_json_text(item, "name"));
         buf_add_cstr(out, "</b> ");
-        ops_add_text(out, ops_json_text(item, "reason"));
-        buf_add_cstr(out, " <i>");
-        ops_add_text(out, ops_json_text(item, "actor"));
-        buf_add_cstr(out, "</i></li>");
+        ops_panel_cause(item, out);
+        buf_add_cstr(out, "</li>");
     }
     buf_add_cstr(out, "</ol>");
 }
