@@ -41,9 +41,11 @@ def chat(app, stream: bool) -> None:
 
 
 def sign_up_or_be_refused(app) -> None:
-    """Under an open policy or a closed one; 503 where a busy machine makes Redis late, since codes are closed then."""
+    """Under an open policy or a closed one; 503 where a busy machine makes Redis late, since codes are closed then.
+
+    Codes that nobody uses look like an attack after a while: then a proof of work is asked for."""
     answer = app.ask_code(mainland_phone())
-    assert answer.status_code in (200, 403, 503), answer.text
+    assert answer.status_code in (200, 403, 503) or answer.json()["code"] == "captcha_failed", answer.text
 
 
 def reload(gateway, n) -> None:
@@ -56,7 +58,7 @@ def look(gateway) -> None:
     gateway.metrics()
     for words in (("show", "requests"), ("trace", "sample"), ("get", "limits"), ("get", "workers")):
         gateway.ctl(*words)
-    for item in json.loads(gateway.ctl("show", "requests", "-o", "json").stdout)["items"]:
+    for item in json.loads(gateway.ctl("show", "requests", "-o", "json").stdout)["items"][:2]:
         gateway.ctl("trace", item["request_id"], check=False)  # it may have ended
 
 
