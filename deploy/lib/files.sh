@@ -100,9 +100,11 @@ chat:
     - name: w1
       target: unix:$runtime/w1.sock
       protocol: h2
+      load_report: true
     - name: w2
       target: unix:$runtime/w2.sock
       protocol: h2
+      load_report: true
 admin:
   socket: unix:$runtime/admin.sock
   read_socket: unix:$runtime/read.sock

@@ -15,6 +15,8 @@ static int get_workers(const struct ctl *c)
                                           {"BREAKER", "breaker"},
                                           {"RUNNING", "running"},
                                           {"TOKENS", "tokens"},
+                                          {"OTHERS", "others"},
+                                          {"KV%", "kv_used_percent"},
                                           {"REQUESTS", "requests"},
                                           {"FAILURES", "failures"},
                                           {"MODELS", "models"},

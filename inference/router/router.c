@@ -22,6 +22,16 @@ static struct metric failures =
     METRIC_COUNTER_L("tidegate_worker_failures_total", "Of them, failed.", "worker");
 static struct metric opened =
     METRIC_COUNTER_L("tidegate_worker_breaker_opened_total", "Times its circuit breaker opened.", "worker");
+static struct metric reports =
+    METRIC_COUNTER_L("tidegate_worker_reports_total", "Reports of its load that were heard.", "worker");
+static struct metric others = METRIC_GAUGE_L(
+    "tidegate_worker_others_running",
+    "Requests beyond this gateway's that it last told of, running or waiting there.", "worker");
+static struct metric kv_used =
+    METRIC_GAUGE_L("tidegate_worker_kv_used_ratio", "Share of its KV cache in use, as last told.", "worker");
+static struct metric credit =
+    METRIC_GAUGE_L("tidegate_worker_report_credit",
+                   "What its last report counts in the choice: 1, 0.5, or 0 when it is too old.", "worker");
 static struct metric waiting =
     METRIC_GAUGE("tidegate_chat_queue_waiting", "Requests waiting for a free worker.");
 
@@ -65,6 +75,7 @@ static struct member *new_member(struct router *r, const struct worker_conf *con
             memcpy(m->models[m->model_count++], conf->models.items[i], strlen(conf->models.items[i]) + 1);
         }
         buf_init(&m->answer, PROBE_ANSWER_BYTES);
+        sse_init(&m->report.events, REPORT_EVENT_BYTES);
         secret_cleanse(key.p, key.n);
         buf_clear(&key);
         return m;
@@ -76,12 +87,13 @@ static struct member *new_member(struct router *r, const struct worker_conf *con
 
 static void free_member(struct member *m)
 {
-    struct metric_child *children[] = {m->up,       m->running,  m->outstanding,
-                                       m->requests, m->failures, m->opened};
+    struct metric_child *children[] = {m->up,     m->running, m->outstanding, m->requests, m->failures,
+                                       m->opened, m->reports, m->others,      m->kv_used,  m->credit};
     for (unsigned i = 0; i < sizeof children / sizeof *children; i++) {
         metric_child_release(children[i]);
     }
     member_probe_stop(m);
+    member_listen_stop(m);
     http_origin_free(m->origin);
     worker_unref(m->worker);
     buf_clear(&m->answer);
@@ -92,6 +104,21 @@ static void free_member(struct member *m)
 static void catch_up(struct metric_child *c, uint64_t to)
 {
     metric_child_add(c, (int64_t)to - (int64_t)metric_child_value(c));
+}
+
+static void show_report(struct member *m)
+{
+    const struct worker *w = m->worker;
+    if (!m->reports) {
+        m->reports = child(&reports, w);
+        m->others = child(&others, w);
+        m->kv_used = child(&kv_used, w);
+        m->credit = child(&credit, w);
+    }
+    catch_up(m->reports, m->report.heard);
+    metric_child_set(m->others, atomic_load_explicit(&w->load.others, memory_order_relaxed));
+    metric_child_set(m->kv_used, atomic_load_explicit(&w->load.kv_used, memory_order_relaxed) / 100.0);
+    metric_child_set(m->credit, worker_report_halves(w, clock_mono_ms()) / 2.0);
 }
 
 void member_show(struct member *m)
@@ -111,6 +138,9 @@ void member_show(struct member *m)
     catch_up(m->requests, atomic_load_explicit(&w->requests, memory_order_relaxed));
     catch_up(m->failures, atomic_load_explicit(&w->failures, memory_order_relaxed));
     catch_up(m->opened, atomic_load_explicit(&w->breaker.opened, memory_order_relaxed));
+    if (w->report_fresh_ms > 0) {
+        show_report(m);
+    }
 }
 
 /* --- tables ------------------------------------------------------------------------------------------- */
@@ -177,6 +207,7 @@ static bool is_same(const struct member *m, const struct worker_conf *c)
     const struct worker *w = m->worker;
     if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->protocol != c->protocol ||
         w->ping_ms != c->ping_ms || w->weight != c->weight || w->slots != c->slots ||
+        w->report_fresh_ms != (c->load_report ? c->report_fresh_ms : 0) ||
         m->models_given != (c->models.n > 0) || c->api_key_file || m->key_file) {
         return false; /* a key file may have other content: such a worker is made anew */
     }
@@ -263,6 +294,7 @@ static void on_tick(void *arg)
     unsigned n = 0;
     for (struct member *m = r->members; m; m = m->next) {
         member_probe_if_due(m, now);
+        member_listen_if_due(m, now);
         member_show(m);
     }
     for (unsigned i = 0; i < r->queue_count; i++) {
@@ -334,6 +366,21 @@ bool router_drain(struct router *r, struct str name, bool drain)
     return true;
 }
 
+/* What it last told, as long as that counts. */
+static void write_report(struct json_writer *w, const struct worker *k)
+{
+    uint64_t now = clock_mono_ms();
+    if (worker_report_halves(k, now) == 0) {
+        json_null_at(w, "others");
+        json_null_at(w, "kv_used_percent");
+        json_null_at(w, "report_age_ms");
+        return;
+    }
+    json_i64_at(w, "others", atomic_load(&k->load.others));
+    json_i64_at(w, "kv_used_percent", atomic_load(&k->load.kv_used));
+    json_i64_at(w, "report_age_ms", (int64_t)(now - atomic_load(&k->load.report_ms)));
+}
+
 static void write_member(struct json_writer *w, const struct member *m)
 {
     const struct worker *k = m->worker;
@@ -345,6 +392,7 @@ static void write_member(struct json_writer *w, const struct member *m)
     json_i64_at(w, "running", atomic_load(&k->load.in_flight));
     json_i64_at(w, "slots", k->slots);
     json_i64_at(w, "tokens", atomic_load(&k->load.tokens));
+    write_report(w, k);
     json_i64_at(w, "first_token_ms", atomic_load(&k->load.ttft_us) / 1000);
     json_bool_at(w, "draining", atomic_load(&k->load.draining));
     json_i64_at(w, "weight", k->weight);

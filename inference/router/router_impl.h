@@ -1,9 +1,12 @@
-/* The inside of the router, shared by router.c and probe.c. Not for others. */
+/* The inside of the router, shared by router.c, probe.c and report_stream.c. Not for others. */
 #ifndef TIDE_ROUTER_ROUTER_IMPL_H
 #define TIDE_ROUTER_ROUTER_IMPL_H
 
+#include "base/http/sse.h"
 #include "base/metrics.h"
 #include "inference/router/router.h"
+
+enum { REPORT_EVENT_BYTES = 4096 };
 
 enum member_phase { MEMBER_RESTING = 0, MEMBER_ASKING_HEALTH = 1, MEMBER_ASKING_MODELS = 2 };
 
@@ -23,7 +26,15 @@ struct member {
     uint64_t next_ms;   /* monotonic: next probe */
     uint64_t models_ms; /* when models were last asked for */
     unsigned failed;    /* probes in a row */
+    struct {
+        struct http_op *op; /* NULL: not listened to now */
+        struct sse_scanner events;
+        uint64_t heard;   /* reports */
+        uint64_t next_ms; /* monotonic: when it is asked again */
+        bool is_missing;  /* the worker has none; said once */
+    } report;
     struct metric_child *up, *running, *outstanding, *requests, *failures, *opened;
+    struct metric_child *reports, *others, *kv_used, *credit; /* NULL: its reports are not listened to */
     struct member *next;
 };
 
@@ -48,5 +59,8 @@ void member_show(struct member *m);    /* its metrics */
 /* probe.c */
 void member_probe_if_due(struct member *m, uint64_t now_ms);
 void member_probe_stop(struct member *m);
+/* report_stream.c */
+void member_listen_if_due(struct member *m, uint64_t now_ms);
+void member_listen_stop(struct member *m);
 
 #endif

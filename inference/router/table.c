@@ -97,10 +97,40 @@ struct table_model *worker_table_model(const struct worker_table *t, struct str 
 
 /* --- choice ------------------------------------------------------------------------------------------- */
 
-static bool is_less_loaded(const struct worker *a, const struct worker *b)
+enum { KV_USED_MAX = 95 }; /* percent that is told apart from full */
+
+/* What is asked of a worker while one is chosen. */
+struct choice {
+    uint64_t now_ms;
+    int64_t mean; /* tokens of a request, for those of others: as of ours that run, and of the new one */
+};
+
+static int64_t mean_tokens(struct worker *const *list, unsigned n, int64_t tokens)
 {
-    int64_t ta = atomic_load_explicit(&a->load.tokens, memory_order_relaxed) * (int64_t)b->weight;
-    int64_t tb = atomic_load_explicit(&b->load.tokens, memory_order_relaxed) * (int64_t)a->weight;
+    int64_t sum = tokens, count = 1;
+    for (unsigned i = 0; i < n; i++) {
+        sum += atomic_load_explicit(&list[i]->load.tokens, memory_order_relaxed);
+        count += atomic_load_explicit(&list[i]->load.in_flight, memory_order_relaxed);
+    }
+    return sum / count;
+}
+
+/* Outstanding tokens, ours and those of others, against the share of the KV cache that is free. */
+static int64_t load_of(const struct worker *w, const struct choice *c, unsigned halves)
+{
+    int64_t ours = atomic_load_explicit(&w->load.tokens, memory_order_relaxed);
+    int64_t others = atomic_load_explicit(&w->load.others, memory_order_relaxed);
+    int64_t used = atomic_load_explicit(&w->load.kv_used, memory_order_relaxed);
+    used = (used < KV_USED_MAX ? used : KV_USED_MAX) * halves / 2;
+    return (ours + others * c->mean * halves / 2) * 100 / (100 - used);
+}
+
+static bool is_less_loaded(const struct worker *a, const struct worker *b, const struct choice *c)
+{
+    unsigned ha = worker_report_halves(a, c->now_ms), hb = worker_report_halves(b, c->now_ms);
+    unsigned halves = ha < hb ? ha : hb; /* who falls silent must not look idle beside those who tell */
+    int64_t ta = load_of(a, c, halves) * (int64_t)b->weight;
+    int64_t tb = load_of(b, c, halves) * (int64_t)a->weight;
     if (ta != tb) {
         return ta < tb;
     }
@@ -110,14 +140,14 @@ static bool is_less_loaded(const struct worker *a, const struct worker *b)
 }
 
 /* Takes a candidate out of the list: the better of two random ones. */
-static struct worker *pick(struct worker **list, unsigned *n)
+static struct worker *pick(struct worker **list, unsigned *n, const struct choice *c)
 {
     unsigned a = 0;
     if (*n >= 2) {
         a = (unsigned)(id_fast_random() % *n);
         unsigned b = (unsigned)(id_fast_random() % (*n - 1));
         b += b >= a;
-        a = is_less_loaded(list[a], list[b]) ? a : b;
+        a = is_less_loaded(list[a], list[b], c) ? a : b;
     }
     struct worker *w = list[a];
     list[a] = list[--*n];
@@ -153,8 +183,9 @@ enum choose_result worker_choose(const struct worker_table *t, const struct tabl
     bool busy = false;
     for (int suspects = 0; suspects < 2 && !busy; suspects++) {
         unsigned n = gather(t, m, exclude, now_ms, suspects, list, &busy);
+        struct choice c = {now_ms, mean_tokens(list, n, tokens)};
         while (n > 0) {
-            struct worker *w = pick(list, &n);
+            struct worker *w = pick(list, &n, &c);
             if (!worker_try_take(w, tokens)) {
                 busy = true;
                 continue;

@@ -2,7 +2,8 @@
  * loop holds a reference to. And the choice of a worker for a request.
  *
  * The choice: outstanding tokens for its weight; two candidates picked at random, the less loaded wins; with two
- * or fewer all are looked at. Candidates serve the model, are READY (when there is none: SUSPECT), have a free slot
+ * or fewer all are looked at. Where both tell their load (worker_report.h), requests of others count as well, each as large as
+ * ours are in the mean, and the free share of the KV cache; as much as the older report still counts. Candidates serve the model, are READY (when there is none: SUSPECT), have a free slot
  * and a breaker that lets them, and are not the one excluded (a retry's first worker).
  * Thread rule: any thread; tables are const once published. */
 #ifndef TIDE_ROUTER_TABLE_H

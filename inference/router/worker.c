@@ -27,6 +27,7 @@ struct worker *worker_new(const struct worker_conf *conf, struct str api_key, ui
     w->ping_ms = conf->ping_ms;
     w->weight = conf->weight ? conf->weight : 100;
     w->slots = conf->slots;
+    w->report_fresh_ms = conf->load_report ? conf->report_fresh_ms : 0;
     w->id = id;
     atomic_init(&w->refs, 1);
     atomic_init(&w->load.health, (uint8_t)WORKER_PENDING);
@@ -92,6 +93,30 @@ void worker_note_ttft(struct worker *w, uint64_t us)
 void worker_note_progress(struct worker *w, uint64_t now_ms)
 {
     atomic_store_explicit(&w->load.progress_ms, now_ms, memory_order_relaxed);
+}
+
+/* Of what it has, ours at this moment are known here, better and at once; only the rest is news. A request that has just
+ * left or ended makes the rest wrong by one, until the next report. */
+void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms)
+{
+    int32_t ours = atomic_load_explicit(&w->load.in_flight, memory_order_relaxed);
+    int32_t all = r->running + r->waiting;
+    atomic_store_explicit(&w->load.others, all > ours ? all - ours : 0, memory_order_relaxed);
+    atomic_store_explicit(&w->load.kv_used, r->kv_used, memory_order_relaxed);
+    atomic_store_explicit(&w->load.report_ms, now_ms, memory_order_relaxed);
+    if (r->is_draining) {
+        worker_suspect(w);
+    }
+}
+
+unsigned worker_report_halves(const struct worker *w, uint64_t now_ms)
+{
+    uint64_t at = atomic_load_explicit(&w->load.report_ms, memory_order_relaxed);
+    uint64_t age = now_ms > at ? now_ms - at : 0; /* a loop's time may be a little behind */
+    if (at == 0 || age > 2 * w->report_fresh_ms) {
+        return 0;
+    }
+    return age > w->report_fresh_ms ? 1 : 2;
 }
 
 void worker_suspect(struct worker *w)

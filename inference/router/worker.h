@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "inference/router/breaker.h"
 #include "inference/router/worker_conf.h"
+#include "inference/router/worker_report.h"
 
 enum { WORKER_NAME = 64, WORKER_TARGET = 256, WORKER_KEY = 256, WORKER_MODELS = 32, MODEL_NAME = 128 };
 
@@ -32,6 +33,9 @@ struct worker_load {
     _Atomic int32_t in_flight;    /* requests */
     _Atomic uint32_t ttft_us;     /* moving average of time to first token, 0: none yet */
     _Atomic uint64_t progress_ms; /* monotonic, when it last sent something for a request */
+    _Atomic uint64_t report_ms;   /* monotonic, when it last told its load; 0: never */
+    _Atomic int32_t others;       /* requests that it had then beyond ours */
+    _Atomic uint8_t kv_used;      /* percent of its KV cache, then */
     _Atomic uint8_t health;       /* enum worker_state, never DRAINING */
     _Atomic bool draining;
 };
@@ -45,7 +49,8 @@ struct worker {
     enum http_origin_protocol protocol;
     uint64_t ping_ms; /* HTTP/2; worker_conf.h */
     uint32_t weight, slots;
-    uint32_t id; /* small, unique in the router: index of loops' origins */
+    uint64_t report_fresh_ms; /* worker_conf.h; 0: it is not listened to */
+    uint32_t id;              /* small, unique in the router: index of loops' origins */
     atomic_uint refs;
     _Atomic uint64_t requests, failures;
 };
@@ -62,6 +67,9 @@ void worker_give_back(struct worker *w, int64_t tokens);
 bool worker_has_slot(const struct worker *w);
 void worker_note_ttft(struct worker *w, uint64_t us);
 void worker_note_progress(struct worker *w, uint64_t now_ms);
+/* What it told; one thread a worker. A worker that drains becomes SUSPECT. */
+void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms);
+unsigned worker_report_halves(const struct worker *w, uint64_t now_ms); /* what its report counts: 2, 1, 0 */
 void worker_suspect(
     struct worker *w); /* a connection failed: READY becomes SUSPECT until a probe says more */
 

@@ -64,6 +64,23 @@ static const struct conf_entry entries[] = {
      .max = 100000,
      .flags = CONF_RELOADABLE,
      .help = "Requests it is given at once; further ones wait in the queue of their model. 0: no bound."},
+    {.name = "load_report",
+     .type = CONF_BOOL,
+     CONF_FIELD(struct worker_conf, load_report),
+     .preset = "false",
+     .flags = CONF_RELOADABLE,
+     .help = "Listen to what it tells of its load, ten times a second (GET /tide/v1/load), so that requests "
+             "of other "
+             "gateways count in the choice: for tide-worker. Between two workers reports count only when "
+             "both tell."},
+    {.name = "report_fresh",
+     .type = CONF_DURATION,
+     CONF_FIELD(struct worker_conf, report_fresh_ms),
+     .preset = "500ms",
+     .min = 100,
+     .max = 60 * 1000.0,
+     .flags = CONF_RELOADABLE,
+     .help = "load_report: a report counts whole for this long, by half for as long again, then not at all."},
 };
 
 static int check(void *section, const char **field, struct err *err)

@@ -16,6 +16,8 @@ struct worker_conf {
     const char *api_key_file;   /* its own key, or NULL */
     uint32_t weight;            /* share of the load; 100 */
     uint32_t slots;             /* requests at once; more wait in the queue; 0: no bound */
+    bool load_report;           /* it is a tide-worker that tells its load */
+    uint64_t report_fresh_ms;   /* a report counts whole for so long, by half for as long again */
 };
 extern const struct conf_section worker_conf_section;
 

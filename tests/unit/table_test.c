@@ -25,7 +25,12 @@ static void fleet_init(struct fleet *f, unsigned n, uint32_t slots)
     f->n = n;
     for (unsigned i = 0; i < n; i++) {
         snprintf(names[i], sizeof names[i], "w%u", i);
-        struct worker_conf conf = {.name = names[i], .target = "127.0.0.1:1", .weight = 100, .slots = slots};
+        struct worker_conf conf = {.name = names[i],
+                                   .target = "127.0.0.1:1",
+                                   .weight = 100,
+                                   .slots = slots,
+                                   .load_report = true,
+                                   .report_fresh_ms = 500};
         f->workers[i] = worker_new(&conf, STR(""), i);
         atomic_store(&f->workers[i]->load.health, (uint8_t)WORKER_READY);
         memcpy(models[i][0], "m", 2);
@@ -91,6 +96,126 @@ static void two_random_choices_balance_a_fleet(void **state)
     for (unsigned i = 0; i < WORKERS * 100; i++) {
         worker_grant_end(&held[i], 1000);
     }
+    fleet_clear(&f);
+}
+
+static void tell(struct worker *w, int32_t running, int32_t waiting, uint8_t kv_used, uint64_t now_ms)
+{
+    worker_note_report(w, &(struct worker_report){.running = running, .waiting = waiting, .kv_used = kv_used},
+                       now_ms);
+}
+
+static void work_of_others_counts_as_our_own(void **state)
+{
+    struct fleet f;
+    struct worker_grant g[12];
+    unsigned of_first = 0;
+    fleet_init(&f, 2, 0);
+    tell(f.workers[0], 3, 1, 0, 1000);
+    tell(f.workers[1], 0, 0, 0, 1000);
+    for (unsigned i = 0; i < 4; i++) { /* without a new report: ours since then are added */
+        assert_ptr_equal(choose(&f, NULL, &g[i]), f.workers[1]);
+    }
+    for (unsigned i = 4; i < 12; i++) { /* level now */
+        of_first += choose(&f, NULL, &g[i]) == f.workers[0];
+    }
+    assert_int_equal(of_first, 4);
+    tell(f.workers[0], 6, 2, 0, 1000); /* it knows of our four now: the same four of others */
+    assert_int_equal(atomic_load(&f.workers[0]->load.others), 4);
+    tell(f.workers[0], 1, 0, 0, 1000); /* ours that it has not seen yet are no debt */
+    assert_int_equal(atomic_load(&f.workers[0]->load.others), 0);
+    for (unsigned i = 0; i < 12; i++) {
+        worker_grant_end(&g[i], 1000);
+    }
+    fleet_clear(&f);
+}
+
+static void others_weigh_what_ours_weigh_in_the_mean(void **state)
+{
+    struct fleet f;
+    struct worker_grant big, g;
+    fleet_init(&f, 2, 0);
+    tell(f.workers[1], 40, 0, 0, 1000);
+    tell(f.workers[0], 0, 0, 0, 1000);
+    assert_int_equal(worker_choose(f.table, f.model, NULL, 9900, 1000, &big), CHOOSE_OK);
+    assert_ptr_equal(big.worker, f.workers[0]);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]); /* 9,900 against 40 of 5,000 */
+    worker_grant_end(&g, 1000);
+    tell(f.workers[1], 1, 0, 0, 1000);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]); /* 9,900 against one of 5,000 */
+    worker_grant_end(&g, 1000);
+    worker_grant_end(&big, 1000);
+    fleet_clear(&f);
+}
+
+static void a_full_cache_counts_against_a_worker(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    fleet_init(&f, 2, 0);
+    for (uint8_t used = 50; used <= 100; used = (uint8_t)(used + 25)) {
+        tell(f.workers[0], 2, 0, used, 1000);
+        tell(f.workers[1], 3, 0, 10, 1000);
+        assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]);
+        worker_grant_end(&g, 1000);
+    }
+    tell(f.workers[0], 2, 0, 10, 1000);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
+    worker_grant_end(&g, 1000);
+    fleet_clear(&f);
+}
+
+/* How many of 200 choices fall on the first worker, each ended at once. */
+static unsigned share_of_first(struct fleet *f, uint64_t now_ms)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        struct worker_grant g = {0};
+        assert_int_equal(worker_choose(f->table, f->model, NULL, 100, now_ms, &g), CHOOSE_OK);
+        n += g.worker == f->workers[0];
+        worker_grant_end(&g, now_ms);
+    }
+    return n;
+}
+
+static void who_falls_silent_does_not_look_idle(void **state)
+{
+    struct fleet f;
+    struct worker_grant ours;
+    fleet_init(&f, 2, 0);
+    tell(f.workers[0], 6, 0, 0, 1000);
+    tell(f.workers[1], 5, 0, 0, 1000);
+    assert_int_equal(share_of_first(&f, 1500), 0);
+    tell(f.workers[1], 50, 0, 0, 1600);
+    assert_int_equal(share_of_first(&f, 1600), 200); /* the older report still counts, by half */
+    tell(f.workers[1], 50, 0, 0, 2100);
+    assert_in_range(share_of_first(&f, 2100), 50, 150); /* then neither: only what is ours */
+    assert_int_equal(worker_choose(f.table, f.model, f.workers[1], 100, 2100, &ours), CHOOSE_OK);
+    assert_int_equal(share_of_first(&f, 2100), 0);
+    worker_grant_end(&ours, 2100);
+    fleet_clear(&f);
+}
+
+static void a_report_ages_by_halves(void **state)
+{
+    struct fleet f;
+    fleet_init(&f, 1, 0);
+    assert_int_equal(worker_report_halves(f.workers[0], 10), 0);
+    tell(f.workers[0], 1, 0, 0, 1000);
+    assert_int_equal(worker_report_halves(f.workers[0], 990), 2); /* a loop whose time is behind */
+    assert_int_equal(worker_report_halves(f.workers[0], 1500), 2);
+    assert_int_equal(worker_report_halves(f.workers[0], 1501), 1);
+    assert_int_equal(worker_report_halves(f.workers[0], 2000), 1);
+    assert_int_equal(worker_report_halves(f.workers[0], 2001), 0);
+    fleet_clear(&f);
+}
+
+static void one_that_says_it_drains_is_suspect(void **state)
+{
+    struct fleet f;
+    fleet_init(&f, 1, 0);
+    worker_note_report(f.workers[0], &(struct worker_report){.is_draining = true}, 1000);
+    assert_int_equal(worker_state(f.workers[0]), WORKER_SUSPECT);
     fleet_clear(&f);
 }
 
@@ -282,6 +407,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_less_loaded_of_two_wins),
         cmocka_unit_test(two_random_choices_balance_a_fleet),
+        cmocka_unit_test(work_of_others_counts_as_our_own),
+        cmocka_unit_test(others_weigh_what_ours_weigh_in_the_mean),
+        cmocka_unit_test(a_full_cache_counts_against_a_worker),
+        cmocka_unit_test(who_falls_silent_does_not_look_idle),
+        cmocka_unit_test(a_report_ages_by_halves),
+        cmocka_unit_test(one_that_says_it_drains_is_suspect),
         cmocka_unit_test(the_excluded_one_is_never_taken),
         cmocka_unit_test(suspects_serve_only_when_nobody_is_ready),
         cmocka_unit_test(taken_slots_are_busy_not_gone),

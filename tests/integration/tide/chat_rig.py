@@ -15,7 +15,8 @@ MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
 
 class ChatRig:
     def __init__(self, folder, targets: list[str], slots: int = 64, model: str = "m", proxy: dict | None = None,
-                 http: dict | None = None, process: dict | None = None, protocol: str = "h1", **chat):
+                 http: dict | None = None, process: dict | None = None, protocol: str = "h1",
+                 worker: dict | None = None, **chat):
         self.folder = folder
         self.targets = targets
         self.model = model
@@ -29,7 +30,8 @@ class ChatRig:
             "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
             "issuers": [self.issuer.settings()],
             "limits": {"shipped_rules": False},
-            "chat": {"workers": [{"name": f"w{i + 1}", "target": target, "protocol": protocol, "slots": slots}
+            "chat": {"workers": [{"name": f"w{i + 1}", "target": target, "protocol": protocol, "slots": slots,
+                                  **(worker or {})}
                                  for i, target in enumerate(targets)],
                      "aliases": [{"name": "tide-chat", "model": model}], "probe": "400ms", "connect": "500ms", **chat},
             "proxy": proxy or {}, "http": http or {},
