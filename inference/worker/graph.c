@@ -146,7 +146,7 @@ static void add_head(struct graph *g)
     add(g, (struct graph_op){GRAPH_MATMUL, GRAPH_LOGITS, GRAPH_PICKED, .weight = m->output, .picked = true});
 }
 
-static void set_widths(struct graph *g)
+void graph_set_widths(struct graph *g)
 {
     const struct model_sizes *s = &g->model->sizes;
     const struct model_experts *x = &s->experts;
@@ -187,7 +187,7 @@ struct graph *graph_new(const struct model *model)
     }
     g->model = model;
     g->ops = ops;
-    set_widths(g);
+    graph_set_widths(g);
     add(g, (struct graph_op){GRAPH_EMBED, GRAPH_STREAM, .weight = model->embedding,
                              .scale = model->sizes.embedding_scale});
     for (uint32_t layer = 0; layer < model->sizes.layers; layer++) {

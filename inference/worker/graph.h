@@ -111,6 +111,7 @@ struct graph {
 };
 
 struct graph *graph_new(const struct model *model); /* NULL: no memory */
+void graph_set_widths(struct graph *g);             /* from its model's sizes */
 void graph_free(struct graph *g);
 
 enum { KV_BLOCK = 16 }; /* positions of a block of the KV cache */

@@ -90,12 +90,14 @@ static void read_environment(void)
         conf.devices = (uint32_t)strtoul(devices, NULL, 10);
         conf.devices = conf.devices < DEVICES_MAX ? conf.devices : (uint32_t)DEVICES_MAX;
     }
-    const char *text = getenv("TIDE_EMU_FAIL"); /* NAME or NAME:AFTER */
+    const char *text = getenv("TIDE_EMU_FAIL"); /* NAME[:AFTER[@DEVICE]] */
     for (size_t i = 0; text && i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i].name);
         if (strncmp(text, names[i].name, n) == 0 && (text[n] == '\0' || text[n] == ':')) {
             failure = names[i].failure;
             failure_after = text[n] ? (uint32_t)strtoul(text + n + 1, NULL, 10) : 0;
+            const char *device = strchr(text, '@');
+            failure_device = device ? (int)strtol(device + 1, NULL, 10) : -1;
         }
     }
 }

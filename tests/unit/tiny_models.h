@@ -28,6 +28,7 @@ struct tiny_spec {
     uint32_t experts;
     uint32_t used;
     uint32_t shared;
+    uint32_t expert_ff; /* 0: TINY_EXPERT_FF */
     uint32_t groups;
     uint32_t groups_used;
     bool is_sigmoid; /* and normalised, with a bias for the choice */
@@ -178,6 +179,11 @@ static uint32_t tiny_ff(const struct tiny_spec *s)
     return s->ff ? s->ff : TINY_FAMILY_FF;
 }
 
+static uint32_t tiny_expert_ff(const struct tiny_spec *s)
+{
+    return s->expert_ff ? s->expert_ff : TINY_EXPERT_FF;
+}
+
 static void tiny_u32(struct tiny_builder *t, const char *key, uint32_t v)
 {
     char name[96];
@@ -267,7 +273,7 @@ static void tiny_latent_pairs(struct tiny_builder *t)
     tiny_u32(t, "expert_count", s->experts);
     tiny_u32(t, "expert_used_count", s->used);
     tiny_u32(t, "expert_shared_count", s->shared);
-    tiny_u32(t, "expert_feed_forward_length", TINY_EXPERT_FF);
+    tiny_u32(t, "expert_feed_forward_length", tiny_expert_ff(s));
     tiny_f32(t, "expert_weights_scale", s->expert_scale);
     if (s->groups) {
         tiny_u32(t, "expert_group_count", s->groups);
@@ -326,7 +332,8 @@ static void tiny_latent(struct tiny_builder *t)
 static void tiny_feed_forward(struct tiny_builder *t)
 {
     const struct tiny_spec *s = t->spec;
-    uint64_t shared = (uint64_t)s->shared * TINY_EXPERT_FF;
+    uint64_t ff = tiny_expert_ff(s);
+    uint64_t shared = (uint64_t)s->shared * ff;
     if (s->experts == 0 || t->layer == 0) {
         tiny_matrix(t, "ffn_gate", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
         tiny_matrix(t, "ffn_up", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
@@ -336,12 +343,14 @@ static void tiny_feed_forward(struct tiny_builder *t)
     char name[64];
     snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", t->layer);
     add_reals(&t->b, name, TINY_FAMILY_WIDTH, s->experts, 0.0F, 0.5F);
-    tiny_matrix(t, "ffn_gate_exps", TINY_FAMILY_WIDTH, TINY_EXPERT_FF, s->experts);
-    tiny_matrix(t, "ffn_up_exps", TINY_FAMILY_WIDTH, TINY_EXPERT_FF, s->experts);
-    tiny_matrix(t, "ffn_down_exps", TINY_EXPERT_FF, TINY_FAMILY_WIDTH, s->experts);
-    tiny_matrix(t, "ffn_gate_shexp", TINY_FAMILY_WIDTH, shared, 0);
-    tiny_matrix(t, "ffn_up_shexp", TINY_FAMILY_WIDTH, shared, 0);
-    tiny_matrix(t, "ffn_down_shexp", shared, TINY_FAMILY_WIDTH, 0);
+    tiny_matrix(t, "ffn_gate_exps", TINY_FAMILY_WIDTH, ff, s->experts);
+    tiny_matrix(t, "ffn_up_exps", TINY_FAMILY_WIDTH, ff, s->experts);
+    tiny_matrix(t, "ffn_down_exps", ff, TINY_FAMILY_WIDTH, s->experts);
+    if (shared) {
+        tiny_matrix(t, "ffn_gate_shexp", TINY_FAMILY_WIDTH, shared, 0);
+        tiny_matrix(t, "ffn_up_shexp", TINY_FAMILY_WIDTH, shared, 0);
+        tiny_matrix(t, "ffn_down_shexp", shared, TINY_FAMILY_WIDTH, 0);
+    }
     if (s->is_sigmoid) {
         tiny_vector(t, "exp_probs_b.bias", s->experts, 0.25F, 0.25F);
     }

@@ -194,6 +194,7 @@ static int make_steps(struct backend *b, struct err *err)
         step->weight = op->weight ? device_weights_find(&b->weights, op->weight, part.cut) : NULL;
         step->bias = op->bias ? device_weights_find(&b->weights, op->bias, part.cut)->vector : NULL;
         step->join = part.join;
+        step->clears = part.clears;
         prepare_input(step, &has);
     }
     return 0;

@@ -41,6 +41,7 @@ struct cuda_step {
     bool quantizes;                     /* op->a becomes int8 before the product */
     bool splits;                        /* or two parts of 16 bits, of many rows */
     enum shard_join join;               /* with the other ranks, after the launch */
+    bool clears;                        /* op->dst, before it */
 };
 
 struct backend {

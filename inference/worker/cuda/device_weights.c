@@ -63,13 +63,21 @@ static void unpack_block(const struct packed *p, const uint8_t *strip, unsigned 
     }
 }
 
+/* Of the file, for the i-th row of the cut. */
+static uint32_t row_of(const struct packed *p, struct shard_cut cut, uint32_t i)
+{
+    uint32_t rows = cut.row_to - cut.row_from;
+    return i / rows * (p->rows / cut.pieces) + cut.row_from + i % rows;
+}
+
 static void unpack(const struct packed *p, struct shard_cut cut, struct planes *out)
 {
     size_t block_bytes = p->strip_bytes / (p->columns / PACKED_COLUMNS);
     size_t first = cut.column_from / PACKED_COLUMNS;
     size_t end = cut.column_to / PACKED_COLUMNS;
     size_t at = 0;
-    for (uint32_t row = cut.row_from; row < cut.row_to; row++) {
+    for (uint32_t i = 0; i < cut.pieces * (cut.row_to - cut.row_from); i++) {
+        uint32_t row = row_of(p, cut, i);
         const uint8_t *strip = p->data + row / PACKED_ROWS * p->strip_bytes;
         for (size_t b = first; b < end; b++) {
             unpack_block(p, strip + b * block_bytes, row % PACKED_ROWS, at++, out);
@@ -114,17 +122,18 @@ static int upload_file_rows(struct device_weights *w, struct device_weight *row,
 {
     size_t value_bytes = p->strip_bytes / p->columns;
     size_t row_bytes = (cut.column_to - cut.column_from) * value_bytes;
-    size_t rows = cut.row_to - cut.row_from;
-    const uint8_t *from = p->data + cut.row_from * p->strip_bytes + cut.column_from * value_bytes;
-    if (row_bytes == p->strip_bytes) {
-        return upload(w, from, rows * row_bytes, (void **)&row->matrix.values, err);
+    uint32_t rows = row->matrix.rows;
+    const uint8_t *from = p->data + cut.column_from * value_bytes;
+    if (row_bytes == p->strip_bytes && cut.pieces == 1) {
+        return upload(w, from + cut.row_from * row_bytes, rows * row_bytes, (void **)&row->matrix.values,
+                      err);
     }
     uint8_t *host = malloc(rows * row_bytes);
     if (!host) {
         return err_set(err, ERR_NOMEM, "cuda: no memory to cut weights");
     }
-    for (size_t i = 0; i < rows; i++) {
-        memcpy(host + i * row_bytes, from + i * p->strip_bytes, row_bytes);
+    for (uint32_t i = 0; i < rows; i++) {
+        memcpy(host + i * row_bytes, from + row_of(p, cut, i) * p->strip_bytes, row_bytes);
     }
     int rc = upload(w, host, rows * row_bytes, (void **)&row->matrix.values, err);
     free(host);
@@ -173,10 +182,11 @@ static int upload_packed(struct device_weights *w, struct device_weight *row, co
                          struct err *err)
 {
     struct shard_cut cut = row->cut;
+    cut.pieces = cut.pieces ? cut.pieces : 1;
     cut.row_to = cut.row_to ? cut.row_to : p->rows;
     cut.column_to = cut.column_to ? cut.column_to : p->columns;
     row->matrix = (struct matrix){.kind = device_kind(p->kind),
-                                  .rows = cut.row_to - cut.row_from,
+                                  .rows = cut.pieces * (cut.row_to - cut.row_from),
                                   .columns = cut.column_to - cut.column_from};
     if (p->owned && (cut.column_from % PACKED_COLUMNS || cut.column_to % PACKED_COLUMNS)) {
         return err_set(err, ERR_INVALID,

@@ -80,5 +80,8 @@ cudaError_t cuda_launch_experts_add(struct backend *b, const struct cuda_step *s
                                .used = x->used,
                                .width = b->graph->model->sizes.width};
     cudaError_t rc = launch_uses(b, step, 1, b->experts.answers);
+    if (rc == cudaSuccess && step->clears) {
+        rc = cudaMemsetAsync(p.out, 0, (size_t)p.count * p.width * sizeof *p.out, b->stream);
+    }
     return rc != cudaSuccess ? rc : combine_launch(&p, b->stream);
 }

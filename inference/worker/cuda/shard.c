@@ -10,10 +10,6 @@ static int refuse(const struct shard *s, const char *what, uint32_t n, struct er
 static int check(const struct shard *s, const struct model *m, struct err *err)
 {
     const struct model_sizes *all = &m->sizes;
-    if (m->family->has_latent) {
-        return err_set(err, ERR_INVALID, "cuda: models of the %s family run on one device, not on %u",
-                       m->family->name, s->ranks);
-    }
     if (all->heads % s->ranks != 0) {
         return refuse(s, "query heads", all->heads, err);
     }
@@ -23,21 +19,21 @@ static int check(const struct shard *s, const struct model *m, struct err *err)
     if (all->ff_width % s->ranks != 0) {
         return refuse(s, "feed-forward values", all->ff_width, err);
     }
+    if (all->experts.width % s->ranks != 0) {
+        return refuse(s, "values of an expert", all->experts.width, err);
+    }
     return (uint64_t)s->vocab_part * (s->ranks - 1) >= all->vocab ? refuse(s, "tokens", all->vocab, err) : 0;
 }
 
-static void set_sizes(struct shard *s, const struct graph *g)
+static void set_sizes(struct shard *s)
 {
     struct model_sizes *mine = &s->model.sizes;
     mine->heads /= s->ranks;
     mine->kv_heads = mine->kv_heads > s->ranks ? mine->kv_heads / s->ranks : 1;
     mine->ff_width /= s->ranks;
-    s->graph.widths[GRAPH_QUERY] = mine->heads * mine->head_dim;
-    s->graph.widths[GRAPH_KEY] = mine->kv_heads * mine->key_dim;
-    s->graph.widths[GRAPH_VALUE] = mine->kv_heads * mine->value_dim;
-    s->graph.widths[GRAPH_MIXED] = g->widths[GRAPH_MIXED] / s->ranks;
-    s->graph.widths[GRAPH_GATE] = mine->ff_width;
-    s->graph.widths[GRAPH_UP] = mine->ff_width;
+    mine->experts.width /= s->ranks;
+    mine->experts.shared_width /= s->ranks;
+    graph_set_widths(&s->graph);
     s->graph.widths[GRAPH_LOGITS] = s->vocab_part * s->ranks;
 }
 
@@ -58,7 +54,8 @@ static uint32_t first_value(const struct shard *s, enum graph_buffer buffer, uin
 static bool is_cut(enum graph_buffer buffer)
 {
     return buffer == GRAPH_QUERY || buffer == GRAPH_KEY || buffer == GRAPH_VALUE || buffer == GRAPH_MIXED ||
-           buffer == GRAPH_GATE || buffer == GRAPH_UP;
+           buffer == GRAPH_GATE || buffer == GRAPH_UP || buffer == GRAPH_SHARED_GATE ||
+           buffer == GRAPH_SHARED_UP;
 }
 
 static void cut_product(struct shard *s, struct graph_op *op, struct shard_part *part, uint32_t kv_heads)
@@ -76,7 +73,28 @@ static void cut_product(struct shard *s, struct graph_op *op, struct shard_part 
         uint32_t from = first_value(s, op->a, kv_heads);
         part->cut = (struct shard_cut){.column_from = from, .column_to = from + s->graph.widths[op->a]};
         part->join = SHARD_SUM;
-        op->kind = s->rank == 0 ? op->kind : GRAPH_MATMUL;
+        bool is_begun = op->a == GRAPH_SHARED_GATE; /* by the experts */
+        op->kind = s->rank == 0 || is_begun ? op->kind : GRAPH_MATMUL;
+    }
+}
+
+static void cut_heads(struct shard *s, struct graph_op *op, struct shard_part *part)
+{
+    uint32_t rows = (uint32_t)op->weight->rows / s->ranks;
+    part->cut = (struct shard_cut){.row_from = s->rank * rows, .row_to = (s->rank + 1) * rows};
+}
+
+static void cut_experts(struct shard *s, struct graph_op *op, struct shard_part *part)
+{
+    const struct model_experts *mine = &s->model.sizes.experts;
+    uint32_t from = s->rank * mine->width;
+    uint32_t to = from + mine->width;
+    if (op->kind == GRAPH_EXPERTS) {
+        part->cut = (struct shard_cut){.row_from = from, .row_to = to, .pieces = mine->count};
+    } else {
+        part->cut = (struct shard_cut){.column_from = from, .column_to = to};
+        part->join = mine->shared_width ? SHARD_ALONE : SHARD_SUM; /* the shared ones follow, for both */
+        part->clears = s->rank > 0;
     }
 }
 
@@ -85,8 +103,13 @@ static void cut_op(struct shard *s, struct graph_op *op, struct shard_part *part
     const struct model_sizes *mine = &s->model.sizes;
     if (op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD) {
         cut_product(s, op, part, kv_heads);
-    } else if (op->a == GRAPH_QUERY) { /* norm, rope, attend */
-        op->heads = mine->heads;
+    } else if (op->kind == GRAPH_EXPERTS || op->kind == GRAPH_EXPERTS_ADD) {
+        cut_experts(s, op, part);
+    } else if (op->a == GRAPH_QUERY || op->a == GRAPH_ABSORBED || op->a == GRAPH_LATENTS) {
+        op->heads = mine->heads; /* norm, rope, attend, and products of heads */
+        if (op->kind == GRAPH_MATMUL_HEADS) {
+            cut_heads(s, op, part);
+        }
     } else if (op->a == GRAPH_KEY && op->heads) {
         op->heads = mine->kv_heads;
     }
@@ -103,7 +126,7 @@ int shard_init(struct shard *s, const struct graph *g, uint32_t rank, uint32_t r
     if (rc) {
         return rc;
     }
-    set_sizes(s, g);
+    set_sizes(s);
     s->graph.ops = calloc(g->op_count, sizeof *s->graph.ops);
     s->parts = calloc(g->op_count, sizeof *s->parts);
     if (!s->graph.ops || !s->parts) {

@@ -2,10 +2,12 @@
  *
  *     rows cut      queries, keys, values (whole heads), gate, up, head (vocabulary): a rank has its own values of a row
  *     columns cut   attention's output, down: a rank has a part of every sum, SHARD_SUM puts them together
- *     whole         embedding, norms: every rank computes all of it
+ *     whole         embedding, norms, latents and the cache of them, router: every rank computes all of it
  *
- * The residual stream joins such a sum on rank 0 only: elsewhere MATMUL_ADD becomes MATMUL. Where there are fewer key heads
- * than ranks, neighbours keep the same one. The vocabulary is filled up to a multiple of the ranks.
+ * Experts are cut as gate, up and down are, each of them: whichever a token uses, all ranks have the same work.
+ * The residual stream joins such a sum on rank 0 only: elsewhere MATMUL_ADD becomes MATMUL, and EXPERTS_ADD begins with
+ * zeros. Experts and what all tokens use beside them are one sum. Where there are fewer key heads than ranks, neighbours
+ * keep the same one. The vocabulary is filled up to a multiple of the ranks.
  * Ownership: borrows the graph and its model until shard_clear.
  * Errors: ERR_INVALID (what does not divide), ERR_NOMEM.
  * Thread rule: read-only after shard_init. */
@@ -19,6 +21,7 @@ struct shard_cut { /* of a matrix; to = 0: not cut that way */
     uint32_t row_to;
     uint32_t column_from;
     uint32_t column_to;
+    uint32_t pieces; /* rows are counted in each of so many, experts; 0: in the whole matrix */
 };
 
 enum shard_join {
@@ -30,6 +33,7 @@ enum shard_join {
 struct shard_part {       /* of an operation */
     struct shard_cut cut; /* of its weight; the rows, of its bias too */
     enum shard_join join;
+    bool clears; /* dst becomes zeros before */
 };
 
 struct shard {
