@@ -33,6 +33,7 @@ enum {
     CONN_LINGER_MS = 2000,
     CONN_LINGER_BYTES = 4 << 20,
     CONN_QUIET_MS = 2000, /* without traffic: TLS buffers are given back */
+    CONN_LINE_BYTES = 64, /* of the processor's caches */
 };
 
 enum conn_state { CONN_PROXY = 0, CONN_HANDSHAKE = 1, CONN_OPEN = 2, CONN_LINGER = 3, CONN_DEAD = 4 };
@@ -55,53 +56,59 @@ struct h1 {
     bool leading_crlf;    /* one empty line before a request was let pass */
 };
 
+/* What a usual request looks at comes first and lies together: with many thousands of connections none of it is in
+ * a cache, so that a turn fetches these lines while the kernel copies (conn_on_event). */
 struct conn {
+    _Alignas(CONN_LINE_BYTES) struct event read_ev;
     struct http_server *server;
     struct attachment *at;
-    struct conn *prev, *next; /* server->handshaking or server->open */
+    struct loop_task task;
     int fd;
     enum conn_state state;
-    enum http_finish death; /* why DEAD: the finish of exchanges that were not done */
-    bool reading;           /* read_ev waits for data (else only for the end) */
-    bool writing;           /* write_ev is added */
-    bool blocked;           /* the socket took less than all */
+    uint32_t requests;
+    bool reading; /* read_ev waits for data (else only for the end) */
+    bool writing; /* write_ev is added */
+    bool blocked; /* the socket took less than all */
     bool close_when_sent;
-    bool reset_on_close; /* throw away what the kernel still holds */
     bool at_eof;
     bool is_h2;
     bool hot; /* had several requests in a short time: keeps TLS buffers */
     bool going_away;
-    bool deliver_wanted;             /* h2: a body was asked for since the last turn */
-    bool more_output;                /* h2: frames are left for the next turn */
+    bool deliver_wanted;         /* h2: a body was asked for since the last turn */
+    bool more_output;            /* h2: frames are left for the next turn */
+    SSL *ssl;                    /* TLS, until its records are ours */
+    struct tls_records *records; /* from then on; NULL: plain, or OpenSSL's to the end */
+    struct h2 *h2;
+    struct exchange *exchanges;
+    uint64_t timer_at_ms;   /* 0: not armed */
+    uint64_t first_byte_us; /* 0: nothing came yet */
+    uint64_t idle_since_ms; /* the last exchange ended, or the connection opened */
+    uint64_t sent_bytes;    /* that the socket took */
+    struct outq out;        /* plaintext */
+    size_t pending_n;
+    struct slow_reader slow; /* while blocked */
+    struct buf in; /* plaintext that the protocol has not digested; a PROXY header that is not whole */
+    struct addr peer;
+    uint64_t touched_ms; /* the last turn in which anything happened */
+    struct h1 h1;
+    struct ja4 ja4; /* of the first ClientHello */
+    /* From here on: only when it begins, waits or ends. */
     struct tls_handshake *handshake; /* TLS, until it is over (tls_io.c) */
-    SSL *ssl;                        /* TLS, until its records are ours */
-    struct tls_records *records;     /* from then on; NULL: plain, or OpenSSL's to the end */
-    struct ja4 ja4;                  /* of the first ClientHello */
-    uint32_t key_updates;            /* handshake messages after the handshake */
+    struct conn *prev, *next;        /* server->handshaking or server->open */
+    char *pending;                   /* ciphertext that the socket did not take (TLS only) */
+    size_t pending_at;
+    enum http_finish death; /* why DEAD: the finish of exchanges that were not done */
+    bool reset_on_close;    /* throw away what the kernel still holds */
+    uint32_t key_updates;   /* handshake messages after the handshake */
     uint32_t key_updates_in_minute;
     uint64_t key_minute_ms; /* where the minute began */
-    uint32_t requests;
-    struct event read_ev, write_ev;
-    struct loop_task task;
     struct loop_timer timer;
-    uint64_t timer_at_ms; /* 0: not armed */
     uint64_t accepted_ms; /* a PROXY header before it does not count */
+    uint64_t accepted_us;
     uint64_t open_ms, linger_until_ms;
-    struct slow_reader slow;             /* while blocked */
-    uint64_t sent_bytes;                 /* that the socket took */
-    uint64_t accepted_us, first_byte_us; /* first_byte_us 0: nothing came yet */
-    uint64_t idle_since_ms;              /* the last exchange ended, or the connection opened */
-    uint64_t touched_ms;                 /* the last turn in which anything happened */
     uint64_t lingered_bytes;
-    struct outq out; /* plaintext */
-    char *pending;   /* ciphertext that the socket did not take (TLS only) */
-    size_t pending_at, pending_n;
-    struct buf in; /* plaintext that the protocol has not digested; a PROXY header that is not whole */
-    struct exchange *exchanges;
-    struct h1 h1;
-    struct h2 *h2;
-    struct addr peer;
     struct peer_slot *peer_slot; /* where it is counted; NULL when exempt */
+    struct event write_ev;
 };
 
 void conn_new(struct attachment *at, int fd, const struct addr *peer, struct peer_slot *slot);
