@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "inference/worker/cpu/kernels.h"
 #include "inference/worker/scheduler.h"
 #include "inference/worker/worker_metrics.h"
 
@@ -376,7 +377,8 @@ static int load_backend(struct engine *e, struct err *err)
                                 .threads = e->conf.threads,
                                 .portable = e->conf.portable};
     e->graph = graph_new(e->model);
-    e->sampler = sampler_new(e->model->sizes.vocab);
+    e->sampler =
+        sampler_new(e->model->sizes.vocab, e->conf.portable ? &cpu_kernels_portable : cpu_kernels_best());
     e->json = json_mask_new(e->tokenizer);
     if (!e->graph || !e->sampler || !e->json) {
         return err_set(err, ERR_NOMEM, "engine: no memory");

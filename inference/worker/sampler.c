@@ -4,31 +4,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/worker/cpu/kernels.h"
+
 struct choice {
     float weight; /* relative to the best token, which has 1 */
     int32_t id;
 };
 
 struct sampler {
+    const struct cpu_kernels *kernels;
     uint32_t vocab;
+    uint32_t blocks;        /* of ROW_BLOCK tokens; the last may be short */
     float *work;            /* logits with mask, bias and penalties */
-    float *weights;         /* of all tokens */
+    float *tops;            /* largest logit of each block */
+    float *weights;         /* of all tokens, or of the choices */
+    double *sums;           /* of each block of weights */
     struct choice *choices; /* those that pass the filters */
+    struct choice *spare;   /* as long, for sorting */
     bool *seen;             /* tokens that got their presence penalty; all false between calls */
 };
 
-struct sampler *sampler_new(uint32_t vocab)
+struct sampler *sampler_new(uint32_t vocab, const struct cpu_kernels *kernels)
 {
     struct sampler *s = calloc(1, sizeof *s);
     if (!s) {
         return NULL;
     }
+    s->kernels = kernels;
     s->vocab = vocab;
+    s->blocks = (vocab + ROW_BLOCK - 1) / ROW_BLOCK;
+    size_t whole = (size_t)s->blocks * ROW_BLOCK;
     s->work = malloc(vocab * sizeof *s->work);
-    s->weights = malloc(vocab * sizeof *s->weights);
-    s->choices = malloc(vocab * sizeof *s->choices);
+    s->tops = malloc(s->blocks * sizeof *s->tops);
+    s->weights = malloc(whole * sizeof *s->weights);
+    s->sums = malloc(s->blocks * sizeof *s->sums);
+    s->choices = malloc(whole * sizeof *s->choices);
+    s->spare = malloc(whole * sizeof *s->spare);
     s->seen = calloc(vocab, sizeof *s->seen);
-    if (!s->work || !s->weights || !s->choices || !s->seen) {
+    if (!s->work || !s->tops || !s->weights || !s->sums || !s->choices || !s->spare || !s->seen) {
         sampler_free(s);
         return NULL;
     }
@@ -39,8 +52,11 @@ void sampler_free(struct sampler *s)
 {
     if (s) {
         free(s->work);
+        free(s->tops);
         free(s->weights);
+        free(s->sums);
         free(s->choices);
+        free(s->spare);
         free(s->seen);
         free(s);
     }
@@ -81,9 +97,8 @@ static void penalize(struct sampler *s, const struct sampler_params *p, const in
 static void mask(struct sampler *s, const uint64_t *allowed)
 {
     for (uint32_t i = 0; i < s->vocab; i++) {
-        if (!(allowed[i / 64] >> (i % 64) & 1)) {
-            s->work[i] = -INFINITY;
-        }
+        bool may = allowed[i / 64] >> (i % 64) & 1;
+        s->work[i] = may ? s->work[i] : -INFINITY;
     }
 }
 
@@ -117,93 +132,237 @@ static const float *change(struct sampler *s, const struct sampler_params *p, co
     return s->work;
 }
 
-static uint32_t best_of(const float *logits, uint32_t n)
+/* --- looking at a row -------------------------------------------------------------------------------- */
+
+static uint32_t block_end(const struct sampler *s, uint32_t block)
 {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if (logits[i] > logits[best] || isnan(logits[best])) {
-            best = i;
+    return block + 1 < s->blocks ? (block + 1) * ROW_BLOCK : s->vocab;
+}
+
+/* The last block of a row of n as a whole one; NULL where it is whole. */
+static const float *short_block(const float *row, uint32_t n, float out[ROW_BLOCK])
+{
+    uint32_t rest = n % ROW_BLOCK;
+    if (rest == 0) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < ROW_BLOCK; i++) {
+        out[i] = i < rest ? row[n - rest + i] : -INFINITY;
+    }
+    return out;
+}
+
+/* The largest logit, and those of all blocks; -INFINITY where none is a number. */
+static float find_tops(struct sampler *s, const float *logits)
+{
+    float room[ROW_BLOCK];
+    float largest = -INFINITY;
+    const float *last = short_block(logits, s->vocab, room);
+    s->kernels->row_tops(logits, s->vocab / ROW_BLOCK, s->tops);
+    if (last) {
+        s->kernels->row_tops(last, 1, s->tops + s->blocks - 1);
+    }
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        largest = s->tops[b] > largest ? s->tops[b] : largest;
+    }
+    return largest;
+}
+
+/* The first token with that logit; 0 where there is none. */
+static int32_t place_of(const struct sampler *s, const float *logits, float largest)
+{
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        for (uint32_t i = b * ROW_BLOCK; s->tops[b] == largest && i < block_end(s, b); i++) {
+            if (logits[i] == largest) {
+                return (int32_t)i;
+            }
         }
     }
-    return best;
+    return 0;
 }
 
-/* e^x for x <= 0 to about 1e-7, in a form that compilers turn into vector code; 0 below -80 and for NaN. */
-static inline float decay(float x)
+static float steepness(float temperature) /* for row_weigh */
 {
-    float n = (float)(int)(x * 1.44269504F - 0.5F);
-    float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
-    float p =
-        1.0F +
-        r * (1.0F + r * (0.5F + r * (1.0F / 6 + r * (1.0F / 24 + r * (1.0F / 120 + r * (1.0F / 720))))));
-    int32_t bits = ((int32_t)n + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+    return 1.44269504F / temperature;
 }
 
-static void weigh(struct sampler *s, const float *logits, float largest, float temperature)
+/* Weighs n values, whose weights may take their place; the sum of all. */
+static double weigh(struct sampler *s, const float *values, uint32_t n, float largest, float temperature)
 {
-    float inverse = 1.0F / temperature;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        float x = (logits[i] - largest) * inverse;
-        float inside = x > -80.0F ? x : -80.0F; /* also for NaN */
-        s->weights[i] = x > -80.0F ? decay(inside) : 0.0F;
-    }
-}
-
-static double total_from(const struct sampler *s, float cut)
-{
+    float room[ROW_BLOCK];
     double total = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        total += s->weights[i] >= cut ? (double)s->weights[i] : 0.0;
+    const float *last = short_block(values, n, room);
+    uint32_t whole = n / ROW_BLOCK;
+    s->kernels->row_weigh(values, whole, largest, steepness(temperature), s->weights, s->sums);
+    if (last) {
+        s->kernels->row_weigh(last, 1, largest, steepness(temperature), s->weights + whole * ROW_BLOCK,
+                              s->sums + whole);
+    }
+    for (uint32_t b = 0; b * ROW_BLOCK < n; b++) {
+        total += s->sums[b];
     }
     return total;
 }
 
-static int32_t draw_from_all(const struct sampler *s, float cut, double target)
+/* The nth largest of n values (from 0), which are put in another order (Hoare's FIND). */
+static float nth_largest(float *v, uint32_t n, uint32_t nth)
 {
-    int32_t last = -1;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        if (s->weights[i] >= cut && s->weights[i] > 0) {
-            last = (int32_t)i;
-            target -= (double)s->weights[i];
-            if (target < 0) {
-                break;
+    int64_t low = 0;
+    int64_t high = (int64_t)n - 1;
+    while (low < high) {
+        float pivot = v[nth];
+        int64_t i = low;
+        int64_t j = high;
+        while (i <= j) {
+            while (v[i] > pivot) {
+                i++;
+            }
+            while (v[j] < pivot) {
+                j--;
+            }
+            if (i <= j) {
+                float moved = v[i];
+                v[i++] = v[j];
+                v[j--] = moved;
             }
         }
+        low = j < nth ? i : low;
+        high = nth < i ? j : high;
     }
-    return last;
+    return v[nth];
 }
 
-static int by_weight(const void *a, const void *b) /* heaviest first, then lowest id */
+/* How far below the largest the k largest logits can be: no further than the k best blocks' own largest. */
+static float span_of_best(struct sampler *s, float largest, uint32_t k)
 {
-    const struct choice *x = a;
-    const struct choice *y = b;
-    if (x->weight != y->weight) {
-        return x->weight < y->weight ? 1 : -1;
+    if (k > s->blocks) {
+        return -INFINITY;
     }
-    return (x->id > y->id) - (x->id < y->id);
+    memcpy(s->weights, s->tops, s->blocks * sizeof *s->weights);
+    return nth_largest(s->weights, s->blocks, k - 1) - largest;
 }
 
-static size_t collect(struct sampler *s, float cut)
+/* --- choices ----------------------------------------------------------------------------------------- */
+
+/* How far below the largest a logit may be to pass min_p and top_k; -INFINITY: any. */
+static float span_of(struct sampler *s, const struct sampler_params *p, float largest)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        if (s->weights[i] >= cut && s->weights[i] > 0) {
-            s->choices[n++] = (struct choice){s->weights[i], (int32_t)i};
+    const float slack = 1e-4F; /* the weight decides */
+    float span = p->min_p > 0 ? (logf(p->min_p) - slack) * p->temperature : -INFINITY;
+    float best = p->top_k ? span_of_best(s, largest, p->top_k) : -INFINITY;
+    return best > span ? best : span;
+}
+
+/* Makes choices of the tokens whose logits are within `span` below the largest, by id. */
+static uint32_t collect_near(struct sampler *s, const float *logits, float largest, float span)
+{
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        for (uint32_t i = b * ROW_BLOCK; s->tops[b] - largest >= span && i < block_end(s, b); i++) {
+            s->choices[n].id = (int32_t)i;
+            s->weights[n] = logits[i];
+            n += logits[i] - largest >= span;
         }
     }
-    qsort(s->choices, n, sizeof *s->choices, by_weight);
     return n;
 }
 
-/* The nucleus: the heaviest choices that together reach top_p of `total`. Leaves their sum in *total. */
-static size_t keep_nucleus(const struct sampler *s, size_t n, float top_p, double *total)
+/* Gives the choices their weights and drops those of less than min_p. The sum of what is left. */
+static double weigh_choices(struct sampler *s, const struct sampler_params *p, float largest, uint32_t *n)
+{
+    double total = 0;
+    uint32_t kept = 0;
+    weigh(s, s->weights, *n, largest, p->temperature);
+    for (uint32_t i = 0; i < *n; i++) {
+        float weight = s->weights[i];
+        if (weight >= p->min_p && weight > 0) {
+            s->choices[kept++] = (struct choice){weight, s->choices[i].id};
+            total += (double)weight;
+        }
+    }
+    *n = kept;
+    return total;
+}
+
+/* Makes choices of all tokens of that weight and more, by id; their sum in *total. A block's sum is not less than any
+ * of its weights. */
+static uint32_t collect_heavy(struct sampler *s, float least, double *total)
+{
+    uint32_t n = 0;
+    *total = 0;
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        for (uint32_t i = b * ROW_BLOCK; s->sums[b] >= (double)least && i < block_end(s, b); i++) {
+            s->choices[n] = (struct choice){s->weights[i], (int32_t)i};
+            n += s->weights[i] >= least && s->weights[i] > 0;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        *total += (double)s->choices[i].weight;
+    }
+    return n;
+}
+
+/* Makes choices of tokens among which the nucleus is: of the heavy ones if they reach top_p, else of lighter ones too, down
+ * to where all that are lighter miss 1 - top_p together. */
+static uint32_t collect_nucleus(struct sampler *s, float top_p, double total)
+{
+    const float last = (float)((1.0 - (double)top_p) * total / s->vocab);
+    for (float least = 1.0F / 64;; least /= 64) {
+        double reached;
+        uint32_t n = collect_heavy(s, least > last ? least : last, &reached);
+        if (least <= last || reached >= (double)top_p * total) {
+            return n;
+        }
+    }
+}
+
+static unsigned byte_of(float weight, unsigned shift)
+{
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof bits);
+    return bits >> shift & 255;
+}
+
+/* Heaviest first, then lowest id: choices that come by id, sorted by each byte of the weight in turn. */
+static void sort_choices(struct sampler *s, uint32_t n)
+{
+    for (unsigned shift = 0; shift < 32; shift += 8) {
+        uint32_t place[256] = {0}; /* how many have that byte; then where the next of them goes */
+        uint32_t before = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            place[byte_of(s->choices[i].weight, shift)]++;
+        }
+        for (unsigned byte = 256; byte-- > 0;) {
+            uint32_t count = place[byte];
+            place[byte] = before;
+            before += count;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            s->spare[place[byte_of(s->choices[i].weight, shift)]++] = s->choices[i];
+        }
+        struct choice *sorted = s->spare;
+        s->spare = s->choices;
+        s->choices = sorted;
+    }
+}
+
+/* At most the k heaviest; their sum in *total. */
+static uint32_t keep_heaviest(const struct sampler *s, uint32_t n, uint32_t k, double *total)
+{
+    n = n < k ? n : k;
+    *total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        *total += (double)s->choices[i].weight;
+    }
+    return n;
+}
+
+/* The nucleus: the heaviest choices that together reach top_p of *total, which becomes their sum. */
+static uint32_t keep_nucleus(const struct sampler *s, uint32_t n, float top_p, double *total)
 {
     double wanted = (double)top_p * *total;
     double sum = 0;
-    size_t kept = 0;
+    uint32_t kept = 0;
     while (kept < n && (kept == 0 || sum < wanted)) {
         sum += (double)s->choices[kept++].weight;
     }
@@ -211,26 +370,9 @@ static size_t keep_nucleus(const struct sampler *s, size_t n, float top_p, doubl
     return kept;
 }
 
-static int32_t draw_from_choices(struct sampler *s, const struct sampler_params *p, float cut, double total,
-                                 double uniform)
+static int32_t draw_from_choices(const struct sampler *s, uint32_t n, double target)
 {
-    float tail = 0; /* what is lighter cannot be in the nucleus: all such tokens together miss 1 - top_p */
-    if (p->top_p < 1 && p->top_k == 0) {
-        tail = (float)((1.0 - (double)p->top_p) * total / s->vocab);
-    }
-    size_t n = collect(s, tail > cut ? tail : cut);
-    if (p->top_k && n > p->top_k) {
-        n = p->top_k;
-    }
-    if (p->top_k) {
-        total = 0;
-        for (size_t i = 0; i < n; i++) {
-            total += (double)s->choices[i].weight;
-        }
-    }
-    n = keep_nucleus(s, n, p->top_p, &total);
-    double target = uniform * total;
-    size_t i = 0;
+    uint32_t i = 0;
     for (; i + 1 < n; i++) {
         target -= (double)s->choices[i].weight;
         if (target < 0) {
@@ -240,21 +382,59 @@ static int32_t draw_from_choices(struct sampler *s, const struct sampler_params 
     return s->choices[i].id;
 }
 
+/* By id, blocks as a whole first. */
+static int32_t draw_from_all(const struct sampler *s, double target)
+{
+    uint32_t block = 0;
+    int32_t last = -1;
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        if (s->sums[b] > 0) {
+            block = b;
+            if (target < s->sums[b]) {
+                break;
+            }
+            target -= s->sums[b];
+        }
+    }
+    for (uint32_t i = block * ROW_BLOCK; i < block_end(s, block) && (last < 0 || target >= 0); i++) {
+        if (s->weights[i] > 0) {
+            last = (int32_t)i;
+            target -= (double)s->weights[i];
+        }
+    }
+    return last;
+}
+
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed)
 {
     logits = change(s, p, logits, answer, answer_n, allowed);
-    uint32_t best = best_of(logits, s->vocab);
-    if (p->temperature <= 0 || !isfinite(logits[best])) {
-        return (int32_t)best;
+    float largest = find_tops(s, logits);
+    if (p->temperature <= 0 || !isfinite(steepness(p->temperature)) || !isfinite(largest)) {
+        return place_of(s, logits, largest);
     }
-    weigh(s, logits, logits[best], p->temperature);
-    double total = total_from(s, p->min_p);
     double uniform = sampler_uniform(p->seed, answer_n);
-    if (p->top_p >= 1 && p->top_k == 0) {
-        return draw_from_all(s, p->min_p, uniform * total);
+    uint32_t n;
+    double total;
+    if (p->min_p > 0 || p->top_k > 0) {
+        n = collect_near(s, logits, largest, span_of(s, p, largest));
+        total = weigh_choices(s, p, largest, &n);
+        if (p->top_k == 0 && p->top_p >= 1) {
+            return draw_from_choices(s, n, uniform * total);
+        }
+    } else {
+        total = weigh(s, logits, s->vocab, largest, p->temperature);
+        if (p->top_p >= 1) {
+            return draw_from_all(s, uniform * total);
+        }
+        n = collect_nucleus(s, p->top_p, total);
     }
-    return draw_from_choices(s, p, p->min_p, total, uniform);
+    sort_choices(s, n);
+    if (p->top_k) {
+        n = keep_heaviest(s, n, p->top_k, &total);
+    }
+    n = keep_nucleus(s, n, p->top_p, &total);
+    return draw_from_choices(s, n, uniform * total);
 }
 
 /* --- what the model thought -------------------------------------------------------------------------- */
@@ -279,19 +459,20 @@ static void keep_best(const float *logits, int32_t id, uint32_t most, struct tok
     out->top[at].id = id;
 }
 
-void sampler_logprob(const struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
+void sampler_logprob(struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
                      struct token_logprob *out)
 {
-    float largest = logits[best_of(logits, s->vocab)];
-    double total = 0;
+    float largest = find_tops(s, logits);
+    float span = top_n ? span_of_best(s, largest, top_n) : 0;
     *out = (struct token_logprob){.id = id};
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        total += (double)expf(logits[i] - largest);
-        if (top_n > 0) {
-            keep_best(logits, (int32_t)i, top_n, out);
+    for (uint32_t b = 0; top_n && b < s->blocks; b++) {
+        for (uint32_t i = b * ROW_BLOCK; s->tops[b] - largest >= span && i < block_end(s, b); i++) {
+            if (logits[i] - largest >= span) {
+                keep_best(logits, (int32_t)i, top_n, out);
+            }
         }
     }
-    float log_sum = largest + (float)log(total);
+    float log_sum = largest + (float)log(weigh(s, logits, s->vocab, largest, 1));
     out->logprob = logits[id] - log_sum;
     for (uint32_t i = 0; i < out->top_n; i++) {
         out->top[i].logprob = logits[out->top[i].id] - log_sum;

@@ -4,6 +4,8 @@
  *
  * The draw comes from a counter-based generator keyed by (seed, position): the same request gives the same
  * text whatever else is in the batch. Temperature 0 takes the largest logit, the lowest id of equals.
+ * A row is read twice: for the largest logit of each ROW_BLOCK, and for the weights. Where top_k or min_p leave few
+ * tokens, only blocks that hold one of them are looked at again.
  * Ownership: a sampler is scratch memory for one vocabulary.
  * Thread rule: a sampler is used by one thread at a time. */
 #ifndef TIDE_WORKER_SAMPLER_H
@@ -44,8 +46,9 @@ struct token_logprob {
 };
 
 struct sampler;
+struct cpu_kernels;
 
-struct sampler *sampler_new(uint32_t vocab); /* NULL: no memory */
+struct sampler *sampler_new(uint32_t vocab, const struct cpu_kernels *kernels); /* NULL: no memory */
 void sampler_free(struct sampler *s);
 /* answer: the tokens of the answer so far; its length is the position. allowed: bit i: token i may be chosen;
  * NULL: all may. */
@@ -53,7 +56,7 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const fl
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed);
 /* Whether that is the token of the largest logit as the model gives it. */
 bool sampler_picks_best(const struct sampler_params *p);
-void sampler_logprob(const struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
+void sampler_logprob(struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
                      struct token_logprob *out); /* top_n: 0 to SAMPLER_TOP_MAX */
 /* A number in 0..1 (1 excluded) that depends on nothing but its arguments (Philox4x32-10). */
 double sampler_uniform(uint64_t seed, uint64_t position);

@@ -298,6 +298,43 @@ static void attention(void **state)
     }
 }
 
+static void rows_of_logits(void **state)
+{
+    enum { N = 3 * ROW_BLOCK };
+    static float x[N], weights[N], others[N], tops[3];
+    double sums[3], other_sums[3];
+    for (unsigned i = 0; i < N; i++) {
+        x[i] = i < 2 * ROW_BLOCK ? 5.0F - (float)(i * i % 997) / 9.0F : NAN;
+    }
+    x[70] = NAN;
+    x[71] = -INFINITY;
+    kernels->row_tops(x, 3, tops);
+    float largest[2] = {-INFINITY, -INFINITY};
+    for (unsigned i = 0; i < 2 * ROW_BLOCK; i++) {
+        largest[i / ROW_BLOCK] = fmaxf(largest[i / ROW_BLOCK], x[i]);
+    }
+    assert_true(tops[0] == largest[0] && tops[1] == largest[1] && tops[2] == -INFINITY);
+    kernels->row_weigh(x, 3, 5, 1.7F, weights, sums);
+    for (unsigned b = 0; b < 3; b++) {
+        double sum = 0;
+        for (unsigned i = b * ROW_BLOCK; i < (b + 1) * ROW_BLOCK; i++) {
+            double y = ((double)x[i] - 5) * (double)1.7F;
+            double exact = y > -115 ? exp2(y) : 0;
+            sum += exact;
+            assert_true(fabs((double)weights[i] - exact) <= 1e-5 * exact); /* y is a float of up to 115 */
+        }
+        assert_true(fabs(sums[b] - sum) <= 1e-5 * sum);
+    }
+    assert_true(weights[0] == 1.0F && weights[70] == 0 && weights[71] == 0);
+    if (same_bits_as) {
+        same_bits_as->row_weigh(x, 3, 5, 1.7F, others, other_sums);
+        assert_memory_equal(weights, others, sizeof weights);
+        assert_memory_equal(sums, other_sums, sizeof sums);
+    }
+    kernels->row_weigh(x, 3, 5, 1.7F, x, sums); /* in their place */
+    assert_memory_equal(weights, x, sizeof x);
+}
+
 static void halves(void **state)
 {
     for (uint32_t h = 0; h < 0x10000; h++) {
@@ -321,6 +358,7 @@ int main(void)
         cmocka_unit_test(activations_to_int8),
         cmocka_unit_test(norm_and_activation),
         cmocka_unit_test(attention),
+        cmocka_unit_test(rows_of_logits),
         cmocka_unit_test(halves),
     };
     kernels = &cpu_kernels_portable;

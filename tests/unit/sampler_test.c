@@ -3,12 +3,15 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "inference/worker/cpu/kernels.h"
 #include "inference/worker/sampler.h"
 
 enum { VOCAB = 1000, DRAWS = 5000 };
 
+static const struct cpu_kernels *kernels;
 static struct sampler *sampler;
 static const struct sampler_params plain = {.temperature = 1, .top_p = 1};
 
@@ -197,9 +200,136 @@ static void seeds(void **state)
     assert_int_equal(same, 0);
 }
 
+/* --- against the same rules written plainly ---------------------------------------------------------- */
+
+struct plain_choice {
+    double weight;
+    int32_t id;
+};
+
+static int by_weight(const void *a, const void *b)
+{
+    const struct plain_choice *x = a;
+    const struct plain_choice *y = b;
+    if (x->weight != y->weight) {
+        return x->weight < y->weight ? 1 : -1;
+    }
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static double sum_of(const struct plain_choice *c, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += c[i].weight;
+    }
+    return sum;
+}
+
+static int32_t plain_pick(const struct sampler_params *p, const float *logits, uint32_t vocab, double uniform)
+{
+    static struct plain_choice c[4 * VOCAB];
+    size_t n = 0;
+    float largest = logits[0];
+    for (uint32_t i = 0; i < vocab; i++) {
+        largest = fmaxf(largest, logits[i]); /* NaN aside */
+    }
+    for (uint32_t i = 0; i < vocab; i++) {
+        double weight = exp(((double)logits[i] - (double)largest) / (double)p->temperature);
+        if (weight >= (double)p->min_p && weight > 0) {
+            c[n++] = (struct plain_choice){weight, (int32_t)i};
+        }
+    }
+    if (p->top_k || p->top_p < 1) {
+        qsort(c, n, sizeof *c, by_weight);
+    }
+    n = p->top_k && p->top_k < n ? p->top_k : n;
+    double wanted = (double)p->top_p * sum_of(c, n);
+    size_t kept = p->top_p < 1 ? 1 : n;
+    while (kept < n && sum_of(c, kept) < wanted) {
+        kept++;
+    }
+    double target = uniform * sum_of(c, kept);
+    size_t i = 0;
+    while (i + 1 < kept && (target -= c[i].weight) >= 0) {
+        i++;
+    }
+    return c[i].id;
+}
+
+/* Rounding may move a border between two tokens, or of the nucleus, by a millionth. */
+static bool is_right(const struct sampler_params *p, const float *logits, uint32_t vocab, int32_t got)
+{
+    static const float moves[] = {0, -2e-6F, 2e-6F};
+    double uniform = sampler_uniform(p->seed, 0);
+    for (unsigned i = 0; i < 27; i++) {
+        struct sampler_params moved = *p;
+        moved.min_p *= 1 + moves[i / 3 % 3];
+        moved.top_p *= p->top_p < 1 ? 1 + moves[i / 9] : 1;
+        if (plain_pick(&moved, logits, vocab, uniform + (double)moves[i % 3]) == got) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t drawn(uint32_t *state)
+{
+    *state = *state * 1664525U + 1013904223U;
+    return *state >> 8;
+}
+
+static struct sampler_params some_params(uint32_t *state)
+{
+    static const float temperatures[] = {0.1F, 0.7F, 1, 2, 100};
+    static const float nuclei[] = {1, 1, 0.999F, 0.9F, 0.3F};
+    static const float least[] = {0, 0, 1e-6F, 0.05F, 1};
+    static const uint32_t counts[] = {0, 0, 1, 5, 40, 300, 5000};
+    return (struct sampler_params){.temperature = temperatures[drawn(state) % 5],
+                                   .top_p = nuclei[drawn(state) % 5],
+                                   .min_p = least[drawn(state) % 5],
+                                   .top_k = counts[drawn(state) % 7],
+                                   .seed = drawn(state)};
+}
+
+/* Half of the rows have logits of which many are equal, some have values that are no numbers. */
+static void some_logits(uint32_t *state, float *logits, uint32_t vocab)
+{
+    uint32_t kind = drawn(state) % 4;
+    for (uint32_t i = 0; i < vocab; i++) {
+        float x = (float)(drawn(state) % 24001) / 1000.0F - 20.0F;
+        logits[i] = kind < 2 ? x : floorf(x);
+        if (kind == 3 && i > 0 && drawn(state) % 5 == 0) {
+            logits[i] = drawn(state) % 2 ? NAN : -INFINITY;
+        }
+    }
+}
+
+static void plain_rules(void **state)
+{
+    static const uint32_t vocabs[] = {1, 63, 64, 65, 1000, 4000};
+    static float logits[4 * VOCAB];
+    uint32_t random = 1;
+    for (unsigned v = 0; v < 6; v++) {
+        struct sampler *s = sampler_new(vocabs[v], kernels);
+        assert_non_null(s);
+        for (unsigned i = 0; i < 60; i++) {
+            struct sampler_params p = some_params(&random);
+            some_logits(&random, logits, vocabs[v]);
+            int32_t got = sampler_pick(s, &p, logits, NULL, 0, NULL);
+            if (!is_right(&p, logits, vocabs[v], got)) {
+                fail_msg("%s: %u tokens, round %u, temperature %g, top_p %g, min_p %g, top_k %u: %d",
+                         kernels->name, vocabs[v], i, (double)p.temperature, (double)p.top_p, (double)p.min_p,
+                         p.top_k, got);
+            }
+        }
+        sampler_free(s);
+    }
+}
+
 static int make(void **state)
 {
-    sampler = sampler_new(VOCAB);
+    sampler = sampler_new(VOCAB, kernels);
     return sampler ? 0 : -1;
 }
 
@@ -212,9 +342,15 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(distribution), cmocka_unit_test(filters),  cmocka_unit_test(greedy),
-        cmocka_unit_test(penalties),    cmocka_unit_test(masks),    cmocka_unit_test(logprobs),
-        cmocka_unit_test(masks),        cmocka_unit_test(logprobs), cmocka_unit_test(seeds),
+        cmocka_unit_test(distribution), cmocka_unit_test(filters),     cmocka_unit_test(greedy),
+        cmocka_unit_test(penalties),    cmocka_unit_test(masks),       cmocka_unit_test(logprobs),
+        cmocka_unit_test(seeds),        cmocka_unit_test(plain_rules),
     };
-    return cmocka_run_group_tests(tests, make, drop);
+    kernels = &cpu_kernels_portable;
+    int failed = cmocka_run_group_tests_name("portable", tests, make, drop);
+    if (cpu_kernels_best() != kernels) {
+        kernels = cpu_kernels_best();
+        failed += cmocka_run_group_tests_name("vectors", tests, make, drop);
+    }
+    return failed;
 }

@@ -1,4 +1,4 @@
-/* The inner loops of the CPU backend: one table of functions a kind of processor, chosen at run time.
+/* The inner loops of the CPU backend and of the sampler: one table of functions a kind of processor, chosen at run time.
  *
  * A column is one token's activations. Quantized columns are int8 with one float scale per 32 values and,
  * for weights with a minimum, the sum of those 32 values; column c stands at q + c * width.
@@ -74,6 +74,8 @@ static inline const uint16_t *attend_at(const struct attend_job *job, const stru
            (size_t)(position % KV_BLOCK) * rows->stride;
 }
 
+enum { ROW_BLOCK = 64 }; /* logits that are looked at together */
+
 struct cpu_kernels {
     const char *name;
     void (*quantize)(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum);
@@ -90,6 +92,12 @@ struct cpu_kernels {
     void (*geglu)(const float *gate, const float *up, uint32_t n, float *out); /* MODEL_GELU */
     void (*to_half)(const float *x, uint32_t n, uint16_t *out);
     void (*attend)(const struct attend_job *job);
+    /* The largest of each ROW_BLOCK values, NaN aside; -INFINITY where there is none. */
+    void (*row_tops)(const float *x, uint32_t blocks, float *tops);
+    /* weights[i] = 2^((x[i] - largest) * steepness), x[i] being no larger; 0 for NaN and below 2^-115. sums: of each
+     * ROW_BLOCK weights. weights may be x. */
+    void (*row_weigh)(const float *x, uint32_t blocks, float largest, float steepness, float *weights,
+                      double *sums);
 };
 
 /* The kernel of packed strips of that kind. */

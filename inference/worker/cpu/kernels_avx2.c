@@ -328,6 +328,62 @@ static void to_half(const float *x, uint32_t n, uint16_t *out)
     cpu_kernels_portable.to_half(x + i, n - i, out + i);
 }
 
+/* --- a row of logits --------------------------------------------------------------------------------- */
+
+INLINE float largest_of(__m256 v)
+{
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+static void row_tops(const float *x, uint32_t blocks, float *tops)
+{
+    for (uint32_t b = 0; b < blocks; b++, x += ROW_BLOCK) {
+        __m256 top = _mm256_set1_ps(-INFINITY);
+        for (unsigned i = 0; i < ROW_BLOCK; i += 8) {
+            top = _mm256_max_ps(_mm256_loadu_ps(x + i), top); /* of a NaN and another: the second */
+        }
+        tops[b] = largest_of(top);
+    }
+}
+
+/* 2^y for y <= 0: y = n + f, |f| <= 1/2, a polynomial of degree 6 in f, and n added to the exponent. */
+INLINE __m256 power8(__m256 y)
+{
+    const __m256 low = _mm256_set1_ps(-115.0F);
+    __m256 inside = _mm256_max_ps(y, low);
+    __m256 n = _mm256_round_ps(inside, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 f = _mm256_sub_ps(inside, n);
+    __m256 p = _mm256_set1_ps(1.53458113e-4F);
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.33999309e-3F));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(9.61848907e-3F));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0.0555032864F));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0.240226462F));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0.693147182F));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0F));
+    __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    __m256 w = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+    return _mm256_and_ps(w, _mm256_cmp_ps(y, low, _CMP_GT_OQ));
+}
+
+static void row_weigh(const float *x, uint32_t blocks, float largest, float steepness, float *weights,
+                      double *sums)
+{
+    const __m256 most = _mm256_set1_ps(largest);
+    const __m256 factor = _mm256_set1_ps(steepness);
+    for (uint32_t b = 0; b < blocks; b++, x += ROW_BLOCK, weights += ROW_BLOCK) {
+        __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+        for (unsigned i = 0; i < ROW_BLOCK; i += 8) {
+            __m256 y = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), most), factor);
+            __m256 w = power8(y);
+            _mm256_storeu_ps(weights + i, w);
+            sum[i / 8 % 2] = _mm256_add_ps(sum[i / 8 % 2], w);
+        }
+        sums[b] = (double)sum_of(_mm256_add_ps(sum[0], sum[1]));
+    }
+}
+
 static const struct cpu_kernels kernels = {
     .name = "avx2",
     .quantize = quantize,
@@ -344,6 +400,8 @@ static const struct cpu_kernels kernels = {
     .geglu = geglu,
     .to_half = to_half,
     .attend = cpu_attend_avx2,
+    .row_tops = row_tops,
+    .row_weigh = row_weigh,
 };
 
 #if defined(__clang__)

@@ -210,6 +210,29 @@ static void attend(const struct attend_job *job)
     }
 }
 
+static void row_tops(const float *x, uint32_t blocks, float *tops)
+{
+    for (uint32_t b = 0; b < blocks; b++, x += ROW_BLOCK) {
+        tops[b] = -INFINITY;
+        for (unsigned i = 0; i < ROW_BLOCK; i++) {
+            tops[b] = x[i] > tops[b] ? x[i] : tops[b];
+        }
+    }
+}
+
+static void row_weigh(const float *x, uint32_t blocks, float largest, float steepness, float *weights,
+                      double *sums)
+{
+    for (uint32_t b = 0; b < blocks; b++, x += ROW_BLOCK, weights += ROW_BLOCK) {
+        sums[b] = 0;
+        for (unsigned i = 0; i < ROW_BLOCK; i++) {
+            float y = (x[i] - largest) * steepness;
+            weights[i] = y > -115.0F ? exp2f(y) : 0.0F;
+            sums[b] += (double)weights[i];
+        }
+    }
+}
+
 const struct cpu_kernels cpu_kernels_portable = {
     .name = "portable",
     .quantize = quantize,
@@ -226,6 +249,8 @@ const struct cpu_kernels cpu_kernels_portable = {
     .geglu = geglu,
     .to_half = to_half,
     .attend = attend,
+    .row_tops = row_tops,
+    .row_weigh = row_weigh,
 };
 
 const struct cpu_kernels *cpu_kernels_best(void)
