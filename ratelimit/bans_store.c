@@ -41,6 +41,17 @@ static int fetch_moved(struct pg *pg, struct bans_fetch *f)
     return 0;
 }
 
+/* All that are in force, or what changed since `known`, ended and removed ones too; at most one row past `most`. */
+static int fetch_rows(struct pg *pg, const struct bans_fetch *f, bool is_all)
+{
+    return pg_query(
+        pg,
+        "SELECT id, effect, target, (extract(epoch FROM until - clock_timestamp()) * 1000)::bigint,"
+        " removed_at IS NOT NULL FROM bans WHERE moved > $1 AND (NOT $2 OR (removed_at IS NULL AND (until IS"
+        " NULL OR until > clock_timestamp()))) ORDER BY id LIMIT $3",
+        PG_I64(is_all ? 0 : f->known), PG_BOOL(is_all), PG_I64((int64_t)f->most + 1));
+}
+
 int bans_fetch_job(struct pg *pg, void *arg)
 {
     struct bans_fetch *f = arg;
@@ -50,11 +61,12 @@ int bans_fetch_job(struct pg *pg, void *arg)
     if (rc < 0) {
         return rc;
     }
-    int rows =
-        pg_query(pg,
-                 "SELECT id, effect, target, (extract(epoch FROM until - clock_timestamp()) * 1000)::bigint,"
-                 " removed_at IS NOT NULL FROM bans WHERE moved > $1 ORDER BY id LIMIT $2",
-                 PG_I64(f->old ? f->known : 0), PG_I64((int64_t)f->most + 1));
+    bool is_all = f->old == NULL;
+    int rows = fetch_rows(pg, f, is_all);
+    if (!is_all && rows > 0 && (uint32_t)rows > f->most) { /* more has changed than there may be */
+        is_all = true;
+        rows = fetch_rows(pg, f, is_all);
+    }
     if (rows < 0) {
         return rows;
     }
@@ -66,7 +78,7 @@ int bans_fetch_job(struct pg *pg, void *arg)
     for (int i = 0; i < rows && n < f->most; i++) {
         n += read_row(pg, i, now_ms, &changes[n]);
     }
-    f->bans = bans_with(f->old, changes, n, now_ms);
+    f->bans = bans_with(is_all ? NULL : f->old, changes, n, now_ms);
     free(changes);
     return 0;
 }

@@ -243,6 +243,30 @@ def test_bad_changes_say_what_is_wrong_and_change_nothing(own_stack):
     assert bans.add("0.0.0.0/1", confirm="0.0.0.0/1", effect="allow")["added"] == 1
 
 
+def test_what_has_ended_takes_no_place_from_what_is_in_force(own_stack):
+    """Rows stay a day after their end: a start must not read those, and leave the newest out."""
+    own_stack.start_servers()
+    settings = own_stack.settings()
+    settings["bans"] = {"most": 5}
+    gateway = own_stack.start_gateway(settings)
+    bans = Bans(gateway)
+    for n in range(3):
+        bans.add(*(f"192.0.2.{10 * n + i}" for i in range(4)))
+        assert bans.remove(*(f"192.0.2.{10 * n + i}" for i in range(4))) == 4
+    bans.add("198.51.100.7", "198.51.100.8")
+    wait_known(gateway, 2)
+    gateway.process.stop()
+    gateway.start()
+    wait_known(gateway, 2)
+    assert bans.holds("198.51.100.7") and bans.holds("198.51.100.8") and not bans.holds("192.0.2.1")
+    # and more changes at once than there may be bans: those that ended before, and one that is new
+    own_stack.postgres.query("WITH v AS (UPDATE versions SET bans = bans + 1 RETURNING bans) UPDATE bans SET moved = v.bans FROM v"
+                             " WHERE removed_at IS NOT NULL")
+    bans.add("198.51.100.9")
+    wait_known(gateway, 3)
+    assert bans.holds("198.51.100.9") and bans.holds("198.51.100.7")
+
+
 def networks(rng, n: int) -> list:
     """Nested, touching and equal ones, of both families and all lengths."""
     out = []
