@@ -190,6 +190,10 @@ static void tell_caller(const struct request *r, struct policy_caller *out)
 
 static void start(struct request *r, void (*handle)(struct auth_call *))
 {
+    if (r->who && r->who->issuer != 0) { /* the first is this gateway: another vouches for nobody's account */
+        http_reply_error(r->ex, "bad_jwt", "this token is another issuer's");
+        return;
+    }
     struct auth_call *call = ARENA_NEW(&r->ex->arena, struct auth_call);
     *call = (struct auth_call){.ex = r->ex,
                                .al = &r->gl->accounts->auth,

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/config.h"
+#include "gateway/identify.h"
 
 enum { TEXT_BYTES = 1 << 20, RETRY_AFTER_S = 5 };
 
@@ -221,11 +222,11 @@ static const struct upstream_handler upstream_handler = {
  * the same from every gateway. */
 static struct str tenant_of(const struct chat_call *c)
 {
-    const char *sub = c->r->who ? c->r->who->sub : "";
+    struct str account = identify_account(c->r);
     unsigned char hash[32];
     size_t n = sizeof hash;
     char text[17];
-    BUG_ON(!EVP_Q_digest(NULL, "SHA256", NULL, sub, strlen(sub), hash, &n));
+    BUG_ON(!EVP_Q_digest(NULL, "SHA256", NULL, account.p, account.n, hash, &n));
     for (unsigned i = 0; i < 8; i++) {
         snprintf(text + 2UL * i, 3, "%02x", hash[i]);
     }
@@ -290,8 +291,8 @@ static void on_grant(void *arg, struct worker_grant grant)
 
 static uint64_t user_of(const struct request *r)
 {
-    return r->who ? id_siphash(r->who->sub, strlen(r->who->sub))
-                  : id_siphash(r->client.b, sizeof r->client.b);
+    struct str account = identify_account(r);
+    return r->who ? id_siphash(account.p, account.n) : id_siphash(r->client.b, sizeof r->client.b);
 }
 
 static int64_t expected_tokens(const struct chat_call *c)

@@ -60,6 +60,20 @@ void identify_loop_close(struct gateway_loop *gl)
     }
 }
 
+struct str identify_account(const struct request *r)
+{
+    if (!r->who) {
+        return STR("");
+    }
+    struct str iss = str_from(r->conf->verifier.issuers[r->who->issuer].iss);
+    struct str sub = str_from(r->who->sub);
+    char *p = arena_alloc(&r->ex->arena, iss.n + 1 + sub.n);
+    memcpy(p, iss.p, iss.n);
+    p[iss.n] = '\0';
+    memcpy(p + iss.n + 1, sub.p, sub.n);
+    return str_of(p, iss.n + 1 + sub.n);
+}
+
 void identify_forget_session(struct gateway_loop *gl, const struct uuid *session)
 {
     (void)token_cache_drop_session(gl->identify->cache, session);

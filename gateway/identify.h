@@ -22,6 +22,10 @@ void identify_loop_close(struct gateway_loop *gl);
 /* True: r->token and r->who are set as the row wants them. False: it has answered. */
 bool identify_request(struct request *r);
 
+/* Of an identified request: "iss\0sub", since a subject means something only with its issuer; empty without a user. On the
+ * exchange's arena. */
+struct str identify_account(const struct request *r);
+
 /* A session was revoked: its tokens are forgotten here and refused from now on. */
 void identify_forget_session(struct gateway_loop *gl, const struct uuid *session);
 void identify_forget_user(struct gateway_loop *gl, const struct uuid *user);

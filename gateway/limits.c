@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "base/secret.h"
 #include "gateway/config.h"
+#include "gateway/identify.h"
 #include "gateway/limits_inner.h"
 #include "gateway/limits_override.h"
 #include "gateway/limits_reply.h"
@@ -172,18 +173,6 @@ bool limits_redis_is_ready(const struct gateway_loop *gl)
 
 /* --- who is counted ------------------------------------------------------------------------------- */
 
-/* A subject means something only with its issuer: "iss\0sub". */
-static struct str account_of(struct request *r)
-{
-    struct str iss = str_from(r->conf->verifier.issuers[r->who->issuer].iss);
-    struct str sub = str_from(r->who->sub);
-    char *p = arena_alloc(&r->ex->arena, iss.n + 1 + sub.n);
-    memcpy(p, iss.p, iss.n);
-    p[iss.n] = '\0';
-    memcpy(p + iss.n + 1, sub.p, sub.n);
-    return str_of(p, iss.n + 1 + sub.n);
-}
-
 static void subject_fill(struct request *r, const struct limit_set *set, struct limit_subject *s)
 {
     for (int d = 0; d < LIMIT_DIMENSIONS; d++) {
@@ -205,7 +194,7 @@ static void subject_fill(struct request *r, const struct limit_set *set, struct 
         s->by[LIMIT_BY_APIKEY] = http_field_get(r->ex, "apikey");
     }
     if (r->who && (set->dimensions & (1u << LIMIT_BY_ACCOUNT))) {
-        s->by[LIMIT_BY_ACCOUNT] = account_of(r);
+        s->by[LIMIT_BY_ACCOUNT] = identify_account(r);
     }
 }
 

@@ -17,6 +17,7 @@ from supabase_auth.errors import AuthApiError
 from tide.client import code_of, mainland_phone
 from tide.process import wait_until
 from tide.stack import APIKEY
+from tide.tokens import Issuer
 
 
 def claims(token: str) -> dict:
@@ -102,6 +103,21 @@ def test_access_token_says_who_and_nothing_about_the_phone(a):
     assert 3420 <= said["exp"] - said["iat"] <= 3600
     assert session["expires_in"] == said["exp"] - said["iat"] and session["expires_at"] == said["exp"]
     assert session["is_new_user"] is True
+
+
+def test_another_issuer_vouches_for_nobody_here(own_stack, tmp_path):
+    """Its users may chat; the accounts and sessions of ours are none of its business, whatever it signs."""
+    own_stack.start_servers()
+    settings, other = own_stack.settings(), Issuer(tmp_path)
+    settings["issuers"] = [other.settings()]
+    own_stack.start_gateway(settings)
+    with own_stack.app() as app:
+        session = app.sign_up()
+        said = claims(session["access_token"])
+        theirs = {**app.bearer(), "authorization": f"Bearer {other.token(said['sub'], session_id=said['session_id'])}"}
+        for refused in (app.http.get("/auth/v1/user", headers=theirs), app.http.post("/auth/v1/logout", headers=theirs)):
+            assert (refused.status_code, code_of(refused)) == (401, "bad_jwt"), refused.text
+        assert app.user().status_code == 200 and app.refresh().status_code == 200
 
 
 def test_lives_of_tokens_spread(a):
