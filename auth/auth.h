@@ -74,6 +74,10 @@ struct auth_message {
     char id[ID_UUID_TEXT + 1];       /* message id: the webhook id, the same for each try */
 };
 
+/* 32 hex digits of a hash of its own (another key use), with an end: a number as limits count it, worthless elsewhere. */
+enum { AUTH_LIMIT_KEY = 33 };
+void auth_limit_key(const struct secret_ring *r, const struct phone *phone, char out[AUTH_LIMIT_KEY]);
+
 /* One request for a code, as it looks before anything is done for it. On the call's arena. */
 struct auth_attempt {
     bool may_create;                 /* the request allows a new account */
@@ -82,7 +86,7 @@ struct auth_attempt {
     enum policy_answer email_disposable; /* of an e-mail address */
     struct str payload;                  /* proof of work as the client sent it, or empty */
     struct str data;                     /* the member `data` of the body as written, or empty */
-    char number[33];                     /* keyed hash: what limits count */
+    char number[AUTH_LIMIT_KEY];         /* keyed hash: what limits count */
     char prefix[PHONE_E164_MAX + 1];
     uint8_t subject[SECRET_HMAC_BYTES]; /* keyed hash: as identities are looked up */
     char subject_key[SECRET_ID_MAX + 1];

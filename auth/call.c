@@ -200,7 +200,7 @@ struct auth_attempt *auth_attempt_new(struct auth_call *call, const struct phone
     *a = (struct auth_attempt){
         .decision = *decision, .caller = &call->caller, .payload = STR(""), .data = STR("")};
     a->decision.rule = arena_cstr(&call->ex->arena, str_from(decision->rule));
-    subject_limit_key(call->al->secrets, phone, a->number);
+    auth_limit_key(call->al->secrets, phone, a->number);
     phone_prefix(phone, a->prefix);
     subject_of_phone(call->al->secrets, phone, &subject);
     memcpy(a->subject, subject.hash[0], sizeof a->subject);

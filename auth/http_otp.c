@@ -123,8 +123,8 @@ static void on_code_checked(struct auth_call *call, enum auth_code_verdict v)
 static void otp_check_code(struct auth_call *call, enum auth_code_for whom)
 {
     const struct otp_ask *ask = call->state;
-    char key[33], prefix[PHONE_E164_MAX + 1];
-    subject_limit_key(call->al->secrets, &ask->phone, key);
+    char key[AUTH_LIMIT_KEY], prefix[PHONE_E164_MAX + 1];
+    auth_limit_key(call->al->secrets, &ask->phone, key);
     phone_prefix(&ask->phone, prefix);
     struct auth_number number = {str_from(key), str_from(prefix), str_from(ask->phone.country)};
     struct auth_code_ask code = {&number, whom, .may_create = ask->create_user && !ask->is_denied,

@@ -114,9 +114,9 @@ static void on_limit_passed(struct auth_call *call, bool is_admitted)
 static void on_attempt_checked(struct auth_call *call, bool is_admitted)
 {
     const struct phone *phone = call->state;
-    char key[33], prefix[PHONE_E164_MAX + 1];
+    char key[AUTH_LIMIT_KEY], prefix[PHONE_E164_MAX + 1];
     if (is_admitted) {
-        subject_limit_key(call->al->secrets, phone, key);
+        auth_limit_key(call->al->secrets, phone, key);
         phone_prefix(phone, prefix);
         struct auth_number number = {str_from(key), str_from(prefix), str_from(phone->country)};
         call->al->ports->check_limit(call, "waitlist", &number, on_limit_passed);

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "auth/auth.h"
+
 void subject_of_phone(const struct secret_ring *r, const struct phone *phone, struct subject *out)
 {
     const struct str texts[] = {STR_INIT("phone"), str_from(phone->e164)};
@@ -14,7 +16,7 @@ void subject_of_phone(const struct secret_ring *r, const struct phone *phone, st
     snprintf(out->key_id, sizeof out->key_id, "%s", secret_active(r, SECRET_LOOKUP)->id);
 }
 
-void subject_limit_key(const struct secret_ring *r, const struct phone *phone, char out[33])
+void auth_limit_key(const struct secret_ring *r, const struct phone *phone, char out[AUTH_LIMIT_KEY])
 {
     const struct str texts[] = {STR_INIT("limit-phone"), str_from(phone->e164)};
     uint8_t mac[SECRET_HMAC_BYTES];

@@ -21,8 +21,6 @@ struct subject {
 };
 
 void subject_of_phone(const struct secret_ring *r, const struct phone *phone, struct subject *out);
-/* 32 hex digits of a hash of its own (another key use): what limits count, worthless elsewhere. */
-void subject_limit_key(const struct secret_ring *r, const struct phone *phone, char out[33]);
 
 /* The number for one row of a column ("identities.subject"); bound to it, so that it does not open in another. */
 int subject_seal(const struct secret_ring *r, const char *column, const struct uuid *row,

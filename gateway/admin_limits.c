@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/auth.h"
 #include "auth/phone.h"
 #include "base/clock.h"
 #include "base/pg.h"
@@ -67,8 +68,14 @@ static bool read_key(struct admin_call *c, struct str key, struct limits_questio
     }
     char *prefix = arena_alloc(&c->ex->arena, PHONE_E164_MAX + 1);
     phone_prefix(&phone, prefix);
-    q->phone = arena_dup(&c->ex->arena, str_from(phone.e164));
     q->phone_prefix = str_from(prefix);
+    q->phone_country = arena_dup(&c->ex->arena, str_from(phone.country));
+    const struct secret_ring *ring = c->control->gateway->conf->secrets;
+    if (ring != NULL) { /* accounts are on: what is counted by number has a key */
+        char *number = arena_alloc(&c->ex->arena, AUTH_LIMIT_KEY);
+        auth_limit_key(ring, &phone, number);
+        q->phone = str_from(number);
+    }
     return true;
 }
 

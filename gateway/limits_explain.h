@@ -15,7 +15,7 @@ struct limit_peek_key;
 struct limits_question {
     struct addr address; /* all zero: none */
     struct str account;  /* of our own issuer; the others may be empty too */
-    struct str phone;    /* E.164 */
+    struct str phone;    /* its key: auth_limit_key() */
     struct str phone_prefix;
     struct str phone_country;
     struct str device;
