@@ -159,9 +159,8 @@ int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_jo
         return is_listed;
     }
     bool stands = is_listed && (entry.status == WAITLIST_WAITING || entry.status == WAITLIST_RELEASED);
-    if (stands) {
-        j->ticket.entry = entry.id; /* so that it learns of the release; the place shown is a newcomer's */
-    }
+    /* The ticket of a number that has a place or an account belongs to no row, and ages like a newcomer's: it would
+     * tell since when the number waits, and that it came in. */
     return is_user || stands ? 0 : store(pg, r, j);
 }
 

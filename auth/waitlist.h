@@ -5,7 +5,8 @@
  *
  * Nobody has to prove a number to join: that costs a message each, and the code at sign-up proves it. So nothing here may
  * tell about a number: whoever joins gets the place of a newcomer shown, also for a number that has a place or an
- * account; its row stays as it is. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that
+ * account; its row stays as it is, and that ticket never learns of it. Only the ticket of who named a number first sees
+ * its release, and that it came in. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that
  * shows a place later.
  * A position is cheap: waitlist_blocks counts per 4096 places, and rows are counted within one block.
  * Thread rule: tickets pure; the rest inside jobs. */

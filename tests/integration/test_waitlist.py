@@ -117,6 +117,20 @@ def test_nothing_is_told_about_other_peoples_numbers(pair, a, b):
     assert pair.postgres.query("SELECT count(*) FROM waitlist") == "5"
 
 
+def test_only_who_named_a_number_first_learns_what_became_of_it(pair, a, b):
+    phone = mainland_phone()
+    mine = join(a, phone)["ticket"]
+    pair.postgres.query("UPDATE waitlist SET expires_at = expires_at - interval '1 day'")
+    others, new = join(b, phone)["ticket"], join(b)["ticket"]
+    shown = [place(b, ticket) for ticket in (others, new)]
+    assert {p["status"] for p in shown} == {"waiting"} and abs(shown[0]["expires_at"] - shown[1]["expires_at"]) < 3600, "not since when it waits"
+    assert release(pair.gateways[0], "1") == 1
+    assert place(a, mine)["status"] == "released" and place(b, others)["status"] == "waiting"
+    pair.resend_time_passes()
+    a.sign_up(phone)
+    assert place(a, mine)["status"] == "joined" and place(b, others)["status"] == "waiting"
+
+
 def leave(app, ticket: str) -> None:
     answer = app.http.delete("/auth/v1/waitlist", params={"ticket": ticket})
     assert (answer.status_code, answer.content) == (204, b""), answer.text
