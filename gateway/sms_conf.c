@@ -65,7 +65,7 @@ static const struct conf_entry guard_entries[] = {
     {.name = "sends",
      .type = CONF_INT,
      GUARD(sends),
-     .preset = "50",
+     .preset = "30",
      .max = 1000000,
      .flags = CONF_RELOADABLE,
      .help = "Codes within the window; fewer say nothing. 0: the guard is off."},

@@ -27,14 +27,14 @@ const struct limit_row limit_rows_default[] = {
     {.name = "sms_money_day", .by = "all", .at = "sms", .limit = "5000/1d", .unit = "money", .on_error = "closed", .role = "ledger"},
     {.name = "sms_money_country_day", .by = "phone_country", .at = "sms", .limit = "2500/1d", .unit = "money", .on_error = "closed", .role = "ledger"},
 
-    {.name = "verify_address", .by = "address", .at = "auth_verify", .limit = "60/1h", .burst = "30"},
+    {.name = "verify_address", .by = "address", .prefixes = "32 64 56x4 48x64", .at = "auth_verify", .limit = "60/1h", .burst = "30"},
     {.name = "refresh_address", .by = "address", .at = "auth_token", .limit = "10/1s", .burst = "60"},
-    {.name = "signup_denied", .by = "address", .at = "signup_denied", .limit = "20/1h"},
+    {.name = "signup_denied", .by = "address", .prefixes = "32 64 56x4 48x64", .at = "signup_denied", .limit = "20/1h"},
     {.name = "signup_denied_device", .by = "device", .at = "signup_denied", .limit = "10/1h"},
-    {.name = "waitlist_address", .by = "address", .at = "waitlist", .limit = "30/1h"},
+    {.name = "waitlist_address", .by = "address", .prefixes = "32 64 56x4 48x64", .at = "waitlist", .limit = "30/1h"},
     {.name = "waitlist_device", .by = "device", .at = "waitlist", .limit = "5/1h"},
     {.name = "waitlist_phone", .by = "phone", .at = "waitlist", .limit = "5/1h"},
-    {.name = "invite_failed", .by = "address", .at = "invite", .limit = "20/1h"},
+    {.name = "invite_failed", .by = "address", .prefixes = "32 64 56x4 48x64", .at = "invite", .limit = "20/1h"},
     {.name = "invite_failed_device", .by = "device", .at = "invite", .limit = "10/1h"},
 
     {.name = "chat_account", .by = "account", .at = "chat", .limit = "60/1m", .burst = "20"},
