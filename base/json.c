@@ -462,6 +462,16 @@ bool json_next(struct str *in, struct json_slice *out)
     return true;
 }
 
+void json_members(struct arena *a, struct str object, struct json_doc *out)
+{
+    *out = (struct json_doc){.type = JSON_OBJECT, .raw = object};
+    struct scan s = {.arena = a, .doc = out};
+    struct json_slice member;
+    while (json_next(&object, &member)) {
+        keep_slice(&s, member);
+    }
+}
+
 bool json_get_str(struct arena *a, const struct json_slice *v, struct str *out)
 {
     if (!v || v->type != JSON_STRING) {

@@ -53,6 +53,8 @@ struct json_doc {
 int json_scan(struct arena *a, struct str text, const struct json_limits *limits, struct json_doc *out,
               struct err *err) TIDE_CHECK;
 const struct json_slice *json_member(const struct json_doc *doc, const char *key); /* NULL when absent */
+/* The members of an object inside what json_scan accepted, which is not checked again. */
+void json_members(struct arena *a, struct str object, struct json_doc *out);
 /* Walks an array or object that json_scan accepted: *in starts as its raw text; false at the end. */
 bool json_next(struct str *in, struct json_slice *out);
 /* Strict reads of a scanned value; false when the type is another (or the number does not fit). */

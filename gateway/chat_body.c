@@ -159,9 +159,7 @@ static void read_input(struct reader *r)
 static void read_usage_option(struct reader *r, const struct json_slice *options)
 {
     struct json_doc doc;
-    if (json_scan(r->arena, options->raw, &limits, &doc, NULL) != 0) {
-        return; /* it was scanned already, as a part of the body */
-    }
+    json_members(r->arena, options->raw, &doc);
     const struct json_slice *m = json_member(&doc, "include_usage");
     if (m && m->type != JSON_TRUE && m->type != JSON_FALSE && m->type != JSON_NULL) {
         refuse_type(r, "stream_options.include_usage", "a boolean");

@@ -1,8 +1,7 @@
 /* One chat request: which worker, when, and what when it fails. Callbacks stand in the order of time. */
 #include "gateway/chat_call.h"
 
-#include <openssl/evp.h>
-#include <stdio.h>
+#include <sodium.h>
 
 #include "base/jws.h"
 #include "base/log.h"
@@ -223,14 +222,12 @@ static const struct upstream_handler upstream_handler = {
 static struct str tenant_of(const struct chat_call *c)
 {
     struct str account = identify_account(c->r);
-    unsigned char hash[32];
-    size_t n = sizeof hash;
-    char text[17];
-    BUG_ON(!EVP_Q_digest(NULL, "SHA256", NULL, account.p, account.n, hash, &n));
-    for (unsigned i = 0; i < 8; i++) {
-        snprintf(text + 2UL * i, 3, "%02x", hash[i]);
-    }
-    return arena_dup(&c->r->ex->arena, str_of(text, 16));
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    char *text = arena_alloc(&c->r->ex->arena, 17);
+    /* OpenSSL would look its hash up by name each time. */
+    crypto_hash_sha256(hash, (const unsigned char *)account.p, account.n);
+    str_hex_encode(hash, 8, text);
+    return str_of(text, 16);
 }
 
 static unsigned own_fields(const struct chat_call *c, struct http_field out[6])

@@ -66,9 +66,7 @@ static void read_part(struct reader *r, struct str object)
     static const char *const content[] = {"content",       "reasoning_content", "reasoning", "tool_calls",
                                           "function_call", "refusal",           "text",      "audio"};
     struct json_doc doc;
-    if (json_scan(&r->arena, object, &limits, &doc, NULL) != 0) {
-        return;
-    }
+    json_members(&r->arena, object, &doc);
     for (unsigned i = 0; i < sizeof content / sizeof *content; i++) {
         const struct json_slice *v = json_member(&doc, content[i]);
         r->out->has_content = r->out->has_content || (v && is_some(v));
@@ -83,9 +81,7 @@ static void read_part(struct reader *r, struct str object)
 static void read_choice(struct reader *r, struct str object)
 {
     struct json_doc doc;
-    if (json_scan(&r->arena, object, &limits, &doc, NULL) != 0) {
-        return;
-    }
+    json_members(&r->arena, object, &doc);
     const struct json_slice *finish = json_member(&doc, "finish_reason");
     const struct json_slice *delta = json_member(&doc, "delta");
     const struct json_slice *message = json_member(&doc, "message");
@@ -103,9 +99,7 @@ static void read_choice(struct reader *r, struct str object)
 static void read_usage(struct reader *r, struct str object)
 {
     struct json_doc doc;
-    if (json_scan(&r->arena, object, &limits, &doc, NULL) != 0) {
-        return;
-    }
+    json_members(&r->arena, object, &doc);
     const struct json_slice *prompt = json_member(&doc, "prompt_tokens");
     const struct json_slice *completion = json_member(&doc, "completion_tokens");
     r->out->has_usage = prompt && completion && json_get_i64(prompt, &r->out->prompt_tokens) &&

@@ -180,6 +180,25 @@ static void members_are_slices_of_the_text(void **state)
     assert_non_null(json_member(&doc, "x\ty"));
 }
 
+static void lists_members_of_an_inner_object(void **state)
+{
+    struct arena a;
+    struct json_doc doc, inner;
+    arena_init(&a);
+    assert_int_equal(json_scan(&a, STR("{\"x\": { \"a\" : [1,{\"b\":2}], \"c\":\"}\",\"d\\u0065\":null } }"),
+                               NULL, &doc, NULL),
+                     0);
+    json_members(&a, json_member(&doc, "x")->raw, &inner);
+    assert_int_equal(inner.member_count, 3);
+    assert_true(str_is(json_member(&inner, "a")->raw, "[1,{\"b\":2}]"));
+    assert_true(str_is(json_member(&inner, "c")->raw, "\"}\""));
+    assert_int_equal(json_member(&inner, "de")->type, JSON_NULL);
+    assert_null(json_member(&inner, "b"));
+    json_members(&a, STR("{ }"), &inner);
+    assert_int_equal(inner.member_count, 0);
+    arena_clear(&a);
+}
+
 static void walks_arrays_and_objects(void **state)
 {
     struct json_doc doc;
@@ -265,11 +284,17 @@ static int clear_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accepts_what_rfc_8259_accepts), cmocka_unit_test(refuses_what_it_refuses),
-        cmocka_unit_test(errors_name_the_byte),          cmocka_unit_test(limits_are_exact),
-        cmocka_unit_test(many_members_are_told_apart),   cmocka_unit_test(members_are_slices_of_the_text),
-        cmocka_unit_test(walks_arrays_and_objects),      cmocka_unit_test(numbers_that_do_not_fit),
-        cmocka_unit_test(writes_what_it_can_read),       cmocka_unit_test(parse_gives_a_dom),
+        cmocka_unit_test(accepts_what_rfc_8259_accepts),
+        cmocka_unit_test(refuses_what_it_refuses),
+        cmocka_unit_test(errors_name_the_byte),
+        cmocka_unit_test(limits_are_exact),
+        cmocka_unit_test(many_members_are_told_apart),
+        cmocka_unit_test(members_are_slices_of_the_text),
+        cmocka_unit_test(lists_members_of_an_inner_object),
+        cmocka_unit_test(walks_arrays_and_objects),
+        cmocka_unit_test(numbers_that_do_not_fit),
+        cmocka_unit_test(writes_what_it_can_read),
+        cmocka_unit_test(parse_gives_a_dom),
     };
     return cmocka_run_group_tests(tests, NULL, clear_arena);
 }
