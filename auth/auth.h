@@ -19,14 +19,15 @@
 #include "base/secret.h"
 
 struct auth_call;
-struct auth_caps_wait;
 struct auth_job;
+struct auth_wait;
 struct conf_section;
 struct jws_claims;
 struct jws_keys;
 struct pg_pool;
 struct revoked;
 struct secret_ring;
+struct subject;
 
 /* Section `auth` of the configuration; auth_conf.c has names, defaults and ranges. */
 struct auth_config {
@@ -52,6 +53,7 @@ struct auth_config {
     uint64_t waitlist_release_ttl_ms; /* 72 h: to come in, unless the release says another time */
     uint64_t waitlist_count_ms;       /* 10 s between counts */
     uint64_t waitlist_notices;        /* 600 messages a minute, over all gateways */
+    uint64_t known_filter_max;        /* 256 MiB: bytes of the filter of numbers with an account; 0: none */
     uint64_t refusal_samples;         /* 120 refused sign-ups kept a minute and loop */
     uint64_t job_ms;                  /* 5 s for one database job */
 };
@@ -99,6 +101,14 @@ struct auth_place {
     int64_t periods[POLICY_CAPS];
 };
 typedef void (*auth_caps_cb)(void *arg, int rc, int64_t wait_s, const struct auth_place *place);
+
+/* Whether a number has an account, as far as it can be told without asking the database for it. */
+enum auth_known {
+    AUTH_KNOWN_MAYBE = 0,      /* ask the database */
+    AUTH_KNOWN_SURELY_NOT = 1, /* it had none when this was asked */
+    AUTH_KNOWN_CANCELED = 2,   /* the loop ends */
+};
+typedef void (*auth_known_cb)(void *arg, enum auth_known known);
 
 /* A number as limits count it. */
 struct auth_number {
@@ -157,6 +167,8 @@ struct auth_ports {
      * ERR_UNAVAILABLE (no answer, or 5xx after all tries), ERR_DENIED (provider refused). */
     void (*send_message)(void *ports_arg, const struct auth_message *m, void (*done)(void *arg, int rc),
                          void *arg);
+    /* Has this number an account? done on the loop, exactly once, perhaps before this returns. */
+    void (*ask_known)(void *loop_arg, const struct subject *s, auth_known_cb done, void *arg);
     /* Is there a place under the caps of that decision's rule, and take it if takes. done(arg, rc, wait_s, place) on
      * the loop, exactly once, perhaps before this returns: 0; ERR_LIMIT: full, there may be one in wait_s;
      * ERR_UNAVAILABLE: nobody can say; ERR_CANCELED: the loop ends. place: what was taken, to be copied. */
@@ -221,10 +233,10 @@ struct auth_call {
     struct str body;                /* whole */
     const struct jws_claims *who;   /* verified, or NULL: no user */
 
-    struct auth_job *job;         /* running, or NULL */
-    enum auth_login login;        /* for the gateway to read at the end */
-    struct auth_caps_wait *waits; /* for the answer about caps (http_otp.c), or NULL */
-    void *state;                  /* the handler's own, on ex->arena */
+    struct auth_job *job;    /* running, or NULL */
+    enum auth_login login;   /* for the gateway to read at the end */
+    struct auth_wait *waits; /* for an answer of the ports (http_otp.c), or NULL */
+    void *state;             /* the handler's own, on ex->arena */
 };
 
 /* Code requests, and codes tried, since the start: what an attack on sign-up shows in. */

@@ -173,6 +173,14 @@ static const struct conf_entry auth_conf_entries[] = {
      .max = 60000,
      .flags = CONF_RELOADABLE,
      .help = "Messages a minute that tell people of their release, over all gateways."},
+    {.name = "known_filter_max",
+     .type = CONF_SIZE,
+     CONF_FIELD(struct auth_config, known_filter_max),
+     .preset = "256MiB",
+     .max = 1LL << 36,
+     .help =
+         "Memory for the filter of numbers that have an account, which spares the database most sign-ups "
+         "that the policy denies: 1 to 4 bytes a number. When it would be larger there is none. 0: none."},
     {.name = "refusal_samples",
      .type = CONF_INT,
      CONF_FIELD(struct auth_config, refusal_samples),

@@ -66,6 +66,25 @@ void auth_job_free(struct auth_job *job)
     free(job);
 }
 
+struct auth_wait *auth_wait_new(struct auth_call *call)
+{
+    struct auth_wait *w = calloc(1, sizeof *w);
+    BUG_ON(!w);
+    w->call = call;
+    call->waits = w;
+    return w;
+}
+
+struct auth_call *auth_wait_end(struct auth_wait *w)
+{
+    struct auth_call *call = w->call;
+    if (call) {
+        call->waits = NULL;
+    }
+    free(w);
+    return call;
+}
+
 void auth_call_cancel(struct auth_call *call)
 {
     if (call->waits) {

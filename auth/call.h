@@ -30,10 +30,12 @@ void auth_job_submit(struct auth_job *job, int (*run)(struct pg *, void *),
 void auth_job_release(struct auth_job *job); /* the call is answered, the job goes on without it */
 void auth_job_free(struct auth_job *job);
 
-/* Somebody who asked about caps. On the heap until the answer; call is NULL once the client has gone. */
-struct auth_caps_wait {
+/* Somebody who asked ask_caps or ask_known. On the heap until the answer; call is NULL once the client has gone. */
+struct auth_wait {
     struct auth_call *call;
 };
+struct auth_wait *auth_wait_new(struct auth_call *call);
+struct auth_call *auth_wait_end(struct auth_wait *w); /* frees it: the call that goes on, or NULL */
 
 /* Members that a body may have; all others refuse it by name. */
 enum body_type {

@@ -3,7 +3,8 @@
  *     body -> number -> an invite shown: limit invite -> what is it worth? good: the limit is given back
  *          -> policy -> proof of work, when this attempt has to show some
  *       not allowed and create_user: limit signup_denied -> is the number known, or released from the waiting
- *                                      list? no: 403 | yes: as below
+ *                                      list? no: 403 | yes: as below. Where the policy denies, a filter of known
+ *                                      numbers (port ask_known) spares most the look-up
  *       otherwise:              limit sms -> otp_flow.h: a code on its way
  *                               what is left of the budgets is for accounts? is the number known? yes: limit sms, a code
  *                               on its way | no: limit sms that costs the budgets nothing, a decoy. Both get the same
@@ -23,7 +24,6 @@
 #include "base/metrics.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { PAYLOAD_MAX = 8192, INVITE_TEXT_MAX = 256 };
 
@@ -50,6 +50,7 @@ struct otp_ask {
     struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
     struct policy_decision decision; /* why; its texts are on the arena */
+    struct subject subject;          /* when is_denied */
     bool is_held;                    /* only what budgets keep for accounts is left: it makes no account */
     int64_t wait_s;                  /* a rule's caps are full: until there may be a place */
 };
@@ -154,6 +155,17 @@ static void otp_ask_who(struct auth_call *call)
 
 /* --- the denied: is there an account already? -------------------------------------------------------- */
 
+static void otp_refuse(struct auth_call *call, int64_t place)
+{
+    struct otp_ask *ask = call->state;
+    otp_count(place > 0 ? "waitlisted" : "denied");
+    refusal_sample(call->al, call->conf,
+                   &(struct attempt_of){"otp", &ask->phone, &call->caller, &ask->subject, &ask->decision,
+                                        call->al->secrets});
+    invite_explain(&ask->decision, ask->invite.state);
+    reply_refused(call, call->al->policy, &ask->decision, place);
+}
+
 static void on_looked_up(struct auth_job *job, int rc)
 {
     struct auth_call *call = job->call;
@@ -171,26 +183,45 @@ static void on_looked_up(struct auth_job *job, int rc)
         ask->is_denied = false; /* their turn has come; decided again when the account is made */
         otp_check_code(call, AUTH_CODE_FOR_ANYONE);
     } else {
-        otp_count(look.is_waitlist ? "waitlisted" : "denied");
-        refusal_sample(call->al, call->conf,
-                       &(struct attempt_of){"otp", &ask->phone, &call->caller, &look.subject, &ask->decision,
-                                            call->al->secrets});
-        invite_explain(&ask->decision, ask->invite.state);
-        reply_refused(call, call->al->policy, &ask->decision, look.is_waitlist ? look.waiting + 1 : 0);
+        otp_refuse(call, look.is_waitlist ? look.waiting + 1 : 0);
+    }
+}
+
+static void otp_look_up(struct auth_call *call)
+{
+    const struct otp_ask *ask = call->state;
+    struct otp_look_up *l = auth_job_new(sizeof *l, call);
+    l->subject = ask->subject;
+    l->is_waitlist = ask->decision.effect == POLICY_EFFECT_WAITLIST;
+    auth_job_submit(&l->job, run_look_up, on_looked_up);
+}
+
+static void on_known_asked(void *arg, enum auth_known known)
+{
+    struct auth_call *call = auth_wait_end(arg);
+    if (!call || known == AUTH_KNOWN_CANCELED) {
+        return;
+    }
+    if (known == AUTH_KNOWN_SURELY_NOT) {
+        otp_refuse(call, 0);
+    } else {
+        otp_look_up(call);
     }
 }
 
 static void on_denied_admitted(struct auth_call *call, bool is_admitted)
 {
-    const struct otp_ask *ask = call->state;
+    struct otp_ask *ask = call->state;
     if (!is_admitted) {
         otp_count("limited");
         return;
     }
-    struct otp_look_up *l = auth_job_new(sizeof *l, call);
-    subject_of_phone(l->job.secrets, &ask->phone, &l->subject);
-    l->is_waitlist = ask->decision.effect == POLICY_EFFECT_WAITLIST;
-    auth_job_submit(&l->job, run_look_up, on_looked_up);
+    subject_of_phone(call->al->secrets, &ask->phone, &ask->subject);
+    if (ask->decision.effect == POLICY_EFFECT_DENY) {
+        call->al->ports->ask_known(call->al->arg, &ask->subject, on_known_asked, auth_wait_new(call));
+    } else {
+        otp_look_up(call);
+    }
 }
 
 /* --- the beginning ----------------------------------------------------------------------------------- */
@@ -260,14 +291,11 @@ static void otp_decide(struct auth_call *call, unsigned first);
 /* Only a look: the place is taken when the account is made. So nobody gets a message for nothing. */
 static void on_caps_peeked(void *arg, int rc, int64_t wait_s, const struct auth_place *none)
 {
-    struct auth_caps_wait *w = arg;
-    struct auth_call *call = w->call;
-    free(w);
+    struct auth_call *call = auth_wait_end(arg);
     if (!call || rc == ERR_CANCELED) {
         return;
     }
     struct otp_ask *ask = call->state;
-    call->waits = NULL;
     if (rc == ERR_LIMIT) {
         ask->wait_s = wait_s;
         bool is_same = policy_version(call->al->policy) == ask->decision.version;
@@ -298,11 +326,7 @@ static void otp_decide(struct auth_call *call, unsigned first)
         d->reason = d->reason ? arena_cstr(&call->ex->arena, str_from(d->reason)) : NULL;
     }
     if (d->has_caps && ask->create_user) {
-        struct auth_caps_wait *w = calloc(1, sizeof *w);
-        BUG_ON(!w);
-        w->call = call;
-        call->waits = w;
-        call->al->ports->ask_caps(call->al->arg, d, false, on_caps_peeked, w);
+        call->al->ports->ask_caps(call->al->arg, d, false, on_caps_peeked, auth_wait_new(call));
     } else {
         otp_check_attempt(call);
     }

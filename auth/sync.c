@@ -6,7 +6,7 @@
 #include "auth/account.h"
 #include "base/pg.h"
 
-enum { SYNC_OVERLAP_MS = 30000, PURGE_ROWS = 1000 };
+enum { SYNC_OVERLAP_MS = 30000, PURGE_ROWS = 1000, PURGE_FEED_ROWS = 100000 };
 
 void auth_sync_clear(struct auth_sync *s)
 {
@@ -52,7 +52,9 @@ int auth_sync_revocations(struct pg *pg, void *sync)
 
 int auth_sync_purge(struct pg *pg, void *unused)
 {
-    int rows = pg_query(pg, "SELECT auth_purge($1), signup_purge_refusals($1), signup_purge_scores($1)",
-                        PG_I64(PURGE_ROWS));
+    int rows = pg_query(pg,
+                        "SELECT auth_purge($1), signup_purge_refusals($1), signup_purge_scores($1),"
+                        " account_feed_tend($2)",
+                        PG_I64(PURGE_ROWS), PG_I64(PURGE_FEED_ROWS));
     return rows < 0 ? rows : 0;
 }

@@ -97,6 +97,11 @@ static struct gateway_loop *loop_of(struct gateway *g)
     return &g->loops[i];
 }
 
+static void port_ask_known(void *loop_arg, const struct subject *s, auth_known_cb done, void *arg)
+{
+    known_loop_ask(&((struct gateway_loop *)loop_arg)->accounts->known, s, done, arg);
+}
+
 /* --- caps: the ledger, by ratelimit/caps ------------------------------------------------------------- */
 
 struct caps_wait {
@@ -356,6 +361,7 @@ int accounts_open(struct gateway *g, struct err *err)
                                    .check_attempt = attempt_check,
                                    .refuse_phone = port_refuse_phone,
                                    .give_back = port_give_back,
+                                   .ask_known = port_ask_known,
                                    .ask_caps = port_ask_caps,
                                    .give_back_place = port_give_back_place,
                                    .send_message = port_send_message,
@@ -369,6 +375,7 @@ int accounts_open(struct gateway *g, struct err *err)
     }
     phone_start();
     a->waitlist = waitlist_open(g, a->hooks);
+    a->known = known_accounts_open(g);
     accounts_sync_open(a);
     return 0;
 }
@@ -383,6 +390,7 @@ int accounts_loop_open(struct gateway_loop *gl, struct err *err)
     BUG_ON(!gl->accounts);
     auth_loop_init(&gl->accounts->auth, gl->loop, &a->ports, &gl->gateway->pg);
     gl->accounts->auth.arg = gl;
+    known_loop_init(&gl->accounts->known, a->known);
     accounts_sync_loop_open(a, gl);
     accounts_loop_reload(gl);
     return 0;
@@ -399,6 +407,7 @@ void accounts_loop_close(struct gateway_loop *gl)
 {
     if (gl->accounts) {
         hooks_forget_loop(gl->gateway->accounts->hooks, gl->loop);
+        known_loop_close(&gl->accounts->known);
         auth_loop_clear(&gl->accounts->auth);
         free(gl->accounts);
         gl->accounts = NULL;
@@ -411,6 +420,7 @@ void accounts_close(struct gateway *g)
     if (a) {
         hooks_close(a->hooks);
         waitlist_close(a->waitlist);
+        known_accounts_close(a->known);
         accounts_sync_close(a);
         free(a);
         g->accounts = NULL;

@@ -9,6 +9,7 @@
 #include "auth/auth.h"
 #include "auth/sync.h"
 #include "base/pg.h"
+#include "gateway/known_accounts.h"
 
 struct accounts;
 struct emergency;
@@ -31,6 +32,7 @@ struct accounts {
     struct auth_ports ports;
     struct hooks *hooks;
     struct waitlist *waitlist;
+    struct known_accounts *known;
     struct emergency *emergency; /* emergency.h; the control thread's */
     atomic_bool has_policy;
     /* the control thread's; the main thread's before it runs and after it ended */
@@ -48,6 +50,7 @@ struct accounts {
 
 struct accounts_loop {
     struct auth_loop auth;
+    struct known_loop known;
 };
 
 /* Reads what is on disk, then watches the database. The main thread, before any loop runs. */

@@ -4,7 +4,8 @@ database jobs, on real PostgreSQL and Redis.
 
     TIDE_BUILD=build/release build/venv/bin/python tests/bench/refused_cost.py [--requests 20000] [--callgrind FOLDER]
 
-looked up: each from an address of its own; the number may belong to an account, so the database is asked.
+filtered:  each from an address of its own; the filter of numbers with an account says that it is nobody's.
+looked up: the same without that filter (auth.known_filter_max 0), so the database is asked.
 limited:   all from one address, which the rule signup_denied refuses by now: nothing is looked up.
 With --callgrind instructions are counted instead, as the difference of many and few requests; the profiles stay in FOLDER."""
 import argparse
@@ -22,6 +23,9 @@ from tide.stack import APIKEY, Gateway, Stack  # noqa: E402
 
 CONNECTIONS = 64  # that ask at once: as under load, a wake-up serves many
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\n\r\n"
+
+
+KINDS = {"filtered": {403}, "looked up": {403}, "limited": {429}}  # and what the answers are
 
 
 def otp(number: int, address: bytes) -> bytes:
@@ -42,14 +46,15 @@ def read_answer(s: socket.socket) -> int:
 
 
 class Bench:
-    def __init__(self, stack: Stack, is_one_address: bool, callgrind: Path | None = None):
-        self.is_one_address = is_one_address
+    def __init__(self, stack: Stack, kind: str, callgrind: Path | None = None):
+        self.kind = kind
         settings = stack.settings()
         self.port = free_port()
         settings["process"] |= {"threads": 1, "log_level": "warn", "watchdog": "10m"}
         settings["listeners"].append({"address": f"127.0.0.1:{self.port}", "tls": False})
         settings["trusted_proxies"] = ["127.0.0.1/32"]
         settings["limits"]["rules"] = [rule for rule in settings["limits"]["rules"] if rule["at"] != "signup_denied"]
+        settings["auth"]["known_filter_max"] = "0" if kind == "looked up" else "256MiB"
         self.gateway = Gateway(stack, "gateway-1", settings)
         stack.gateways.append(self.gateway)
         if callgrind:
@@ -59,6 +64,7 @@ class Bench:
         self.gateway.ctl("policy", "set", "mainland-phone-only", "--reason", "bench")
         wait_until(lambda: self.gateway.get("/auth/v1/settings", headers={"apikey": APIKEY}).json()["signup"]["policy"] ==
                    "mainland-phone-only", 60, "the policy is in force")
+        wait_until(lambda: self.gateway.metric("tidegate_known_filter_ready") == (kind != "looked up"), 60, "the filter")
         self.sockets = [socket.create_connection(("127.0.0.1", self.port), timeout=60) for _ in range(CONNECTIONS)]
 
     def ask(self, first: int, count: int, is_livez: bool) -> set:
@@ -71,7 +77,7 @@ class Bench:
         return seen
 
     def address_of(self, n: int) -> bytes:
-        return b"192.0.2.1" if self.is_one_address else b"10.%d.%d.%d" % (n >> 16, n >> 8 & 255, n & 255)
+        return b"192.0.2.1" if self.kind == "limited" else b"10.%d.%d.%d" % (n >> 16, n >> 8 & 255, n & 255)
 
     def cpu_us(self) -> float:
         tasks = Path(f"/proc/{self.gateway.process.pid}/task").glob("*/schedstat")
@@ -88,17 +94,17 @@ class Bench:
         return (self.cpu_us() - cpu) / count, (self.jobs() - jobs) / count, seen
 
 
-def timed(is_one_address: bool, wanted: set, count: int, folder: Path) -> None:
+def timed(kind: str, count: int, folder: Path) -> None:
     with Stack(folder) as s:
         s.start_servers()
-        bench = Bench(s, is_one_address)
+        bench = Bench(s, kind)
         bench.ask(0, 512, False)
         rounds = []
         count -= count % (5 * CONNECTIONS)
         for i in range(5):
             livez, _, _ = bench.measure(0, count // 5, True)
             cost, jobs, seen = bench.measure(512 + i * count, count // 5, False)
-            assert seen == wanted, seen
+            assert seen == KINDS[kind], seen
             rounds.append((cost - livez, livez, jobs))
         above, livez, _ = sorted(rounds)[2]
         jobs = sum(r[2] for r in rounds) / 5
@@ -106,19 +112,19 @@ def timed(is_one_address: bool, wanted: set, count: int, folder: Path) -> None:
               flush=True)
 
 
-def counted(is_one_address: bool, count: int, name: str, out: Path, folder: Path) -> None:
+def counted(kind: str, count: int, out: Path, folder: Path) -> None:
     total, few = {}, 4 * CONNECTIONS
     count -= count % CONNECTIONS
-    for kind, many in (("livez", count), ("livez", few), ("refused", count), ("refused", few)):
-        profile = out / f"{name}.{kind}.{many}"
+    for what, many in (("livez", count), ("livez", few), ("refused", count), ("refused", few)):
+        profile = out / f"{kind.replace(' ', '-')}.{what}.{many}"
         folder.mkdir(exist_ok=True)
-        with Stack(folder / f"{kind}{many}") as s:
+        with Stack(folder / f"{what}{many}") as s:
             s.start_servers()
-            bench = Bench(s, is_one_address, profile)
+            bench = Bench(s, kind, profile)
             bench.ask(0, CONNECTIONS, False)
-            bench.ask(CONNECTIONS, many, kind == "livez")
-        total[kind, many] = int(re.search(r"^(?:summary|totals): (\d+)", profile.read_text(), re.MULTILINE).group(1))
-    each = {kind: (total[kind, count] - total[kind, few]) / (count - few) for kind in ("livez", "refused")}
+            bench.ask(CONNECTIONS, many, what == "livez")
+        total[what, many] = int(re.search(r"^(?:summary|totals): (\d+)", profile.read_text(), re.MULTILINE).group(1))
+    each = {what: (total[what, count] - total[what, few]) / (count - few) for what in ("livez", "refused")}
     print(f"instructions {each['refused']:.0f}  livez {each['livez']:.0f}", flush=True)
 
 
@@ -129,12 +135,12 @@ def main() -> None:
     words = ask.parse_args()
     with tempfile.TemporaryDirectory(prefix="tide-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user
-        for name, is_one_address, wanted in (("looked up", False, {403}), ("limited", True, {429})):
-            print(f"{name:10}", end="", flush=True)
+        for kind in KINDS:
+            print(f"{kind:10}", end="", flush=True)
             if words.callgrind:
-                counted(is_one_address, words.requests, name.replace(" ", "-"), words.callgrind.resolve(), Path(folder) / name.replace(" ", ""))
+                counted(kind, words.requests, words.callgrind.resolve(), Path(folder) / kind.replace(" ", ""))
             else:
-                timed(is_one_address, wanted, words.requests, Path(folder) / name.replace(" ", ""))
+                timed(kind, words.requests, Path(folder) / kind.replace(" ", ""))
 
 
 if __name__ == "__main__":
