@@ -7,7 +7,11 @@ file(GLOB reference_sources CONFIGURE_DEPENDS kernels/ref/*.c)
 
 add_library(tide_kernels_ref STATIC EXCLUDE_FROM_ALL ${reference_sources})
 target_link_libraries(tide_kernels_ref PUBLIC tide_flags m)
-target_include_directories(tide_kernels_ref PUBLIC kernels/emu/include) # where no toolkit is
+if(TIDE_CUDA)
+  target_include_directories(tide_kernels_ref SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
+else()
+  target_include_directories(tide_kernels_ref PUBLIC kernels/emu/include)
+endif()
 
 # The emulator sees a kernel's memory accesses through the calls that -fsanitize=thread puts before each; neither that
 # sanitizer's own runtime nor AddressSanitizer looks at them. So a build for ThreadSanitizer has no emulator.

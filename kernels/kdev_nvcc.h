@@ -1,4 +1,4 @@
-/* Wrappers of single instructions, for nvcc. kdev_emu.h has the same ones for the emulator; tests/kernels/ptx_test
+/* Wrappers of single instructions, for nvcc. kdev_emu.h has the same ones for the emulator; tests/kernels/compiled
  * finds each in the PTX. */
 #ifndef TIDE_KERNELS_KDEV_NVCC_H
 #define TIDE_KERNELS_KDEV_NVCC_H

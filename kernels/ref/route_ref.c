@@ -39,9 +39,9 @@ static void mark_largest(const double *values, const bool *open, uint32_t n, uin
 static void open_groups(const struct route_params *p, const double *choice, bool *open)
 {
     uint32_t size = p->experts / p->groups;
-    double rank[ROUTE_MOST_GROUPS];
-    bool all[ROUTE_MOST_GROUPS];
-    bool taken[ROUTE_MOST_GROUPS];
+    double rank[ROUTE_MOST_GROUPS] = {0};
+    bool all[ROUTE_MOST_GROUPS] = {false};
+    bool taken[ROUTE_MOST_GROUPS] = {false};
     for (uint32_t g = 0; g < p->groups; g++) {
         double best = -INFINITY;
         double second = -INFINITY;
@@ -62,7 +62,7 @@ static void route_token(const struct route_params *p, float *scores, uint32_t *e
 {
     double share[ROUTE_MOST];
     double choice[ROUTE_MOST];
-    bool open[ROUTE_MOST];
+    bool open[ROUTE_MOST] = {false};
     bool picked[ROUTE_MOST];
     double total = 0;
     make_shares(p, scores, share);
