@@ -64,7 +64,7 @@ static __global__ void __launch_bounds__(THREADS) top(struct top_params p)
     SHARED(uint64_t, keys, [TOP_MOST]);
     SHARED(float, partial, [WARP_LANES]);
     SHARED(struct search, search, [1]);
-    const float *x = p.x + (size_t)blockIdx.x * p.width;
+    const float *x = p.x + (size_t)blockIdx.x * p.stride;
     int shift = FIRST_SHIFT;
     if (threadIdx.x == 0) {
         search[0] = {0, p.k, 0};
@@ -113,7 +113,7 @@ static __global__ void __launch_bounds__(THREADS) top(struct top_params p)
 
 cudaError_t top_launch(const struct top_params *p, cudaStream_t stream)
 {
-    if (p->k == 0 || p->k > TOP_MOST || p->k > p->width) {
+    if (p->k == 0 || p->k > TOP_MOST || p->k > p->width || p->width > p->stride) {
         return cudaErrorInvalidValue;
     }
     if (p->rows > 0) {

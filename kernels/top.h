@@ -4,7 +4,8 @@
  *     log_sum[r] = log(sum over i of exp(x[r][i]))
  *
  * What is no number counts as less than everything, and not in the sum.
- * Errors: cudaErrorInvalidValue for k of 0, past TOP_MOST or past the width; else what the launch answers.
+ * Errors: cudaErrorInvalidValue for k of 0, past TOP_MOST or past the width, and for a width past the
+ * stride; else what the launch answers.
  * Thread rule: one host thread a stream. */
 #ifndef TIDE_KERNELS_TOP_H
 #define TIDE_KERNELS_TOP_H
@@ -20,12 +21,13 @@ extern "C" {
 enum { TOP_MOST = 64 }; /* k */
 
 struct top_params {
-    const float *x; /* (rows, width) */
+    const float *x; /* (rows, stride), of which the first `width` */
     uint32_t *ids;  /* (rows, k): places in the row */
     float *values;  /* (rows, k) */
     float *log_sum; /* (rows) */
     uint32_t rows;
     uint32_t width;
+    uint32_t stride; /* values from a row to the next */
     uint32_t k;
 };
 

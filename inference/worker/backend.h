@@ -10,6 +10,7 @@
 #ifndef TIDE_WORKER_BACKEND_H
 #define TIDE_WORKER_BACKEND_H
 
+#include "inference/worker/candidates.h"
 #include "inference/worker/graph.h"
 
 struct backend; /* each kind has its own */
@@ -32,9 +33,9 @@ struct backend_kind {
                 struct err *err);
     /* Computes the batch; *logits has one row of vocab values for each token that wanted them, in order. */
     int (*run)(struct backend *b, const struct batch *batch, float **logits, struct err *err);
-    /* After a run: for each row of logits, the id of the largest (the lowest of equals) where the token wanted the
-     * best only; such a row of logits holds nothing then. NULL: this kind always gives logits. */
-    const int32_t *(*best)(const struct backend *b);
+    /* After a run: what stands in for that row of logits, which then holds nothing. False: the row is there. A kind that
+     * finds the best only does so where that is all that is wanted. */
+    bool (*candidates)(const struct backend *b, uint32_t row, struct candidates *out);
     void (*describe)(const struct backend *b, char *out, size_t n); /* "avx2 threads=2 kv=94MiB" */
     void (*close)(struct backend *b);
 };

@@ -49,9 +49,9 @@ int device_run(struct device *d, const struct batch *batch, float **logits, stru
     return d->kind->run(d->backend, batch, logits, err);
 }
 
-const int32_t *device_best(const struct device *d)
+bool device_candidates(const struct device *d, uint32_t row, struct candidates *out)
 {
-    return d->kind->best ? d->kind->best(d->backend) : NULL;
+    return d->kind->candidates(d->backend, row, out);
 }
 
 void device_describe(const struct device *d, char *out, size_t n)

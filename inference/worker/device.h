@@ -32,8 +32,8 @@ struct device {
 int device_open(const struct device_wish *wish, const struct graph *g, const struct backend_conf *conf,
                 struct device *out, struct err *err) TIDE_CHECK;
 int device_run(struct device *d, const struct batch *batch, float **logits, struct err *err) TIDE_CHECK;
-const int32_t *device_best(
-    const struct device *d); /* backend.h, best; NULL: this device always gives logits */
+/* As backend.h says. */
+bool device_candidates(const struct device *d, uint32_t row, struct candidates *out);
 void device_describe(const struct device *d, char *out, size_t n);
 void device_close(struct device *d); /* nothing happens where it is not open */
 

@@ -238,11 +238,22 @@ static enum engine_finish sample(struct engine *e, struct sequence *s, const flo
     return accept(e, s, id, whole);
 }
 
+/* The same of candidates, which is as good where a sequence has asked for them. */
+static enum engine_finish sample_among(struct engine *e, struct sequence *s, const struct candidates *c)
+{
+    struct token_logprob l;
+    token_id id = sampler_pick_among(e->sampler, &s->job.sampling, c, sequence_answer_n(s));
+    if (s->job.logprobs) {
+        sampler_logprob_among(c, id, s->job.top_logprobs, &l);
+        buf_add(&s->logprobs, &l, sizeof l);
+    }
+    return accept(e, s, id, false);
+}
+
 /* Logits stand in the order of the batch, which is the order of the tokens that wanted them. */
 static void use_logits(struct engine *e, const struct batch *batch, float *logits)
 {
-    const int32_t *best = device_best(&e->device);
-    size_t row = 0;
+    uint32_t row = 0;
     for (uint32_t i = 0; i < batch->n; i++) {
         struct sequence *s = scheduler_sequence(e->scheduler, batch->tokens[i].sequence);
         if (s->computed < s->job.prompt_n) {
@@ -252,9 +263,10 @@ static void use_logits(struct engine *e, const struct batch *batch, float *logit
         if (!batch->tokens[i].wants_logits) {
             continue;
         }
-        bool is_known = best && batch->tokens[i].best_only;
-        enum engine_finish finish =
-            is_known ? accept(e, s, best[row], false) : sample(e, s, logits + row * e->model->sizes.vocab);
+        struct candidates c;
+        enum engine_finish finish = device_candidates(&e->device, row, &c)
+                                        ? sample_among(e, s, &c)
+                                        : sample(e, s, logits + (size_t)row * e->model->sizes.vocab);
         if (finish != ENGINE_FINISH_NONE) {
             sequence_free(scheduler_take(e->scheduler, s->id));
         }

@@ -121,7 +121,8 @@ struct batch_token {
     uint32_t sequence; /* whose table of blocks */
     uint32_t position; /* from 0; its block stands in the table */
     bool wants_logits;
-    bool best_only; /* of these, the largest one's id is all that is wanted: backend.h, best */
+    bool best_only;     /* of these, the largest one's id is all that is wanted */
+    uint8_t candidates; /* so many of the largest will do, up to CANDIDATES_MAX; 0: the whole row is wanted */
 };
 
 /* Tokens of one sequence stand in rising order of position; each position below is in the cache already

@@ -107,9 +107,12 @@ static bool has_penalties(const struct sampler_params *p)
     return p->presence_penalty != 0 || p->frequency_penalty != 0;
 }
 
-bool sampler_picks_best(const struct sampler_params *p)
+uint32_t sampler_candidates(const struct sampler_params *p)
 {
-    return p->temperature <= 0 && !has_penalties(p) && p->bias_n == 0;
+    if (has_penalties(p) || p->bias_n > 0) {
+        return 0;
+    }
+    return p->temperature <= 0 ? 1 : p->top_k <= CANDIDATES_MAX ? p->top_k : 0;
 }
 
 /* The logits to choose from: the model's own when nothing changes them. */
@@ -405,6 +408,18 @@ static int32_t draw_from_all(const struct sampler *s, double target)
     return last;
 }
 
+/* top_k and top_p of n choices that weigh `total`, and the draw. */
+static int32_t draw_from_heaviest(struct sampler *s, const struct sampler_params *p, uint32_t n, double total,
+                                  double uniform)
+{
+    sort_choices(s, n);
+    if (p->top_k) {
+        n = keep_heaviest(s, n, p->top_k, &total);
+    }
+    n = keep_nucleus(s, n, p->top_p, &total);
+    return draw_from_choices(s, n, uniform * total);
+}
+
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed)
 {
@@ -429,12 +444,22 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const fl
         }
         n = collect_nucleus(s, p->top_p, total);
     }
-    sort_choices(s, n);
-    if (p->top_k) {
-        n = keep_heaviest(s, n, p->top_k, &total);
+    return draw_from_heaviest(s, p, n, total, uniform);
+}
+
+int32_t sampler_pick_among(struct sampler *s, const struct sampler_params *p, const struct candidates *c,
+                           size_t answer_n)
+{
+    if (p->temperature <= 0 || !isfinite(steepness(p->temperature)) || !isfinite(c->logits[0])) {
+        return c->ids[0];
     }
-    n = keep_nucleus(s, n, p->top_p, &total);
-    return draw_from_choices(s, n, uniform * total);
+    uint32_t n = c->n;
+    for (uint32_t i = 0; i < n; i++) {
+        s->choices[i].id = c->ids[i];
+        s->weights[i] = c->logits[i];
+    }
+    double total = weigh_choices(s, p, c->logits[0], &n);
+    return draw_from_heaviest(s, p, n, total, sampler_uniform(p->seed, answer_n));
 }
 
 /* --- what the model thought -------------------------------------------------------------------------- */
@@ -476,5 +501,19 @@ void sampler_logprob(struct sampler *s, const float *logits, int32_t id, uint32_
     out->logprob = logits[id] - log_sum;
     for (uint32_t i = 0; i < out->top_n; i++) {
         out->top[i].logprob = logits[out->top[i].id] - log_sum;
+    }
+}
+
+void sampler_logprob_among(const struct candidates *c, int32_t id, uint32_t top_n, struct token_logprob *out)
+{
+    *out = (struct token_logprob){.id = id, .top_n = top_n < c->n ? top_n : c->n};
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (c->ids[i] == id) {
+            out->logprob = c->logits[i] - c->log_sum;
+        }
+    }
+    for (uint32_t i = 0; i < out->top_n; i++) {
+        out->top[i].id = c->ids[i];
+        out->top[i].logprob = c->logits[i] - c->log_sum;
     }
 }

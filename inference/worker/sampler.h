@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "inference/worker/candidates.h"
+
 struct sampler_params {
     float temperature;       /* 0 and up; 0 is greedy */
     float top_p;             /* above 0, up to 1; 1: off */
@@ -54,10 +56,18 @@ void sampler_free(struct sampler *s);
  * NULL: all may. */
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed);
-/* Whether that is the token of the largest logit as the model gives it. */
-bool sampler_picks_best(const struct sampler_params *p);
 void sampler_logprob(struct sampler *s, const float *logits, int32_t id, uint32_t top_n,
                      struct token_logprob *out); /* top_n: 0 to SAMPLER_TOP_MAX */
+
+/* How many of the largest logits decide, whatever the others are; 0: it takes all of them. */
+uint32_t sampler_candidates(const struct sampler_params *p);
+/* The token that sampler_pick takes of the whole row, where sampler_candidates says that so many decide. (Two logits that
+ * differ, but whose weights do not, may change places.) */
+int32_t sampler_pick_among(struct sampler *s, const struct sampler_params *p, const struct candidates *c,
+                           size_t answer_n);
+/* Of one of the candidates; top_n: at most as many as there are. */
+void sampler_logprob_among(const struct candidates *c, int32_t id, uint32_t top_n, struct token_logprob *out);
+
 /* A number in 0..1 (1 excluded) that depends on nothing but its arguments (Philox4x32-10). */
 double sampler_uniform(uint64_t seed, uint64_t position);
 

@@ -221,7 +221,8 @@ static void add_tokens(struct scheduler *sch, struct batch *batch, struct sequen
                                                       .sequence = s->slot,
                                                       .position = position,
                                                       .wants_logits = position + 1 == s->tokens.n,
-                                                      .best_only = sequence_wants_best(s)};
+                                                      .best_only = sequence_wants_best(s),
+                                                      .candidates = (uint8_t)sequence_candidates(s)};
     }
 }
 

@@ -43,10 +43,17 @@ static inline bool sequence_decodes(const struct sequence *s) /* one token is le
     return s->computed + 1 == s->tokens.n && s->computed >= s->job.prompt_n;
 }
 
+/* How many of the largest logits its next token and what is told of it need; 0: all. */
+static inline uint32_t sequence_candidates(const struct sequence *s)
+{
+    uint32_t n = s->job.json ? 0 : sampler_candidates(&s->job.sampling);
+    return n && s->job.logprobs && s->job.top_logprobs > n ? s->job.top_logprobs : n;
+}
+
 /* Its next token is the one with the largest logit, and nobody asks for more. */
 static inline bool sequence_wants_best(const struct sequence *s)
 {
-    return !s->job.json && !s->job.logprobs && sampler_picks_best(&s->job.sampling);
+    return sequence_candidates(s) == 1 && s->job.sampling.temperature <= 0 && !s->job.logprobs;
 }
 
 /* Takes a sampled token and tells the job; not NONE when the sequence ends with it. `whole`: nothing may follow. */

@@ -27,7 +27,7 @@ static uint32_t next(const float *x, uint32_t width, uint32_t last)
 void top_ref(const struct top_params *p)
 {
     for (uint32_t row = 0; row < p->rows; row++) {
-        const float *x = p->x + (size_t)row * p->width;
+        const float *x = p->x + (size_t)row * p->stride;
         uint32_t last = p->width;
         double sum = 0;
         for (uint32_t i = 0; i < p->k; i++) {

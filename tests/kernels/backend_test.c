@@ -88,6 +88,98 @@ static void test_weights_of_other_types(void **state)
     }
 }
 
+enum { TURN = 3, STEPS = 4 };
+
+/* What a token wants: the whole row, the best only, or more. In the last step nobody wants a row. */
+static uint8_t wanted_at(uint32_t step, uint32_t sequence, uint32_t position)
+{
+    static const uint8_t wanted[] = {0, 1, CANDIDATES_MAX, 0, 7};
+    return step == STEPS - 1 ? 1 : wanted[(2 * sequence + position + step) % 5];
+}
+
+static void run_step(struct machine *m, uint32_t step, bool wants, float **logits)
+{
+    static const uint32_t tables[SEQUENCES][2] = {{3, 0}, {1, 7}};
+    struct batch_token tokens[SEQUENCES * TURN];
+    struct batch b = {.tokens = tokens, .tables = tables[0], .table_width = 2};
+    struct err err;
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        for (uint32_t i = 0; i < (step ? 1 : TURN); i++) {
+            uint32_t position = step ? TURN - 1 + step : i;
+            tokens[b.n++] = (struct batch_token){.token = (int32_t)((position * 31 + s * 7 + 1) % 250),
+                                                 .sequence = s,
+                                                 .position = position,
+                                                 .wants_logits = true,
+                                                 .candidates = wants ? wanted_at(step, s, position) : 0};
+        }
+    }
+    if (m->kind->run(m->backend, &b, logits, &err)) {
+        fail_msg("%s: %s", err.msg, emu_fault_text());
+    }
+}
+
+static void expect_candidates(const struct candidates *c, const float *row)
+{
+    double sum = 0;
+    bool taken[TINY_VOCAB] = {false};
+    for (uint32_t i = 0; i < TINY_VOCAB; i++) {
+        sum += exp((double)row[i]);
+    }
+    assert_float_equal(c->log_sum, log(sum), 1e-4);
+    for (uint32_t k = 0; k < c->n; k++) {
+        uint32_t at = TINY_VOCAB;
+        for (uint32_t i = 0; i < TINY_VOCAB; i++) {
+            at = !taken[i] && (at == TINY_VOCAB || row[i] > row[at]) ? i : at;
+        }
+        taken[at] = true;
+        assert_int_equal(c->ids[k], at);
+        assert_memory_equal(&c->logits[k], &row[at], sizeof *row);
+    }
+}
+
+/* The candidates of a row are the largest of the row that another machine gives whole; also after a replayed graph. */
+static void compare_candidates(uint32_t ranks)
+{
+    const struct emu_conf devices = {.devices = ranks};
+    struct tiny_spec least = *tiny_spec_find("llama3");
+    least.layers = 1;
+    const char *path = write_tiny_spec(&least, false);
+    struct machine whole;
+    struct machine few;
+    struct err err;
+    emu_reset(&devices);
+    machine_uses_graphs = true;
+    assert_int_equal(machine_open_on(&whole, path, &backend_cuda, ranks, &err), 0);
+    assert_int_equal(machine_open_on(&few, path, &backend_cuda, ranks, &err), 0);
+    for (uint32_t step = 0; step < STEPS; step++) {
+        float *rows;
+        float *logits;
+        struct candidates c;
+        run_step(&whole, step, false, &rows);
+        run_step(&few, step, true, &logits);
+        for (uint32_t row = 0; row < SEQUENCES * (step ? 1 : TURN); row++, rows += TINY_VOCAB) {
+            uint8_t n = step ? wanted_at(step, row, TURN - 1 + step) : wanted_at(0, row / TURN, row % TURN);
+            assert_false(backend_cuda.candidates(whole.backend, row, &c));
+            assert_int_equal(backend_cuda.candidates(few.backend, row, &c), n > 0);
+            if (n) {
+                assert_in_range(c.n, n, CANDIDATES_MAX);
+                expect_candidates(&c, rows);
+            } else {
+                assert_memory_equal(logits + (size_t)row * TINY_VOCAB, rows, TINY_VOCAB * sizeof *rows);
+            }
+        }
+    }
+    machine_uses_graphs = false;
+    machine_close(&whole);
+    machine_close(&few);
+}
+
+static void test_candidates_are_the_rows_largest(void **state)
+{
+    compare_candidates(1);
+    compare_candidates(4); /* the vocabulary is filled up */
+}
+
 static void expect_failed_run(enum emu_failure failure, const char *text)
 {
     static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
@@ -114,9 +206,8 @@ static void test_a_device_that_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits_are_the_cpus),
-        cmocka_unit_test(test_what_open_refuses),
-        cmocka_unit_test(test_weights_of_other_types),
+        cmocka_unit_test(test_logits_are_the_cpus),    cmocka_unit_test(test_what_open_refuses),
+        cmocka_unit_test(test_weights_of_other_types), cmocka_unit_test(test_candidates_are_the_rows_largest),
         cmocka_unit_test(test_a_device_that_fails),
     };
     return cmocka_run_group_tests_name("backend", tests, temp_make, temp_remove);

@@ -3,15 +3,17 @@
 
 #include "kernels/top.h"
 
-static void compare(const char *what, const float *x, uint32_t rows, uint32_t width, uint32_t k)
+static void compare_part(const char *what, const float *x, uint32_t rows, uint32_t width, uint32_t stride,
+                         uint32_t k)
 {
     size_t n = (size_t)rows * k;
-    struct top_params p = {x, host_bytes(n * 4), host_bytes(n * 4), host_bytes(rows * 4), rows, width, k};
+    struct top_params p = {x, host_bytes(n * 4), host_bytes(n * 4), host_bytes(rows * 4), rows, width, stride,
+                           k};
     struct top_params q = p;
     uint32_t *ids = host_bytes(n * 4);
     float *values = host_bytes(n * 4);
     float *sums = host_bytes(rows * 4);
-    q.x = device_copy(x, (size_t)rows * width * 4);
+    q.x = device_copy(x, (size_t)rows * stride * 4);
     q.ids = device_bytes(n * 4);
     q.values = device_bytes(n * 4);
     q.log_sum = device_bytes(rows * 4);
@@ -41,6 +43,11 @@ static void compare(const char *what, const float *x, uint32_t rows, uint32_t wi
     free(sums);
 }
 
+static void compare(const char *what, const float *x, uint32_t rows, uint32_t width, uint32_t k)
+{
+    compare_part(what, x, rows, width, width, k);
+}
+
 static void test_random_rows(void **state)
 {
     static const struct {
@@ -53,6 +60,16 @@ static void test_random_rows(void **state)
         compare("random", x, shapes[i].rows, shapes[i].width, shapes[i].k);
         free(x);
     }
+}
+
+/* Rows that were filled up: what stands past the width is larger than all before. */
+static void test_wider_rows(void **state)
+{
+    float x[3 * 40];
+    for (uint32_t i = 0; i < 3 * 40; i++) {
+        x[i] = i % 40 < 33 ? -(float)(i * 7 % 31) : 5.0F;
+    }
+    compare_part("filled up", x, 3, 33, 40, 9);
 }
 
 /* Of equals the lower number, though the last of them decide after all eight digits. */
@@ -85,13 +102,16 @@ static void test_what_is_no_number(void **state)
 
 static void test_bounds(void **state)
 {
-    struct top_params p = {.width = 10, .k = 10};
+    struct top_params p = {.width = 10, .stride = 10, .k = 10};
     assert_int_equal(top_launch(&p, device_stream), cudaSuccess); /* no rows: nothing to do */
     p.k = 11;
     assert_int_equal(top_launch(&p, device_stream), cudaErrorInvalidValue);
     p.k = 0;
     assert_int_equal(top_launch(&p, device_stream), cudaErrorInvalidValue);
-    p.width = 1000;
+    p.k = 1;
+    p.stride = 9;
+    assert_int_equal(top_launch(&p, device_stream), cudaErrorInvalidValue);
+    p.width = p.stride = 1000;
     p.k = TOP_MOST + 1;
     assert_int_equal(top_launch(&p, device_stream), cudaErrorInvalidValue);
 }
@@ -100,8 +120,14 @@ static void test_traffic(void **state)
 {
     enum { WIDTH = 4096, K = 20 };
     float *x = random_floats(WIDTH, 10.0F);
-    struct top_params p = {
-        device_copy(x, WIDTH * 4), device_bytes(K * 4), device_bytes(K * 4), device_bytes(4), 1, WIDTH, K};
+    struct top_params p = {device_copy(x, WIDTH * 4),
+                           device_bytes(K * 4),
+                           device_bytes(K * 4),
+                           device_bytes(4),
+                           1,
+                           WIDTH,
+                           WIDTH,
+                           K};
     emu_traffic_start();
     assert_int_equal(top_launch(&p, device_stream), cudaSuccess);
     device_wait();
@@ -117,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_random_rows, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_wider_rows, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_ties, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_number, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_bounds, device_setup, device_teardown),

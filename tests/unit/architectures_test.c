@@ -75,14 +75,16 @@ static void check_best(struct machine *m, const int32_t *tokens)
     struct batch b = {
         .tokens = batch, .n = POSITIONS, .tables = m->table, .table_width = POSITIONS / KV_BLOCK};
     assert_int_equal(backend_cpu.run(m->backend, &b, &logits, &err), 0);
-    const int32_t *best = backend_cpu.best(m->backend);
     for (uint32_t i = 0, row = 0; i < POSITIONS; i++) {
+        struct candidates best;
         const float *expected = whole + (size_t)i * TINY_VOCAB;
         if (i % 5 == 0) {
             continue;
         }
+        assert_int_equal(backend_cpu.candidates(m->backend, row, &best), i % 2);
         if (i % 2) {
-            assert_int_equal(best[row], largest_of(expected));
+            assert_int_equal(best.n, 1);
+            assert_int_equal(best.ids[0], largest_of(expected));
         } else {
             assert_memory_equal(logits + (size_t)row * TINY_VOCAB, expected, TINY_VOCAB * sizeof *expected);
         }
@@ -115,7 +117,9 @@ static void the_lowest_of_equals_is_best(void **state)
     read_oracle("qwen3-yarn", &o);
     machine_open(&m, write_bytes("zeros.gguf", file.p, file.n), false);
     check_best(&m, o.tokens);
-    assert_int_equal(backend_cpu.best(m.backend)[0], 0);
+    struct candidates c;
+    assert_true(backend_cpu.candidates(m.backend, 0, &c));
+    assert_int_equal(c.ids[0], 0);
     machine_close(&m);
     buf_clear(&file);
     builder_clear(&t.b);

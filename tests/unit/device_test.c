@@ -37,8 +37,17 @@ static void fake_close(struct backend *b)
     backend_cpu.close(b);
 }
 
-static const struct backend_kind fake = {
-    .name = "fake", .open = fake_open, .run = fake_run, .describe = fake_describe, .close = fake_close};
+static bool fake_candidates(const struct backend *b, uint32_t row, struct candidates *out)
+{
+    return backend_cpu.candidates(b, row, out);
+}
+
+static const struct backend_kind fake = {.name = "fake",
+                                         .open = fake_open,
+                                         .run = fake_run,
+                                         .candidates = fake_candidates,
+                                         .describe = fake_describe,
+                                         .close = fake_close};
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 

@@ -339,12 +339,121 @@ static int drop(void **state)
     return 0;
 }
 
+/* --- candidates in place of the row ------------------------------------------------------------------- */
+
+/* The n largest of the row, as candidates.h has them. */
+static struct candidates largest_of(const float *logits, uint32_t n)
+{
+    static int32_t ids[CANDIDATES_MAX];
+    static float values[CANDIDATES_MAX];
+    bool taken[VOCAB] = {false};
+    double sum = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        int32_t best = -1;
+        for (int32_t i = 0; i < VOCAB; i++) {
+            if (!taken[i] && !isnan(logits[i]) && (best < 0 || logits[i] > logits[best])) {
+                best = i;
+            }
+        }
+        taken[best] = true;
+        ids[k] = best;
+        values[k] = logits[best];
+    }
+    for (uint32_t i = 0; i < VOCAB; i++) {
+        sum += isnan(logits[i]) ? 0 : exp((double)logits[i] - (double)values[0]);
+    }
+    return (struct candidates){ids, values, values[0] + (float)log(sum), n};
+}
+
+/* Few different values, so that ties stand on both sides of any k; some that are no number or cannot be. */
+static void fill_unevenly(float *logits, unsigned round)
+{
+    for (unsigned i = 0; i < VOCAB; i++) {
+        logits[i] = (float)((i * 37 + round * 11) % 101) / (round % 2 ? 7.0F : 30.0F);
+    }
+    logits[5 + round] = NAN;
+    logits[900] = -INFINITY;
+}
+
+static void candidates_decide_as_the_row_does(void **state)
+{
+    static const float temperatures[] = {0, 0.3F, 1, 1.7F};
+    static const uint32_t tops[] = {1, 2, 7, 40, 64};
+    static const int32_t answer[40];
+    float logits[VOCAB];
+    bool seen[VOCAB] = {false};
+    unsigned different = 0;
+    for (unsigned i = 0; i < 1600; i++) {
+        struct sampler_params p = {.temperature = temperatures[i % 4],
+                                   .top_k = tops[i / 4 % 5],
+                                   .top_p = i % 3 ? 1 : 0.8F,
+                                   .min_p = i % 7 ? 0 : 0.5F,
+                                   .seed = i};
+        fill_unevenly(logits, i % 10);
+        uint32_t n = sampler_candidates(&p);
+        assert_int_equal(n, p.temperature > 0 ? p.top_k : 1);
+        struct candidates c = largest_of(logits, n + (n < CANDIDATES_MAX)); /* one more changes nothing */
+        int32_t id = sampler_pick(sampler, &p, logits, answer, i % 40, NULL);
+        assert_int_equal(sampler_pick_among(sampler, &p, &c, i % 40), id);
+        different += !seen[id];
+        seen[id] = true;
+    }
+    assert_true(different > 50);
+}
+
+static void what_needs_the_whole_row(void **state)
+{
+    struct sampler_bias bias = {3, 1};
+    struct sampler_params p = plain;
+    assert_int_equal(sampler_candidates(&p), 0);
+    p.top_k = CANDIDATES_MAX;
+    assert_int_equal(sampler_candidates(&p), CANDIDATES_MAX);
+    p.top_k++;
+    assert_int_equal(sampler_candidates(&p), 0);
+    p.temperature = 0;
+    assert_int_equal(sampler_candidates(&p), 1);
+    p.frequency_penalty = 1;
+    assert_int_equal(sampler_candidates(&p), 0);
+    p.frequency_penalty = 0;
+    p.bias = &bias;
+    p.bias_n = 1;
+    assert_int_equal(sampler_candidates(&p), 0);
+}
+
+static void log_probabilities_of_candidates(void **state)
+{
+    struct token_logprob whole;
+    struct token_logprob among;
+    float logits[VOCAB];
+    fill(logits);
+    struct candidates c = largest_of(logits, 6);
+    sampler_logprob(sampler, logits, 30, 4, &whole);
+    sampler_logprob_among(&c, 30, 4, &among);
+    assert_int_equal(among.id, 30);
+    assert_int_equal(among.top_n, 4);
+    assert_float_equal(among.logprob, whole.logprob, 1e-5);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(among.top[i].id, whole.top[i].id);
+        assert_float_equal(among.top[i].logprob, whole.top[i].logprob, 1e-5);
+    }
+    sampler_logprob_among(&c, 10, 0, &among);
+    assert_int_equal(among.top_n, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(distribution), cmocka_unit_test(filters),     cmocka_unit_test(greedy),
-        cmocka_unit_test(penalties),    cmocka_unit_test(masks),       cmocka_unit_test(logprobs),
-        cmocka_unit_test(seeds),        cmocka_unit_test(plain_rules),
+        cmocka_unit_test(distribution),
+        cmocka_unit_test(filters),
+        cmocka_unit_test(greedy),
+        cmocka_unit_test(penalties),
+        cmocka_unit_test(masks),
+        cmocka_unit_test(logprobs),
+        cmocka_unit_test(seeds),
+        cmocka_unit_test(plain_rules),
+        cmocka_unit_test(candidates_decide_as_the_row_does),
+        cmocka_unit_test(what_needs_the_whole_row),
+        cmocka_unit_test(log_probabilities_of_candidates),
     };
     kernels = &cpu_kernels_portable;
     int failed = cmocka_run_group_tests_name("portable", tests, make, drop);

@@ -229,7 +229,7 @@ static void join_best(struct backend *b)
                 best = other;
             }
         }
-        b->best[i] = (int32_t)best.id;
+        b->best[i] = b->batch->tokens[b->picked[i]].best_only ? (int32_t)best.id : -1;
     }
 }
 
@@ -257,9 +257,10 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
     return 0;
 }
 
-static const int32_t *cpu_best(const struct backend *b)
+static bool cpu_candidates(const struct backend *b, uint32_t row, struct candidates *out)
 {
-    return b->best;
+    *out = (struct candidates){.ids = &b->best[row], .n = 1};
+    return b->best[row] >= 0;
 }
 
 static void cpu_describe(const struct backend *b, char *out, size_t n)
@@ -272,7 +273,7 @@ const struct backend_kind backend_cpu = {
     .name = "cpu",
     .open = cpu_open,
     .run = cpu_run,
-    .best = cpu_best,
+    .candidates = cpu_candidates,
     .describe = cpu_describe,
     .close = cpu_close,
 };

@@ -55,7 +55,7 @@ struct backend {
     uint32_t *picked; /* batch rows that want logits */
     uint32_t picked_count;
     struct cpu_best *best_of_thread; /* batch_logits a thread */
-    int32_t *best;                   /* of the rows that want no more */
+    int32_t *best;                   /* of the rows that want no more; -1: the row is there */
     struct cpu_uses uses;
     const struct batch *batch; /* of the running step; borrowed */
 };

@@ -9,7 +9,7 @@
 /* --- memory -------------------------------------------------------------------------------------------------- */
 
 /* Device memory until close; never NULL. */
-static int take(struct backend *b, size_t bytes, void **out, struct err *err)
+int cuda_take(struct backend *b, size_t bytes, void **out, struct err *err)
 {
     int rc = device_error(cudaMalloc(out, bytes ? bytes : 1), "memory for a step", err);
     if (!rc) {
@@ -27,7 +27,7 @@ static int take_values(struct backend *b, size_t rows, size_t columns, size_t va
         bytes > SIZE_MAX / 2) {
         return err_set(err, ERR_LIMIT, "cuda: %zu x %zu values are too many", rows, columns);
     }
-    return take(b, bytes, out, err);
+    return cuda_take(b, bytes, out, err);
 }
 
 static uint32_t widest_input(const struct graph *g)
@@ -123,12 +123,9 @@ static int take_batch(struct backend *b, struct err *err)
     for (size_t i = 0; i < sizeof rows / sizeof *rows && !rc; i++) {
         size_t bytes = rows[i].values * sizeof(uint32_t);
         rc = device_error(cudaMallocHost((void **)rows[i].host, bytes), "pinned memory", err);
-        rc = rc ? rc : take(b, bytes, (void **)rows[i].device, err);
+        rc = rc ? rc : cuda_take(b, bytes, (void **)rows[i].device, err);
     }
-    size_t logits = (size_t)b->conf.batch_logits * b->graph->widths[GRAPH_LOGITS];
-    return rc ? rc
-              : device_error(cudaMallocHost((void **)&b->logits, logits * sizeof(float)), "pinned memory",
-                             err);
+    return rc;
 }
 
 static int make_rotation(struct backend *b, enum model_rope which, struct err *err)
@@ -144,7 +141,7 @@ static int make_rotation(struct backend *b, enum model_rope which, struct err *e
         host[2 * i] = (float)cos(angle) * r->magnitude;
         host[2 * i + 1] = (float)sin(angle) * r->magnitude;
     }
-    int rc = take(b, n * sizeof *host, (void **)&b->rotation[which], err);
+    int rc = cuda_take(b, n * sizeof *host, (void **)&b->rotation[which], err);
     if (!rc && n) {
         cudaError_t copied = cudaMemcpy(b->rotation[which], host, n * sizeof *host, cudaMemcpyHostToDevice);
         rc = device_error(copied, "copying rotations", err);
@@ -235,7 +232,7 @@ static void cuda_close(struct backend *b)
     cudaFreeHost(b->host.sequences);
     cudaFreeHost(b->host.picked);
     cudaFreeHost(b->host.tables);
-    cudaFreeHost(b->logits);
+    results_clear(b);
     if (b->stream) {
         cudaStreamDestroy(b->stream);
     }
@@ -283,6 +280,7 @@ static int open_all(struct backend *b, struct err *err)
     rc = rc ? rc : take_cache(b, err);
     rc = rc ? rc : take_experts(b, err);
     rc = rc ? rc : take_batch(b, err);
+    rc = rc ? rc : results_init(b, err);
     for (unsigned i = 0; i < MODEL_ROPES && !rc; i++) {
         rc = make_rotation(b, (enum model_rope)i, err);
     }
@@ -326,6 +324,7 @@ static void take_over(struct backend *b, const struct batch *batch)
 {
     b->n = batch->n;
     b->picked_count = 0;
+    b->candidates.n = 0;
     b->table_rows = 0;
     b->positions = 0;
     b->table_width = (b->conf.context + KV_BLOCK - 1) / KV_BLOCK;
@@ -346,6 +345,8 @@ static void take_over(struct backend *b, const struct batch *batch)
         b->positions = t->position >= b->positions ? t->position + 1 : b->positions;
         if (t->wants_logits) {
             BUG_ON(b->picked_count == b->conf.batch_logits);
+            b->candidates.wanted[b->picked_count] = t->candidates;
+            b->candidates.n = t->candidates > b->candidates.n ? t->candidates : b->candidates.n;
             b->host.picked[b->picked_count++] = i;
         }
     }
@@ -416,10 +417,7 @@ int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits,
         rc = graph ? decode_graphs_launch(b, graph, err) : cuda_launch_steps(b, err);
     }
     if (!rc && wanted && (!b->shard || b->shard->rank == 0)) {
-        size_t bytes = (size_t)wanted * b->graph->widths[GRAPH_LOGITS] * sizeof(float);
-        cudaError_t copied =
-            cudaMemcpyAsync(b->logits, b->buffers[GRAPH_LOGITS], bytes, cudaMemcpyDeviceToHost, b->stream);
-        rc = device_error(copied, "copying the logits", err);
+        rc = device_error(results_copy(b, wanted), "copying the logits", err);
     }
     if (rc && b->communicator) {
         communicator_abort(b->communicator); /* what was queued would wait for ranks that wait for this one */
@@ -439,6 +437,11 @@ static int cuda_run(struct backend *b, const struct batch *batch, float **logits
     return b->ranks ? ranks_run(b->ranks, batch, logits, err) : cuda_shard_run(b, batch, logits, err);
 }
 
+static bool cuda_candidates(const struct backend *b, uint32_t row, struct candidates *out)
+{
+    return results_candidates(b->ranks ? ranks_backend(b->ranks, 0) : b, row, out);
+}
+
 static void cuda_describe(const struct backend *b, char *out, size_t n)
 {
     if (b->ranks) {
@@ -454,6 +457,7 @@ const struct backend_kind backend_cuda = {
     .name = "cuda",
     .open = cuda_open,
     .run = cuda_run,
+    .candidates = cuda_candidates,
     .describe = cuda_describe,
     .close = cuda_close,
 };

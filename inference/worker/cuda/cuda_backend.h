@@ -1,9 +1,8 @@
 /* The state of the CUDA backend, shared by its files: backend.c (life), launches.c (one function an operation),
- * scattered.c (heads and experts).
- * decode_graphs.c (steps that are replayed).
+ * scattered.c (heads and experts), decode_graphs.c (steps that are replayed), results.c (what comes back).
  *
  * All device memory is taken at open: weights, buffers of the graph, cache, scratch. A run copies what the batch is to the
- * device, launches the operations on one stream, or a graph of them, and waits once, for the logits.
+ * device, launches the operations on one stream, or a graph of them, and waits once, for the logits or candidates.
  * Of several devices each has such a backend, with a shard and a communicator; the one that the engine knows has only
  * `ranks`.
  * Thread rule: as backend.h. */
@@ -32,6 +31,17 @@ struct cuda_experts {    /* what the router of the running layer says; device */
     uint32_t *expert_of; /* batch_tokens x used */
     struct expert_uses uses;
     float *answers; /* batch_tokens x used rows of the stream's width */
+};
+
+struct cuda_candidates { /* of the rows that want logits; n of each, one row after the other */
+    uint32_t n;          /* the most that one of them wants; 0: nobody wants any */
+    uint8_t *wanted;     /* of each row; 0: its logits */
+    uint32_t *ids;       /* host, pinned, as what follows */
+    float *logits;
+    float *log_sum;
+    uint32_t *device_ids;
+    float *device_logits;
+    float *device_log_sum;
 };
 
 struct cuda_step {
@@ -69,6 +79,7 @@ struct backend {
     struct cuda_experts experts;
     struct cuda_batch host;
     struct cuda_batch device;
+    struct cuda_candidates candidates;
     float *logits; /* host, pinned */
     uint32_t n;
     uint32_t picked_count;
@@ -92,5 +103,13 @@ cudaError_t cuda_launch_experts(struct backend *b, const struct cuda_step *step)
 cudaError_t cuda_launch_experts_add(struct backend *b, const struct cuda_step *step);
 int cuda_launch_steps(struct backend *b, struct err *err) TIDE_CHECK; /* all, in order; waits for nothing */
 const char *cuda_op_name(enum graph_op_kind kind);
+
+/* Device memory until the backend is closed; never NULL. */
+int cuda_take(struct backend *b, size_t bytes, void **out, struct err *err) TIDE_CHECK;
+
+int results_init(struct backend *b, struct err *err) TIDE_CHECK;
+void results_clear(struct backend *b);
+cudaError_t results_copy(struct backend *b, uint32_t rows); /* of the first `rows` that want logits */
+bool results_candidates(const struct backend *b, uint32_t row, struct candidates *out);
 
 #endif
