@@ -1,124 +1,16 @@
 /* The engine on a tiny random model: an answer does not depend on what else runs, how a prompt is cut into
  * chunks, or how many threads compute; cancels free slots; the queue has an end. */
-#include "tests/unit/tiny_models.h"
-
-#include <pthread.h>
+#include "tests/unit/engine_rig.h"
 
 #include "base/clock.h"
-#include "inference/worker/engine.h"
 #include "inference/worker/worker_metrics.h"
 
 enum { JOBS = 12, ANSWER = 24 };
 
-struct result {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    struct buf text;
-    struct buf reasoning;
-    uint32_t tokens;
-    uint32_t reasoning_tokens;
-    uint32_t cached;
-    unsigned ends; /* outputs with a finish: must be exactly one */
-    enum engine_finish finish;
-};
-
-struct loading {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool over;
-    int rc;
-    struct err err;
-};
-
-static char model_path[128];
 /* One of each family besides the plain one, quantized: what must hold for any. */
 static const char *const families[] = {"qwen2", "qwen3-yarn", "gemma3", "deepseek2-lite", "deepseek2-v3"};
 enum { MODELS = 1 + sizeof families / sizeof *families };
 static char models[MODELS][128];
-
-static void on_loaded(void *arg, int rc, const struct err *err)
-{
-    struct loading *l = arg;
-    pthread_mutex_lock(&l->mutex);
-    l->over = true;
-    l->rc = rc;
-    l->err = *err;
-    pthread_cond_signal(&l->changed);
-    pthread_mutex_unlock(&l->mutex);
-}
-
-static int open_engine(struct engine_conf conf, struct engine **out, struct err *err)
-{
-    struct loading l = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    conf.model = conf.model ? conf.model : model_path;
-    conf.on_loaded = on_loaded;
-    conf.arg = &l;
-    assert_int_equal(engine_new(&conf, out, err), 0);
-    pthread_mutex_lock(&l.mutex);
-    while (!l.over) {
-        pthread_cond_wait(&l.changed, &l.mutex);
-    }
-    pthread_mutex_unlock(&l.mutex);
-    *err = l.err;
-    return l.rc;
-}
-
-static struct engine *ready_engine(struct engine_conf conf)
-{
-    struct engine *e;
-    struct err err;
-    assert_int_equal(open_engine(conf, &e, &err), 0);
-    return e;
-}
-
-static void on_output(void *arg, const struct engine_output *out)
-{
-    struct result *r = arg;
-    pthread_mutex_lock(&r->mutex);
-    buf_add_str(&r->text, out->text);
-    buf_add_str(&r->reasoning, out->reasoning);
-    r->reasoning_tokens = out->reasoning_tokens;
-    r->tokens = out->answer_tokens;
-    r->cached = out->cached_tokens;
-    r->finish = out->finish;
-    r->ends += out->finish != ENGINE_FINISH_NONE;
-    pthread_cond_signal(&r->changed);
-    pthread_mutex_unlock(&r->mutex);
-}
-
-static void result_init(struct result *r)
-{
-    *r = (struct result){.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    buf_init(&r->text, 1 << 20);
-    buf_init(&r->reasoning, 1 << 20);
-}
-
-/* Job i: a prompt of its own length and letters, sampled with its own seed. */
-static struct engine_job make_job(unsigned i, uint32_t max_tokens, struct result *r)
-{
-    struct engine_job job = {
-        .prompt_n = 3 + 17 * i % 60,
-        .max_tokens = max_tokens,
-        .sampling = {.temperature = i % 3 ? 1.0F : 0.0F, .top_p = i % 2 ? 0.9F : 1.0F, .seed = i},
-        .ignore_end = true,
-        .on_output = on_output,
-        .arg = r};
-    job.prompt = malloc(job.prompt_n * sizeof *job.prompt);
-    for (uint32_t k = 0; k < job.prompt_n; k++) {
-        job.prompt[k] = (token_id)(1 + (i * 31 + k * 7) % 250);
-    }
-    buf_init(&job.stops, 1000);
-    return job;
-}
-
-static void wait_end(struct result *r)
-{
-    pthread_mutex_lock(&r->mutex);
-    while (!r->ends) {
-        pthread_cond_wait(&r->changed, &r->mutex);
-    }
-    pthread_mutex_unlock(&r->mutex);
-}
 
 /* Runs all jobs, `together` of them at once, and gives their texts. */
 static void run_jobs(struct engine_conf conf, unsigned together, struct buf texts[JOBS])
