@@ -122,6 +122,22 @@ static void test_route(void **state)
     }
 }
 
+/* The largest decides alone where any other's exponential would be lost beside it, wherever it stands. */
+static void test_route_of_one_large_score(void **state)
+{
+    enum { EXPERTS = 160 };
+    struct route_params p = {
+        .count = 1, .experts = EXPERTS, .used = 3, .groups = 1, .groups_used = 1, .scale = 1.0F};
+    for (uint32_t at = 20; at < EXPERTS; at += 32) {
+        float scores[EXPERTS] = {0};
+        scores[at] = 200.0F;
+        struct routed r = run_route(p, scores, NULL);
+        expect_routed("one large score", &r);
+        assert_float_equal(r.host.scores[at], 1.0F, 1e-6);
+        routed_free(&r);
+    }
+}
+
 /* Of equals the lower number; a token whose scores are no numbers still gets distinct experts within bounds. */
 static void test_route_of_equals(void **state)
 {
@@ -358,6 +374,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_route, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_route_of_one_large_score, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_route_of_equals, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_route_bounds, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_heads, device_setup, device_teardown),
