@@ -19,11 +19,11 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 LAYERS = 2
 
 
-@pytest.mark.parametrize("family", ["gpt-2", "llama-bpe", "qwen2", "llama-spm"])
+@pytest.mark.parametrize("family", ["gpt-2", "llama-bpe", "qwen2", "llama-spm", "deepseek-llm", "deepseek-coder"])
 def test_published_vectors(family, tmp_path):
     source = fetched(f"ggml-vocab-{family}.gguf")
     fields = fields_of(source)
-    bos = fields["tokenizer.ggml.tokens"][fields["tokenizer.ggml.bos_token_id"]] if family.startswith("llama") else None
+    bos = fields["tokenizer.ggml.tokens"][fields["tokenizer.ggml.bos_token_id"]] if family not in ("gpt-2", "qwen2") else None
     size = len(fields["tokenizer.ggml.tokens"]) + 7  # rows of an embedding that no token has
     model = vocabulary_alone(tmp_path / "model", tokenizer_json(fields), size, bos)
     texts = Path(f"{source}.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n") + CASES

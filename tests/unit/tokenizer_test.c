@@ -48,7 +48,7 @@ static void splits(void **state)
     expect_split("llama-bpe", "I'LL 1234567 x!\n\n y  z", "I|'LL| |123|456|7| x|!\n\n| y| | z|");
     expect_split("llama-bpe", "(a) \n  b", "(a|)| \n| | b|");
     expect_split("qwen2", "it's 12", "it|'s| |1|2|");
-    expect_split("deepseek-llm", "Hi 12\n\nx  ", "Hi| |12|\n|\n|x|  |");
+    expect_split("deepseek-llm", "Hi 12\n\nx  ", "Hi| |1|2|\n|\n|x|  |");
     expect_split("deepseek-coder", "f(x, 42)", "f|(|x|,| |4|2|)|");
     expect_split("deepseek-v3", "a 1234 .Net {}\nx.y", "a| |123|4| .|Net| {}\n|x|.y|");
     assert_int_equal(presplit_new(STR("klingon"), &p, &err), ERR_INVALID);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "inference/worker/safetensors/folder_parts.h"
 
 static const struct published {
@@ -42,8 +43,8 @@ static void find_family(struct folder *f, struct fields *c)
     }
     if (!c->rc) {
         c->rc = err_set(c->err, ERR_INVALID,
-                        "config.json: model_type \"%.40s\", supported are llama, qwen2, qwen3, gemma3_text, "
-                        "deepseek_v2, deepseek_v3",
+                        "config.json: model_type \"%.40s\", supported are llama, qwen2, qwen3, gemma3, "
+                        "gemma3_text, deepseek_v2, deepseek_v3",
                         type.p);
     }
 }
@@ -114,10 +115,26 @@ static void refuse_unknown(struct folder *f, struct fields *c)
 
 /* --- attention --------------------------------------------------------------------------------------- */
 
+/* A size that must be there; but Gemma 3's files leave out what is as in the 4B model. */
+static uint32_t read_size(const struct folder *f, struct fields *c, const char *name)
+{
+    static const struct {
+        const char *name;
+        uint32_t value;
+    } gemma[] = {{"vocab_size", 262208}, {"num_attention_heads", 8}, {"max_position_embeddings", 131072}};
+    for (size_t i = 0; is_family(f, "gemma3") && i < sizeof gemma / sizeof *gemma; i++) {
+        if (strcmp(gemma[i].name, name) == 0 && !fields_find(c, name)) {
+            return gemma[i].value;
+        }
+    }
+    return fields_required(c, name);
+}
+
 static uint32_t read_grouped(struct folder *f, struct fields *c, uint32_t width)
 {
-    f->kv_heads = fields_u32(c, "num_key_value_heads", f->heads);
-    uint32_t head_dim = fields_u32(c, "head_dim", f->heads ? width / f->heads : 0);
+    bool is_gemma = is_family(f, "gemma3");
+    f->kv_heads = fields_u32(c, "num_key_value_heads", is_gemma ? 4 : f->heads);
+    uint32_t head_dim = fields_u32(c, "head_dim", is_gemma ? 256 : f->heads ? width / f->heads : 0);
     folder_pair_u32(f, "attention.head_count_kv", f->kv_heads);
     folder_pair_u32(f, "attention.key_length", head_dim);
     folder_pair_u32(f, "attention.value_length", head_dim);
@@ -254,13 +271,13 @@ static void read_sizes(struct folder *f, struct fields *c)
 {
     uint32_t width = fields_required(c, "hidden_size");
     f->layers = fields_required(c, "num_hidden_layers");
-    f->heads = fields_required(c, "num_attention_heads");
-    f->vocab = fields_required(c, "vocab_size");
+    f->heads = read_size(f, c, "num_attention_heads");
+    f->vocab = read_size(f, c, "vocab_size");
     f->is_tied = fields_bool(c, "tie_word_embeddings", is_family(f, "gemma3"));
     gguf_pairs_str(&f->pairs, "general.architecture", str_from(f->family));
     read_name(f);
     folder_pair_u32(f, "block_count", f->layers);
-    folder_pair_u32(f, "context_length", fields_required(c, "max_position_embeddings"));
+    folder_pair_u32(f, "context_length", read_size(f, c, "max_position_embeddings"));
     folder_pair_u32(f, "embedding_length", width);
     folder_pair_u32(f, "feed_forward_length", fields_required(c, "intermediate_size"));
     folder_pair_u32(f, "attention.head_count", f->heads);
@@ -278,6 +295,40 @@ static void read_sizes(struct folder *f, struct fields *c)
     c->rc = c->rc ? c->rc : folder_read_rope(f, c, rotated);
 }
 
+static void read_text_model(struct folder *f, struct fields *c)
+{
+    find_family(f, c);
+    if (!c->rc) {
+        refuse_unknown(f, c);
+        read_quantization(f, c);
+        read_ends(f, c);
+        read_sizes(f, c);
+    }
+}
+
+/* Gemma 3 with images: the text model's sizes stand one deeper, the tokens that end an answer mostly outside. */
+static void read_with_images(struct folder *f, struct fields *c)
+{
+    struct fields text;
+    f->has_images = true;
+    fields_open_member(c, &text, "text_config");
+    read_text_model(f, &text);
+    fields_close_member(c, &text);
+    if (c->rc) {
+        return;
+    }
+    read_quantization(f, c);
+    if (fields_find(c, "eos_token_id")) {
+        int64_t bos = f->bos;
+        read_ends(f, c);
+        f->bos = f->bos < 0 ? bos : f->bos;
+    }
+    if (!fields_bool(c, "tie_word_embeddings", true)) {
+        fields_refuse(c, "tie_word_embeddings", "is false, which is not supported beside text_config");
+    }
+    log_info("model folder=%s what=images text=\"left out: only its text model is loaded\"", f->path);
+}
+
 int folder_read_config(struct folder *f, struct err *err)
 {
     struct fields c;
@@ -285,13 +336,10 @@ int folder_read_config(struct folder *f, struct err *err)
     if (rc) {
         return rc;
     }
-    find_family(f, &c);
-    if (c.rc) {
-        return c.rc;
+    if (str_is(fields_str(&c, "model_type", ""), "gemma3")) {
+        read_with_images(f, &c);
+    } else {
+        read_text_model(f, &c);
     }
-    refuse_unknown(f, &c);
-    read_quantization(f, &c);
-    read_ends(f, &c);
-    read_sizes(f, &c);
     return c.rc;
 }

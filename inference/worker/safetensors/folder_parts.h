@@ -22,7 +22,8 @@ struct folder {
     uint32_t vocab;   /* rows of the embedding */
     bool is_tied;     /* the head is the embedding */
     bool is_fp8;
-    int64_t bos; /* -1: not said */
+    bool has_images; /* it takes images too: only its text model is loaded */
+    int64_t bos;     /* -1: not said */
     int64_t eos;
     int64_t eot;     /* another one that ends an answer */
     float *divisors; /* of the frequencies; NULL: none */

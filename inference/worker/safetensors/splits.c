@@ -1,6 +1,7 @@
 /* Which of the known splits (presplit.h) the pre_tokenizer of a tokenizer.json is. Its steps are written down in one
  * text, and the text is compared: another one is refused, for a split that is nearly right makes other tokens. */
 #include "base/log.h"
+#include "inference/worker/cased_letters.h"
 #include "inference/worker/safetensors/folder_parts.h"
 
 enum { STEPS_MAX_BYTES = 1 << 16 };
@@ -8,6 +9,8 @@ enum { STEPS_MAX_BYTES = 1 << 16 };
 #define WORDS(digits)                                                                                        \
     "split (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                               \
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"
+
+#define HAN_HANGUL "split [\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+\n"
 
 static const struct known {
     const char *steps;
@@ -18,21 +21,45 @@ static const struct known {
     {WORDS("\\p{N}{1,3}"), "llama-bpe"},
     {WORDS("\\p{N}"), "qwen2"},
     {"split \\p{N}{1,3}\n"
-     "split [\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+\n" /* Han and kana */
+     "split [\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+\n" /* Han and kana */
      "split [!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
      "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n",
      "deepseek-v3"},
+    {"split [\\r\\n]\n"
+     "split \\s?[" CASED_LETTERS "]+\n"
+     "split \\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+\n"
+     "split \\s+$\n" HAN_HANGUL "digit\n",
+     "deepseek-llm"},
+    {"split [\\r\\n]\n"
+     "split \\s?\\p{L}+\n"
+     "split \\s?\\p{P}+\n" HAN_HANGUL "digit\n",
+     "deepseek-coder"},
 };
 
-/* Line ends stand in some files as they are, in others as escapes. */
+/* The next character of valid UTF-8. */
+static uint32_t take_character(struct str *in)
+{
+    uint8_t first = (uint8_t)in->p[0];
+    size_t n = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    uint32_t c = n == 1 ? first : first & (0x7FU >> n);
+    for (size_t i = 1; i < n; i++) {
+        c = c << 6 | ((uint8_t)in->p[i] & 0x3FU);
+    }
+    *in = str_skip(*in, n);
+    return c;
+}
+
+/* Line ends stand in some files as they are, in others as escapes; what is not ASCII becomes \x{4E00}. */
 static void write_regex(struct str regex, struct buf *steps)
 {
-    for (size_t i = 0; i < regex.n; i++) {
-        char c = regex.p[i];
+    while (regex.n > 0) {
+        uint32_t c = take_character(&regex);
         if (c == '\r' || c == '\n') {
             buf_add_cstr(steps, c == '\r' ? "\\r" : "\\n");
+        } else if (c < 0x80) {
+            buf_add_char(steps, (char)c);
         } else {
-            buf_add_char(steps, c);
+            buf_addf(steps, "\\x{%X}", c);
         }
     }
 }

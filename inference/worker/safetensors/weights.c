@@ -326,9 +326,31 @@ static int take_scales(struct weights *w)
     return 0;
 }
 
+static bool is_of_images(struct str name)
+{
+    struct str rest = str_starts(name, STR("model.")) ? str_skip(name, STR("model.").n) : name;
+    return str_starts(rest, STR("vision_tower.")) || str_starts(rest, STR("multi_modal_projector."));
+}
+
+/* A model that takes images has its text model's tensors under language_model: around "model." in older files, within it
+ * in newer ones. */
+static struct str text_name(struct folder *f, struct str name)
+{
+    static const struct str older = STR_INIT("language_model.");
+    static const struct str newer = STR_INIT("model.language_model.");
+    if (str_starts(name, newer)) {
+        return arena_printf(&f->arena, "model." STR_FMT, STR_ARG(str_skip(name, newer.n)));
+    }
+    return str_starts(name, older) ? str_skip(name, older.n) : name;
+}
+
 static int take(struct weights *w, const struct source *s)
 {
     struct str name = s->tensor->name;
+    if (w->folder->has_images && is_of_images(name)) {
+        return 0;
+    }
+    name = w->folder->has_images ? text_name(w->folder, name) : name;
     if (str_ends(name, STR("_scale_inv"))) {
         return 0; /* with its matrix */
     }

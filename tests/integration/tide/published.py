@@ -20,7 +20,23 @@ def words(digits: str) -> dict:
     return {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]}
 
 
+# The letters of DeepSeek's first tokenizers, as their files have them.
+LETTERS = ("A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ"
+           "\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ"
+           "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2"
+           "\U000118a0-\U000118df\U0001e900-\U0001e943")
+
+
+def deepseek(*regexes: str) -> dict:
+    """As the files of DeepSeek LLM, V2 and Coder have it: line ends first, digits last."""
+    steps = [{"type": "Split", "pattern": {"Regex": r}, "behavior": "Isolated", "invert": False}
+             for r in ["[\r\n]", *regexes, "[一-龥ࠀ-一가-\ud7ff]+"]]
+    return {"type": "Sequence", "pretokenizers": [*steps, {"type": "Digits", "individual_digits": True}, BYTE_LEVEL]}
+
+
 PRE_TOKENIZERS = {
+    "deepseek-llm": deepseek(rf"\s?[{LETTERS}]+", "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+", r"\s+$"),
+    "deepseek-coder": deepseek(r"\s?\p{L}+", r"\s?\p{P}+"),
     "gpt-2": GPT2,
     "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, GPT2]},
     "llama-bpe": words(r"\p{N}{1,3}"),
