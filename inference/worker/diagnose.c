@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "inference/worker/device.h"
 #include "inference/worker/openai_request.h"
+#include "inference/worker/text_file.h"
 
 /* --- one tensor -------------------------------------------------------------------------------------- */
 
@@ -69,21 +70,6 @@ static int read_ids(struct arena *a, struct str text, uint32_t vocab, struct id_
         out->p[out->n++] = (int32_t)id;
     }
     return out->n ? 0 : err_set(err, ERR_INVALID, "--tokens: the array is empty");
-}
-
-static int read_text(const char *path, struct buf *out, struct err *err)
-{
-    FILE *f = fopen(path, "re");
-    if (!f) {
-        return err_set(err, ERR_IO, "cannot open %.100s: %s", path, strerror(errno));
-    }
-    char part[4096];
-    size_t n;
-    while ((n = fread(part, 1, sizeof part, f)) > 0) {
-        buf_add(out, part, n);
-    }
-    fclose(f);
-    return out->overflowed ? err_set(err, ERR_LIMIT, "%.100s is too long", path) : 0;
 }
 
 static void print_top(const float *logits, uint32_t vocab, uint32_t top, bool *taken)
@@ -177,7 +163,7 @@ int diagnose_logits(const struct options *o, struct err *err)
     buf_init(&text, 64 << 20);
     int rc = model_open(o->model, &m, err);
     if (!rc) {
-        rc = read_text(o->tokens, &text, err);
+        rc = text_file_read(o->tokens, &text, err);
     }
     if (!rc) {
         rc = read_ids(&arena, buf_str(&text), m->sizes.vocab, &ids, err);

@@ -14,6 +14,7 @@
 #include "inference/worker/diagnose.h"
 #include "inference/worker/front.h"
 #include "inference/worker/inspect.h"
+#include "inference/worker/perplexity.h"
 #include "inference/worker/speed.h"
 #include "inference/worker/talk.h"
 #include "inference/worker/worker_metrics.h"
@@ -200,6 +201,8 @@ int main(int argc, char **argv)
         return report(diagnose_tokens(&options, &err), &err);
     case OPTIONS_BENCH:
         return report(speed_run(&options, &err), &err);
+    case OPTIONS_PERPLEXITY:
+        return report(perplexity_run(&options, &err), &err);
     case OPTIONS_INSPECT:
         return report(inspect_run(&options, &err), &err);
     case OPTIONS_CHAT:

@@ -47,6 +47,7 @@ static const struct option_row rows[] = {
     {"rounds", NUMBER, AT(rounds), 1, 100, "N", "bench: how often each row is measured; 5"},
     {"tokens", TEXT, AT(tokens), 0, 0, "FILE", "logits: a JSON array of token ids"},
     {"top", NUMBER, AT(top), 1, 1000, "N", "logits: tokens listed at each position; 10"},
+    {"text", TEXT, AT(text), 0, 0, "FILE", "perplexity: UTF-8, cut into parts of --context tokens; 512"},
     {"name", TEXT, AT(tensor), 0, 0, "NAME", "tensor: which one"},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
@@ -57,6 +58,7 @@ void options_usage(FILE *out)
         "usage: tide-worker --model MODEL [option ...]              serve the model\n"
         "       tide-worker chat --model MODEL                      talk in the terminal\n"
         "       tide-worker bench --model MODEL                     tokens a second at several batch sizes\n"
+        "       tide-worker perplexity --model MODEL --text FILE    how well a text is predicted\n"
         "       tide-worker inspect MODEL                           what a file holds, what it costs to "
         "serve\n"
         "       tide-worker logits --model MODEL --tokens FILE      diagnostic: best tokens by "
@@ -134,9 +136,10 @@ static bool take_command(int *argc, char ***argv, struct options *o)
     static const struct {
         const char *word;
         enum options_command command;
-    } words[] = {{"logits", OPTIONS_LOGITS}, {"tensor", OPTIONS_TENSOR},   {"serve", OPTIONS_SERVE},
-                 {"bench", OPTIONS_BENCH},   {"inspect", OPTIONS_INSPECT}, {"chat", OPTIONS_CHAT},
-                 {"tokens", OPTIONS_TOKENS}, {"--help", OPTIONS_HELP},     {"--version", OPTIONS_VERSION}};
+    } words[] = {{"logits", OPTIONS_LOGITS},    {"tensor", OPTIONS_TENSOR},         {"serve", OPTIONS_SERVE},
+                 {"bench", OPTIONS_BENCH},      {"inspect", OPTIONS_INSPECT},       {"chat", OPTIONS_CHAT},
+                 {"tokens", OPTIONS_TOKENS},    {"perplexity", OPTIONS_PERPLEXITY}, {"--help", OPTIONS_HELP},
+                 {"--version", OPTIONS_VERSION}};
     for (size_t i = 0; *argc > 1 && i < sizeof words / sizeof *words; i++) {
         if (strcmp((*argv)[1], words[i].word) == 0) {
             o->command = words[i].command;
@@ -193,6 +196,9 @@ static int check(const struct options *o, struct err *err)
     }
     if (o->command == OPTIONS_LOGITS && !o->tokens) {
         return err_set(err, ERR_INVALID, "logits needs --tokens FILE");
+    }
+    if (o->command == OPTIONS_PERPLEXITY && !o->text) {
+        return err_set(err, ERR_INVALID, "perplexity needs --text FILE");
     }
     if (o->command == OPTIONS_TENSOR && !o->tensor) {
         return err_set(err, ERR_INVALID, "tensor needs --name NAME");

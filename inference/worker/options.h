@@ -18,10 +18,11 @@ enum options_command {
     OPTIONS_TENSOR = 2, /* diagnostic: one tensor as float32 */
     OPTIONS_HELP = 3,
     OPTIONS_VERSION = 4,
-    OPTIONS_BENCH = 5,   /* tokens a second */
-    OPTIONS_INSPECT = 6, /* what a file holds and would cost */
-    OPTIONS_CHAT = 7,    /* a talk in the terminal */
-    OPTIONS_TOKENS = 8,  /* diagnostic: texts and conversations as token ids */
+    OPTIONS_BENCH = 5,      /* tokens a second */
+    OPTIONS_INSPECT = 6,    /* what a file holds and would cost */
+    OPTIONS_CHAT = 7,       /* a talk in the terminal */
+    OPTIONS_TOKENS = 8,     /* diagnostic: texts and conversations as token ids */
+    OPTIONS_PERPLEXITY = 9, /* how well a text is predicted */
 };
 
 struct options {
@@ -31,6 +32,7 @@ struct options {
     const char *api_key_file;  /* NULL: none asked for */
     const char *tokens;        /* of `logits`: file of token ids */
     const char *tensor;        /* of `tensor`: its name */
+    const char *text;          /* of `perplexity`: a file */
     struct endpoint listen;    /* 127.0.0.1:8081 */
     uint32_t slots;            /* answers made at once; 8 */
     uint32_t context;          /* positions of one; 0: the model's, at most 4096 */

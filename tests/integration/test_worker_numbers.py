@@ -7,6 +7,7 @@ at 97 % of positions only. The prompts of the first comparison have continuation
 import functools
 import json
 import statistics
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -190,3 +191,26 @@ def test_every_type_to_the_bit(tmp_path):
     writer.close()
     for kind, values in expected.items():
         assert our_values(path, kind).tobytes() == values.astype("<f4").tobytes(), kind
+
+
+def test_perplexity_as_llama_cpp(tmp_path):
+    """tests/oracles/perplexity.txt is this project's prose of November 2026, frozen. llama-perplexity of llama.cpp (ggml 0.26.0,
+    -march=native) with -c 512 -b 512 says 57.8652 for it with SmolLM2-135M-Instruct, Q4_1."""
+    text = Path(__file__).resolve().parents[1] / "oracles" / "perplexity.txt"
+    words = tool("perplexity", "--model", model_file(), "--text", text).stdout.decode().split()
+    print(" ".join(words))
+    assert words[0] == "perplexity" and words[3] == "2805" and words[-4] == "11"
+    assert abs(float(words[1]) / 57.8652 - 1) < 0.005
+
+
+@pytest.mark.parametrize("content, options, why", [
+    (b"too short", (), "a part has 512"), (b"\xff" * 100, (), "not UTF-8"), (None, (), "cannot open"),
+    (b"no", ("--context", "17"), "a part has 17")],
+    ids=["short", "bytes", "missing", "short-part"])
+def test_a_text_without_perplexity(tmp_path, content, options, why):
+    text = tmp_path / "text"
+    if content is not None:
+        text.write_bytes(content)
+    done = tool("perplexity", "--model", model_file(), "--text", text, *options, check=False)
+    assert done.returncode == 1 and done.stdout == b"" and why in done.stderr.decode()
+    assert tool("perplexity", "--model", model_file(), check=False).returncode == 2
