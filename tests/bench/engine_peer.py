@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """The engine beside llama.cpp's own benchmarks, on one machine, in one run.
 
-    tests/bench/engine_peer.py --llama DIR [--rounds 5] [--threads N]     TIDE_MODEL as for the tests; a release build
+    tests/bench/engine_peer.py --llama DIR [--rounds 5] [--threads N] [--build build/release]     TIDE_MODEL as for the tests
 
-DIR holds llama-bench and llama-batched-bench, built natively (-DGGML_NATIVE=ON). Rounds are interleaved: ours, theirs, and how
+DIR holds llama-bench and llama-batched-bench, built natively (-DGGML_NATIVE=ON). Files of other types are made with llama-quantize.
+AVX2 against AVX2: a peer with -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON, and
+`cmake --preset release -B build/avx2 -DCMAKE_C_FLAGS=-DTIDE_NO_AVX512`. Rounds are interleaved: ours, theirs, and how
 fast memory is read, in turn. A ratio is the median of the ratios of each round, with [quartiles]. `prompt n`: a prompt of n
 tokens; `answers n`: n answers of 32 tokens at once after prompts of 16, tokens of all together. The last line is the share
 of the memory's bandwidth that one answer takes, where a token reads all of the model's bytes once.
@@ -25,8 +27,8 @@ def run(*args) -> str:
     return subprocess.run([str(a) for a in args], check=True, capture_output=True, text=True).stdout
 
 
-def ours(threads: int) -> dict:
-    table = run(ROOT / "build/release/bin/tide-worker", "bench", "--model", MODEL, "--threads", threads, "--rounds", 1)
+def ours(build: Path, threads: int) -> dict:
+    table = run(build / "bin/tide-worker", "bench", "--model", MODEL, "--threads", threads, "--rounds", 1)
     rows = re.findall(r"\| (prompt|answers) +\| +(\d+) \| +([\d.]+) \|", table)
     return {(what, int(n)): float(rate) for what, n, rate in rows}
 
@@ -42,9 +44,9 @@ def theirs(tools: Path, threads: int) -> dict:
     return rates
 
 
-def bandwidth(threads: int) -> float:
+def bandwidth(build: Path, threads: int) -> float:
     megabytes = MODEL.stat().st_size // 1_000_000
-    return float(run(ROOT / "build/release/tests/read_bench", megabytes, threads, 1).split()[-2])
+    return float(run(build / "tests/read_bench", megabytes, threads, 1).split()[-2])
 
 
 def spread(values: list) -> str:
@@ -55,14 +57,15 @@ def spread(values: list) -> str:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--llama", type=Path, required=True)
+    p.add_argument("--build", type=Path, default=ROOT / "build/release")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = p.parse_args()
     mine, peer, roof = [], [], []
     for _ in range(args.rounds):
-        mine.append(ours(args.threads))
+        mine.append(ours(args.build, args.threads))
         peer.append(theirs(args.llama, args.threads))
-        roof.append(bandwidth(args.threads))
+        roof.append(bandwidth(args.build, args.threads))
     print(f"{MODEL.name}, {args.threads} threads, {args.rounds} interleaved rounds; tokens/s, medians\n")
     print("| | Tidegate | llama.cpp | ratio |\n|---|---|---|---|")
     for key in [("prompt", n) for n in PROMPTS] + [("answers", n) for n in BATCHES]:

@@ -3,7 +3,7 @@
  * results are the same bits. What is no matrix product is the AVX2 code itself. */
 #include "inference/worker/cpu/kernels.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(TIDE_NO_AVX512) /* measured without: engine_peer.py */
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))),                \
