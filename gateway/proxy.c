@@ -155,6 +155,7 @@ static struct proxy_server *least_busy(struct proxy_group *g)
 
 /* --- the upstream's answer ---------------------------------------------------------------------------- */
 
+/* The op has ended or was canceled: this may free its origin, which must have none left. */
 static void end_call(struct proxy_call *c)
 {
     c->op = NULL;
@@ -236,9 +237,8 @@ static void on_chunk(struct http_exchange *ex, struct str data, bool last)
         return;
     }
     if (ex->received_bytes > r->route->max_body_bytes) {
-        struct http_op *op = c->op;
+        http_op_cancel(c->op);
         end_call(c);
-        http_op_cancel(op);
         http_close_after(ex);
         if (ex->status == 0) {
             refuse_body(r);
@@ -270,9 +270,8 @@ static void on_writable(struct http_op *op)
 static void on_cancel(struct request *r)
 {
     struct proxy_call *c = r->handler;
-    struct http_op *op = c->op;
+    http_op_cancel(c->op);
     end_call(c);
-    http_op_cancel(op);
 }
 
 static const struct http_client_handler handler = {

@@ -10,6 +10,7 @@ from tide.chat_rig import ChatRig
 from tide.edge import read_all
 from tide.process import free_port, wait_until
 from tide.scripted import ScriptedWorker
+from tide.scripted_h2 import ScriptedH2Worker
 
 
 class ProxyRig(ChatRig):
@@ -167,6 +168,42 @@ def test_the_less_busy_server_is_taken(rig):
     for t in threads:
         t.join()
     assert counts[0] >= 2  # each of the two loops balances what it has
+
+
+@pytest.mark.parametrize("protocol,worker", [("h1", ScriptedWorker), ("h2", ScriptedH2Worker)])
+def test_the_last_request_of_an_older_configuration_may_be_canceled(tmp_path, protocol, worker):
+    """Its end frees the connections of that configuration: by a client that leaves, and by a body that is too long."""
+    server = worker()
+    gone = []
+    server.behave = lambda x: gone.append(x.wait_gone(60)) if x.path == "/open/wait" else x.reply(200, {})
+    rig = ChatRig(tmp_path, [], process={"threads": 1}, proxy={
+        "upstreams": [{"name": "up", "targets": [server.target], "protocol": protocol, "ping": "60s"}],
+        "routes": [{"name": "open", "path": "/open/", "upstream": "up", "auth": "none"}]})
+
+    def reload_again():
+        rig.settings["proxy"]["upstreams"][0]["max_idle"] = n = 10 + len(reloads)
+        reloads.append(n)
+        rig.reload()
+        wait_until(lambda: rig.metric('tidegate_config_reloads_total{result="ok"}') == len(reloads), 30, "a reload")
+        assert rig.http.get("/open/x").status_code == 200, "of the new configuration"
+    reloads = []
+    try:
+        with socket.create_connection(("127.0.0.1", rig.port)) as s:
+            s.sendall(b"GET /open/wait HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_until(lambda: server.asked, 30, "the upstream is asked")
+            reload_again()
+        wait_until(lambda: gone, 30, "the upstream sees the end")
+        with socket.create_connection(("127.0.0.1", rig.port)) as s:
+            s.sendall(b"POST /open/put HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+            wait_until(lambda: rig.metric("tidegate_requests_active") == 1, 30, "the request runs")
+            reload_again()
+            s.sendall(b"180000\r\n" + b"z" * 0x180000)
+            assert b" 413 " in read_all(s).splitlines()[0]
+        assert rig.http.get("/livez").status_code == 200
+    finally:
+        rig.close()
+        server.stop()
+    assert not server.errors
 
 
 def test_a_silent_http2_upstream_is_pinged_and_given_up(tmp_path):
