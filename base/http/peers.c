@@ -31,8 +31,12 @@ static void key_of(const struct addr *peer, uint8_t key[9])
     memcpy(key, key[8] ? peer->b + 12 : peer->b, key[8] ? 4 : 8);
 }
 
+/* now_ms is the time at which the caller's turn of its loop began: another loop may have been here with a later one. */
 static void refill(struct peer_slot *s, uint32_t per_s, uint64_t now_ms)
 {
+    if (now_ms <= s->refilled_ms) {
+        return;
+    }
     uint64_t full = (uint64_t)per_s * 2000;
     uint64_t tokens = s->tokens_milli + (now_ms - s->refilled_ms) * per_s;
     s->tokens_milli = (uint32_t)(tokens < full ? tokens : full);
@@ -42,7 +46,7 @@ static void refill(struct peer_slot *s, uint32_t per_s, uint64_t now_ms)
 /* A bucket is full again two seconds after its last use, whatever the rate. */
 static bool is_free(const struct peer_slot *s, uint64_t now_ms)
 {
-    return !s->used || (s->connections == 0 && now_ms - s->refilled_ms >= 2000);
+    return !s->used || (s->connections == 0 && now_ms >= s->refilled_ms + 2000);
 }
 
 static struct peer_slot *find(const uint8_t key[9], size_t first, uint32_t per_s, uint64_t now_ms)

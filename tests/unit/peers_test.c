@@ -47,6 +47,20 @@ static void new_connections_are_slowed(void **state)
     assert_int_equal(admit("198.51.100.1", 5100, &slot), PEER_TOO_FAST);
 }
 
+/* Loops share the table, and each has the time at which its own turn began. */
+static void a_loop_whose_turn_began_earlier_gets_no_more(void **state)
+{
+    struct peer_slot *slot;
+    for (int i = 0; i < 2 * PER_S; i++) {
+        assert_int_equal(admit("203.0.113.1", 5000, &slot), PEER_OK);
+        peer_release(slot);
+    }
+    assert_int_equal(admit("203.0.113.1", 4990, &slot), PEER_TOO_FAST);
+    assert_int_equal(admit("203.0.113.1", 5099, &slot), PEER_TOO_FAST);
+    assert_int_equal(admit("203.0.113.1", 5100, &slot), PEER_OK);
+    peer_release(slot);
+}
+
 static void an_ipv6_network_is_one_peer(void **state)
 {
     struct peer_slot *slots[MAX + 2];
@@ -77,6 +91,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections_are_counted),
         cmocka_unit_test(new_connections_are_slowed),
+        cmocka_unit_test(a_loop_whose_turn_began_earlier_gets_no_more),
         cmocka_unit_test(an_ipv6_network_is_one_peer),
         cmocka_unit_test(old_slots_are_reused),
     };
