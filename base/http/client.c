@@ -204,6 +204,8 @@ void http_op_fail_later(struct http_op *op, int rc, const struct err *err)
 static void on_op_task(void *arg)
 {
     struct http_op *op = arg;
+    struct http_origin *o = op->origin;
+    http_origin_pin(o); /* the user may cancel, and free it */
     if (op->fail_rc != 0) {
         struct err err = op->fail;
         http_op_end(op, op->fail_rc, &err);
@@ -212,6 +214,7 @@ static void on_op_task(void *arg)
     } else {
         client_h2_resume(op);
     }
+    http_origin_unpin_and_maybe_free(o);
 }
 
 static struct str host_of(const struct http_op *op, const struct http_client_request *req)
@@ -429,7 +432,7 @@ enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
     }
     BUG_ON(op->out.overflowed); /* the caller ignored PAUSE */
     wake(op);
-    op->send_paused = queued(op) > CLIENT_SEND_HIGH_BYTES;
+    op->send_paused = op->send_paused || queued(op) > CLIENT_SEND_HIGH_BYTES; /* until on_writable */
     return op->send_paused ? HTTP_FLOW_PAUSE : HTTP_FLOW_GO;
 }
 

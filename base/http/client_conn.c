@@ -215,7 +215,8 @@ static void on_flush(void *arg)
 {
     struct client_conn *c = arg;
     struct http_op *op = c->op;
-    if (!op || c->state != CLIENT_CONN_BUSY || all_sent(op)) {
+    bool has_ended = op && op->streaming && op->body_ended; /* which may leave nothing to send */
+    if (!op || c->state != CLIENT_CONN_BUSY || (all_sent(op) && !has_ended)) {
         return;
     }
     bool moved = false;
@@ -227,6 +228,8 @@ static void on_flush(void *arg)
         client_conn_deadline(c, 0, NULL); /* the sender of the body is someone else's to watch */
     } else if (waits && !c->head_done) {
         client_conn_deadline(c, op->head_ms, "no answer");
+    } else if (waits && has_ended) {
+        client_conn_deadline(c, op->idle_ms, "the answer stopped");
     } else if (moved) {
         client_conn_deadline(c, op->idle_ms, "the request is not taken");
     }

@@ -122,6 +122,28 @@ static void a_streamed_body_waits_for_the_window(void **state)
     assert_in_range(c.writables, 20, 50);
 }
 
+/* Who was told to wait is told to go on, also when he sent a little more meanwhile. */
+static void a_pause_lasts_until_it_is_taken_back(void **state)
+{
+    static char piece[100000];
+    struct rig *r = *state;
+    struct call c = {0};
+    r->deaf = true;
+    start_request(
+        r, &c, &(struct http_client_request){.method = STR("PUT"), .streaming = true, .content_length = -1});
+    assert_int_equal(http_op_send_body(c.op, piece, sizeof piece), HTTP_FLOW_PAUSE);
+    settle(r); /* the window of 65535 bytes is full: what waits would make nobody pause, nor lets him go on */
+    assert_int_equal(c.writables, 0);
+    assert_int_equal(http_op_send_body(c.op, "x", 1), HTTP_FLOW_PAUSE);
+    event_add(&r->peers[0].ev, NULL);
+    while (c.writables == 0) {
+        run(r);
+    }
+    http_op_end_body(c.op);
+    run_to_end(r, &c);
+    assert_int_equal(c.rc, 0);
+}
+
 /* --- back pressure ------------------------------------------------------------------------------------ */
 
 static void who_pauses_holds_up_only_himself(void **state)
@@ -187,10 +209,9 @@ static void an_answer_that_ends_while_paused_is_whole(void **state)
     buf_clear(&c.body);
 }
 
-static void a_paused_answer_can_be_canceled_when_it_goes_on(void **state)
+static void check_cancel_of_a_paused(struct rig *r, bool frees_origin)
 {
-    struct rig *r = *state;
-    struct call c = {.pause = true};
+    struct call c = {.pause = true, .free_in_data = frees_origin};
     r->on_asked = answer_never;
     start(r, &c);
     settle(r);
@@ -204,6 +225,16 @@ static void a_paused_answer_can_be_canceled_when_it_goes_on(void **state)
     settle(r);
     assert_int_equal(c.ends, 0);
     buf_clear(&c.body);
+}
+
+static void a_paused_answer_can_be_canceled_when_it_goes_on(void **state)
+{
+    check_cancel_of_a_paused(*state, false);
+}
+
+static void and_its_origin_freed(void **state)
+{
+    check_cancel_of_a_paused(*state, true);
 }
 
 /* --- cancel ------------------------------------------------------------------------------------------- */
@@ -273,9 +304,11 @@ int main(void)
         CASE(an_answer_to_head_has_no_body),
         CASE(interim_answers_and_trailers_are_dropped),
         CASE(a_streamed_body_waits_for_the_window),
+        CASE(a_pause_lasts_until_it_is_taken_back),
         CASE(who_pauses_holds_up_only_himself),
         CASE(an_answer_that_ends_while_paused_is_whole),
         CASE(a_paused_answer_can_be_canceled_when_it_goes_on),
+        CASE(and_its_origin_freed),
         CASE(a_cancel_resets_one_stream),
         CASE(a_cancel_inside_on_head),
         CASE(a_cancel_inside_on_data),

@@ -259,6 +259,12 @@ static void run(struct rig *r)
     loop_run(r->loop);
 }
 
+static void stop(void *arg)
+{
+    struct rig *r = arg;
+    loop_stop(r->loop);
+}
+
 static void ask(struct rig *r, const char *method)
 {
     start(r, method, STR(""));
@@ -567,6 +573,28 @@ static void a_streamed_body_is_chunked(void **state)
     assert_null(strstr(r->got, "content-length"));
 }
 
+/* The last bytes are sent, and a turn later the body is said to have ended: nothing is left to send then. */
+static void silence_after_a_streamed_body_times_out(void **state)
+{
+    struct rig *r = *state;
+    struct http_client_request req = {.method = STR("PUT"),
+                                      .target = STR("/"),
+                                      .body = STR("12345"),
+                                      .streaming = true,
+                                      .content_length = 5,
+                                      .head_ms = 150};
+    r->silent = true;
+    r->rc = 0;
+    r->op = http_send_request(r->origin, &req, &handler, r);
+    while (!strstr(r->got, "\r\n\r\n12345")) {
+        loop_call(r->loop, stop, r);
+        run(r);
+    }
+    http_op_end_body(r->op);
+    run(r);
+    assert_int_equal(r->rc, ERR_TIMEOUT);
+}
+
 static void a_request_that_would_be_two_is_refused(void **state)
 {
     struct rig *r = *state;
@@ -604,6 +632,7 @@ int main(void)
         CASE(a_paused_answer_waits_and_loses_nothing),
         CASE(a_canceled_operation_says_nothing_more),
         CASE(a_streamed_body_is_chunked),
+        CASE(silence_after_a_streamed_body_times_out),
         CASE(a_request_that_would_be_two_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,6 +76,7 @@ struct call {
     int rc;
     struct err err;
     bool pause, resume_at_once, cancel_in_head, cancel_in_data, stop_at_data;
+    bool free_in_data; /* the origin, after the cancel */
     struct loop_task resume;
 };
 
@@ -320,6 +321,10 @@ static inline enum http_flow on_data(struct http_op *op, const char *p, size_t n
     }
     if (c->cancel_in_data) {
         http_op_cancel(op);
+        if (c->free_in_data) {
+            http_origin_free(c->rig->origin);
+            c->rig->origin = NULL;
+        }
         loop_stop(c->rig->loop);
         return HTTP_FLOW_GONE;
     }
