@@ -146,6 +146,13 @@ struct str http_peer_name(const struct http_exchange *ex)
 
 /* --- the body of the request ---------------------------------------------------------------------- */
 
+/* Bytes that a handler was given and has not taken, from which on the client may have no room to send more. HTTP/2
+ * opens a window when half of it was taken. */
+static size_t hold_bytes(const struct exchange *x)
+{
+    return x->stream_id != 0 ? EXCHANGE_WINDOW / 2 : EXCHANGE_WINDOW;
+}
+
 /* While the handler does not ask or its window is full, the deadline of the body does not run. */
 void exchange_body_hold(struct exchange *x, bool hold)
 {
@@ -227,7 +234,7 @@ void http_consume(struct http_exchange *ex, size_t n)
     if (x->stream_id != 0) {
         h2_consume(x, n);
     }
-    if (x->unconsumed < EXCHANGE_WINDOW && x->body_mode == BODY_STREAM && x->body_hold_ms != 0) {
+    if (x->unconsumed < hold_bytes(x) && x->body_mode == BODY_STREAM && x->body_hold_ms != 0) {
         exchange_body_hold(x, false);
         conn_need_by(x->conn, exchange_body_deadline(x));
     }
@@ -256,7 +263,7 @@ static void collect(struct exchange *x, struct str data)
 static void stream(struct exchange *x, struct str data)
 {
     x->unconsumed += data.n;
-    if (x->unconsumed >= EXCHANGE_WINDOW) {
+    if (x->unconsumed >= hold_bytes(x)) {
         exchange_body_hold(x, true);
     }
     x->chunk_cb(&x->pub, data, false);

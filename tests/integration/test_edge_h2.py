@@ -60,6 +60,25 @@ def test_window_opens_only_as_the_handler_consumes(edge):
     c.close()
 
 
+def test_a_slow_handler_does_not_cost_the_client_its_time(limited):
+    """The body may take 1.2 s, and the handler takes 3 s to let the last of it be sent: the client is not late."""
+    e = limited(body_ms=1200)
+    c = H2(e)
+    left = 65535 + 32767 + 1500  # what a window that was opened once lets through, and a little more
+    stream = c.request("/sink?ms=30", "POST", [("content-length", str(left))], end=False)
+    end = time.monotonic() + 60
+    while left > 0 and not c.has_answer(stream):
+        if (room := min(c.conn.local_flow_control_window(stream), 16384, left)) > 0:
+            c.conn.send_data(stream, b"y" * room, end_stream=room == left)
+            c.flush()
+            left -= room
+        else:
+            c.poll(0.05)
+        assert time.monotonic() < end
+    assert c.status(stream) == 200
+    c.close()
+
+
 def test_one_stalled_stream_does_not_stop_others(edge):
     c = H2(edge)
     held = c.request("/hang", "POST", end=False)

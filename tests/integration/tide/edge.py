@@ -89,6 +89,10 @@ class Edge:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def cpu_s(self):
+        ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
     def get(self, path):
         """Status and body of one fresh HTTP/1.1 request."""
         with self.connect() as s:
@@ -209,6 +213,9 @@ class H2:
                 break
             self.poll(0.1)
         raise AssertionError(f"no {kind.__name__}; closed {self.closed}; {self.events[-5:]}")
+
+    def has_answer(self, stream):
+        return any(isinstance(e, h2.events.ResponseReceived) and e.stream_id == stream for e in self.events)
 
     def status(self, stream):
         return int(dict(self.wait_for(h2.events.ResponseReceived, stream).headers)[":status"])
