@@ -1,6 +1,7 @@
 #include "base/http/conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,13 +17,21 @@ static void conn_on_writable(evutil_socket_t fd, short what, void *arg);
 
 /* --- birth and death ------------------------------------------------------------------------------ */
 
-static void watch(struct conn *c, bool data)
+/* A socket whose bytes nobody wants is not watched at all: it would report its end in every turn, and libevent tells a
+ * reset only to who reads or writes. So the client is looked for now and then. */
+static void set_reading(struct conn *c, bool on)
 {
-    struct event_base *base = loop_event_base(c->server->loop);
-    event_assign(&c->read_ev, base, c->fd, (short)((data ? EV_READ : EV_CLOSED) | EV_PERSIST), conn_on_event,
-                 c);
-    event_add(&c->read_ev, NULL);
-    c->reading = data;
+    if (on == c->reading) {
+        return;
+    }
+    c->reading = on;
+    if (on) {
+        event_add(&c->read_ev, NULL);
+    } else {
+        event_del(&c->read_ev);
+        c->gone_check_ms = loop_now_ms(c->server->loop) + CONN_GONE_CHECK_MS;
+        conn_need_by(c, c->gone_check_ms);
+    }
 }
 
 static void conn_open(struct conn *c)
@@ -69,7 +78,8 @@ void conn_new(struct attachment *at, int fd, const struct addr *peer, struct pee
     loop_timer_init(s->loop, &c->timer, conn_on_timer, c);
     http_count_connection(1);
     s->connections++;
-    watch(c, true);
+    event_assign(&c->read_ev, loop_event_base(s->loop), fd, EV_READ | EV_PERSIST, conn_on_event, c);
+    set_reading(c, true);
     if (at->listener->proxy_protocol) {
         c->state = CONN_PROXY;
         conn_list_add(&s->handshaking, c);
@@ -180,6 +190,33 @@ bool conn_is_flushed(const struct conn *c)
     return c->out.n == 0 && c->pending_n == 0;
 }
 
+/* --- the client's end ------------------------------------------------------------------------------- */
+
+/* The kernel gave up on what the client's TCP does not acknowledge. */
+static void count_if_unacknowledged(int why)
+{
+    if (why == ETIMEDOUT) {
+        http_count_closed("unacknowledged");
+    }
+}
+
+static int error_of(int fd)
+{
+    int why = 0;
+    socklen_t n = sizeof(why);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &n);
+    return why;
+}
+
+static void on_end(struct conn *c)
+{
+    c->at_eof = true;
+    if (c->state == CONN_HANDSHAKE) {
+        http_count_handshake("closed");
+    }
+    conn_die(c, c->exchanges ? HTTP_FINISH_CLIENT_GONE : HTTP_FINISH_DONE);
+}
+
 /* --- deadlines ------------------------------------------------------------------------------------ */
 
 void conn_need_by(struct conn *c, uint64_t at_ms)
@@ -203,9 +240,28 @@ bool conn_due(uint64_t at_ms, uint64_t now_ms, uint64_t *next_ms)
     return false;
 }
 
+static void check_gone(struct conn *c, uint64_t now, uint64_t *next)
+{
+    if (c->reading || !conn_due(c->gone_check_ms, now, next)) {
+        return;
+    }
+    struct pollfd end = {.fd = c->fd, .events = POLLRDHUP};
+    if (poll(&end, 1, 0) > 0) {
+        count_if_unacknowledged(error_of(c->fd));
+        on_end(c);
+        return;
+    }
+    c->gone_check_ms = now + CONN_GONE_CHECK_MS;
+    (void)conn_due(c->gone_check_ms, now, next);
+}
+
 static void check_open(struct conn *c, uint64_t now, uint64_t *next)
 {
     const struct http_limits *limits = &c->server->limits;
+    check_gone(c, now, next);
+    if (c->state == CONN_DEAD) {
+        return;
+    }
     if (!c->going_away && conn_due(c->accepted_ms + limits->max_age_ms, now, next)) {
         conn_go_away(c);
     }
@@ -315,31 +371,6 @@ void conn_take_raw(struct conn *c, struct str data)
     }
 }
 
-/* The kernel gave up on what the client's TCP does not acknowledge. */
-static void count_if_unacknowledged(int why)
-{
-    if (why == ETIMEDOUT) {
-        http_count_closed("unacknowledged");
-    }
-}
-
-static int error_of(int fd)
-{
-    int why = 0;
-    socklen_t n = sizeof(why);
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &n);
-    return why;
-}
-
-static void on_end(struct conn *c)
-{
-    c->at_eof = true;
-    if (c->state == CONN_HANDSHAKE) {
-        http_count_handshake("closed");
-    }
-    conn_die(c, c->exchanges ? HTTP_FINISH_CLIENT_GONE : HTTP_FINISH_DONE);
-}
-
 static void linger_take(struct conn *c, size_t n)
 {
     c->lingered_bytes += n;
@@ -365,11 +396,6 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
     if (c->state == CONN_DEAD) {
         return;
     }
-    if (!c->reading) {
-        count_if_unacknowledged(error_of(c->fd));
-        on_end(c);
-        return;
-    }
     ssize_t n = recv(c->fd, s->raw, CONN_RAW_BYTES, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -391,14 +417,11 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
     conn_schedule(c);
 }
 
-/* Reading stops while undigested input waits or the handler's window is full; the end is seen all the same. */
+/* Reading stops while undigested input waits or the handler's window is full. */
 static void update_reading(struct conn *c)
 {
     bool wanted = c->state != CONN_OPEN || c->is_h2 || (c->in.n < CONN_IN_HIGH && h1_wants_read(c));
-    if (wanted != c->reading) {
-        event_del(&c->read_ev);
-        watch(c, wanted);
-    }
+    set_reading(c, wanted);
 }
 
 /* --- output --------------------------------------------------------------------------------------- */

@@ -32,8 +32,9 @@ enum {
     CONN_IN_MAX = 131072,        /* can not be reached; a bug if it is */
     CONN_LINGER_MS = 2000,
     CONN_LINGER_BYTES = 4 << 20,
-    CONN_QUIET_MS = 2000, /* without traffic: TLS buffers are given back */
-    CONN_LINE_BYTES = 64, /* of the processor's caches */
+    CONN_GONE_CHECK_MS = 1000, /* while nothing is read: how often the client is looked for */
+    CONN_QUIET_MS = 2000,      /* without traffic: TLS buffers are given back */
+    CONN_LINE_BYTES = 64,      /* of the processor's caches */
 };
 
 enum conn_state { CONN_PROXY = 0, CONN_HANDSHAKE = 1, CONN_OPEN = 2, CONN_LINGER = 3, CONN_DEAD = 4 };
@@ -66,7 +67,7 @@ struct conn {
     int fd;
     enum conn_state state;
     uint32_t requests;
-    bool reading; /* read_ev waits for data (else only for the end) */
+    bool reading; /* read_ev is added */
     bool writing; /* write_ev is added */
     bool blocked; /* the socket took less than all */
     bool close_when_sent;
@@ -106,6 +107,7 @@ struct conn {
     uint64_t accepted_ms; /* a PROXY header before it does not count */
     uint64_t accepted_us;
     uint64_t open_ms, linger_until_ms;
+    uint64_t gone_check_ms; /* the next, while not reading */
     uint64_t lingered_bytes;
     struct peer_slot *peer_slot; /* where it is counted; NULL when exempt */
     struct event write_ev;

@@ -193,6 +193,27 @@ def test_body_deadline_and_rate(limited):
     assert e.finishes()["timeout"] == 1
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_client_that_leaves_while_nothing_is_read_is_missed(limited, tls, is_reset):
+    """Its end is seen all the same, and until then the loop does not spin."""
+    e = limited(tls=tls)
+    s = e.connect()
+    s.sendall(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n"
+              b"POST /hang HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
+    assert s.recv(1000)
+    wait_until(lambda: e.finishes()["live"] == 1, 20, "the second request hangs, and its body waits")
+    cpu = e.cpu_s()
+    if is_reset:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.socket.close(s)
+    looks = 0
+    while e.finishes()["client_gone"] == 0:
+        time.sleep(0.3)  # each look costs time of the processor, too
+        assert (looks := looks + 1) < 100
+    assert e.cpu_s() - cpu < 0.5
+
+
 def test_send_stall(limited):
     e = limited(send_stall_ms=500)
     with e.connect() as s:
