@@ -73,6 +73,12 @@ int policy_change_end(struct pg *pg, const struct policy_change *c, struct polic
     return rows < 0 ? conflict_told(pg, rows) : 0;
 }
 
+int policy_change_end_held(struct pg *pg, int64_t began)
+{
+    int rows = pg_query(pg, "SELECT policy_end_held($1)", PG_I64(began));
+    return rows < 0 ? conflict_told(pg, rows) : 0;
+}
+
 int policy_change_schedule(struct pg *pg, const struct policy_change *c, int64_t *id)
 {
     struct policy *p;

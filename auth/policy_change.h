@@ -6,6 +6,7 @@
  *                                                           \- any other change: 42 is over, nothing goes back
  *
  * A change for a time goes back to what was in force before changes for a time: one over another does not pile up.
+ * An emergency over it lays it aside: when that is lifted it is in force again, under another version and until its own end.
  * For a part that changes the policy by itself (an actor of its own): POLICY_CHANGE_UNTIL_ENDED, keep out->version,
  * and policy_change_end with it later; ERR_CONFLICT then says that somebody else has changed the policy meanwhile,
  * and that there is nothing to put back. After a change of our own poll versions at once.
@@ -43,6 +44,8 @@ void policy_write_notice(const struct policy *p, struct buf *out);
 int policy_change_make(struct pg *pg, const struct policy_change *c, struct policy_changed *out) TIDE_CHECK;
 /* Ends a change for a time now. Of c: actor, reason, request_id, action, if_version (of that change; 0: whichever). */
 int policy_change_end(struct pg *pg, const struct policy_change *c, struct policy_changed *out) TIDE_CHECK;
+/* Ends a change for a time that an emergency has laid aside, known by the version it began as. ERR_CONFLICT: there is none. */
+int policy_change_end_held(struct pg *pg, int64_t began) TIDE_CHECK;
 /* In force from c->at_ms on; policy_change_cancel takes it back while it waits. */
 int policy_change_schedule(struct pg *pg, const struct policy_change *c, int64_t *id) TIDE_CHECK;
 int policy_change_cancel(struct pg *pg, const struct policy_change *c, int64_t id) TIDE_CHECK;

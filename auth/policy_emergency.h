@@ -2,7 +2,8 @@
  * database has it. Not how a gateway behaves meanwhile (gateway/emergency.h).
  *
  *     closed:        saved -> (restarts) -> policy_emergency_write -> a policy version, once -> removed
- *     opened before: saved again -> policy_emergency_write -> two rows of the audit log, once -> removed
+ *     opened before: saved again -> policy_emergency_write -> two rows of the audit log, once -> removed;
+ *                    closed in the database all the same, its answer lost: opened there -> removed
  *
  * Its id makes the writing repeatable: the same one again changes nothing. An emergency beside another that is in force
  * already only adds its audit row.

@@ -70,7 +70,7 @@ static void on_closed(struct admin_call *c, void *arg, int rc, const struct err 
 {
     const struct emergency_verb *v = arg;
     if (rc == 0 && !c->dry_run) {
-        emergency_is_written(accounts_of(c), &v->record.id, v->version);
+        emergency_is_written(accounts_of(c), &v->record, v->version);
     }
     reply(c, "closed", c->dry_run ? NULL : &v->record.id, rc == 0 ? v->version : 0, v->is_kept);
 }
@@ -134,7 +134,7 @@ static void on_opened(struct admin_call *c, void *arg, int rc, const struct err 
     struct err own = {0};
     if (rc == 0) {
         if (v->has_record && !c->dry_run) {
-            emergency_is_written(accounts_of(c), &v->record.id, v->version);
+            emergency_is_written(accounts_of(c), &v->record, v->version);
         }
         control_poll_soon(c->control);
         reply(c, "open", v->has_record ? &v->record.id : NULL, v->version, true);

@@ -98,10 +98,11 @@ void emergency_on_policy(struct accounts *a, int64_t version)
     }
 }
 
-void emergency_is_written(struct accounts *a, const struct uuid *id, int64_t version)
+void emergency_is_written(struct accounts *a, const struct policy_emergency *written, int64_t version)
 {
     struct emergency *e = a->emergency;
-    if (!e->has_record || !uuid_eq(id, &e->record.id)) {
+    bool is_all = uuid_eq(&written->id, &e->record.id) && written->opened_ms == e->record.opened_ms;
+    if (!e->has_record || !is_all) { /* opened meanwhile: that is still to be written */
         return;
     }
     e->written_version = version;
@@ -137,7 +138,8 @@ int emergency_begin(struct accounts *a, const struct policy_emergency *wanted, s
 int emergency_end(struct accounts *a, const char *actor, const char *reason, struct err *err)
 {
     struct emergency *e = a->emergency;
-    if (!e->closed) {
+    if (!e->closed ||
+        e->written_version != 0) { /* written: the fleet's, whether this gateway follows it yet or not */
         return err_set(err, ERR_NOT_FOUND, "sign-up is not closed here by an emergency of this gateway");
     }
     struct policy_emergency record = e->record;
@@ -175,8 +177,8 @@ static void on_written(void *arg, int rc, const struct err *err)
 {
     struct emergency *e = arg;
     e->is_running = false;
-    if (rc == 0 && e->writing.opened_ms == e->record.opened_ms) { /* not opened meanwhile */
-        emergency_is_written(e->accounts, &e->writing.id, e->version);
+    if (rc == 0) {
+        emergency_is_written(e->accounts, &e->writing, e->version);
     } else if (rc < 0 && rc != ERR_CANCELED && rc != ERR_UNAVAILABLE) {
         log_warn("emergency not written yet error=\"%s\"", err->msg);
     }

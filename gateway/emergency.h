@@ -28,8 +28,8 @@ int emergency_begin(struct accounts *a, const struct policy_emergency *e, struct
                     struct err *err) TIDE_CHECK;
 /* Opens what has not been written yet. ERR_NOT_FOUND: there is nothing of that kind. */
 int emergency_end(struct accounts *a, const char *actor, const char *reason, struct err *err) TIDE_CHECK;
-/* The database has it, as part of this version or one before. */
-void emergency_is_written(struct accounts *a, const struct uuid *id, int64_t version);
+/* The database has it, closed or opened as it is here, as part of this version or one before. */
+void emergency_is_written(struct accounts *a, const struct policy_emergency *written, int64_t version);
 /* The policy in force on the loops moved to this version. */
 void emergency_on_policy(struct accounts *a, int64_t version);
 

@@ -109,6 +109,69 @@ def test_opened_before_it_could_be_written(own_pair, admins):
     assert own_pair.postgres.query("SELECT count(*) FROM policy_emergencies") == "1"
 
 
+def test_what_was_for_a_time_before_it_is_so_again(own_pair, admins):
+    base = admins[0].get()
+    strict = admins[0].put(preset="mainland-phone-only", for_s=3600)
+    due = admins[0].get()["reverts_at"]
+    close(admins[0])
+    assert admins[0].get()["reverts_to"] == strict["version"]
+    reopen(admins[1])
+    now = admins[0].get()
+    assert (now["name"], now["reverts_to"], now["reverts_at"]) == ("mainland-phone-only", base["version"], due)
+    # another change for a time, over the emergency over this one, goes back to what was before all of them
+    close(admins[0])
+    admins[0].put(preset="invite-only", for_s=3600)
+    assert admins[0].get()["reverts_to"] == base["version"]
+    assert own_pair.postgres.query("SELECT count(*) FROM policy_pending") == "1"
+
+
+def test_what_was_for_a_time_ends_at_its_end(own_pair, admins):
+    admins[0].put(preset="mainland-phone-only", for_s=3600)
+    close(admins[0])
+    own_pair.postgres.query("UPDATE policy_pending SET due_at = now() WHERE kind = 'held'")
+    assert admins[0].get()["name"] == "closed"
+    reopen(admins[1])
+    wait_until(lambda: admins[0].get()["name"] == "open", 30, "its time was over")
+    assert own_pair.postgres.query("SELECT reason FROM policy_versions ORDER BY version DESC LIMIT 1") == "expired"
+
+
+def test_written_but_not_yet_seen_is_the_fleets(own_pair, admins):
+    """The gateway knows that the database has it, and the database is lost before it has seen that version."""
+    gateway = own_pair.gateways[0]
+    own_pair.postgres.query("REVOKE SELECT ON versions FROM tidegate_app")  # no gateway sees a change
+    assert close(admins[0])["where"] == "every gateway" and pending(gateway) == 1
+    own_pair.postgres.kill()
+    assert "away" in reopen(admins[0], code=503)["detail"]
+    assert told(gateway)["state"] == "closed"
+    own_pair.postgres.start()
+    own_pair.postgres.query("GRANT SELECT ON versions TO tidegate_app")
+    database_is_known_up(own_pair)
+    wait_until(lambda: states(own_pair) == ["closed", "closed"] and pending(gateway) == 0, 60, "the fleet has it")
+    reopen(admins[0])
+    wait_until(lambda: states(own_pair) == ["open", "open"], 30, "opened everywhere")
+    assert audit(own_pair, "policy.emergency_open") == 1
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_opened_after_a_closing_whose_answer_was_lost(own_pair, admins, is_same):
+    """The database got it by another way than this gateway knows of; another emergency than this one is not opened."""
+    first = own_pair.gateways[0]
+    own_pair.postgres.kill()
+    done = close(admins[0])
+    reopen(admins[0])
+    first.process.kill()
+    own_pair.postgres.start()
+    wait_until(lambda: own_pair.gateways[1].metric("tidegate_database_up") == 1, 60, "the other gateway has found the database")
+    version = close(admins[1], **({"id": done["id"]} if is_same else {}))["version"]
+    if not is_same:  # beside the one in force
+        wait_until(lambda: pending(own_pair.gateways[1]) == 0, 60, "that one is the database's")
+        assert close(admins[1], id=done["id"])["version"] == version
+    first.start()
+    wait_until(lambda: not (first.folder / "state" / "emergency").exists(), 60, "it is written")
+    wait_until(lambda: states(own_pair) == ["open" if is_same else "closed"] * 2, 60, "on both")
+    assert audit(own_pair, "policy.emergency_open") == (1 if is_same else 0)
+
+
 def test_what_the_fleet_has_closed_is_not_opened_alone(own_pair, admins):
     close(admins[0])
     wait_until(lambda: states(own_pair) == ["closed", "closed"], 30, "everywhere")
