@@ -7,7 +7,8 @@
  *
  *     A1 and up  code requests that may make an account have to show proof of work; sign-ups have a part of the SMS budgets
  *                (sms_budget.h)
- *     A2, A3     another policy, until the ladder steps down or an operator changes it
+ *     A2         another policy where everybody may sign up, until the ladder steps down or an operator changes it
+ *     A3         closed, likewise
  *     A4         as A3; log-in has to show proof of work too; an address may have fewer connections (bans.c)
  *
  * While the database is away the level stands, also across a restart (`attack` in process.state_dir), and this gateway

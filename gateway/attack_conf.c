@@ -27,9 +27,9 @@ static const struct conf_entry entries[] = {
      FIELD(preset),
      .preset = "mainland-phone-only",
      .flags = CONF_RELOADABLE,
-     .help = "The policy that A2 puts in force; A3 is `closed`. What was there before comes back, unless "
-             "somebody "
-             "changed it meanwhile."},
+     .help =
+         "The policy that A2 puts in force over one that lets in everybody; A3 is `closed`. What was there "
+         "before comes back, unless somebody changed it meanwhile."},
     {.name = "sms_percent",
      .type = CONF_INT,
      FIELD(sms_percent),

@@ -10,55 +10,81 @@
 
 struct standing {
     int level;
-    int64_t version;  /* of the ladder's own policy; 0: none */
-    int64_t in_force; /* version of the policy now */
-    bool is_closed;   /* that policy */
+    int64_t in_force;  /* version of the policy now */
+    struct str name;   /* that policy's */
+    bool is_closed;    /* that policy */
+    int64_t ours;      /* version by which the ladder's own policy came into force; 0: it has none */
+    bool is_held;      /* ours: an emergency lies over it */
+    bool is_base_open; /* everybody may sign up without the ladder, also when what is for a time is over */
 };
 
+/* The policy itself is not locked: who changes it names the version that was read here. */
 static int read_standing(struct pg *pg, struct standing *s)
 {
-    int rows =
-        pg_query(pg, "SELECT l.level, l.version, c.version, v.state = 'closed' FROM attack_ladder l,"
-                     " policy_current c JOIN policy_versions v ON v.version = c.version FOR UPDATE OF l");
+    int rows = pg_query_n(pg, "SELECT FROM attack_ladder FOR UPDATE", 0, NULL);
+    if (rows == 1) {
+        rows = pg_query_n(
+            pg,
+            "SELECT l.level, c.version, v.name, v.state = 'closed',"
+            " CASE WHEN o.id IS NULL THEN 0 ELSE l.version END, coalesce(o.kind = 'held', false),"
+            " CASE WHEN o.id IS NOT NULL THEN b.state = 'open'"
+            " ELSE v.state = 'open' AND coalesce(t.state = 'open', true) END"
+            " FROM attack_ladder l CROSS JOIN policy_current c JOIN policy_versions v ON v.version = "
+            "c.version"
+            " LEFT JOIN policy_pending w ON w.kind = 'revert' AND w.version = c.version"
+            " LEFT JOIN policy_versions t ON t.version = w.back_to"
+            " LEFT JOIN policy_pending o ON o.began = l.version AND (o.kind = 'held' OR o.id = w.id)"
+            " LEFT JOIN policy_versions b ON b.version = o.back_to",
+            0, NULL);
+    }
     if (rows != 1) {
         return rows < 0 ? rows : err_set(pg_err(pg), ERR_NOT_FOUND, "attack_ladder has no row");
     }
-    *s = (struct standing){(int)pg_i64(pg, 0, 0), pg_i64(pg, 0, 1), pg_i64(pg, 0, 2), pg_bool(pg, 0, 3)};
+    *s = (struct standing){.level = (int)pg_i64(pg, 0, 0),
+                           .in_force = pg_i64(pg, 0, 1),
+                           .name = pg_value(pg, 0, 2),
+                           .is_closed = pg_bool(pg, 0, 3),
+                           .ours = pg_i64(pg, 0, 4),
+                           .is_held = pg_bool(pg, 0, 5),
+                           .is_base_open = pg_bool(pg, 0, 6)};
     return 0;
 }
 
-static const char *preset_of(const struct attack_move *m, int level)
+/* What the level wants of sign-up; NULL: what is there without the ladder. A policy that lets in only some may be the
+ * stricter one, so that only closing is known not to loosen it. */
+static const char *wanted_of(const struct attack_move *m, const struct standing *s)
 {
-    return level >= 3 ? "closed" : level == 2 ? m->preset : NULL;
+    const char *wanted = m->level >= 3 ? "closed" : m->level == 2 ? m->preset : NULL;
+    return wanted && !s->is_base_open && strcmp(wanted, "closed") != 0 ? NULL : wanted;
 }
 
-/* What the level wants of sign-up. Somebody's own change stands: it is neither taken back nor loosened. */
+/* Somebody's own change stands: it is neither taken back nor loosened. ERR_CONFLICT: it came in between. */
 static int change_policy(struct pg *pg, const struct attack_move *m, const struct standing *s,
                          int64_t *version)
 {
-    const char *wanted = preset_of(m, m->level);
-    const char *before = preset_of(m, s->level);
-    struct policy_change c = {
-        .actor = m->actor, .reason = m->reason, .request_id = m->request_id, .action = "attack.policy"};
+    const char *wanted = wanted_of(m, s);
+    struct policy_change c = {.actor = m->actor,
+                              .reason = m->reason,
+                              .request_id = m->request_id,
+                              .action = "attack.policy",
+                              .if_version = s->in_force};
     struct policy_changed changed = {0};
-    bool is_ours = s->version != 0 && s->version == s->in_force;
-    *version = is_ours ? s->version : 0;
-    if (wanted != NULL && is_ours && before != NULL && strcmp(wanted, before) == 0) {
+    bool is_ours = s->ours != 0;
+    *version = s->ours;
+    if (!wanted) {
+        *version = 0;
+        return !is_ours     ? 0
+               : s->is_held ? policy_change_end_held(pg, s->ours)
+                            : policy_change_end(pg, &c, &changed);
+    }
+    if (s->is_held || (is_ours ? str_is(s->name, wanted) : s->is_closed)) {
         return 0;
     }
-    if (wanted != NULL && (is_ours || !s->is_closed)) {
-        c.document = str_from(policy_preset(str_from(wanted)));
-        c.for_ms = POLICY_CHANGE_UNTIL_ENDED;
-        int rc = policy_change_make(pg, &c, &changed);
-        *version = changed.version;
-        return rc;
-    }
-    if (wanted == NULL && is_ours) {
-        c.if_version = s->version;
-        *version = 0;
-        return policy_change_end(pg, &c, &changed);
-    }
-    return 0;
+    c.document = str_from(policy_preset(str_from(wanted)));
+    c.for_ms = POLICY_CHANGE_UNTIL_ENDED;
+    int rc = policy_change_make(pg, &c, &changed);
+    *version = changed.version;
+    return rc;
 }
 
 static int tell(struct pg *pg, const struct attack_move *m, int from)

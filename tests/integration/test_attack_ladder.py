@@ -100,6 +100,77 @@ def test_a_level_set_by_hand_ends_and_takes_its_policy_along(fleet):
     assert actions(gateway) == [("attack.set", "attack/A2"), ("attack.move", "attack/A0")]
 
 
+@pytest.mark.parametrize("own", ["invite-only", "waitlist", "mainland-phone-only"])
+def test_what_lets_in_only_some_is_not_loosened(fleet, own):
+    """A2 would let in every mainland phone; A3 closes, and from there it comes back as it was."""
+    gateway = fleet(automatic=False)
+    gateway.ctl("policy", "set", own, "--reason", "mine")
+    version = json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)["version"]
+
+    def move(to: str) -> str:
+        gateway.ctl("attack", "set", to, "--ttl", "1h", f"--confirm={to}", "--reason", "a flood")
+        return policy(gateway)
+
+    assert move("A2") == own
+    assert json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)["version"] == version
+    assert [move(to) for to in ("A3", "A2", "A4", "A2", "A0")] == ["closed", own, "closed", own, own]
+
+
+def test_what_is_open_for_a_time_over_a_stricter_policy_is_not_prolonged(fleet):
+    """A2 over it would last as long as the attack does."""
+    gateway = fleet(automatic=False)
+    gateway.ctl("policy", "set", "invite-only", "--reason", "mine")
+    gateway.ctl("policy", "apply", "open", "--for", "1h", "--reason", "a campaign")
+    for to, name in (("A2", "open"), ("A3", "closed"), ("A2", "invite-only")):
+        gateway.ctl("attack", "set", to, "--ttl", "1h", f"--confirm={to}", "--reason", "a flood")
+        assert policy(gateway) == name
+
+
+def emergency(gateway, verb: str) -> str:
+    gateway.ctl("policy", f"emergency-{verb}", "--reason", "more of them")
+    return policy(gateway)
+
+
+@pytest.mark.parametrize("by", ["kept", "over meanwhile"])
+def test_an_emergency_is_opened_to_the_ladders_policy(own_stack, fleet, by):
+    """The ladder still says A2 then; and what it put in force still goes back when the attack is over."""
+    gateway = fleet(automatic=False)
+    gateway.ctl("attack", "set", "A2", "--ttl", "1h", "--reason", "a flood")
+    assert policy(gateway) == "mainland-phone-only"
+    for _ in range(2):  # it stays the ladder's, however often
+        assert emergency(gateway, "close") == "closed"
+        gateway.ctl("attack", "set", "A2", "--ttl", "2h", "--reason", "still")
+        assert policy(gateway) == "closed"
+        assert emergency(gateway, "open") == "mainland-phone-only"
+    if by == "over meanwhile":
+        assert emergency(gateway, "close") == "closed"
+    gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
+    if by == "over meanwhile":
+        assert policy(gateway) == "closed" and emergency(gateway, "open") == "open"
+    assert policy(gateway) == "open"
+    assert own_stack.postgres.query("SELECT count(*) FROM policy_pending") == "0"
+
+
+def test_what_closes_at_the_same_moment_stands(own_stack, fleet):
+    """Closed between the ladder's look at the policy and its own change of it."""
+    gateway = fleet(automatic=False)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%policy_change(%'"
+    close = ("SELECT policy_change('closed', v.state, v.document, v.notice, 'mine', 'me', '', 0, 'policy.set', NULL) FROM"
+             " (SELECT 'closed' AS state, '{\"name\":\"closed\",\"rules\":[],\"default\":{\"effect\":\"deny\","
+             "\"reason\":\"signup_closed\"},\"existing_users\":\"unaffected\"}'::json AS document, '{}'::jsonb AS notice) v")
+    answers = []
+    with own_stack.postgres.holding(f"DO $$ BEGIN PERFORM * FROM ({close}) c; END $$", end="COMMIT"):
+        ask = threading.Thread(target=lambda: answers.append(
+            gateway.ctl("attack", "set", "A2", "--ttl", "1h", "--reason", "a flood", check=False)))
+        ask.start()
+        wait_until(lambda: own_stack.postgres.query(waiting) == "1", 30, "the ladder has looked and waits")
+    ask.join()
+    assert answers[0].returncode != 0 and "is in force, not" in answers[0].stderr, answers
+    assert (policy(gateway), status(gateway)["level"]) == ("closed", "A0")
+    gateway.ctl("attack", "set", "A2", "--ttl", "1h", "--reason", "again")
+    assert (policy(gateway), status(gateway)["level"]) == ("closed", "A2")
+
+
 def logins(gateways, step: str, result: str, levels=range(5)) -> int:
     return int(sum(g.metric(f'tidegate_auth_logins_total{{level="A{n}",step="{step}",result="{result}"}}') for g in gateways for n in levels))
 
