@@ -223,6 +223,24 @@ def test_one_cover_after_another(pair, ramps, verb, state, after):
         assert ramps.tell("resume")["state"] == state
 
 
+@pytest.mark.parametrize("verb,after", [(None, "open.ramp-5"), ("abort", "mainland-phone-only")])
+def test_an_emergency_over_a_cover(pair, ramps, verb, after):
+    """What lies beneath both is still the ramp's stage."""
+    ramps.start(preset="open", stages=[5, 100], every_s=3600)
+    ramps.set("waitlist", for_s=3600)
+    ramps.wait(state="held")
+    ramps.one.ask("POST", "/emergency", closed=True, reason="fire")
+    if verb:
+        assert ramps.tell(verb)["state"] == "aborted"
+    else:
+        assert "another policy" in ramps.tell("resume", 409)["detail"]
+    ramps.two.ask("POST", "/emergency", closed=False, reason="out")
+    assert ramps.one.get()["name"] == "waitlist"
+    pair.postgres.query("UPDATE policy_pending SET due_at = now() WHERE kind = 'revert'")
+    wait_until(lambda: ramps.one.get()["name"] == after, 60, "its time is over")
+    assert ramps.status()["state"] == ("aborted" if verb else "held")
+
+
 def test_a_cover_that_ends_while_it_is_aborted(own_stack):
     own_stack.start_servers()
     settings = own_stack.settings()
