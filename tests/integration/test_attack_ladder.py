@@ -100,30 +100,25 @@ def test_a_level_set_by_hand_ends_and_takes_its_policy_along(fleet):
     assert actions(gateway) == [("attack.set", "attack/A2"), ("attack.move", "attack/A0")]
 
 
-@pytest.mark.parametrize("own", ["invite-only", "waitlist", "mainland-phone-only"])
-def test_what_lets_in_only_some_is_not_loosened(fleet, own):
+def test_what_lets_in_only_some_is_not_loosened(fleet):
     """A2 would let in every mainland phone; A3 closes, and from there it comes back as it was."""
     gateway = fleet(automatic=False)
-    gateway.ctl("policy", "set", own, "--reason", "mine")
-    version = json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)["version"]
 
     def move(to: str) -> str:
         gateway.ctl("attack", "set", to, "--ttl", "1h", f"--confirm={to}", "--reason", "a flood")
         return policy(gateway)
 
-    assert move("A2") == own
-    assert json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)["version"] == version
-    assert [move(to) for to in ("A3", "A2", "A4", "A2", "A0")] == ["closed", own, "closed", own, own]
+    def version() -> int:
+        return json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)["version"]
 
-
-def test_what_is_open_for_a_time_over_a_stricter_policy_is_not_prolonged(fleet):
-    """A2 over it would last as long as the attack does."""
-    gateway = fleet(automatic=False)
-    gateway.ctl("policy", "set", "invite-only", "--reason", "mine")
+    for own in ("mainland-phone-only", "waitlist", "invite-only"):
+        gateway.ctl("policy", "set", own, "--reason", "mine")
+        before = version()
+        assert (move("A2"), version()) == (own, before)
+        assert [move(to) for to in ("A3", "A2", "A4", "A2", "A0")] == ["closed", own, "closed", own, own]
+    # over what is open for a time, A2 would last as long as the attack does
     gateway.ctl("policy", "apply", "open", "--for", "1h", "--reason", "a campaign")
-    for to, name in (("A2", "open"), ("A3", "closed"), ("A2", "invite-only")):
-        gateway.ctl("attack", "set", to, "--ttl", "1h", f"--confirm={to}", "--reason", "a flood")
-        assert policy(gateway) == name
+    assert [move(to) for to in ("A2", "A3", "A2")] == ["open", "closed", "invite-only"]
 
 
 def emergency(gateway, verb: str) -> str:
@@ -131,24 +126,24 @@ def emergency(gateway, verb: str) -> str:
     return policy(gateway)
 
 
-@pytest.mark.parametrize("by", ["kept", "over meanwhile"])
-def test_an_emergency_is_opened_to_the_ladders_policy(own_stack, fleet, by):
+def test_an_emergency_is_opened_to_the_ladders_policy(own_stack, fleet):
     """The ladder still says A2 then; and what it put in force still goes back when the attack is over."""
     gateway = fleet(automatic=False)
-    gateway.ctl("attack", "set", "A2", "--ttl", "1h", "--reason", "a flood")
-    assert policy(gateway) == "mainland-phone-only"
-    for _ in range(2):  # it stays the ladder's, however often
-        assert emergency(gateway, "close") == "closed"
-        gateway.ctl("attack", "set", "A2", "--ttl", "2h", "--reason", "still")
-        assert policy(gateway) == "closed"
-        assert emergency(gateway, "open") == "mainland-phone-only"
-    if by == "over meanwhile":
-        assert emergency(gateway, "close") == "closed"
-    gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
-    if by == "over meanwhile":
-        assert policy(gateway) == "closed" and emergency(gateway, "open") == "open"
-    assert policy(gateway) == "open"
-    assert own_stack.postgres.query("SELECT count(*) FROM policy_pending") == "0"
+    for is_over_meanwhile in (False, True):
+        gateway.ctl("attack", "set", "A2", "--ttl", "1h", "--reason", "a flood")
+        assert policy(gateway) == "mainland-phone-only"
+        for _ in range(2):  # it stays the ladder's, however often
+            assert emergency(gateway, "close") == "closed"
+            gateway.ctl("attack", "set", "A2", "--ttl", "2h", "--reason", "still")
+            assert policy(gateway) == "closed"
+            assert emergency(gateway, "open") == "mainland-phone-only"
+        if is_over_meanwhile:
+            assert emergency(gateway, "close") == "closed"
+        gateway.ctl("attack", "set", "A0", "--ttl", "1h", "--reason", "over")
+        if is_over_meanwhile:
+            assert policy(gateway) == "closed" and emergency(gateway, "open") == "open"
+        assert policy(gateway) == "open"
+        assert own_stack.postgres.query("SELECT count(*) FROM policy_pending") == "0"
 
 
 def test_what_closes_at_the_same_moment_stands(own_stack, fleet):
