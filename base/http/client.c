@@ -413,6 +413,13 @@ static void add_chunk(struct http_op *op, const void *p, size_t n)
     memcpy(op->out.p + op->chunk_at, size, 6);
 }
 
+/* Else a source that is always late, or never told to wait, would make it grow for ever. */
+static void forget_sent(struct http_op *op)
+{
+    buf_consume(&op->out, op->out_sent);
+    op->out_sent = op->chunk_bytes = 0;
+}
+
 enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
 {
     if (op->ending || op->body_ended || op->fail_rc != 0) {
@@ -420,6 +427,9 @@ enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n)
     }
     if (n == 0) {
         return HTTP_FLOW_GO;
+    }
+    if (op->out_sent > CLIENT_SEND_HIGH_BYTES) { /* more than any head, which a first send needs whole */
+        forget_sent(op);
     }
     if (op->stream_left < 0 && op->origin->protocol == HTTP_ORIGIN_H2) {
         (void)buf_add(&op->out, p, n);
@@ -445,8 +455,7 @@ bool http_op_drain(struct http_op *op)
     if (!op->send_paused || queued(op) >= CLIENT_SEND_HIGH_BYTES / 4) {
         return false;
     }
-    buf_consume(&op->out, op->out_sent); /* else a source that is always late would grow it for ever */
-    op->out_sent = op->chunk_bytes = 0;
+    forget_sent(op);
     op->send_paused = false;
     return true;
 }

@@ -223,14 +223,14 @@ static void on_flush(void *arg)
     while (!all_sent(op) && send_some(c) > 0) {
         moved = true;
     }
-    bool waits = all_sent(op) && !op->paused;
-    if (waits && !op->body_ended) {
-        client_conn_deadline(c, 0, NULL); /* the sender of the body is someone else's to watch */
+    bool waits = all_sent(op);
+    if (waits && (op->paused || !op->body_ended)) {
+        client_conn_deadline(c, 0, NULL); /* who reads, and who sends the body, are someone else's to watch */
     } else if (waits && !c->head_done) {
         client_conn_deadline(c, op->head_ms, "no answer");
     } else if (waits && has_ended) {
         client_conn_deadline(c, op->idle_ms, "the answer stopped");
-    } else if (moved) {
+    } else if (moved || (!op->paused && !c->deadline_what)) { /* or the socket took nothing of it at all */
         client_conn_deadline(c, op->idle_ms, "the request is not taken");
     }
     tell_writable(c);

@@ -147,7 +147,9 @@ void client_h2_wake(struct http_op *op)
 {
     if (op->deferred) {
         op->deferred = false;
-        client_h2_deadline(op, op->idle_ms, "the request is not taken");
+        if (!op->paused) { /* else going on sets one */
+            client_h2_deadline(op, op->idle_ms, "the request is not taken");
+        }
         nghttp2_session_resume_data(op->h2->session, op->stream_id);
     }
     client_h2_want_flush(op->h2);

@@ -97,11 +97,14 @@ void worker_note_progress(struct worker *w, uint64_t now_ms)
 
 /* Of what it has, ours at this moment are known here, better and at once; only the rest is news. A request that has just
  * left or ended makes the rest wrong by one, until the next report. */
+enum { OTHERS_MAX = 1000000 }; /* more is nonsense, and would not fit the products of the choice */
+
 void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms)
 {
     int32_t ours = atomic_load_explicit(&w->load.in_flight, memory_order_relaxed);
     int32_t all = r->running + r->waiting;
-    atomic_store_explicit(&w->load.others, all > ours ? all - ours : 0, memory_order_relaxed);
+    int32_t others = all > ours ? all - ours : 0;
+    atomic_store_explicit(&w->load.others, others < OTHERS_MAX ? others : OTHERS_MAX, memory_order_relaxed);
     atomic_store_explicit(&w->load.kv_used, r->kv_used, memory_order_relaxed);
     atomic_store_explicit(&w->load.report_ms, now_ms, memory_order_relaxed);
     if (r->is_draining) {

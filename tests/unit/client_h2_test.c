@@ -122,6 +122,24 @@ static void a_streamed_body_waits_for_the_window(void **state)
     assert_in_range(c.writables, 20, 50);
 }
 
+/* Nobody is told to wait, and nothing of what was sent is kept: 4 MB, where an op may hold one. */
+static void a_streamed_body_that_never_waits(void **state)
+{
+    static char piece[20000];
+    struct rig *r = *state;
+    struct call c = {0};
+    start_request(
+        r, &c, &(struct http_client_request){.method = STR("PUT"), .streaming = true, .content_length = -1});
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(http_op_send_body(c.op, piece, sizeof piece), HTTP_FLOW_GO);
+        settle(r);
+    }
+    http_op_end_body(c.op);
+    run_to_end(r, &c);
+    assert_int_equal(c.rc, 0);
+    assert_int_equal(r->asks[0].body.n, 200 * sizeof piece);
+}
+
 /* Who was told to wait is told to go on, also when he sent a little more meanwhile. */
 static void a_pause_lasts_until_it_is_taken_back(void **state)
 {
@@ -304,6 +322,7 @@ int main(void)
         CASE(an_answer_to_head_has_no_body),
         CASE(interim_answers_and_trailers_are_dropped),
         CASE(a_streamed_body_waits_for_the_window),
+        CASE(a_streamed_body_that_never_waits),
         CASE(a_pause_lasts_until_it_is_taken_back),
         CASE(who_pauses_holds_up_only_himself),
         CASE(an_answer_that_ends_while_paused_is_whole),
