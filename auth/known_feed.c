@@ -33,14 +33,17 @@ static void add_all(struct pg *pg, struct known_filter *filter, int rows, int co
     }
 }
 
-/* One statement, so one snapshot: what the one before could not see, and what the next shall start from. The epoch names the
- * server's run and the database too, since a dump carries the tables along. */
+/* Of account_feed_state s: the server's run, the database and the table too, since a dump carries the row along. */
+#define EPOCH                                                                                                \
+    "s.epoch || ' ' || s.tableoid || ' ' || extract(epoch FROM pg_postmaster_start_time())::text || ' ' ||"  \
+    " (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+
+/* One statement, so one snapshot: what the one before could not see, and what the next shall start from. */
 static int look(struct pg *pg, struct pg_param since)
 {
     return pg_query(pg,
-                    "SELECT s.epoch || ' ' || extract(epoch FROM pg_postmaster_start_time())::text || ' ' ||"
-                    " (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),"
-                    " pg_current_snapshot()::text, coalesce(s.purged <= pg_snapshot_xmin($1::pg_snapshot), "
+                    "SELECT " EPOCH
+                    ", pg_current_snapshot()::text, coalesce(s.purged <= pg_snapshot_xmin($1::pg_snapshot), "
                     "false), f.subject_hash"
                     " FROM account_feed_state s LEFT JOIN account_feed f"
                     " ON f.xid >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(f.xid, "
@@ -82,15 +85,20 @@ int known_feed_page(struct pg *pg, void *feed)
 {
     struct known_feed *f = feed;
     int rows = pg_query(pg,
-                        "SELECT subject_hash FROM identities WHERE provider = 'phone' AND subject_hash > $1"
-                        " ORDER BY subject_hash LIMIT $2",
+                        "SELECT " EPOCH ", i.subject_hash FROM account_feed_state s LEFT JOIN"
+                        " (SELECT subject_hash FROM identities WHERE provider = 'phone' AND subject_hash > $1"
+                        " ORDER BY subject_hash LIMIT $2) i ON true ORDER BY i.subject_hash",
                         PG_BYTES(f->after, f->after_n), PG_I64(PAGE_ROWS));
     if (rows < 0) {
         return rows;
     }
-    add_all(pg, f->filter, rows, 0);
-    if (rows > 0) {
-        struct str last = pg_bytea(pg, rows - 1, 0);
+    f->is_lost = rows == 0 || !str_is(pg_value(pg, 0, 0), f->epoch);
+    if (f->is_lost) { /* another server answered */
+        return 0;
+    }
+    add_all(pg, f->filter, rows, 1);
+    if (!pg_is_null(pg, rows - 1, 1)) {
+        struct str last = pg_bytea(pg, rows - 1, 1);
         f->after_n = last.n < sizeof f->after ? last.n : sizeof f->after;
         memcpy(f->after, last.p, f->after_n);
     }

@@ -31,7 +31,7 @@ struct known_feed {
     /* out */
     struct known_filter *filter; /* a reference; NULL before begin */
     bool is_loaded;              /* there are no more pages */
-    bool is_lost;                /* of a catch-up: begin again */
+    bool is_lost;                /* of a page or a catch-up: begin again */
     /* its own */
     char epoch[KNOWN_EPOCH_TEXT];
     struct buf snapshot;              /* pg_snapshot as text: of the last catch-up */

@@ -225,6 +225,10 @@ static void on_page(void *arg, int rc, const struct err *err)
     if (rc < 0) {
         return;
     }
+    if (k->feed.is_lost) { /* anew, with the next tick */
+        k->state = KNOWN_EMPTY;
+        return;
+    }
     metric_set(&entries_now, (double)known_filter_entries(k->feed.filter));
     if (known_filter_is_full(k->feed.filter)) {
         if (!grow(k)) {

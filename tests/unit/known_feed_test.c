@@ -205,6 +205,25 @@ static void another_epoch_or_none_loses_track(void **state)
     known_feed_clear(&f);
 }
 
+/* A page that another server answers (a standby, a primary that is none any more) may lack what began before it. */
+static void pages_of_another_server_are_not_taken(void **state)
+{
+    need_server();
+    static const char *const causes[] = {"UPDATE account_feed_state SET epoch = gen_random_uuid()",
+                                         "TRUNCATE account_feed, account_feed_state"};
+    for (unsigned i = 0; i < sizeof causes / sizeof *causes; i++) {
+        struct known_feed f;
+        start(&f);
+        known_feed_clear(&f);
+        begin(&f);
+        sql(causes[i]);
+        job(known_feed_page, &f);
+        assert_true(f.is_lost);
+        assert_false(f.is_loaded);
+        known_feed_clear(&f);
+    }
+}
+
 static void rows_are_purged_after_everybody_had_time(void **state)
 {
     static const char *const old =
@@ -290,6 +309,7 @@ int main(void)
         cmocka_unit_test(a_transaction_counts_when_it_commits),
         cmocka_unit_test(all_are_there_whatever_happens_while_it_loads),
         cmocka_unit_test(another_epoch_or_none_loses_track),
+        cmocka_unit_test(pages_of_another_server_are_not_taken),
         cmocka_unit_test(rows_are_purged_after_everybody_had_time),
         cmocka_unit_test(too_many_at_once_lose_track),
     };
