@@ -111,6 +111,11 @@ static int run_parts(struct run *r, const struct token_list *tokens, token_id fi
 static int prepare(struct run *r, const struct options *o, const struct graph *g, struct err *err)
 {
     uint32_t blocks = (r->part + KV_BLOCK - 1) / KV_BLOCK;
+    if (r->part > g->model->sizes.context) {
+        return err_set(err, ERR_INVALID,
+                       "parts of %u tokens are more than the %u that the model was made for", r->part,
+                       g->model->sizes.context);
+    }
     struct backend_conf conf = {.kv_blocks = blocks,
                                 .context = r->part,
                                 .batch_tokens = r->step_tokens,
@@ -132,7 +137,8 @@ static int prepare(struct run *r, const struct options *o, const struct graph *g
 
 int perplexity_run(const struct options *o, struct err *err)
 {
-    struct run r = {.part = o->context ? o->context : PART_DEFAULT, .step_tokens = o->step_tokens};
+    struct run r = {.part = o->context ? o->context : PART_DEFAULT};
+    r.step_tokens = o->step_tokens < r.part ? o->step_tokens : r.part;
     struct model *m = NULL;
     struct graph *g = NULL;
     struct token_list tokens = {0};

@@ -11,7 +11,7 @@ int text_file_read(const char *path, struct buf *out, struct err *err)
     }
     char part[4096];
     size_t n;
-    while ((n = fread(part, 1, sizeof part, f)) > 0) {
+    while (!out->overflowed && (n = fread(part, 1, sizeof part, f)) > 0) {
         buf_add(out, part, n);
     }
     bool failed = ferror(f);

@@ -138,7 +138,7 @@ int folder_find_splits(struct fields *tokenizer, const char **pre)
     fields_close_member(tokenizer, &step);
     *pre = NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (str_is(buf_str(&steps), known[i].steps)) {
+        if (!steps.overflowed && str_is(buf_str(&steps), known[i].steps)) {
             *pre = known[i].pre;
         }
     }
