@@ -184,6 +184,7 @@ static void set_options(struct fetch *f, const struct prober_request *r)
     curl_easy_setopt(c, CURLOPT_URL, r->url);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->error);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); /* else a time-out waits here for a getaddrinfo that hangs */
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_USERAGENT, "tide-status/" TIDE_VERSION);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)r->deadline_ms);

@@ -30,7 +30,8 @@ make_place() {
   fi
   mkdir -p "$var"/{bin,conf,keys,log,outbox,run,state,tls,model} "$runtime"
   if is_root; then
-    chown "$owner:" "$var"/ "$var"/{conf,keys,log,outbox,run,state,tls,model} "$runtime"
+    chown root: "$var"/ "$var"/{bin,run} # root runs, reads and believes what lies here
+    chown "$owner:" "$var"/{conf,keys,log,outbox,state,tls,model} "$runtime"
     chmod 755 "$var"/
     chmod 750 "$runtime"
   fi

@@ -28,6 +28,7 @@ struct upstream {
     bool has_head;
     bool has_bytes;
     bool is_spoilt;
+    bool is_held; /* our client takes nothing for now */
     bool is_canceled; /* inside a callback: the caller unwinds */
     unsigned pins;
     struct loop_task fail; /* on_end when there never was an op */
@@ -75,6 +76,10 @@ static enum breaker_result verdict(const struct upstream *u, int rc)
     if (rc == ERR_UNAVAILABLE) {
         return BREAKER_CONNECT_FAIL;
     }
+    bool is_long = rc == ERR_LIMIT && !u->head.is_stream;
+    if (is_long || (rc == ERR_CLOSED && u->is_held)) { /* a client's doing: it asked for that much, or did not read */
+        return BREAKER_NO_VERDICT;
+    }
     if (rc != 0 || u->is_spoilt || (u->has_head && u->head.status >= 500)) {
         return BREAKER_FAIL;
     }
@@ -100,7 +105,7 @@ static void end(struct upstream *u, int rc, const struct err *err)
         log_warn("worker name=%s failed=%s text=\"%s\"", w->name, rc ? err_name(rc) : "answer",
                  err ? err->msg : "");
     }
-    if (v == BREAKER_CONNECT_FAIL || rc == ERR_CLOSED) {
+    if (v == BREAKER_CONNECT_FAIL || (v == BREAKER_FAIL && rc == ERR_CLOSED)) {
         worker_suspect(w);
     }
     worker_grant_note(&u->grant, now_ms(u), v);
@@ -228,6 +233,7 @@ static enum http_flow on_data(struct http_op *op, const char *p, size_t n)
         fail_now(u, "an event", u->scanner.held.max);
         f.flow = HTTP_FLOW_GONE;
     }
+    u->is_held = f.flow == HTTP_FLOW_PAUSE;
     unpin_and_maybe_free(u);
     return f.flow;
 }
@@ -290,6 +296,7 @@ struct upstream *upstream_start(struct worker_origins *o, struct worker_grant gr
 void upstream_resume(struct upstream *u)
 {
     if (u->op) {
+        u->is_held = false;
         http_op_resume(u->op);
     }
 }

@@ -301,6 +301,7 @@ static struct engine_job make_job(struct answer *a, struct openai_request *q)
                              .prompt_n = (uint32_t)q->prompt.n,
                              .max_tokens = q->max_tokens,
                              .tenant = q->tenant,
+                             .payer = q->payer,
                              .logprobs = q->logprobs,
                              .top_logprobs = q->top_logprobs,
                              .json = q->json,

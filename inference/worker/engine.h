@@ -49,6 +49,7 @@ struct engine_job {
     uint32_t prompt_n;
     uint32_t max_tokens;  /* prompt_n + max_tokens must not pass the context */
     uint64_t tenant;      /* who shares prefixes and a place in the queue; 0: all who are not named */
+    uint64_t payer;       /* who shares a place in the queue instead; 0: the tenant */
     uint64_t deadline_us; /* monotonic; 0: none */
     struct sampler_params sampling;     /* its bias is malloc'ed and owned by the job */
     bool logprobs;                      /* of each token of the answer */

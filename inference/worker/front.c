@@ -78,7 +78,9 @@ static void name_tenant(struct http_exchange *ex, struct openai_request *q)
 {
     struct str name = http_field_get(ex, "x-tide-tenant");
     if (name.n) {
-        q->tenant ^= id_siphash(name.p, name.n);
+        uint64_t both[2] = {id_siphash(name.p, name.n), q->tenant};
+        q->payer = both[0];
+        q->tenant = id_siphash(both, sizeof both);
     }
 }
 
@@ -150,6 +152,7 @@ static void write_text(struct buf *out, const struct tokenizer *t, const struct 
         stopper_push(&text, tokenizer_text(t, tokens->p[i]), &plain);
     }
     stopper_finish(&text, &plain);
+    out->overflowed = out->overflowed || plain.overflowed;
     json_open(&w, '{');
     json_str_at(&w, "prompt", buf_str(&plain));
     json_close(&w, '}');
@@ -221,7 +224,12 @@ static void reply_health(struct http_exchange *ex)
 
 static void reply_load(struct http_exchange *ex)
 {
+    static const struct http_field fields[] = {{STR_INIT("content-type"), STR_INIT(LOAD_REPORT_TYPE)}};
     struct front *f = front_of(ex);
+    if (ex->method == HTTP_HEAD) {
+        http_reply(ex, 200, fields, 1, STR(""));
+        return;
+    }
     load_report_start(ex, f->engine, &f->draining);
 }
 

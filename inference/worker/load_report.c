@@ -63,7 +63,7 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
 void load_report_start(struct http_exchange *ex, struct engine *engine, const bool *draining)
 {
     static const struct http_field fields[] = {
-        {STR_INIT("content-type"), STR_INIT("text/event-stream; charset=utf-8")},
+        {STR_INIT("content-type"), STR_INIT(LOAD_REPORT_TYPE)},
         {STR_INIT("cache-control"), STR_INIT("no-cache")},
     };
     struct load_report *r = calloc(1, sizeof *r);

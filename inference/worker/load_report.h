@@ -10,6 +10,8 @@
 #include "base/http/exchange.h"
 #include "inference/worker/engine.h"
 
+#define LOAD_REPORT_TYPE "text/event-stream; charset=utf-8"
+
 /* Borrows engine and *draining until the exchange ends. Sets the exchange's callbacks. */
 void load_report_start(struct http_exchange *ex, struct engine *engine, const bool *draining);
 

@@ -1,5 +1,7 @@
 #include "inference/worker/openai_reply.h"
 
+enum { NAMES_MAX = 1 << 20 }; /* bytes of the texts of one token's alternatives */
+
 static struct json_writer begin(struct buf *out, const struct openai_answer *a, const char *chat_object,
                                 const char *text_object)
 {
@@ -89,15 +91,33 @@ static uint32_t characters(struct str bytes) /* those that begin in it */
     return n;
 }
 
+/* Texts one behind the other, each with its end. */
+static bool has_name(const struct buf *names, const char *name)
+{
+    for (size_t at = 0; at < names->n; at += strlen(names->p + at) + 1) {
+        if (strcmp(names->p + at, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Tokens that show as the same text (parts of characters do) would be one name twice: the likeliest stays. */
 static void add_top(struct json_writer *w, const struct openai_answer *a, const struct token_logprob *l,
                     struct buf *text)
 {
+    struct buf names;
+    buf_init(&names, NAMES_MAX);
     json_open(w, '{');
     for (uint32_t k = 0; k < l->top_n; k++) {
         add_token_text(w, a, l->top[k].id, text);
-        json_f64_at(w, text->p, (double)l->top[k].logprob);
+        if (!has_name(&names, text->p)) {
+            json_f64_at(w, text->p, (double)l->top[k].logprob);
+            (void)buf_add(&names, text->p, strlen(text->p) + 1);
+        }
     }
     json_close(w, '}');
+    buf_clear(&names);
 }
 
 static void add_text_logprobs(struct json_writer *w, struct openai_answer *a,

@@ -31,7 +31,8 @@ struct openai_request {
     bool opens_thinking; /* and begins inside: the prompt ends with <think> */
     bool logprobs;       /* of each token */
     uint32_t top_logprobs;
-    uint64_t tenant;                /* of cache_salt; 0: none given */
+    uint64_t tenant;                /* who shares prefixes: of cache_salt; 0: none given */
+    uint64_t payer;                 /* whose turn it is, whatever the salt; 0: the tenant's */
     uint32_t max_tokens;            /* filled in: what the context leaves when the request has none */
     struct sampler_params sampling; /* seed drawn when the request has none; bias in the arena */
     struct str stops[STOPPER_MAX_STOPS];

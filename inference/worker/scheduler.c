@@ -77,9 +77,14 @@ static void push_front(struct scheduler *sch, struct sequence *s)
     sch->waiting_n++;
 }
 
+static uint64_t *last_turn(struct scheduler *sch, const struct sequence *s)
+{
+    return &sch->turns[(s->job.payer ? s->job.payer : s->job.tenant) % TURNS];
+}
+
 void scheduler_add(struct scheduler *sch, struct sequence *s)
 {
-    uint64_t *last = &sch->turns[s->job.tenant % TURNS];
+    uint64_t *last = last_turn(sch, s);
     struct sequence **at = &sch->waiting;
     s->turn = (*last > sch->turn ? *last : sch->turn) + 1;
     *last = s->turn;
@@ -98,6 +103,16 @@ static struct sequence *unlink_waiting(struct scheduler *sch, struct sequence **
     s->next = NULL;
     sch->waiting_n--;
     return s;
+}
+
+/* One that never ran gives its turn back, when it was the last of its tenant's. */
+static struct sequence *give_up(struct scheduler *sch, struct sequence **at)
+{
+    uint64_t *last = last_turn(sch, *at);
+    if (!(*at)->started_us && *last == (*at)->turn) {
+        (*last)--;
+    }
+    return unlink_waiting(sch, at);
 }
 
 /* --- running ones ------------------------------------------------------------------------------------ */
@@ -135,7 +150,7 @@ struct sequence *scheduler_take(struct scheduler *sch, uint64_t id)
     }
     for (struct sequence **at = &sch->waiting; *at; at = &(*at)->next) {
         if ((*at)->id == id) {
-            return unlink_waiting(sch, at);
+            return give_up(sch, at);
         }
     }
     return NULL;
@@ -155,7 +170,7 @@ struct sequence *scheduler_take_late(struct scheduler *sch, uint64_t now_us)
     }
     for (struct sequence **at = &sch->waiting; *at; at = &(*at)->next) {
         if (is_late(*at, now_us)) {
-            return unlink_waiting(sch, at);
+            return give_up(sch, at);
         }
     }
     return NULL;

@@ -4,7 +4,11 @@
 
 #include "base/clock.h"
 
-enum { TEXT_MAX = 1 << 20, LOGPROBS_MAX = 64 << 20 };
+enum {
+    TEXT_MAX = 1 << 20,
+    LOGPROBS_MAX = 64 << 20,
+    UNTOLD_MAX = 4, /* tokens whose logprobs wait for text: an event must stay small */
+};
 
 void engine_job_clear(struct engine_job *job)
 {
@@ -78,7 +82,8 @@ static void tell(struct sequence *s, struct news *n, enum engine_finish finish)
     if (finish != ENGINE_FINISH_NONE) {
         reasoning_finish(&s->reasoning, out);
     }
-    if (n->thought.n || n->content.n || finish != ENGINE_FINISH_NONE) {
+    bool is_full = s->logprobs.n >= UNTOLD_MAX * sizeof(struct token_logprob);
+    if (n->thought.n || n->content.n || is_full || finish != ENGINE_FINISH_NONE) {
         struct engine_output output = {.job = s->id,
                                        .text = buf_str(&n->content),
                                        .reasoning = buf_str(&n->thought),

@@ -133,6 +133,31 @@ def test_logprobs_of_a_chat(worker):
         assert t.token == t.top_logprobs[0].token  # greedy
 
 
+def test_tokens_that_show_alike_are_one_name(worker):
+    """After the first part of an emoji the likely tokens are other parts, which all show as U+FFFD."""
+    prompt = worker.http.post("/tokenize", json={"prompt": "\U0001f30a\U0001f30b\U0001f30d\U0001f30e\U0001f600" * 4}).json()["tokens"][:-1]
+    answer = worker.complete(prompt, max_tokens=4, temperature=0, logprobs=20)
+    repeated = []
+
+    def names(pairs):
+        repeated.extend(name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1)
+        return dict(pairs)
+    said = json.loads(answer.content, object_pairs_hook=names)["choices"][0]["logprobs"]
+    assert repeated == [] and any("\ufffd" in top and len(top) < 20 for top in said["top_logprobs"]), said
+
+
+def test_logprobs_do_not_wait_for_text(worker):
+    """An answer of nothing but end tokens has no text; its events stay as small as others'."""
+    end = 2  # <|im_end|>
+    body = {"model": ALIAS, "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 120, "ignore_eos": True,
+            "logprobs": True, "top_logprobs": 20, "logit_bias": {str(end): 100}}
+    with worker.http.stream("POST", "/v1/chat/completions", json=body) as r:
+        lines = list(r.iter_lines())
+    told = [len(c["choices"][0]["logprobs"]["content"]) for c in (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
+            if c["choices"] and c["choices"][0].get("logprobs")]
+    assert sum(told) == 120 and max(told) <= 4 and max(map(len, lines)) < 16384
+
+
 def test_json_answers_are_json(worker):
     """Whatever the model would rather say, and however it is sampled: an answer that ends by itself is one object."""
     ended = 0

@@ -191,8 +191,8 @@ static void a_known_prefix_is_not_computed_again(void **state)
     }
 }
 
-/* One who floods the queue waits for himself: a newcomer is next in turn. */
-static void tenants_take_turns(void **state)
+/* One who floods the queue waits for himself, also under many names for his prefixes: a newcomer is next in turn. */
+static void check_turns(bool is_salted)
 {
     struct engine_conf conf = {.slots = 1, .context = 128, .threads = 1, .step_tokens = 16, .queue = 100};
     struct engine *e = ready_engine(conf);
@@ -201,7 +201,8 @@ static void tenants_take_turns(void **state)
     uint64_t id;
     for (unsigned i = 0; i < 20; i++) {
         struct engine_job job = make_job(i, 60, &flood[i]);
-        job.tenant = 1;
+        job.tenant = is_salted ? 100 + i : 1;
+        job.payer = is_salted ? 1 : 0;
         result_init(&flood[i]);
         assert_int_equal(engine_submit(e, &job, &id), 0);
     }
@@ -219,6 +220,12 @@ static void tenants_take_turns(void **state)
         buf_clear(&flood[i].text);
     }
     buf_clear(&newcomer.text);
+}
+
+static void tenants_take_turns(void **state)
+{
+    check_turns(false);
+    check_turns(true);
 }
 
 static void a_deadline_ends_an_answer(void **state)
