@@ -450,6 +450,34 @@ static void add_components(struct checks *c)
     }
 }
 
+static bool is_probed(const struct checks *c, const struct component *component)
+{
+    static const enum check_kind by[] = {[COMPONENT_SIGNUP] = CHECK_LOGIN,
+                                         [COMPONENT_LOGIN] = CHECK_LOGIN,
+                                         [COMPONENT_SMS] = CHECK_SMS,
+                                         [COMPONENT_CHAT] = CHECK_LIST,
+                                         [COMPONENT_MODEL] = CHECK_MODEL};
+    for (unsigned n = 0; n < c->count; n++) {
+        const struct check *k = c->items[n];
+        if (k->kind == by[component->kind] && str_is(str_from(component->label), k->model)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the snapshot knows of an older configuration: nobody would ever see it well again. */
+static void drop_unprobed(struct checks *c)
+{
+    for (unsigned n = c->board->component_count; n > 0; n--) {
+        struct component *component = &c->board->components[n - 1];
+        if (!is_probed(c, component)) {
+            log_info("component forgotten, nothing probes it: name=%s", component->key);
+            board_drop_component(c->board, component);
+        }
+    }
+}
+
 struct checks *checks_new(struct loop *loop, struct prober *prober, struct board *board,
                           const struct status_probe_conf *conf, struct err *err)
 {
@@ -469,6 +497,7 @@ struct checks *checks_new(struct loop *loop, struct prober *prober, struct board
     metric_register(&results);
     metric_register(&seconds);
     add_components(c);
+    drop_unprobed(c);
     return c;
 }
 

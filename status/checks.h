@@ -8,6 +8,7 @@
  * A check runs every interval, one request at a time; while its component is in doubt it runs every `confirm`.
  * A model that the gateway stops listing stays (and its probes fail) for CHECKS_FORGET_MS: vanishing is how an
  * outage looks.
+ * checks_new also drops the components of the board (from a snapshot) that the configuration no longer probes.
  * Ownership: borrows loop, prober and board; the settings until the next checks_set_conf.
  * Thread rule: used only on the control thread. */
 #ifndef TIDE_STATUS_CHECKS_H
