@@ -210,6 +210,24 @@ void incident_touch_component(struct incident *i, const char *code)
     i->version++;
 }
 
+struct incident *incident_copy(const struct incident *i)
+{
+    struct incident *copy = incident_new(i->code, i->origin, &i->name, i->started_ms);
+    for (unsigned k = 0; k < i->update_count; k++) {
+        const struct incident_update *u = &i->updates[k];
+        incident_post(copy, u->id, u->status, &u->body, u->changes, u->change_count, u->at_ms);
+    }
+    for (unsigned k = 0; k < i->component_count; k++) {
+        incident_touch_component(copy, i->components[k]);
+    }
+    copy->status = i->status;
+    copy->impact = i->impact;
+    copy->updated_ms = i->updated_ms;
+    copy->monitoring_ms = i->monitoring_ms;
+    copy->resolved_ms = i->resolved_ms;
+    return copy;
+}
+
 bool incident_is_open(const struct incident *i)
 {
     return i->status < INCIDENT_RESOLVED;

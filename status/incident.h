@@ -104,6 +104,7 @@ bool incident_impact_parse(struct str word, enum incident_impact *out);
 /* Texts are copied. code NULL: drawn. */
 struct incident *incident_new(const char *code, enum incident_origin origin, const struct incident_text *name,
                               int64_t now_ms);
+struct incident *incident_copy(const struct incident *i); /* its versions are its own */
 void incident_free(struct incident *i);
 void incident_rename(struct incident *i, const struct incident_text *name);
 /* Appends an update and moves the incident to its status. id NULL: drawn. Texts and changes are

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "status/incident_json.h"
 #include "status/store_jobs.h"
 
 enum { POLL_MS = 1000, UPTIME_MS = 60000, JOB_MS = 3000 };
@@ -62,6 +61,23 @@ static bool merge_incident(struct store *s, struct incident *theirs)
     return true;
 }
 
+/* Made up, or gone on with, by this process, and not in PostgreSQL yet. */
+static bool is_own(const struct incident *i)
+{
+    return i->origin == INCIDENT_FROM_PROBES && i->saved_version != i->version;
+}
+
+/* A reader has something to drop: what it told while it was alone. */
+static bool has_own(const struct store *s)
+{
+    for (unsigned k = 0; !s->writer && k < s->board->book.count; k++) {
+        if (is_own(s->board->book.items[k])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What a reader thought up while it was alone yields to what the writer wrote. */
 static bool drop_own(struct store *s)
 {
@@ -69,7 +85,7 @@ static bool drop_own(struct store *s)
     bool changed = false;
     for (unsigned k = book->count; k > 0; k--) {
         struct incident *i = book->items[k - 1];
-        if (i->saved_version == 0 && i->origin == INCIDENT_FROM_PROBES) {
+        if (is_own(i)) {
             incident_free(i);
             memmove(&book->items[k - 1], &book->items[k], (book->count - k) * sizeof book->items[0]);
             book->count--;
@@ -160,7 +176,7 @@ static void on_polled(void *arg, int rc, const struct err *err)
         }
         s->writer = p->is_writer;
         s->read_mono_ms = clock_mono_ms();
-        bool changed = p->stamp != s->stamp && merge_incidents(s, p);
+        bool changed = p->stamp != p->known_stamp && merge_incidents(s, p);
         s->stamp = p->stamp;
         if (p->wants_uptime) {
             merge_uptime(s, p);
@@ -178,30 +194,14 @@ static void on_polled(void *arg, int rc, const struct err *err)
 
 /* --- writing ----------------------------------------------------------------------------------- */
 
-static struct incident *copy_incident(const struct incident *i)
-{
-    struct buf text;
-    cJSON *json = NULL;
-    struct incident *copy = NULL;
-    buf_init(&text, 1 << 20);
-    incident_json_write(&(struct json_writer){.out = &text}, i);
-    if (json_parse(buf_str(&text), &json_limits_default, &json, NULL) == 0) {
-        copy = incident_json_read(json);
-    }
-    cJSON_Delete(json);
-    buf_clear(&text);
-    return copy;
-}
-
 static void collect_incidents(const struct store *s, struct store_write *w)
 {
     const struct incident_book *book = &s->board->book;
     for (unsigned k = book->count; k > 0 && w->incident_count < STORE_WRITE_INCIDENTS; k--) {
         const struct incident *i = book->items[k - 1];
-        struct incident *copy = i->version != i->saved_version ? copy_incident(i) : NULL;
-        if (copy) {
+        if (i->version != i->saved_version) {
             w->versions[w->incident_count] = i->version;
-            w->incidents[w->incident_count++] = copy;
+            w->incidents[w->incident_count++] = incident_copy(i);
         }
     }
 }
@@ -272,7 +272,7 @@ void store_tick(struct store *s, uint64_t mono_ms)
         struct store_poll *p = &s->poll;
         p->store = s;
         memcpy(p->known_notice, s->notice_ids, sizeof p->known_notice);
-        p->known_stamp = s->stamp;
+        p->known_stamp = has_own(s) ? -1 : s->stamp; /* read again what is to be dropped */
         p->wants_uptime = s->known_components != s->board->component_count;
         p->job = (struct pg_job){.run = store_poll_run, .done = on_polled, .arg = p, .timeout_ms = JOB_MS};
         s->polled_mono_ms = mono_ms;
