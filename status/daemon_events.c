@@ -1,6 +1,7 @@
 /* Signals of the process, and its metrics listener. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -196,8 +197,17 @@ int daemon_metrics_open(struct daemon *d, struct err *err)
     return http_server_attach(d->metrics_server, d->metrics_listener, 0, NULL, NULL, err);
 }
 
+static void release_gauges(struct daemon *d)
+{
+    for (unsigned k = 0; k < d->gauge_count; k++) {
+        metric_child_release(d->gauges[k]);
+    }
+    d->gauge_count = 0;
+}
+
 void daemon_metrics_close(struct daemon *d)
 {
+    release_gauges(d);
     if (d->metrics_server) {
         http_server_free(d->metrics_server);
     }
@@ -206,13 +216,25 @@ void daemon_metrics_close(struct daemon *d)
     }
 }
 
+/* The old holds go after the new ones are there: the gauge of a component that is gone goes with its last hold. */
+static void update_gauges(struct daemon *d)
+{
+    const struct board *b = &d->board;
+    struct metric_child *gauges[STATUS_COMPONENTS_MAX];
+    for (unsigned k = 0; k < b->component_count; k++) {
+        gauges[k] = metric_child(&component_status, b->components[k].key);
+        metric_child_set(gauges[k], b->components[k].shown);
+    }
+    release_gauges(d);
+    memcpy(d->gauges, gauges, b->component_count * sizeof gauges[0]);
+    d->gauge_count = b->component_count;
+}
+
 void daemon_metrics_update(struct daemon *d)
 {
     const struct board *b = &d->board;
     metric_set(&open_incidents, incident_book_open_count(&b->book));
     metric_set(&indicator, b->state);
     metric_set(&data_age, b->as_of_ms ? (double)(clock_wall_ms() - b->as_of_ms) / 1000.0 : 0);
-    for (unsigned k = 0; k < b->component_count; k++) {
-        metric_child_set(metric_child(&component_status, b->components[k].key), b->components[k].shown);
-    }
+    update_gauges(d);
 }
