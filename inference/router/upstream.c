@@ -28,7 +28,7 @@ struct upstream {
     bool has_head;
     bool has_bytes;
     bool is_spoilt;
-    bool is_held; /* our client takes nothing for now */
+    bool is_held;     /* our client takes nothing for now */
     bool is_canceled; /* inside a callback: the caller unwinds */
     unsigned pins;
     struct loop_task fail; /* on_end when there never was an op */
@@ -77,7 +77,8 @@ static enum breaker_result verdict(const struct upstream *u, int rc)
         return BREAKER_CONNECT_FAIL;
     }
     bool is_long = rc == ERR_LIMIT && !u->head.is_stream;
-    if (is_long || (rc == ERR_CLOSED && u->is_held)) { /* a client's doing: it asked for that much, or did not read */
+    if (is_long ||
+        (rc == ERR_CLOSED && u->is_held)) { /* a client's doing: it asked for that much, or did not read */
         return BREAKER_NO_VERDICT;
     }
     if (rc != 0 || u->is_spoilt || (u->has_head && u->head.status >= 500)) {
