@@ -211,8 +211,8 @@ static void send_try(struct hook_send *s)
     curl_easy_setopt(s->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(s->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(s->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(s->easy, CURLOPT_QUICK_EXIT,
-                     1L); /* else a time-out waits here for a getaddrinfo that hangs */
+    /* Else a time-out waits here for a getaddrinfo that hangs. */
+    curl_easy_setopt(s->easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, try_timeout_ms(s));
     curl_easy_setopt(s->easy, CURLOPT_USERAGENT, "tidegate/" TIDE_VERSION);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);

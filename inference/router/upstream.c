@@ -77,8 +77,8 @@ static enum breaker_result verdict(const struct upstream *u, int rc)
         return BREAKER_CONNECT_FAIL;
     }
     bool is_long = rc == ERR_LIMIT && !u->head.is_stream;
-    if (is_long ||
-        (rc == ERR_CLOSED && u->is_held)) { /* a client's doing: it asked for that much, or did not read */
+    bool is_unread = rc == ERR_CLOSED && u->is_held;
+    if (is_long || is_unread) { /* its client's doing */
         return BREAKER_NO_VERDICT;
     }
     if (rc != 0 || u->is_spoilt || (u->has_head && u->head.status >= 500)) {
