@@ -462,7 +462,7 @@ bool http_op_drain(struct http_op *op)
 
 void http_op_end_body(struct http_op *op)
 {
-    if (op->ending || op->body_ended) {
+    if (op->ending || op->body_ended || op->fail_rc != 0) {
         return;
     }
     BUG_ON(op->stream_left > 0);

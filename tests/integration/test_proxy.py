@@ -145,6 +145,33 @@ def test_upstream_trouble(rig):
     assert rig.http.get("/open/x").status_code == 200
 
 
+def test_a_streamed_body_for_an_upstream_that_fails_at_once(tmp_path):
+    """Head and body come in one piece: the request has failed before its body is handed over and ended."""
+    server = ScriptedWorker()
+    server.behave = lambda x: x.wait_gone(60)
+    absent = f"unix:{tmp_path}/nobody.sock"
+    rig = ChatRig(tmp_path, [], process={"threads": 1}, proxy={
+        "upstreams": [{"name": "absent", "targets": [absent]},
+                      {"name": "absent2", "targets": [absent], "protocol": "h2"},
+                      {"name": "full", "targets": [server.target], "max_connections": 1}],
+        "routes": [{"name": name, "path": f"/{name}", "upstream": name, "auth": "none"}
+                   for name in ("absent", "absent2", "full")]})
+    try:
+        with socket.create_connection(("127.0.0.1", rig.port)) as busy:
+            busy.sendall(b"GET /full HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_until(lambda: server.asked, 30, "the one connection is in use")
+            for name in ("absent", "absent2", "full"):
+                for body in (b"content-length: 5\r\n\r\nhello", b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"):
+                    with socket.create_connection(("127.0.0.1", rig.port)) as s:
+                        s.sendall(f"POST /{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n".encode() + body)
+                        assert b" 503 " in read_all(s).partition(b"\r\n")[0], (name, body)
+        assert rig.http.get("/livez").status_code == 200
+    finally:
+        rig.close()
+        server.stop()
+    assert not server.errors
+
+
 def test_a_client_that_leaves_stops_the_upstream(rig):
     gone = []
     rig.set(lambda x: gone.append(x.wait_gone(5)))

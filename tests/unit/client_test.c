@@ -611,6 +611,21 @@ static void a_request_that_would_be_two_is_refused(void **state)
     assert_int_equal(r->peer_count, 0);
 }
 
+/* Who sends a body learns of a failure at the end of the turn: until then he may go on, and end it. */
+static void a_body_for_a_request_that_failed_at_once_is_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct http_client_request req = {
+        .method = STR("PUT"), .target = STR("/ two"), .streaming = true, .content_length = 5};
+    r->op = http_send_request(r->origin, &req, &handler, r);
+    assert_int_equal(http_op_send_body(r->op, "12345", 5), HTTP_FLOW_GONE);
+    http_op_end_body(r->op);
+    run(r);
+    assert_int_equal(r->ends, 1);
+    assert_int_equal(r->rc, ERR_INVALID);
+    assert_int_equal(r->peer_count, 0);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -634,6 +649,7 @@ int main(void)
         CASE(a_streamed_body_is_chunked),
         CASE(silence_after_a_streamed_body_times_out),
         CASE(a_request_that_would_be_two_is_refused),
+        CASE(a_body_for_a_request_that_failed_at_once_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
