@@ -6,12 +6,14 @@
 
 #include "auth/cn_ranges.h"
 #include "auth/phone_lib.h"
+#include "auth/phone_plan.h"
 
 enum { PHONE_DIGITS_MIN = 7, PHONE_DIGITS_MAX = 15, CN_CODE_DIGITS = 2 };
 
 void phone_start(void)
 {
     phone_lib_start();
+    phone_plan_start();
 }
 
 /* Next character with full-width forms folded to ASCII; 0 for anything not allowed. */
@@ -164,7 +166,9 @@ int phone_read(struct str text, enum phone_mode mode, struct phone *out, struct 
         rc = phone_read_cn(mode, &phone, err);
     } else {
         struct phone_lib_answer answer;
-        if (!phone_lib_check(phone.e164, &answer)) {
+        enum phone_plan_verdict verdict = phone_plan_check(phone.e164, &answer);
+        if (verdict == PHONE_PLAN_INVALID ||
+            (verdict == PHONE_PLAN_UNSURE && !phone_lib_check(phone.e164, &answer))) {
             return err_set(err, ERR_INVALID, "no number that receives codes in its country");
         }
         memcpy(phone.country, answer.country, sizeof phone.country);

@@ -28,7 +28,8 @@ set(TIDE_BASE_LIBS
   PkgConfig::YAML PkgConfig::MAXMINDDB Threads::Threads m)
 
 find_library(PHONENUMBER phonenumber REQUIRED)
-set(TIDE_AUTH_LIBS ${PHONENUMBER})
+find_library(PROTOBUF protobuf REQUIRED)
+set(TIDE_AUTH_LIBS ${PHONENUMBER} ${PROTOBUF} PkgConfig::PCRE2)
 set(TIDE_WORKER_LIBS PkgConfig::PCRE2 m)
 set(TIDE_STATUS_LIBS PkgConfig::CURL PkgConfig::ZLIB)
 set(TIDE_GATEWAY_LIBS PkgConfig::CURL)
