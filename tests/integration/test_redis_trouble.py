@@ -55,8 +55,9 @@ def test_wrong_answers(own_stack, peers, what, answer):
     codes = [ask(gateway, f"d{i}").status_code for i in range(8)]
     assert codes == [200] * 8, codes
     assert time.monotonic() - began < 4, "a time-out each at worst"
-    if what != "two answers":  # there the first one is right, and the connection ends with the second
-        assert decided(gateway, "device", "fallback_allowed") >= 7, what
+    # the first of two answers is right, and the connection ends with the second; the beat's answer may make half an answer whole
+    least = {"two answers": 0, "half an answer": 3}.get(what, 7)
+    assert decided(gateway, "device", "fallback_allowed") >= least, what
     peer.answers["EVALSHA"] = allowed
 
     def decides() -> bool:

@@ -88,22 +88,22 @@ def connect_http2(gateway) -> H2:
     def connect(alpn: str) -> ssl.SSLSocket:
         context = anyone()
         context.set_alpn_protocols([alpn])
-        return context.wrap_socket(socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=20))
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=60))
     return H2(SimpleNamespace(connect=connect))
 
 
 class Asker(threading.Thread):
-    """Asks without a pause until end(). A request is sent once: whatever goes wrong with it is kept."""
+    """Asks again and again until end(). A request is sent once: whatever goes wrong with it is kept."""
 
-    def __init__(self, gateway):
+    def __init__(self, gateway, pause: float = 0.005):
         super().__init__(daemon=True)
-        self.gateway = gateway
+        self.gateway, self.pause = gateway, pause
         self.answers, self.wrong, self.connections = 0, [], 1
         self.ended = threading.Event()
 
     def run(self):
         self.open()
-        while not self.ended.wait(0.005):
+        while not self.ended.wait(self.pause):
             try:
                 self.ask()
                 self.answers += 1
@@ -121,7 +121,7 @@ class KeepAlive(Asker):
     """HTTP/1.1: another connection only after `connection: close`."""
 
     def open(self):
-        self.http = http.client.HTTPSConnection("localhost", int(self.gateway.port), context=anyone(), timeout=20)
+        self.http = http.client.HTTPSConnection("localhost", int(self.gateway.port), context=anyone(), timeout=60)
 
     def ask(self):
         self.http.request("GET", "/livez")
