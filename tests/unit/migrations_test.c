@@ -1,0 +1,201 @@
+/* What the functions of the migrations promise, whoever calls them and however calls overlap: tests/with-postgres
+ * build/dev/tests/migrations_test. Without TIDE_TEST_PG all of it is skipped, visibly. */
+#include "tests/unit/unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/pg.h"
+
+enum { PATIENCE_MS = 60000, TICK_MS = 5 };
+
+static const char *server_uri; /* superuser */
+static char owner_uri[512];    /* superuser, our database */
+static char app_uri[512], status_uri[512];
+static struct pg *owner;
+
+static void need_server(void)
+{
+    if (!server_uri) {
+        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
+        skip();
+    }
+}
+
+/* --- small steps ------------------------------------------------------------------------------------- */
+
+static int run_sql(struct pg *pg, void *sql)
+{
+    return pg_exec(pg, sql);
+}
+
+static int sql_as(const char *uri, const char *sql)
+{
+    struct pg *pg = pg_open(uri, PATIENCE_MS, NULL);
+    assert_non_null(pg);
+    int rc = pg_transaction(pg, run_sql, (void *)(uintptr_t)sql, PATIENCE_MS, NULL);
+    pg_close(pg);
+    return rc;
+}
+
+struct number {
+    const char *sql;
+    int64_t value;
+};
+
+static int run_number(struct pg *pg, void *arg)
+{
+    struct number *n = arg;
+    int rows = pg_query(pg, n->sql);
+    n->value = rows > 0 ? pg_i64(pg, 0, 0) : -1;
+    return rows < 0 ? rows : 0;
+}
+
+static int64_t number_of(const char *sql)
+{
+    struct number n = {sql, 0};
+    assert_int_equal(pg_transaction(owner, run_number, &n, PATIENCE_MS, NULL), 0);
+    return n.value;
+}
+
+/* One transaction of the application, on a thread of its own. */
+struct call {
+    pthread_t thread;
+    const char *sql;
+    atomic_bool is_over;
+    int rc;
+};
+
+static void *call_run(void *arg)
+{
+    struct call *c = arg;
+    c->rc = sql_as(app_uri, c->sql);
+    atomic_store(&c->is_over, true);
+    return NULL;
+}
+
+/* Until it waits for a lock as the n-th, or is over. */
+static void call_start(struct call *c, int64_t n)
+{
+    uint64_t began_ms = clock_mono_ms();
+    assert_int_equal(pthread_create(&c->thread, NULL, call_run, c), 0);
+    while (!atomic_load(&c->is_over) &&
+           number_of("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                     " AND usename = 'tidegate_app' AND datname = current_database()") < n) {
+        assert_true(clock_mono_ms() - began_ms < PATIENCE_MS);
+        nanosleep(&(struct timespec){.tv_nsec = TICK_MS * 1000000}, NULL);
+    }
+}
+
+static int call_end(struct call *c)
+{
+    assert_int_equal(pthread_join(c->thread, NULL), 0);
+    return c->rc;
+}
+
+#define SIGN_UP(number)                                                                                      \
+    "SELECT auth_create_user((SELECT version FROM policy_current), 'default', 'phone', 'CN', "               \
+    "gen_random_uuid(), gen_random_uuid(), sha256('" number "'), '1', '');"
+#define HOLD "SELECT pg_advisory_xact_lock(4711);" /* until give_hold() */
+#define CLOSE_SIGN_UP                                                                                        \
+    "SELECT policy_change('t', 'open', '{}', '{}', 'test', 'test', '', 0, 'policy.set', NULL);"
+
+/* --- who may call ------------------------------------------------------------------------------------ */
+
+static void functions_are_for_whom_they_are_granted_to(void **state)
+{
+    need_server();
+#define OPEN_TO(role)                                                                                        \
+    "SELECT count(*) FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"                           \
+    " AND has_function_privilege('" role "', p.oid, 'EXECUTE')"
+    assert_int_equal(number_of(OPEN_TO("tidegate_status")), 0);
+    assert_int_equal(number_of(OPEN_TO("tidegate_app") " AND p.proname = 'bans_move'"), 0);
+    assert_true(number_of(OPEN_TO("tidegate_app") " AND p.proname LIKE 'policy_%'") > 8);
+    assert_true(sql_as(status_uri, "SELECT versions_bump('policy')") < 0);
+    assert_int_equal(sql_as(app_uri, "SELECT versions_bump('policy')"), 0);
+    /* a function that the next migration forgets */
+    assert_int_equal(
+        sql_as(owner_uri, "CREATE FUNCTION forgotten() RETURNS integer LANGUAGE sql AS 'SELECT 1'"), 0);
+    assert_true(sql_as(app_uri, "SELECT forgotten()") < 0);
+    assert_int_equal(number_of(OPEN_TO("tidegate_status")), 0);
+    assert_int_equal(sql_as(owner_uri, "DROP FUNCTION forgotten()"), 0);
+#undef OPEN_TO
+}
+
+/* --- the policy -------------------------------------------------------------------------------------- */
+
+static void a_change_of_the_policy_has_its_turn_among_sign_ups(void **state)
+{
+    need_server();
+    struct call before = {.sql = SIGN_UP("before") HOLD}, change = {.sql = CLOSE_SIGN_UP},
+                after = {.sql = SIGN_UP("after")};
+    int64_t version = number_of("SELECT version FROM policy_current");
+    assert_int_equal(number_of("SELECT count(pg_advisory_lock(4711)::text)"), 1);
+    call_start(&before, 1);
+    call_start(&change, 2); /* waits for the account that is being made */
+    call_start(&after, 3);  /* and this one for the change */
+    assert_int_equal(number_of("SELECT count(pg_advisory_unlock(4711)::text)"), 1);
+    assert_int_equal(call_end(&after), ERR_CONFLICT); /* policy_stale */
+    assert_int_equal(call_end(&before), 0);
+    assert_int_equal(call_end(&change), 0);
+    assert_int_equal(number_of("SELECT version FROM policy_current"), version + 1);
+    assert_int_equal(number_of("SELECT count(*) FROM users u JOIN identities i ON i.user_id = u.id"
+                               " WHERE i.subject_hash IN (sha256('before'), sha256('after'))"),
+                     1);
+    assert_int_equal(sql_as(app_uri, SIGN_UP("after")), 0); /* decided again */
+}
+
+/* --- the program ------------------------------------------------------------------------------------- */
+
+static int make_database(void)
+{
+    const char *db = strstr(server_uri, "///postgres?"), *user = strstr(server_uri, "&user=");
+    struct pg *pg = db && user ? pg_open(server_uri, PATIENCE_MS, NULL) : NULL;
+    if (!pg) {
+        return -1;
+    }
+    const char *rest = strchr(db, '?');
+    int head = (int)(db - server_uri), host = (int)(user - rest);
+    snprintf(owner_uri, sizeof owner_uri, "%.*s///tide_migrations_test%s", head, server_uri, rest);
+    snprintf(app_uri, sizeof app_uri, "%.*s///tide_migrations_test%.*s&user=tidegate_app", head, server_uri,
+             host, rest);
+    snprintf(status_uri, sizeof status_uri, "%.*s///tide_migrations_test%.*s&user=tidegate_status", head,
+             server_uri, host, rest);
+    int rc = pg_exec(pg, "DROP DATABASE IF EXISTS tide_migrations_test");
+    rc = rc < 0 ? rc : pg_exec(pg, "CREATE DATABASE tide_migrations_test");
+    pg_close(pg);
+    return rc;
+}
+
+static int set_up(void **state)
+{
+    struct err err = {0};
+    server_uri = getenv("TIDE_TEST_PG");
+    if (!server_uri) {
+        return 0;
+    }
+    owner = make_database() < 0 ? NULL : pg_open(owner_uri, PATIENCE_MS, &err);
+    int rc = owner ? pg_migrate(owner, "migrations", NULL, NULL, &err) : -1;
+    print_message("%s", err.msg);
+    return rc;
+}
+
+static int tear_down(void **state)
+{
+    pg_close(owner);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(functions_are_for_whom_they_are_granted_to),
+        cmocka_unit_test(a_change_of_the_policy_has_its_turn_among_sign_ups),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
