@@ -152,7 +152,7 @@ static int set_up(struct pg *pg, struct err *err)
     PGresult *r = NULL;
     bool sent = PQsetnonblocking(pg->conn, 1) == 0 &&
                 PQsendQuery(pg->conn, "SET client_connection_check_interval = '2s'; "
-                                      "SET idle_in_transaction_session_timeout = '60s'");
+                                      "SET idle_in_transaction_session_timeout = '10s'");
     int rc = sent ? pg_conn_finish(pg, &r) : pg_conn_failed(pg, "setting up");
     if (rc == 0 && PQresultStatus(r) != PGRES_COMMAND_OK) {
         rc = pg_conn_failed(pg, "setting up");
