@@ -2,13 +2,11 @@
 
 #include <stdlib.h>
 
-enum { OPENINGS_OF_A_TOKEN = 32 }; /* containers that one token may open */
-
-/* What is known of a place: the tokens that fit, and those that depend on containers further out. */
+/* What is known of a place: the tokens that fit, and those that depend on what stands around the container. */
 struct known {
     uint64_t *fit;
-    token_id *deeper;
-    uint32_t deeper_n;
+    token_id *depends;
+    uint32_t depends_n;
 };
 
 struct json_mask {
@@ -19,7 +17,7 @@ struct json_mask {
                       [2]; /* place, in a key, container (none, object, array), after space */
 };
 
-enum fit { FIT_NO, FIT_YES, FIT_DEEPER };
+enum fit { FIT_NO, FIT_YES, FIT_DEPENDS };
 
 struct json_mask *json_mask_new(const struct tokenizer *tokenizer)
 {
@@ -45,7 +43,7 @@ void json_mask_free(struct json_mask *m)
     struct known *all = &m->known[0][0][0][0];
     for (size_t i = 0; i < sizeof m->known / sizeof *all; i++) {
         free(all[i].fit);
-        free(all[i].deeper);
+        free(all[i].depends);
     }
     free(m->allowed);
     free(m);
@@ -61,24 +59,27 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* The token's bytes after the state. `floor`: below this depth the containers are not known. */
+/* The token's bytes after the state. FIT_DEPENDS: on the containers below the depth of `floor`, or on whether as many
+ * more may be opened. */
 static enum fit try_token(struct json_state s, bool after_space, struct str bytes, uint8_t floor)
 {
     unsigned spaces = 0;
+    bool opens = false;
     if (bytes.n == 0 || (after_space && is_space(bytes.p[0]) && is_between(&s))) {
         return FIT_NO;
     }
     for (size_t i = 0; i < bytes.n; i++) {
         if (s.depth < floor) {
-            return FIT_DEEPER;
+            return FIT_DEPENDS;
         }
         spaces += is_between(&s) && is_space(bytes.p[i]);
         if (s.place == JSON_AT_DONE || spaces > JSON_MASK_SPACES ||
             !json_state_push(&s, (uint8_t)bytes.p[i])) {
             return FIT_NO;
         }
+        opens |= s.depth > floor;
     }
-    return FIT_YES;
+    return opens ? FIT_DEPENDS : FIT_YES;
 }
 
 static void allow(uint64_t *mask, token_id id)
@@ -98,58 +99,37 @@ static void learn(const struct json_mask *m, const struct json_answer *a, struct
     }
     uint32_t vocab = tokenizer_size(m->tokenizer);
     k->fit = calloc(m->words, sizeof *k->fit);
-    k->deeper = malloc(vocab * sizeof *k->deeper);
-    BUG_ON(!k->fit || !k->deeper);
+    k->depends = malloc(vocab * sizeof *k->depends);
+    BUG_ON(!k->fit || !k->depends);
     for (uint32_t i = 0; i < vocab; i++) {
         token_id id = (token_id)i;
         enum fit fit = try_token(s, a->after_space, tokenizer_bytes(m->tokenizer, id), floor);
         if (fit == FIT_YES) {
             allow(k->fit, id);
-        } else if (fit == FIT_DEEPER) {
-            k->deeper[k->deeper_n++] = id;
+        } else if (fit == FIT_DEPENDS) {
+            k->depends[k->depends_n++] = id;
         }
     }
-    token_id *fewer = realloc(k->deeper, (k->deeper_n + 1UL) * sizeof *fewer);
-    k->deeper = fewer ? fewer : k->deeper;
-}
-
-static void try_all(struct json_mask *m, const struct json_answer *a)
-{
-    uint32_t vocab = tokenizer_size(m->tokenizer);
-    memset(m->allowed, 0, m->words * sizeof *m->allowed);
-    for (uint32_t i = 0; i < vocab; i++) {
-        struct str bytes = tokenizer_bytes(m->tokenizer, (token_id)i);
-        if (try_token(a->state, a->after_space, bytes, 0) == FIT_YES) {
-            allow(m->allowed, (token_id)i);
-        }
-    }
-}
-
-static void use_known(struct json_mask *m, const struct json_answer *a)
-{
-    const struct json_state *s = &a->state;
-    unsigned container = s->depth == 0 ? 0 : 1 + (unsigned)(s->array >> (s->depth - 1) & 1);
-    struct known *k = &m->known[s->place][s->in_key][container][a->after_space];
-    if (!k->fit) {
-        learn(m, a, k);
-    }
-    memcpy(m->allowed, k->fit, m->words * sizeof *m->allowed);
-    for (uint32_t i = 0; i < k->deeper_n; i++) {
-        struct str bytes = tokenizer_bytes(m->tokenizer, k->deeper[i]);
-        if (try_token(*s, a->after_space, bytes, 0) == FIT_YES) {
-            allow(m->allowed, k->deeper[i]);
-        }
-    }
+    token_id *fewer = realloc(k->depends, (k->depends_n + 1UL) * sizeof *fewer);
+    k->depends = fewer ? fewer : k->depends;
 }
 
 const uint64_t *json_mask_allowed(struct json_mask *m, const struct json_answer *a)
 {
-    if (a->state.depth + OPENINGS_OF_A_TOKEN > JSON_STATE_DEPTH) {
-        try_all(m, a); /* what opens a container may not fit any more */
-    } else {
-        use_known(m, a);
-    }
+    const struct json_state *s = &a->state;
+    unsigned container = s->depth == 0 ? 0 : 1 + (unsigned)(s->array >> (s->depth - 1) & 1);
+    struct known *k = &m->known[s->place][s->in_key][container][a->after_space];
     uint64_t any = 0;
+    if (!k->fit) {
+        learn(m, a, k);
+    }
+    memcpy(m->allowed, k->fit, m->words * sizeof *m->allowed);
+    for (uint32_t i = 0; i < k->depends_n; i++) {
+        struct str bytes = tokenizer_bytes(m->tokenizer, k->depends[i]);
+        if (try_token(*s, a->after_space, bytes, 0) != FIT_NO) {
+            allow(m->allowed, k->depends[i]);
+        }
+    }
     for (uint32_t i = 0; i < m->words; i++) {
         any |= m->allowed[i];
     }

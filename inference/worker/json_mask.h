@@ -1,7 +1,7 @@
 /* Which tokens may follow when an answer has to be JSON: response_format {"type": "json_object"}.
  *
  * For each place of the grammar and the container around it, the tokens that fit are found once and kept as bits; the
- * few that close more than that container are tried anew each time. (The idea of "context-independent tokens" is
+ * few that open a container, or close more than that one, are tried anew each time. (The idea of "context-independent tokens" is
  * XGrammar's: Dong et al. 2024, section 3.1.)
  * White space: of a token at most JSON_MASK_SPACES, and none after a token that ended in white space, so a
  * model cannot fill its answer with it.
