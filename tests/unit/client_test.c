@@ -34,6 +34,7 @@ struct rig {
     bool close_after[STEPS];
     bool byte_by_byte;
     bool silent;
+    bool reads_nothing;
     /* what happened at the server */
     struct peer peers[PEERS];
     unsigned peer_count, step;
@@ -127,7 +128,9 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     p->fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK);
     assert_true(p->fd >= 0);
     event_assign(&p->ev, loop_event_base(r->loop), p->fd, EV_READ | EV_PERSIST, on_peer, p);
-    event_add(&p->ev, NULL);
+    if (!r->reads_nothing) {
+        event_add(&p->ev, NULL);
+    }
 }
 
 static void on_guard(void *arg)
@@ -595,6 +598,30 @@ static void silence_after_a_streamed_body_times_out(void **state)
     assert_int_equal(r->rc, ERR_TIMEOUT);
 }
 
+/* Small pieces are taken whole or not at all, so the first one past what the sockets hold finds no deadline running. */
+static void a_body_that_nobody_takes_times_out(void **state)
+{
+    struct rig *r = *state;
+    char piece[256] = "";
+    struct http_client_request req = {.method = STR("PUT"),
+                                      .target = STR("/"),
+                                      .body = STR("1"),
+                                      .streaming = true,
+                                      .content_length = 1 << 30,
+                                      .idle_ms = 150};
+    r->reads_nothing = true;
+    r->op = http_send_request(r->origin, &req, &handler, r);
+    while (!r->ends && http_op_send_body(r->op, piece, sizeof piece) == HTTP_FLOW_GO) {
+        loop_call(r->loop, stop, r);
+        run(r);
+    }
+    if (!r->ends) {
+        run(r);
+    }
+    assert_int_equal(r->rc, ERR_TIMEOUT);
+    assert_non_null(strstr(r->err.msg, "not taken"));
+}
+
 static void a_request_that_would_be_two_is_refused(void **state)
 {
     struct rig *r = *state;
@@ -648,6 +675,7 @@ int main(void)
         CASE(a_canceled_operation_says_nothing_more),
         CASE(a_streamed_body_is_chunked),
         CASE(silence_after_a_streamed_body_times_out),
+        CASE(a_body_that_nobody_takes_times_out),
         CASE(a_request_that_would_be_two_is_refused),
         CASE(a_body_for_a_request_that_failed_at_once_is_dropped),
     };
