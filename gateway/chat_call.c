@@ -6,6 +6,7 @@
 #include "base/jws.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/chat_event.h"
 #include "gateway/config.h"
 #include "gateway/identify.h"
 
@@ -85,7 +86,7 @@ void chat_call_fail(struct chat_call *c, const struct chat_failure *f)
         return;
     }
     buf_truncate(&c->held);
-    c->has_finish = c->has_done = c->has_error = false;
+    c->has_finish = c->has_done = c->has_error = c->is_late = false;
     c->content_events = 0;
     choose(c, f);
 }
@@ -151,6 +152,24 @@ static void pass_refusal(struct chat_call *c, const struct upstream_end *end)
     tell(c, &refused);
 }
 
+/* The worker works, but not as long as this answer would take. */
+static void fail_late(struct chat_call *c)
+{
+    upstream_excuse(c->up);
+    c->up = NULL;
+    chat_call_fail(c, &slow);
+}
+
+static bool is_late(struct chat_call *c, const struct upstream_end *end)
+{
+    struct chat_event e;
+    if (end->status != 504) {
+        return false;
+    }
+    chat_answer_read(end->body, &c->text, &e);
+    return e.is_late;
+}
+
 static void on_status(struct chat_call *c, const struct upstream_end *end)
 {
     switch (end->status) {
@@ -183,11 +202,13 @@ static void on_stream_end(struct chat_call *c)
         c->up = NULL;
         chat_relay_end(c);
         chat_call_release(c);
-        return;
+    } else if (c->is_late) {
+        fail_late(c);
+    } else {
+        upstream_spoil(c->up);
+        c->up = NULL;
+        chat_call_fail(c, &lost);
     }
-    upstream_spoil(c->up);
-    c->up = NULL;
-    chat_call_fail(c, &lost);
 }
 
 static void on_end(void *arg, const struct upstream_end *end)
@@ -198,6 +219,8 @@ static void on_end(void *arg, const struct upstream_end *end)
     } else if (end->rc != 0) {
         c->up = NULL;
         chat_call_fail(c, failure_of(end->rc));
+    } else if (is_late(c, end)) {
+        fail_late(c);
     } else if (end->status != 200) {
         c->up = NULL;
         on_status(c, end);

@@ -60,6 +60,7 @@ struct chat_call {
     bool has_finish; /* finish_reason was seen */
     bool has_done;   /* [DONE] was seen */
     bool has_error;  /* the worker's stream told of an error */
+    bool is_late;    /* which was that the answer takes too long */
 };
 
 /* chat_call.c */

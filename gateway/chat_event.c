@@ -107,6 +107,18 @@ static void read_usage(struct reader *r, struct str object)
                         r->out->completion_tokens >= 0;
 }
 
+static void read_error(struct reader *r, const struct json_slice *error)
+{
+    struct json_doc doc;
+    struct str code;
+    r->out->is_error = error->type != JSON_NULL;
+    if (error->type == JSON_OBJECT) {
+        json_members(&r->arena, error->raw, &doc);
+        const struct json_slice *v = json_member(&doc, "code");
+        r->out->is_late = v && json_get_str(&r->arena, v, &code) && str_is(code, "answer_timeout");
+    }
+}
+
 static void read_json(struct reader *r, struct str json)
 {
     struct json_doc doc;
@@ -117,7 +129,9 @@ static void read_json(struct reader *r, struct str json)
     const struct json_slice *error = json_member(&doc, "error");
     const struct json_slice *choices = json_member(&doc, "choices");
     const struct json_slice *usage = json_member(&doc, "usage");
-    r->out->is_error = error && error->type != JSON_NULL;
+    if (error) {
+        read_error(r, error);
+    }
     unsigned n = 0;
     if (choices && choices->type == JSON_ARRAY) {
         struct str walk = choices->raw;

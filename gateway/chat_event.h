@@ -15,6 +15,7 @@ struct chat_event {
     bool is_comment;  /* no data */
     bool is_done;     /* [DONE] */
     bool is_error;    /* an error object, or no JSON at all */
+    bool is_late;     /* the error: the answer asked for more time than the worker gives one */
     bool has_content; /* text, reasoning, a tool call, a refusal: what a reader sees */
     bool has_finish;  /* a finish_reason */
     bool has_usage;

@@ -62,6 +62,7 @@ enum http_flow chat_relay_event(struct chat_call *c, struct str event)
     chat_event_read(event, &c->scratch, &c->text, &e);
     note_usage(c, &e);
     c->has_error = e.is_error;
+    c->is_late = e.is_late;
     c->has_done = e.is_done;
     c->has_finish = c->has_finish || e.has_finish;
     c->content_events += e.has_content;

@@ -28,7 +28,8 @@ struct upstream {
     bool has_head;
     bool has_bytes;
     bool is_spoilt;
-    bool is_held;     /* our client takes nothing for now */
+    bool is_excused;
+    bool was_held;    /* our client has let it wait: who waits too long may be cut */
     bool is_canceled; /* inside a callback: the caller unwinds */
     unsigned pins;
     struct loop_task fail; /* on_end when there never was an op */
@@ -77,8 +78,8 @@ static enum breaker_result verdict(const struct upstream *u, int rc)
         return BREAKER_CONNECT_FAIL;
     }
     bool is_long = rc == ERR_LIMIT && !u->head.is_stream;
-    bool is_unread = rc == ERR_CLOSED && u->is_held;
-    if (is_long || is_unread) { /* its client's doing */
+    bool is_unread = rc == ERR_CLOSED && u->was_held;
+    if (is_long || is_unread || u->is_excused) { /* its client's doing */
         return BREAKER_NO_VERDICT;
     }
     if (rc != 0 || u->is_spoilt || (u->has_head && u->head.status >= 500)) {
@@ -131,6 +132,11 @@ void upstream_cancel(struct upstream *u)
 void upstream_spoil(struct upstream *u)
 {
     u->is_spoilt = true;
+}
+
+void upstream_excuse(struct upstream *u)
+{
+    u->is_excused = true;
 }
 
 static void on_fail(void *arg)
@@ -234,7 +240,7 @@ static enum http_flow on_data(struct http_op *op, const char *p, size_t n)
         fail_now(u, "an event", u->scanner.held.max);
         f.flow = HTTP_FLOW_GONE;
     }
-    u->is_held = f.flow == HTTP_FLOW_PAUSE;
+    u->was_held |= f.flow == HTTP_FLOW_PAUSE;
     unpin_and_maybe_free(u);
     return f.flow;
 }
@@ -297,7 +303,6 @@ struct upstream *upstream_start(struct worker_origins *o, struct worker_grant gr
 void upstream_resume(struct upstream *u)
 {
     if (u->op) {
-        u->is_held = false;
         http_op_resume(u->op);
     }
 }

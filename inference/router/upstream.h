@@ -59,5 +59,7 @@ void upstream_resume(struct upstream *u);
 void upstream_cancel(struct upstream *u);
 /* What the handler found in a 200 stream: it was no good although HTTP was (an error event, no end). */
 void upstream_spoil(struct upstream *u);
+/* Or that it was the request's doing, and says nothing of the worker. */
+void upstream_excuse(struct upstream *u);
 
 #endif

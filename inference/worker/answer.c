@@ -133,7 +133,7 @@ static struct problem failure(enum engine_finish finish)
     case ENGINE_FINISH_CANCELED:
         return (struct problem){.code = "draining", .detail = STR("The worker is stopping.")};
     case ENGINE_FINISH_LATE:
-        return (struct problem){.code = "upstream_timeout",
+        return (struct problem){.code = "answer_timeout",
                                 .detail = STR("The answer was not finished within --request-timeout.")};
     default:
         return (struct problem){.code = "internal_error",

@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
     {"body-limit", SIZE, AT(body_bytes), 1024, 1 << 30, "SIZE", "largest request body; 4MiB"},
     {"text-limit", SIZE, AT(text_bytes), 1024, 1 << 30, "SIZE",
      "most text of a request that becomes tokens; 1MiB"},
-    {"request-timeout", DURATION, AT(request_ms), 1, 86400000, "TIME", "time that one answer may take; 10m"},
+    {"request-timeout", DURATION, AT(request_ms), 1, 86400000, "TIME", "time that one answer may take; 9m"},
     {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME", "time for running answers after SIGTERM; 30s"},
     {"portable", FLAG, AT(portable), 0, 0, NULL,
      "plain C kernels, whatever the processor offers; no CUDA graphs"},
@@ -214,7 +214,7 @@ int options_parse(int argc, char **argv, struct options *out, struct err *err)
         .queue = 64,
         .body_bytes = 4 << 20,
         .text_bytes = 1 << 20,
-        .request_ms = 600000,
+        .request_ms = 540000, /* below a gateway's chat.first_byte, so that it hears why */
         .drain_ms = 30000,
         .rounds = 5,
         .device = {.ranks = 1, .collective_ms = 60000},

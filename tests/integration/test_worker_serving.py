@@ -94,7 +94,7 @@ def test_an_answer_past_its_time_ends_with_an_error(tmp_path):
     with Worker(tmp_path, "--context", "4096", "--request-timeout", "2s") as hasty:
         body = {"prompt": [1000], "max_tokens": 4000, "ignore_eos": True}
         answer = hasty.http.post("/v1/completions", json=body)
-        assert answer.status_code == 504 and answer.json()["error"]["code"] == "upstream_timeout"
+        assert answer.status_code == 504 and answer.json()["error"]["code"] == "answer_timeout"
         assert hasty.metric('vllm:request_success_total{finished_reason="timeout"}') == 1
 
 

@@ -65,6 +65,9 @@ static void ends_errors_and_usage_are_seen(void **state)
     assert_true(read_event(": ping\n\n").is_comment);
     assert_true(read_event("data: {\"error\":{\"message\":\"x\"}}\n\n").is_error);
     assert_true(read_event("data: not json\n\n").is_error);
+    assert_false(read_event("data: {\"error\":{\"code\":\"internal_error\"}}\n\n").is_late);
+    assert_false(read_event("data: {\"error\":{\"code\":504}}\n\n").is_late);
+    assert_true(read_event("data: {\"error\":{\"code\":\"answer_timeout\"}}\n\n").is_late);
     assert_false(read_event("data: {\"error\":null,\"choices\":[]}\n\n").is_error);
     struct chat_event e =
         read_event("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\n");

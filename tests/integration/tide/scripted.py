@@ -43,6 +43,20 @@ class Exchange:
         self.event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m",
                     "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
+    def wait_at_most(self, seconds: float) -> None:
+        """For whoever takes a piece."""
+        self.sock.settimeout(seconds)
+
+    def flood_until_held(self) -> None:
+        """Content until nobody has taken any for two seconds."""
+        self.wait_at_most(2)
+        try:
+            for _ in range(20000):
+                self.delta(content="x" * 10000)
+        except (TimeoutError, AssertionError):
+            return
+        raise AssertionError("somebody reads all of it")
+
     def usage(self, prompt: int = 5, completion: int = 2) -> None:
         self.event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [],
                     "usage": {"prompt_tokens": prompt, "completion_tokens": completion,

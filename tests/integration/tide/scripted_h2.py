@@ -43,6 +43,8 @@ class Connection:
 
 
 class H2Exchange(Exchange):
+    patience_s = 20
+
     def __init__(self, conn: Connection, stream: int, method: str, path: str, headers: dict, body: bytes):
         super().__init__(conn.sock, method, path, headers, body)
         self.conn, self.stream_id = conn, stream
@@ -53,18 +55,21 @@ class H2Exchange(Exchange):
             self.conn.h2.send_headers(self.stream_id, fields)
             self.conn.flush()
 
+    def room(self) -> int:
+        self.conn.need(self.stream_id)
+        return min(self.conn.h2.local_flow_control_window(self.stream_id), self.conn.h2.max_outbound_frame_size)
+
     def chunk(self, data: bytes) -> None:
         with self.conn.changed:
             while data:
-                room = 0
-                while room == 0:
-                    self.conn.need(self.stream_id)
-                    room = min(self.conn.h2.local_flow_control_window(self.stream_id), self.conn.h2.max_outbound_frame_size)
-                    if room == 0:
-                        assert self.conn.changed.wait(20), "the window stays shut"
+                assert self.conn.changed.wait_for(self.room, self.patience_s), "the window stays shut"
+                room = self.room()
                 self.conn.h2.send_data(self.stream_id, data[:room])
                 self.conn.flush()
                 data = data[room:]
+
+    def wait_at_most(self, seconds: float) -> None:
+        self.patience_s = seconds
 
     def finish(self) -> None:
         with self.conn.changed:

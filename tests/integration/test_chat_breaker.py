@@ -1,0 +1,96 @@
+"""What opens a worker's circuit breaker and what does not: a worker is not sick because one asks for more than it gives an
+answer, or does not read."""
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tide.chat_rig import MESSAGES, ChatRig
+from tide.process import wait_until
+from tide.scripted import ScriptedWorker, answer_well
+from tide.scripted_h2 import ScriptedH2Worker
+from tide.worker import ALIAS, Worker
+
+ENOUGH = 6  # results that would open it, if they were failures
+
+
+def opened(rig) -> tuple:
+    return rig.of_worker(0, "breaker_opened_total"), rig.of_worker(0, "failures_total")
+
+
+def test_answers_past_the_workers_time_open_no_breaker(tmp_path):
+    with Worker(tmp_path, "--context", "4096", "--slots", str(2 * ENOUGH), "--request-timeout", "2s") as worker:
+        rig = ChatRig(tmp_path, [f"127.0.0.1:{worker.port}"], model=ALIAS, protocol="h2")
+        endless = {"max_tokens": 4000, "ignore_eos": True}
+        with ThreadPoolExecutor(2 * ENOUGH) as pool:
+            whole = [pool.submit(rig.post, **endless) for _ in range(ENOUGH)]
+            streams = [pool.submit(rig.post, **endless, stream=True) for _ in range(ENOUGH)]
+        for answer in (w.result() for w in whole):
+            assert answer.status_code == 504 and answer.json()["error"]["code"] == "gateway_timeout"
+        for answer in (s.result() for s in streams):
+            last = [line for line in answer.text.splitlines() if line.startswith("data: {")][-1]
+            assert json.loads(last[6:])["error"]["code"] in ("stream_interrupted", "gateway_timeout")
+        assert worker.metric('vllm:request_success_total{finished_reason="timeout"}') == 2 * ENOUGH
+        assert rig.of_worker(0, "requests_total") == 2 * ENOUGH
+        assert opened(rig) == (0, 0)
+        rig.close()
+
+
+@pytest.fixture(params=["h1", "h2"])
+def scripted(tmp_path, request):
+    worker = ScriptedH2Worker() if request.param == "h2" else ScriptedWorker()
+    rig = ChatRig(tmp_path, [worker.target], protocol=request.param)
+    rig.worker = worker
+    yield rig
+    rig.close()
+    worker.stop()
+    assert not worker.errors
+
+
+def ask_and_read_nothing(rig) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", rig.port))
+    body = json.dumps({"model": "m", "messages": MESSAGES, "stream": True})
+    sock.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {rig.headers['authorization']}\r\n"
+                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
+    return sock
+
+
+def read_all(sock: socket.socket) -> bytes:
+    with sock:
+        sock.settimeout(60)
+        return b"".join(iter(lambda: sock.recv(1 << 20), b""))
+
+
+def test_a_cut_for_want_of_a_reader_opens_no_breaker(scripted):
+    """Nor one that the gateway sees only when its client has begun to read."""
+    cut = []
+
+    def flood(x):
+        x.start_stream()
+        x.flood_until_held()
+        x.reset()
+        cut.append(x)
+    scripted.worker.behave = flood
+    socks = [ask_and_read_nothing(scripted) for _ in range(ENOUGH)]
+    wait_until(lambda: len(cut) == ENOUGH, 60, "the worker has had enough")
+    with ThreadPoolExecutor(ENOUGH) as pool:
+        answers = list(pool.map(read_all, socks))
+    assert all(b"stream_interrupted" in a for a in answers)
+    assert scripted.of_worker(0, "requests_total") == ENOUGH and opened(scripted) == (0, 0)
+
+
+def test_cuts_while_the_client_reads_do(scripted):
+    def cut(x):
+        x.start_stream()
+        x.delta(content="The")
+        x.reset()
+    scripted.worker.behave = cut
+    for _ in range(ENOUGH):
+        scripted.post(stream=True)
+    assert scripted.of_worker(0, "breaker_opened_total") == 1
+    scripted.worker.behave = answer_well
+    wait_until(lambda: scripted.post().status_code == 200, 30, "it is tried again")
