@@ -55,7 +55,7 @@ static __device__ __forceinline__ float block_sum(float v, float *partial)
     return warp_sum(lane < warps ? partial[lane] : 0.0F);
 }
 
-/* --- half precision and bfloat16 --------------------------------------------------------------------------------------------- */
+/* --- half precision, bfloat16 and FP8 -------------------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ float low_half(uint32_t pair)
 {
@@ -77,6 +77,12 @@ static __device__ __forceinline__ uint16_t float_to_bf16(float f)
 {
     uint32_t bits = __float_as_uint(f);
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+/* Of numbers, on any device: the bits of a half whose exponent is 8 too small. */
+static __device__ __forceinline__ float e4m3_to_float(uint32_t q)
+{
+    return half_to_float_device((uint16_t)((q & 0x80) << 8 | (q & 0x7F) << 7)) * 256.0F;
 }
 
 #endif

@@ -9,12 +9,12 @@
  * TB/s), 1 us by FP8 operations (1979 T). */
 #include "kernels/matmul_fp8.h"
 
+#include "kernels/matmul.h"
 #include "kernels/tile.cuh"
 
-enum { QUANTIZE_THREADS = 128, OF_LANE = FP8_BLOCK / WARP_LANES, BLOCKS = 2 /* at once, at least */ };
+enum { QUANTIZE_THREADS = 128, BLOCKS = 2 /* at once, at least */ };
 static_assert((int)FP8_BLOCK == TILE_BLOCKS * (int)MATRIX_BLOCK, "a stage is one group of scales");
 static_assert((int)FP8_BLOCK % TILE_ROWS == 0, "a block's rows share their scales");
-static_assert(OF_LANE == 4, "a lane writes one word");
 
 /* --- activations ------------------------------------------------------------------------------------------------------- */
 
@@ -69,18 +69,19 @@ static __global__ void __launch_bounds__(TILE_THREADS, BLOCKS) matmul_fp8(struct
 {
     SHARED(struct tile_memory, memory, [1]);
     struct tile t = {};
-    t.w = {MATRIX_8BIT, p.rows, p.columns, p.w, NULL};
+    t.w = {MATRIX_8BIT, p.w.rows, p.w.columns, p.w.values, NULL};
     t.row = blockIdx.x * TILE_ROWS;
-    t.row_end = p.rows;
+    t.row_end = p.w.rows;
     t.x.q = reinterpret_cast<int8_t *>(p.x.q);
-    t.columns = {NULL, p.count, 1, 0, p.columns, 0, p.rows};
+    t.columns = {NULL, p.count, 1, 0, p.w.columns, 0, p.w.rows};
     t.column = blockIdx.y * TILE_COLUMNS;
     t.out = p.out;
+    t.bias = p.bias;
     t.adds = p.adds;
     t.out_row = t.row;
-    uint32_t blocks = p.columns / MATRIX_BLOCK;
+    uint32_t blocks = p.w.columns / MATRIX_BLOCK;
     uint32_t groups = (blocks + TILE_BLOCKS - 1) / TILE_BLOCKS;
-    const float *w_scale = p.w_scale + (size_t)(t.row / FP8_BLOCK) * groups;
+    const float *w_scale = reinterpret_cast<const float *>(p.w.scale) + (size_t)(t.row / FP8_BLOCK) * groups;
     float sums[2][4][4] = {};
     tile_copy<MATRIX_8BIT>(t, memory[0], 0);
     for (uint32_t block = 0; block < blocks; block += TILE_BLOCKS) {
@@ -109,13 +110,18 @@ cudaError_t quantize_fp8_launch(const struct quantize_fp8_params *p, cudaStream_
     return cudaGetLastError();
 }
 
+bool matmul_fp8_takes(const struct matrix *w, uint32_t count)
+{
+    return w->kind == MATRIX_E4M3 && count >= MATMUL_LEAST;
+}
+
 cudaError_t matmul_fp8_launch(const struct matmul_fp8_params *p, cudaStream_t stream)
 {
-    if (p->columns == 0 || p->columns % MATRIX_BLOCK) {
+    if (p->w.kind != MATRIX_E4M3 || !matrix_columns_fit(&p->w) || (p->bias && p->adds)) {
         return cudaErrorInvalidValue;
     }
-    if (p->count > 0 && p->rows > 0) {
-        dim3 grid((p->rows + TILE_ROWS - 1) / TILE_ROWS, (p->count + TILE_COLUMNS - 1) / TILE_COLUMNS);
+    if (p->count > 0 && p->w.rows > 0) {
+        dim3 grid((p->w.rows + TILE_ROWS - 1) / TILE_ROWS, (p->count + TILE_COLUMNS - 1) / TILE_COLUMNS);
         LAUNCH(matmul_fp8, grid, dim3(TILE_THREADS), 0, stream, *p);
     }
     return cudaGetLastError();

@@ -1,11 +1,11 @@
 /* Products of FP8 (e4m3) weights with a scale for each 128 x 128, as DeepSeek publishes them, times FP8 activations with a scale
- * for each 128 values of a row.
+ * for each 128 values of a row: matvec.h's product for prompts.
  *
- *     out[c][r] (+)= sum over b of w_scale[r / 128][b] * x_scale[c][b] * sum over k in b of w[r][k] * x[c][k]
+ *     out[c][r] (+)= bias[r] + sum over b of w_scale[r / 128][b] * x_scale[c][b] * sum over k in b of w[r][k] * x[c][k]
  *
  * Activations: scale = max(|x|, 1e-4) / 448 over 128 values (the last group may be shorter), q = x / scale as e4m3, to nearest.
  * Devices from 8.9 on have the instructions; on others the kernels end with a fault, so their caller asks first.
- * Errors: cudaErrorInvalidValue for columns that are no multiple of 32; else what the launch answers.
+ * Errors: cudaErrorInvalidValue for other kinds and for columns that are no multiple of 32; else what the launch answers.
  * Thread rule: one host thread a stream. */
 #ifndef TIDE_KERNELS_MATMUL_FP8_H
 #define TIDE_KERNELS_MATMUL_FP8_H
@@ -15,11 +15,11 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/matrix.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-enum { FP8_BLOCK = 128 }; /* rows and columns of weights, values of activations, that share a scale */
 
 struct fp8_rows {
     uint8_t *q;   /* (rows, width) e4m3, 16-byte aligned */
@@ -34,16 +34,16 @@ struct quantize_fp8_params {
 };
 
 struct matmul_fp8_params {
-    const uint8_t *w;     /* (rows, columns) e4m3, 16-byte aligned */
-    const float *w_scale; /* (rows / 128, columns / 128), both rounded up */
-    struct fp8_rows x;    /* (count, columns) */
-    float *out;           /* (count, rows) */
-    uint32_t rows;
-    uint32_t columns; /* a multiple of 32 */
+    struct matrix w;   /* E4M3 (rows, columns) */
+    struct fp8_rows x; /* (count, columns) */
+    const float *bias; /* (rows); NULL: none */
+    float *out;        /* (count, rows) */
     uint32_t count;
     bool adds; /* to what out has */
 };
 
+/* It has that kind, and so many columns of x are better off here. */
+bool matmul_fp8_takes(const struct matrix *w, uint32_t count);
 cudaError_t quantize_fp8_launch(const struct quantize_fp8_params *p, cudaStream_t stream);
 void quantize_fp8_ref(const struct quantize_fp8_params *p);
 cudaError_t matmul_fp8_launch(const struct matmul_fp8_params *p, cudaStream_t stream);

@@ -18,6 +18,11 @@ static __device__ __forceinline__ float matrix_value(const struct matrix &m, uin
     if (m.kind == MATRIX_BF16) {
         return bf16_to_float(static_cast<const uint16_t *>(m.values)[at]);
     }
+    if (m.kind == MATRIX_E4M3) {
+        size_t groups = (m.columns + FP8_BLOCK - 1) / FP8_BLOCK;
+        float scale = reinterpret_cast<const float *>(m.scale)[row / FP8_BLOCK * groups + column / FP8_BLOCK];
+        return e4m3_to_float(static_cast<const uint8_t *>(m.values)[at]) * scale;
+    }
     if (m.kind == MATRIX_4BIT) {
         uint32_t j = column % MATRIX_BLOCK;
         unsigned byte = static_cast<const uint8_t *>(m.values)[block * 16 + j % 16];

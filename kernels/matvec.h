@@ -22,7 +22,7 @@ extern "C" {
 
 struct matvec_params {
     struct matrix w;
-    const float *x;            /* (count, columns), of kinds that are not quantized */
+    const float *x; /* (count, columns), of kinds that are not quantized; of E4M3 16-byte aligned */
     struct quantized_rows x_q; /* of quantized kinds */
     const float *bias;         /* (rows); NULL: none */
     float *out;                /* (count, rows) */

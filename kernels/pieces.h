@@ -17,8 +17,8 @@ extern "C" {
 #endif
 
 struct pieces_params {
-    struct matrix w;           /* (pieces * rows of one, columns) */
-    const float *x;            /* of kinds that are not quantized */
+    struct matrix w; /* (pieces * rows of one, columns) */
+    const float *x;  /* of kinds that are not quantized; of E4M3 16-byte aligned, as each part of it */
     struct quantized_rows x_q; /* of quantized kinds */
     float *out;
     uint32_t pieces;

@@ -2,7 +2,8 @@
  *
  * A lane takes 16 values at a time: 16 bytes of 8-bit weights and of int8 activations; of 4-bit weights half of a block,
  * whose 16 bytes two neighbours read together. So each request of a warp touches as few sectors as its bytes fill. Products by
- * __dp4a are exact; a lane sums them scaled, the lanes as a tree. */
+ * __dp4a are exact; a lane sums them scaled, the lanes as a tree. FP8 weights meet floats: a warp takes the 128 values of a scale
+ * at once, a lane 4. */
 #ifndef TIDE_KERNELS_ROW_DOTS_CUH
 #define TIDE_KERNELS_ROW_DOTS_CUH
 
@@ -10,8 +11,12 @@
 #include "kernels/matrix.h"
 #include "kernels/quantize.h"
 
-enum { UNIT = 16 }; /* values of a row that a lane takes at once */
+enum {
+    UNIT = 16,                       /* values of a row that a lane takes at once */
+    OF_LANE = FP8_BLOCK / WARP_LANES /* of FP8 */
+};
 static_assert(MATRIX_BLOCK == 2 * UNIT, "a block is two units");
+static_assert(OF_LANE == 4, "a lane reads one word");
 
 struct weight_unit { /* values q * d + m */
     uint4 q;         /* int8 */
@@ -103,6 +108,26 @@ static __device__ void row_float(const struct matrix &w, uint32_t row, const flo
     }
 }
 
+template <int COLUMNS>
+static __device__ void row_e4m3(const struct matrix &w, uint32_t row, const float *x,
+                                const size_t at[COLUMNS], float sums[COLUMNS])
+{
+    uint32_t groups = (w.columns + FP8_BLOCK - 1) / FP8_BLOCK;
+    const float *scales = reinterpret_cast<const float *>(w.scale) + (size_t)(row / FP8_BLOCK) * groups;
+    const uint8_t *values = static_cast<const uint8_t *>(w.values) + (size_t)row * w.columns;
+    for (uint32_t k = threadIdx.x % WARP_LANES * OF_LANE; k < w.columns; k += FP8_BLOCK) {
+        uint32_t q = *reinterpret_cast<const uint32_t *>(values + k);
+        float scale = scales[k / FP8_BLOCK];
+        const float weight[OF_LANE] = {e4m3_to_float(q) * scale, e4m3_to_float(q >> 8) * scale,
+                                       e4m3_to_float(q >> 16) * scale, e4m3_to_float(q >> 24) * scale};
+        for (int c = 0; c < COLUMNS; c++) {
+            uint4 v = load16(x + at[c] + k);
+            sums[c] += weight[0] * __uint_as_float(v.x) + weight[1] * __uint_as_float(v.y) +
+                       weight[2] * __uint_as_float(v.z) + weight[3] * __uint_as_float(v.w);
+        }
+    }
+}
+
 /* Columns first to first + COLUMNS; past the last one that one is computed again and not wanted. Every lane receives the
  * sums. */
 template <int COLUMNS>
@@ -130,6 +155,9 @@ static __device__ void row_dots(const struct matrix &w, uint32_t row, const stru
         break;
     case MATRIX_8BIT_FINE_MIN:
         row_int8<MATRIX_8BIT_FINE_MIN, COLUMNS>(w, row, x.q, at, sums);
+        break;
+    case MATRIX_E4M3:
+        row_e4m3<COLUMNS>(w, row, x.x, at, sums);
         break;
     default:
         row_float<COLUMNS>(w, row, x.x, at, sums);

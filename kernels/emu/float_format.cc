@@ -1,5 +1,5 @@
 /* Half precision and FP8 by bits, for device code that a device converts with one instruction. */
-#include "kernels/emu/device.h"
+#include "kernels/emu/machine.h"
 
 float emu_half_to_float(uint16_t h)
 {
@@ -37,6 +37,9 @@ uint8_t emu_float_to_e4m3(float f)
 {
     uint8_t sign = (uint8_t)(__float_as_uint(f) >> 24 & 0x80);
     float magnitude = fabsf(f);
+    if (!emu_has_e4m3()) {
+        emu_fault(cudaErrorLaunchFailure, "a number becomes e4m3 on a device before 8.9");
+    }
     if (isnan(f)) {
         return 0x7F;
     }

@@ -64,6 +64,7 @@ bool block_run_grid(const struct emu_launch *launch, int device);
 /* From host code: notes what was wrong. */
 void emu_note(cudaError error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 cudaError emu_fault_error(void);
+bool emu_has_e4m3(void); /* runtime.cc: devices from 8.9 on have the instructions */
 void emu_fault_clear(void);
 
 uint64_t emu_random(void);

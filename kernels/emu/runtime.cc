@@ -102,6 +102,11 @@ static void read_environment(void)
     }
 }
 
+bool emu_has_e4m3(void)
+{
+    return conf.compute_major > 8 || (conf.compute_major == 8 && conf.compute_minor >= 9);
+}
+
 static void prepare(const struct emu_conf *c)
 {
     conf = c ? *c : defaults;

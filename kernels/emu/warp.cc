@@ -170,6 +170,9 @@ static void check_mask(const struct thread *t)
     if (t->op.kind >= WARP_MMA_F16 && lanes != 0xFFFFFFFFU) {
         emu_fault(cudaErrorLaunchFailure, "%s in a warp of fewer than 32 lanes", kind_name(t->op.kind));
     }
+    if (t->op.kind == WARP_MMA_E4M3 && !emu_has_e4m3()) {
+        emu_fault(cudaErrorLaunchFailure, "%s on a device before 8.9", kind_name(t->op.kind));
+    }
     if ((t->op.kind == WARP_SYNC || t->op.kind >= WARP_MMA_F16) && left_out) {
         emu_fault(cudaErrorLaunchFailure, "%s: the mask %08x leaves out lane %d", kind_name(t->op.kind),
                   t->op.mask, __builtin_ctz(left_out));

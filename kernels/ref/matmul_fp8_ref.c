@@ -31,14 +31,12 @@ void quantize_fp8_ref(const struct quantize_fp8_params *p)
 
 static double product(const struct matmul_fp8_params *p, uint32_t column, uint32_t row)
 {
-    const uint8_t *w = p->w + (size_t)row * p->columns;
-    const uint8_t *x = p->x.q + (size_t)column * p->columns;
-    uint32_t groups = groups_of(p->columns);
+    const uint8_t *x = p->x.q + (size_t)column * p->w.columns;
+    const float *scale = p->x.scale + (size_t)column * groups_of(p->w.columns);
     double sum = 0;
-    for (uint32_t k = 0; k < p->columns; k++) {
-        double scale = (double)p->w_scale[(size_t)(row / FP8_BLOCK) * groups + k / FP8_BLOCK] *
-                       (double)p->x.scale[(size_t)column * groups + k / FP8_BLOCK];
-        sum += scale * (double)ref_e4m3_to_float(w[k]) * (double)ref_e4m3_to_float(x[k]);
+    for (uint32_t k = 0; k < p->w.columns; k++) {
+        sum += (double)matrix_ref_value(&p->w, row, k) * (double)scale[k / FP8_BLOCK] *
+               (double)ref_e4m3_to_float(x[k]);
     }
     return sum;
 }
@@ -46,9 +44,10 @@ static double product(const struct matmul_fp8_params *p, uint32_t column, uint32
 void matmul_fp8_ref(const struct matmul_fp8_params *p)
 {
     for (uint32_t column = 0; column < p->count; column++) {
-        for (uint32_t row = 0; row < p->rows; row++) {
-            float *out = p->out + (size_t)column * p->rows + row;
-            *out = (float)((p->adds ? (double)*out : 0.0) + product(p, column, row));
+        for (uint32_t row = 0; row < p->w.rows; row++) {
+            float *out = p->out + (size_t)column * p->w.rows + row;
+            double begun = p->bias ? (double)p->bias[row] : p->adds ? (double)*out : 0.0;
+            *out = (float)(begun + product(p, column, row));
         }
     }
 }

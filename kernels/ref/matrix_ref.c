@@ -31,6 +31,10 @@ float matrix_ref_value(const struct matrix *m, uint32_t row, uint32_t column)
                ref_half_to_float(m->scale[at / 16 * 2 + 1]);
     case MATRIX_BF16:
         return ref_bf16_to_float(((const uint16_t *)m->values)[at]);
+    case MATRIX_E4M3:
+        block = (size_t)(row / FP8_BLOCK) * ((m->columns + FP8_BLOCK - 1) / FP8_BLOCK) + column / FP8_BLOCK;
+        return ref_e4m3_to_float(((const uint8_t *)m->values)[at]) *
+               ((const float *)(const void *)m->scale)[block];
     }
     return 0.0F;
 }

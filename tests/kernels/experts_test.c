@@ -242,7 +242,7 @@ static void test_heads(void **state)
 {
     static const uint32_t counts[] = {1, 3, 8, 70};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
+        for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_E4M3; kind++) {
             if (counts[i] < MATMUL_LEAST ? kind % 4 == i
                                          : kind == MATRIX_F16 || matmul_takes(kind, counts[i])) {
                 compare_heads(kind, counts[i] < MATMUL_LEAST ? 7 : 66, 96, counts[i]);
@@ -283,6 +283,7 @@ static void test_experts(void **state)
     compare_experts(MATRIX_4BIT, 1, 16, 3, true);
     compare_experts(MATRIX_8BIT, 1, 16, 3, false);
     compare_experts(MATRIX_F32, 5, 8, 2, true);
+    compare_experts(MATRIX_E4M3, 5, 8, 2, true); /* scales of 128 rows, whichever piece they are of */
     compare_experts(MATRIX_4BIT, 12, 8, 3, false);
     compare_experts(MATRIX_8BIT_FINE, 7, 4, 4, true);
     compare_experts(MATRIX_4BIT, 30, 5, 3, true); /* eighteen columns each: tensor cores */

@@ -49,18 +49,21 @@ static void test_every_kind_and_odd_shapes(void **state)
         uint32_t columns;
         uint32_t count;
     } shapes[] = {{1, 32, 1}, {5, 64, 2}, {4, 96, 3}, {17, 576, 1}, {3, 1056, 5}, {9, 224, 8}, {6, 128, 17}};
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_E4M3; kind++) {
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             compare(kind, shapes[i].rows, shapes[i].columns, shapes[i].count, (enum extra)(i % 3));
         }
     }
     compare(MATRIX_F32, 5, 33, 2, NOTHING); /* floats need no whole blocks */
     compare(MATRIX_F16, 5, 1, 2, BIAS);
+    compare(MATRIX_E4M3, 131, 160, 2, ADDS); /* a second row of scales, which ends in the middle */
 }
 
 static void test_bounds(void **state)
 {
     struct matvec_params p = {.w = {.kind = MATRIX_4BIT, .rows = 4, .columns = 33}, .count = 1};
+    assert_int_equal(matvec_launch(&p, device_stream), cudaErrorInvalidValue);
+    p.w.kind = MATRIX_E4M3;
     assert_int_equal(matvec_launch(&p, device_stream), cudaErrorInvalidValue);
     p.w.columns = 32;
     p.count = 0;
@@ -72,7 +75,7 @@ static void test_bounds(void **state)
 static void test_columns_are_independent(void **state)
 {
     enum { ROWS = 6, COLUMNS = 352, COUNT = 11 };
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_E4M3; kind++) {
         struct product t = make_product(kind, ROWS, COLUMNS, COUNT, NOTHING);
         float alone[ROWS];
         assert_int_equal(matvec_launch(&t.device, device_stream), cudaSuccess);
@@ -96,7 +99,7 @@ static void test_columns_are_independent(void **state)
 static void test_traffic(void **state)
 {
     enum { ROWS = 16, COLUMNS = 2048, COUNT = 4 };
-    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_E4M3; kind++) {
         struct product t = make_product(kind, ROWS, COLUMNS, COUNT, NOTHING);
         emu_traffic_start();
         assert_int_equal(matvec_launch(&t.device, device_stream), cudaSuccess);
