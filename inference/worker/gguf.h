@@ -38,6 +38,11 @@ unsigned gguf_scalar_bytes(enum gguf_type type); /* 0: not a scalar */
 
 enum { GGUF_MAX_DIMS = 4, GGUF_MAX_PAIRS = 1 << 16, GGUF_MAX_TENSORS = 1 << 17, GGUF_MAX_NAME = 127 };
 
+struct gguf_fp8 {          /* a matrix of e4m3 as its file has it, none of it aligned */
+    const uint8_t *values; /* (rows, columns) */
+    const uint8_t *scales; /* (rows / 128, columns / 128), both rounded up, float32 */
+};
+
 struct gguf_tensor {
     struct str name;
     const struct quant_type *type;
@@ -49,6 +54,8 @@ struct gguf_tensor {
     size_t offset;                /* from the start of the data section */
     const uint8_t *data;          /* in the mapping, or in memory of its own */
     bool is_made;                 /* its data stands in no file (gguf_make_tensor) */
+    const struct gguf_fp8
+        *fp8; /* what its BF16 was made of, each of its dims[2] matrices; NULL: not of FP8 */
 };
 
 /* An array of scalars or strings. For strings, walk it with gguf_array_next. */

@@ -162,6 +162,15 @@ int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, co
     return 0;
 }
 
+void gguf_keep_fp8(struct gguf *g, const struct gguf_fp8 *matrices)
+{
+    struct gguf_tensor *t = &g->tensors[g->tensor_count - 1];
+    size_t bytes = t->dims[2] * sizeof *matrices;
+    struct gguf_fp8 *kept = arena_alloc(&g->names, bytes);
+    memcpy(kept, matrices, bytes);
+    t->fp8 = kept;
+}
+
 void gguf_drop_tensor(struct gguf *g, const struct gguf_tensor *t)
 {
     size_t at = (size_t)(t - g->tensors);

@@ -47,6 +47,8 @@ int gguf_add_tensor(struct gguf *g, const char *name, enum tensor_type type, con
 /* A tensor with memory of its own, zeroed, which the caller fills: *data. */
 int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, const struct gguf_shape *shape,
                      uint8_t **data, struct err *err) TIDE_CHECK;
+/* The tensor that joined last was made of these, one for each of its dims[2] matrices, in a file that is adopted. */
+void gguf_keep_fp8(struct gguf *g, const struct gguf_fp8 *matrices);
 void gguf_drop_tensor(struct gguf *g, const struct gguf_tensor *t);
 
 #endif

@@ -40,13 +40,25 @@ static uint32_t widest_input(const struct graph *g)
     return widest;
 }
 
-static bool has_halves(const struct backend *b)
+/* What rows become before a product, besides int8. */
+static int take_forms(struct backend *b, size_t rows, size_t widest, struct err *err)
 {
-    bool has = false;
+    bool has_halves = false;
+    bool has_fp8 = false;
     for (size_t i = 0; i < b->graph->op_count; i++) {
-        has = has || b->steps[i].splits;
+        has_halves = has_halves || b->steps[i].splits;
+        has_fp8 = has_fp8 || b->steps[i].rounds;
     }
-    return has;
+    int rc = 0;
+    if (has_halves) {
+        rc = take_values(b, rows, widest, sizeof(uint16_t), &b->halves.high, err);
+        rc = rc ? rc : take_values(b, rows, widest, sizeof(uint16_t), &b->halves.low, err);
+    }
+    if (!rc && has_fp8) {
+        rc = take_values(b, rows, widest, 1, &b->fp8.q, err);
+        rc = rc ? rc : take_values(b, rows, widest / FP8_BLOCK + 1, sizeof(float), &b->fp8.scale, err);
+    }
+    return rc;
 }
 
 static int take_buffers(struct backend *b, struct err *err)
@@ -67,11 +79,7 @@ static int take_buffers(struct backend *b, struct err *err)
     rc = rc ? rc : take_values(b, rows, widest, 1, &b->quantized.q, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.scale, err);
     rc = rc ? rc : take_values(b, rows, widest / 32 + 1, sizeof(float), &b->quantized.sum, err);
-    if (!rc && has_halves(b)) {
-        rc = take_values(b, rows, widest, sizeof(uint16_t), &b->halves.high, err);
-        rc = rc ? rc : take_values(b, rows, widest, sizeof(uint16_t), &b->halves.low, err);
-    }
-    return rc;
+    return rc ? rc : take_forms(b, rows, widest, err);
 }
 
 static int take_cache(struct backend *b, struct err *err)
@@ -152,9 +160,10 @@ static int make_rotation(struct backend *b, enum model_rope which, struct err *e
 
 /* --- steps --------------------------------------------------------------------------------------------------- */
 
-/* What the rows of int8 and of 16 bits hold, from step to step. */
+/* What the rows of int8, of FP8 and of 16 bits hold, from step to step. */
 struct prepared {
     enum graph_buffer int8;
+    enum graph_buffer fp8;
     enum graph_buffer halves;
     enum matrix_kind kind; /* of halves */
 };
@@ -166,19 +175,23 @@ static void prepare_input(struct cuda_step *step, struct prepared *has)
     if (cuda_is_product(op->kind) && matrix_is_quantized(step->weight->matrix.kind)) {
         step->quantizes = op->a != has->int8;
         has->int8 = op->a;
+    } else if (is_dense && step->weight->matrix.kind == MATRIX_E4M3) {
+        step->rounds = op->a != has->fp8;
+        has->fp8 = op->a;
     } else if (is_dense && step->weight->matrix.kind != MATRIX_F32) {
         step->splits = op->a != has->halves || step->weight->matrix.kind != has->kind;
         has->halves = op->a;
         has->kind = step->weight->matrix.kind;
     }
     has->int8 = op->dst == has->int8 ? GRAPH_NONE : has->int8;
+    has->fp8 = op->dst == has->fp8 ? GRAPH_NONE : has->fp8;
     has->halves = op->dst == has->halves ? GRAPH_NONE : has->halves;
 }
 
 static int make_steps(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
-    struct prepared has = {GRAPH_NONE, GRAPH_NONE, MATRIX_F32};
+    struct prepared has = {GRAPH_NONE, GRAPH_NONE, GRAPH_NONE, MATRIX_F32};
     b->steps = calloc(g->op_count, sizeof *b->steps);
     if (!b->steps) {
         return err_set(err, ERR_NOMEM, "cuda: no memory for %zu steps", g->op_count);
@@ -250,6 +263,7 @@ static int find_device(struct backend *b, struct err *err)
     rc = rc ? rc : device_error(cudaGetDeviceProperties(&prop, device), "asking for its properties", err);
     if (!rc) {
         snprintf(b->device_name, sizeof b->device_name, "%.63s", prop.name);
+        b->has_fp8 = prop.major > 8 || (prop.major == 8 && prop.minor >= 9);
         rc = device_error(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), "making a stream",
                           err);
     }
@@ -274,7 +288,8 @@ static int open_all(struct backend *b, struct err *err)
     b->owned = calloc(GRAPH_BUFFERS + OTHERS, sizeof *b->owned);
     int rc = b->owned ? check(b->graph, err) : err_set(err, ERR_NOMEM, "cuda: no memory");
     rc = rc ? rc : find_device(b, err);
-    rc = rc ? rc : device_weights_init(&b->weights, b->graph, b->shard ? b->shard->parts : NULL, err);
+    const struct shard_part *parts = b->shard ? b->shard->parts : NULL;
+    rc = rc ? rc : device_weights_init(&b->weights, b->graph, parts, b->has_fp8, err);
     rc = rc ? rc : make_steps(b, err);
     rc = rc ? rc : take_buffers(b, err);
     rc = rc ? rc : take_cache(b, err);
@@ -449,8 +464,8 @@ static void cuda_describe(const struct backend *b, char *out, size_t n)
         cuda_describe(ranks_backend(b->ranks, 0), out + used, n - (size_t)used);
         return;
     }
-    snprintf(out, n, "backend=cuda device=\"%s\" weights_mib=%zu kv_mib=%zu", b->device_name,
-             b->weights.bytes >> 20, b->kv_bytes >> 20);
+    snprintf(out, n, "backend=cuda device=\"%s\" weights_mib=%zu fp8_mib=%zu kv_mib=%zu", b->device_name,
+             b->weights.bytes >> 20, b->weights.fp8_bytes >> 20, b->kv_bytes >> 20);
 }
 
 const struct backend_kind backend_cuda = {

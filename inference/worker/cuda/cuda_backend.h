@@ -15,6 +15,7 @@
 #include "inference/worker/cuda/device_weights.h"
 #include "inference/worker/cuda/ranks.h"
 #include "kernels/kv_cache.h"
+#include "kernels/matmul_fp8.h"
 #include "kernels/matmul_half.h"
 #include "kernels/quantize.h"
 #include "kernels/route.h"
@@ -50,6 +51,7 @@ struct cuda_step {
     const float *bias;                  /* device; NULL: none */
     bool quantizes;                     /* op->a becomes int8 before the product */
     bool splits;                        /* or two parts of 16 bits, of many rows */
+    bool rounds;                        /* or FP8, of many rows */
     enum shard_join join;               /* with the other ranks, after the launch */
     bool clears;                        /* op->dst, before it */
 };
@@ -72,6 +74,7 @@ struct backend {
     float *buffers[GRAPH_BUFFERS]; /* device; batch_tokens (or batch_logits) rows each */
     struct quantized_rows quantized;
     struct half_rows halves;      /* of models with weights of 16 bits */
+    struct fp8_rows fp8;          /* of models with weights in FP8 */
     float *rotation[MODEL_ROPES]; /* device; context x dims */
     uint16_t *keys;               /* kv_blocks and one that is nobody's (decode_graphs.h), of each layer */
     uint16_t *values;
@@ -86,6 +89,7 @@ struct backend {
     uint32_t table_rows;
     uint32_t positions; /* one more than the largest of the batch */
     uint32_t table_width;
+    bool has_fp8; /* the device has the instructions */
     char device_name[64];
 };
 

@@ -87,14 +87,22 @@ static void unpack(const struct packed *p, struct shard_cut cut, struct planes *
 
 /* --- to the device -------------------------------------------------------------------------------------------- */
 
-static int upload(struct device_weights *w, const void *host, size_t bytes, void **out, struct err *err)
+static int take(struct device_weights *w, size_t bytes, void **out, struct err *err)
 {
     int rc = device_error(cudaMalloc(out, bytes), "memory for weights", err);
-    if (!rc) {
-        w->bytes += bytes;
-        rc = device_error(cudaMemcpy(*out, host, bytes, cudaMemcpyHostToDevice), "copying weights", err);
-    }
+    w->bytes += rc ? 0 : bytes;
     return rc;
+}
+
+static int copy(void *to, const void *host, size_t bytes, struct err *err)
+{
+    return device_error(cudaMemcpy(to, host, bytes, cudaMemcpyHostToDevice), "copying weights", err);
+}
+
+static int upload(struct device_weights *w, const void *host, size_t bytes, void **out, struct err *err)
+{
+    int rc = take(w, bytes, out, err);
+    return rc ? rc : copy(*out, host, bytes, err);
 }
 
 /* The rows of a cut are values here: of a bias, whose matrix is cut so. */
@@ -178,13 +186,19 @@ static enum matrix_kind device_kind(enum packed_kind kind)
     return kinds[kind];
 }
 
+/* With its ends, where it says none. */
+static struct shard_cut full_cut(struct shard_cut cut, uint32_t rows, uint32_t columns)
+{
+    cut.pieces = cut.pieces ? cut.pieces : 1;
+    cut.row_to = cut.row_to ? cut.row_to : rows;
+    cut.column_to = cut.column_to ? cut.column_to : columns;
+    return cut;
+}
+
 static int upload_packed(struct device_weights *w, struct device_weight *row, const struct packed *p,
                          struct err *err)
 {
-    struct shard_cut cut = row->cut;
-    cut.pieces = cut.pieces ? cut.pieces : 1;
-    cut.row_to = cut.row_to ? cut.row_to : p->rows;
-    cut.column_to = cut.column_to ? cut.column_to : p->columns;
+    struct shard_cut cut = full_cut(row->cut, p->rows, p->columns);
     row->matrix = (struct matrix){.kind = device_kind(p->kind),
                                   .rows = cut.pieces * (cut.row_to - cut.row_from),
                                   .columns = cut.column_to - cut.column_from};
@@ -195,6 +209,84 @@ static int upload_packed(struct device_weights *w, struct device_weight *row, co
     }
     return p->owned ? upload_planes(w, row, p, cut, err) : upload_file_rows(w, row, p, cut, err);
 }
+
+/* --- FP8, from its file ---------------------------------------------------------------------------------------- */
+
+static size_t fp8_blocks(size_t n)
+{
+    return (n + FP8_BLOCK - 1) / FP8_BLOCK;
+}
+
+/* Can this part be FP8? *part is it, counted in each of the tensor's matrices. */
+static bool find_fp8_part(const struct gguf_tensor *t, struct shard_cut cut, struct shard_cut *part)
+{
+    uint32_t rows = (uint32_t)t->rows;
+    uint32_t columns = (uint32_t)t->dims[0];
+    uint32_t matrices = (uint32_t)t->dims[2];
+    *part = full_cut(cut, rows, columns);
+    if (part->pieces != matrices) { /* rows of all of them in one */
+        if (part->row_to - part->row_from != rows) {
+            return false;
+        }
+        part->row_to = rows / matrices;
+        part->pieces = matrices;
+    }
+    bool begins_blocks = part->row_from % FP8_BLOCK == 0 && part->column_from % FP8_BLOCK == 0;
+    bool ends_blocks = matrices == 1 || (part->row_to - part->row_from) % FP8_BLOCK == 0;
+    return begins_blocks && ends_blocks && (part->column_to - part->column_from) % MATRIX_BLOCK == 0;
+}
+
+/* `rows` rows of so many bytes, which lie `pitch` apart in the file. */
+static int copy_rows(uint8_t *to, const uint8_t *from, size_t pitch, size_t rows, size_t bytes,
+                     struct err *err)
+{
+    if (pitch == bytes) {
+        return copy(to, from, rows * bytes, err);
+    }
+    uint8_t *host = malloc(rows * bytes);
+    if (!host) {
+        return err_set(err, ERR_NOMEM, "cuda: no memory to cut weights");
+    }
+    for (size_t i = 0; i < rows; i++) {
+        memcpy(host + i * bytes, from + i * pitch, bytes);
+    }
+    int rc = copy(to, host, rows * bytes, err);
+    free(host);
+    return rc;
+}
+
+static int upload_fp8(struct device_weights *w, const struct gguf_tensor *t, struct shard_cut cut,
+                      struct shard_cut part, struct err *err)
+{
+    struct device_weight *row = &w->rows[w->count++];
+    size_t rows = part.row_to - part.row_from;
+    size_t columns = part.column_to - part.column_from;
+    size_t scale_rows = fp8_blocks(rows);
+    size_t scale_bytes = fp8_blocks(columns) * sizeof(float);
+    size_t scale_pitch = fp8_blocks(t->dims[0]) * sizeof(float);
+    uint8_t *values = NULL;
+    uint8_t *scales = NULL;
+    *row = (struct device_weight){.tensor = t, .cut = cut};
+    row->matrix = (struct matrix){MATRIX_E4M3, part.pieces * (uint32_t)rows, (uint32_t)columns, NULL, NULL};
+    size_t before = w->bytes;
+    int rc = take(w, part.pieces * rows * columns, (void **)&values, err);
+    row->matrix.values = values;
+    rc = rc ? rc : take(w, part.pieces * scale_rows * scale_bytes, (void **)&scales, err);
+    row->matrix.scale = (const uint16_t *)(void *)scales;
+    w->fp8_bytes += w->bytes - before;
+    for (uint32_t i = 0; i < part.pieces && !rc; i++) {
+        const uint8_t *from = t->fp8[i].values + part.row_from * t->dims[0] + part.column_from;
+        const uint8_t *scale = t->fp8[i].scales + part.row_from / FP8_BLOCK * scale_pitch +
+                               part.column_from / FP8_BLOCK * sizeof(float);
+        rc = copy_rows(values + i * rows * columns, from, t->dims[0], rows, columns, err);
+        rc = rc ? rc
+                : copy_rows(scales + i * scale_rows * scale_bytes, scale, scale_pitch, scale_rows,
+                            scale_bytes, err);
+    }
+    return rc;
+}
+
+/* --- all ---------------------------------------------------------------------------------------------------------- */
 
 static int upload_matrix(struct device_weights *w, const struct gguf_tensor *t, struct shard_cut cut,
                          struct err *err)
@@ -217,8 +309,20 @@ static bool is_matrix(const struct graph_op *op)
     return op->kind != GRAPH_NORM;
 }
 
+static int upload_weight(struct device_weights *w, const struct graph_op *op, struct shard_cut cut,
+                         bool has_fp8, struct err *err)
+{
+    const struct gguf_tensor *t = op->weight;
+    struct shard_cut part = {0};
+    if (!is_matrix(op)) {
+        return upload_vector(w, t, cut, err);
+    }
+    bool is_fp8 = has_fp8 && t->fp8 && find_fp8_part(t, cut, &part);
+    return is_fp8 ? upload_fp8(w, t, cut, part, err) : upload_matrix(w, t, cut, err);
+}
+
 int device_weights_init(struct device_weights *w, const struct graph *g, const struct shard_part *parts,
-                        struct err *err)
+                        bool has_fp8, struct err *err)
 {
     *w = (struct device_weights){.rows = calloc(2 * g->op_count, sizeof *w->rows)};
     if (!w->rows) {
@@ -229,8 +333,7 @@ int device_weights_init(struct device_weights *w, const struct graph *g, const s
         const struct graph_op *op = &g->ops[i];
         struct shard_cut cut = parts ? parts[i].cut : (struct shard_cut){0};
         if (op->weight && !device_weights_find(w, op->weight, cut)) {
-            rc = is_matrix(op) ? upload_matrix(w, op->weight, cut, err)
-                               : upload_vector(w, op->weight, cut, err);
+            rc = upload_weight(w, op, cut, has_fp8, err);
             gguf_release_pages(g->model->file, op->weight);
         }
         if (!rc && op->bias) {

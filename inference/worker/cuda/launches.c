@@ -81,6 +81,15 @@ static cudaError_t launch_halves(struct backend *b, const struct cuda_step *step
     return rc != cudaSuccess ? rc : matmul_half_launch(&q, b->stream);
 }
 
+static cudaError_t launch_fp8(struct backend *b, const struct cuda_step *step, const struct matvec_params *p)
+{
+    struct matmul_fp8_params q = {
+        .w = p->w, .x = b->fp8, .bias = p->bias, .out = p->out, .count = p->count, .adds = p->adds};
+    struct quantize_fp8_params round = {.x = p->x, .out = b->fp8, .rows = p->count, .width = p->w.columns};
+    cudaError_t rc = step->rounds ? quantize_fp8_launch(&round, b->stream) : cudaSuccess;
+    return rc != cudaSuccess ? rc : matmul_fp8_launch(&q, b->stream);
+}
+
 /* Few columns a row at a time, many on tensor cores. */
 static cudaError_t launch_product(struct backend *b, const struct cuda_step *step)
 {
@@ -98,6 +107,9 @@ static cudaError_t launch_product(struct backend *b, const struct cuda_step *ste
     }
     if (matmul_half_takes(&p.w, p.count)) {
         return launch_halves(b, step, &p);
+    }
+    if (matmul_fp8_takes(&p.w, p.count)) {
+        return launch_fp8(b, step, &p);
     }
     return matmul_takes(p.w.kind, p.count) ? matmul_launch(&p, b->stream) : matvec_launch(&p, b->stream);
 }

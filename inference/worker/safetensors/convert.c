@@ -88,6 +88,11 @@ static void copy(const struct source *s, uint8_t *dst)
     }
 }
 
+static struct gguf_fp8 fp8_of(const struct source *s)
+{
+    return (struct gguf_fp8){s->tensor->data, s->scale->data};
+}
+
 int convert_plain(struct gguf *g, const char *name, const struct source *s, struct err *err)
 {
     struct gguf_shape shape = shape_of(s->tensor);
@@ -99,6 +104,10 @@ int convert_plain(struct gguf *g, const char *name, const struct source *s, stru
     int rc = gguf_make_tensor(g, name, type_of(s), &shape, &data, err);
     if (!rc) {
         copy(s, data);
+    }
+    if (!rc && s->scale) {
+        struct gguf_fp8 fp8 = fp8_of(s);
+        gguf_keep_fp8(g, &fp8);
     }
     return rc;
 }
@@ -154,6 +163,25 @@ int convert_norm(struct gguf *g, const char *name, const struct source *s, struc
     return 0;
 }
 
+/* Where all of them are FP8. */
+static int keep_experts(struct gguf *g, const char *name, const struct source *experts, uint32_t count,
+                        struct err *err)
+{
+    struct gguf_fp8 *matrices = calloc(count, sizeof *matrices);
+    uint32_t found = 0;
+    if (!matrices) {
+        return err_set(err, ERR_NOMEM, "model: no memory for the experts of %s", name);
+    }
+    for (; found < count && experts[found].scale; found++) {
+        matrices[found] = fp8_of(&experts[found]);
+    }
+    if (found == count) {
+        gguf_keep_fp8(g, matrices);
+    }
+    free(matrices);
+    return 0;
+}
+
 int convert_experts(struct gguf *g, const char *name, const struct source *experts, uint32_t count,
                     struct err *err)
 {
@@ -177,5 +205,5 @@ int convert_experts(struct gguf *g, const char *name, const struct source *exper
         copy(&experts[i], data);
         data += first->values * value_bytes(&experts[0]);
     }
-    return rc;
+    return rc ? rc : keep_experts(g, name, experts, count, err);
 }

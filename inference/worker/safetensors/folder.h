@@ -8,8 +8,9 @@
  *         and the files it lists
  *
  * After folder_open the keys and tensors have the names that llama.cpp gives them, so nothing above it knows the
- * difference. Values stay where the files have them, but for: FP8, which becomes BF16; experts, which are put one behind
- * the other; queries and keys of llama, whose rows change places; norms of gemma, which get 1 added.
+ * difference. Values stay where the files have them, but for: FP8, which becomes BF16 (its bytes stay known, gguf.h);
+ * experts, which are put one behind the other; queries and keys of llama, whose rows change places; norms of gemma, which
+ * get 1 added.
  * What would have to be ignored or guessed is refused by its name.
  * Ownership: the caller closes *out with gguf_close. The files must not be rewritten in place while it is open.
  * Errors: ERR_IO, ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (no config.json); the text names the file and what in it.
