@@ -24,7 +24,8 @@ struct backend_conf {
     uint32_t ranks;            /* devices that share the work; 0 and 1: one */
     uint32_t collective_ms;    /* that several of them may take to meet, and for one run; 0: any time */
     uint32_t threads;          /* of computation, the caller's included; 0: one a core that may be used */
-    bool portable;             /* plain C even where the processor has better, no CUDA graphs: for tests */
+    const char *packed; /* of the CPU: a file that keeps packed weights, borrowed for open; NULL: none */
+    bool portable;      /* plain C even where the processor has better, no CUDA graphs: for tests */
 };
 
 struct backend_kind {

@@ -387,6 +387,7 @@ static int load_backend(struct engine *e, struct err *err)
                                 .batch_tokens = plan.step_tokens,
                                 .batch_logits = e->conf.slots,
                                 .threads = e->conf.threads,
+                                .packed = e->conf.packed,
                                 .portable = e->conf.portable};
     e->graph = graph_new(e->model);
     e->sampler =

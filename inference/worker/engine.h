@@ -74,6 +74,7 @@ struct engine_conf {
     uint32_t threads;
     uint32_t step_tokens;
     uint32_t queue;
+    const char *packed; /* a file that keeps packed weights (cpu/packed_file.h), borrowed; NULL: none */
     bool portable;
     struct device_wish device;
     void (*on_loaded)(void *arg, int rc, const struct err *err); /* on the engine's thread, once */

@@ -390,6 +390,7 @@ static int map_file(struct gguf *g, const char *path, struct err *err)
             g->map = map;
             g->size = (size_t)st.st_size;
             g->file_bytes = g->size;
+            gguf_stamp_file(g, &st);
         }
     }
     close(fd);

@@ -36,6 +36,7 @@ enum gguf_type {
 
 unsigned gguf_scalar_bytes(enum gguf_type type); /* 0: not a scalar */
 
+enum { GGUF_STAMP_BYTES = 32 };
 enum { GGUF_MAX_DIMS = 4, GGUF_MAX_PAIRS = 1 << 16, GGUF_MAX_TENSORS = 1 << 17, GGUF_MAX_NAME = 127 };
 
 struct gguf_fp8 {          /* a matrix of e4m3 as its file has it, none of it aligned */
@@ -95,5 +96,8 @@ int32_t gguf_array_i32(const struct gguf_array *a, uint64_t index); /* of GGUF_I
 const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name); /* NULL: absent */
 const struct gguf_tensor *gguf_tensors(const struct gguf *g, size_t *count);        /* file order */
 size_t gguf_file_bytes(const struct gguf *g);                                       /* of all its files */
+/* GGUF_STAMP_BYTES that change when a file is replaced or written to: of each file's number, size and time of writing.
+ * NULL where nothing was opened as GGUF. */
+const uint8_t *gguf_stamp(const struct gguf *g);
 
 #endif

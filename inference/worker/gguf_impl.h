@@ -1,5 +1,5 @@
 /* What the files of the GGUF reader share: gguf.c (one file), gguf_parts.c (a model in several), gguf_keys.c (reads of
- * one key), gguf_made.c (keys and tensors that stand in no file). */
+ * one key), gguf_stamp.c (which file it is), gguf_made.c (keys and tensors that stand in no file). */
 #ifndef TIDE_WORKER_GGUF_IMPL_H
 #define TIDE_WORKER_GGUF_IMPL_H
 
@@ -27,7 +27,8 @@ struct gguf {
     uint64_t tensor_count;
     struct mapping *parts; /* the second file and those after it, and what was made */
     uint64_t part_count;
-    size_t file_bytes;  /* of all files */
+    size_t file_bytes; /* of all files */
+    uint8_t stamp[GGUF_STAMP_BYTES];
     struct arena names; /* of tensors that were made */
     struct buf made;    /* the keys, where they stand in no file */
 };
@@ -39,6 +40,9 @@ int gguf_check_shape(struct gguf_tensor *t, uint32_t type, struct err *err) TIDE
 int gguf_read_pairs(struct gguf *g, const uint8_t *p, size_t n, struct err *err) TIDE_CHECK;
 
 int gguf_open_one(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
+struct stat;
+void gguf_stamp_file(struct gguf *g, const struct stat *st);
+void gguf_stamp_part(struct gguf *g, const struct gguf *part);
 int gguf_check_names(const struct gguf *g, struct err *err) TIDE_CHECK; /* no tensor twice */
 /* Where the file says that it is the first of several: maps the others and takes their tensors. */
 int gguf_join_parts(struct gguf *g, const char *path, struct err *err) TIDE_CHECK;

@@ -62,6 +62,7 @@ static int join_part(struct gguf *g, const char *first, uint64_t number, uint64_
     if (!rc) {
         g->parts[g->part_count++] = (struct mapping){part->map, part->size};
         g->file_bytes += part->size;
+        gguf_stamp_part(g, part);
         part->map = NULL; /* now ours */
     }
     gguf_close(part);

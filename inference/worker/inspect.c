@@ -2,10 +2,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "inference/worker/chat_template.h"
+#include "inference/worker/cpu/packed_file.h"
 #include "inference/worker/kv_tables.h"
 #include "inference/worker/model.h"
 
@@ -115,6 +117,17 @@ static void print_cost(const struct options *o, const struct model *m, size_t we
     printf("together     %8.1f MiB\n", (double)(weights + cache) / (1 << 20));
 }
 
+/* Whether it is good is for the worker that maps it to find out. */
+static void print_packed(const struct options *o)
+{
+    char path[PACKED_PATH_ROOM];
+    struct stat st;
+    if (packed_file_path(o->model, o->packed_dir, path, NULL) == 0 && stat(path, &st) == 0) {
+        printf("packed       %8.1f MiB  %s, shared by the workers of this machine\n",
+               (double)st.st_size / (1 << 20), path);
+    }
+}
+
 static void print_verdict(const struct options *o, size_t weights)
 {
     struct model *m;
@@ -128,6 +141,7 @@ static void print_verdict(const struct options *o, size_t weights)
         return;
     }
     print_cost(o, m, weights);
+    print_packed(o);
     rc = tokenizer_new(m->file, &t, &err);
     if (!rc) {
         rc = chat_template_find(m->file, &chat, &text, &err);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/crash.h"
+#include "inference/worker/cpu/packed_file.h"
 #include "inference/worker/diagnose.h"
 #include "inference/worker/front.h"
 #include "inference/worker/inspect.h"
@@ -34,6 +35,7 @@ struct worker {
     struct front *front;
     struct engine *engine;
     struct event *signals[3];
+    char packed[PACKED_PATH_ROOM];
     bool draining;
     int exit_code;
 };
@@ -135,6 +137,10 @@ static void watch_signals(struct worker *w)
 static int start(struct worker *w, struct err *err)
 {
     const struct options *o = w->options;
+    int rc = packed_file_path(o->model, o->packed_dir, w->packed, err);
+    if (rc) {
+        return rc;
+    }
     const struct engine_conf conf = {.model = o->model,
                                      .slots = o->slots,
                                      .context = o->context,
@@ -142,6 +148,7 @@ static int start(struct worker *w, struct err *err)
                                      .threads = o->threads,
                                      .step_tokens = o->step_tokens,
                                      .queue = o->queue,
+                                     .packed = w->packed[0] ? w->packed : NULL,
                                      .portable = o->portable,
                                      .device = o->device,
                                      .on_loaded = on_loaded,
@@ -149,7 +156,7 @@ static int start(struct worker *w, struct err *err)
                                      .arg = w};
     worker_metrics_init();
     watch_signals(w);
-    int rc = front_open(w->loop, o, &w->front, err);
+    rc = front_open(w->loop, o, &w->front, err);
     return rc ? rc : engine_new(&conf, &w->engine, err);
 }
 

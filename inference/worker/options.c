@@ -40,6 +40,8 @@ static const struct option_row rows[] = {
      "most text of a request that becomes tokens; 1MiB"},
     {"request-timeout", DURATION, AT(request_ms), 1, 86400000, "TIME", "time that one answer may take; 9m"},
     {"drain", DURATION, AT(drain_ms), 0, 3600000, "TIME", "time for running answers after SIGTERM; 30s"},
+    {"packed-dir", TEXT, AT(packed_dir), 0, 0, "DIR|none",
+     "where MODEL.tide-packed keeps what the CPU made of the weights, for all workers to map; beside MODEL"},
     {"portable", FLAG, AT(portable), 0, 0, NULL,
      "plain C kernels, whatever the processor offers; no CUDA graphs"},
     {"log-level", WORD, AT(log_level), 0, 0, "error|warn|info|debug",

@@ -30,6 +30,7 @@ struct options {
     const char *model;         /* GGUF file */
     const char *alias;         /* model id that clients use; NULL: from the file */
     const char *api_key_file;  /* NULL: none asked for */
+    const char *packed_dir;    /* folder of the file of packed weights, or "none"; NULL: the model's */
     const char *tokens;        /* of `logits`: file of token ids */
     const char *tensor;        /* of `tensor`: its name */
     const char *text;          /* of `perplexity`: a file */

@@ -180,7 +180,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         rc = make_rotations(b, err);
     }
     if (!rc) {
-        rc = cpu_program_init(&b->program, g, err);
+        rc = cpu_program_init(&b->program, g, conf->packed, err);
     }
     if (rc) {
         cpu_close(b);
@@ -265,8 +265,9 @@ static bool cpu_candidates(const struct backend *b, uint32_t row, struct candida
 
 static void cpu_describe(const struct backend *b, char *out, size_t n)
 {
-    snprintf(out, n, "backend=cpu kernels=%s threads=%u weights_mib=%zu kv_mib=%zu", b->kernels->name,
-             team_size(b->team), b->program.packed_bytes >> 20, b->kv.bytes >> 20);
+    const char *place = b->program.file.map ? "mapped" : "private";
+    snprintf(out, n, "backend=cpu kernels=%s threads=%u weights=%s weights_mib=%zu kv_mib=%zu",
+             b->kernels->name, team_size(b->team), place, b->program.packed_bytes >> 20, b->kv.bytes >> 20);
 }
 
 const struct backend_kind backend_cpu = {

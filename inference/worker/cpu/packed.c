@@ -1,6 +1,5 @@
 #include "inference/worker/cpu/packed.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 
 /* Writes one block column (32 values of one row) of a strip. */
@@ -203,51 +202,71 @@ static void pack_strip(const struct gguf_tensor *t, const struct packing *how, u
     }
 }
 
-static int pack_all(struct packed *p, const struct gguf_tensor *t, const struct packing *how, struct err *err)
-{
-    p->strip_bytes = (size_t)(p->columns / PACKED_COLUMNS) * how->block_bytes;
-    size_t total = p->strip_bytes * p->strips;
-    void *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        return err_set(err, ERR_NOMEM, "cpu: no memory for " STR_FMT " (%zu bytes)", STR_ARG(t->name), total);
-    }
-    madvise(memory, total, MADV_HUGEPAGE); /* fewer TLB misses; refused is fine */
-    p->owned = memory;
-    p->data = memory;
-    for (uint32_t strip = 0; strip < p->strips; strip++) {
-        pack_strip(t, how, strip, p->owned + strip * p->strip_bytes);
-    }
-    return 0;
-}
-
-int packed_init(struct packed *p, const struct gguf_tensor *t, struct err *err)
+int packed_shape(struct packed *p, const struct gguf_tensor *t, struct err *err)
 {
     const struct packing *how = find_packing(t->type->type);
     if (!how || t->rows > UINT32_MAX - PACKED_ROWS || t->dims[0] > UINT32_MAX) {
         return err_set(err, ERR_INVALID, "cpu: cannot multiply tensor " STR_FMT " of type %s",
                        STR_ARG(t->name), t->type->name);
     }
-    *p = (struct packed){.kind = how->kind,
+    *p = (struct packed){.tensor = t,
+                         .kind = how->kind,
                          .rows = (uint32_t)t->rows,
                          .columns = (uint32_t)t->dims[0],
                          .strips = (uint32_t)((t->rows + PACKED_ROWS - 1) / PACKED_ROWS)};
-    if (!how->pack) {
+    if (how->pack) {
+        p->strip_bytes = (size_t)(p->columns / PACKED_COLUMNS) * how->block_bytes;
+    } else {
         p->strip_bytes = t->row_bytes;
         p->data = t->data;
+    }
+    return 0;
+}
+
+int packed_fill(struct packed *p, struct err *err)
+{
+    const struct packing *how = find_packing(p->tensor->type->type);
+    size_t total = packed_bytes(p);
+    if (p->data) {
         return 0;
     }
-    return pack_all(p, t, how, err);
+    void *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return err_set(err, ERR_NOMEM, "cpu: no memory for " STR_FMT " (%zu bytes)", STR_ARG(p->tensor->name),
+                       total);
+    }
+    madvise(memory, total, MADV_HUGEPAGE); /* fewer TLB misses; refused is fine */
+    p->owned = memory;
+    p->data = memory;
+    for (uint32_t strip = 0; strip < p->strips; strip++) {
+        pack_strip(p->tensor, how, strip, p->owned + strip * p->strip_bytes);
+    }
+    return 0;
+}
+
+int packed_init(struct packed *p, const struct gguf_tensor *t, struct err *err)
+{
+    int rc = packed_shape(p, t, err);
+    return rc ? rc : packed_fill(p, err);
 }
 
 size_t packed_bytes(const struct packed *p)
 {
-    return p->owned ? p->strip_bytes * p->strips : 0;
+    bool stays = p->kind == PACKED_F32 || p->kind == PACKED_F16 || p->kind == PACKED_BF16;
+    return stays ? 0 : (p->strip_bytes * p->strips + 63) / 64 * 64;
+}
+
+void packed_empty(struct packed *p)
+{
+    if (p->owned) {
+        munmap(p->owned, packed_bytes(p));
+        p->owned = NULL;
+        p->data = NULL;
+    }
 }
 
 void packed_clear(struct packed *p)
 {
-    if (p->owned) {
-        munmap(p->owned, packed_bytes(p));
-    }
+    packed_empty(p);
     *p = (struct packed){0};
 }

@@ -10,9 +10,11 @@
  * Q4_0, Q4_1 and Q4_K become 4-bit; Q5_0 and Q8_0 8-bit; Q5_1 and Q5_K 8-bit with a minimum; Q3_K and Q6_K fine
  * 8-bit; Q2_K fine 8-bit with a minimum. Exact but for the K types, whose scale is d times sub-scale rounded to
  * f16 (relative 2^-11). F32, F16 and BF16 stay as the file has them.
- * The last strip is filled up with zero rows.
- * Ownership: packed_clear frees the strips; F32, F16 and BF16 borrow the file.
- * Thread rule: read-only after packed_init. */
+ * The last strip is filled up with zero rows. What changes here changes PACKED_LAYOUT too: packed_file.h keeps strips.
+ * Life: packed_shape says what it will be; then data is set by packed_fill, or borrowed from a file of strips.
+ * Ownership: packed_clear frees what packed_fill made; F32, F16 and BF16 borrow the model's file.
+ * Errors: packed_shape gives ERR_INVALID (a type that cannot be multiplied), packed_fill ERR_NOMEM.
+ * Thread rule: read-only once data is set. */
 #ifndef TIDE_WORKER_CPU_PACKED_H
 #define TIDE_WORKER_CPU_PACKED_H
 
@@ -30,6 +32,7 @@ enum packed_kind {
 };
 
 enum {
+    PACKED_LAYOUT = 1,   /* which one this is */
     PACKED_ROWS = 16,    /* of a strip */
     PACKED_COLUMNS = 32, /* of a block */
     PACKED_4BIT_BYTES = 320,
@@ -40,17 +43,23 @@ enum {
 };
 
 struct packed {
+    const struct gguf_tensor *tensor; /* borrowed */
     enum packed_kind kind;
     uint32_t rows;
     uint32_t columns;
-    uint32_t strips;    /* of 16 rows, the last maybe padded */
-    size_t strip_bytes; /* of F32, F16 and BF16: bytes of a row */
-    const uint8_t *data;
-    uint8_t *owned; /* data, or NULL when it is the file's */
+    uint32_t strips;     /* of 16 rows, the last maybe padded */
+    size_t strip_bytes;  /* of F32, F16 and BF16: bytes of a row */
+    const uint8_t *data; /* NULL: not there yet */
+    uint8_t *owned;      /* data, or NULL when it is a file's */
 };
 
-int packed_init(struct packed *p, const struct gguf_tensor *t, struct err *err) TIDE_CHECK;
+int packed_init(struct packed *p, const struct gguf_tensor *t,
+                struct err *err) TIDE_CHECK; /* shape and fill */
+int packed_shape(struct packed *p, const struct gguf_tensor *t, struct err *err) TIDE_CHECK;
+int packed_fill(struct packed *p, struct err *err) TIDE_CHECK; /* where data is not there yet */
+void packed_empty(struct packed *p);                           /* as it was before packed_fill */
 void packed_clear(struct packed *p);
-size_t packed_bytes(const struct packed *p); /* owned ones; 0 when borrowed */
+/* Of all strips, and zeroes up to a multiple of 64; 0 when rows stay as the model's file has them. */
+size_t packed_bytes(const struct packed *p);
 
 #endif

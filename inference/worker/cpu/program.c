@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
+
 static bool is_product(const struct graph_op *op)
 {
     return op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD || op->kind == GRAPH_MATMUL_HEADS ||
@@ -27,15 +29,31 @@ static int allocate(struct cpu_program *p, const struct graph *g, struct err *er
     return 0;
 }
 
-static int add_product(struct cpu_program *p, struct cpu_step *step, const struct model *model,
-                       struct err *err)
+static int add_product(struct cpu_program *p, struct cpu_step *step, struct err *err)
 {
-    const struct gguf_tensor *weight = step->op->weight;
     step->matrix = &p->matrices[p->matrix_count++];
-    int rc = packed_init(step->matrix, weight, err);
-    if (!rc && step->matrix->owned) {
+    int rc = packed_shape(step->matrix, step->op->weight, err);
+    if (!rc) {
         p->packed_bytes += packed_bytes(step->matrix);
-        gguf_release_pages(model->file, weight);
+    }
+    return rc;
+}
+
+static int place_weights(struct cpu_program *p, const struct gguf *model, const char *path, struct err *err)
+{
+    struct err why;
+    if (path && p->packed_bytes > 0) {
+        if (packed_file_open(&p->file, path, model, p->matrices, p->matrix_count, &why) == 0) {
+            return 0;
+        }
+        log_info("weights state=private reason=\"%s\"", why.msg);
+    }
+    int rc = 0;
+    for (size_t i = 0; i < p->matrix_count && !rc; i++) {
+        rc = packed_fill(&p->matrices[i], err);
+        if (!rc && p->matrices[i].owned) {
+            gguf_release_pages(model, p->matrices[i].tensor);
+        }
     }
     return rc;
 }
@@ -103,7 +121,7 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
         if (op->kind == GRAPH_NORM) {
             step->norm = take_vector(op->weight, &free);
         } else if (is_product(op)) {
-            int rc = add_product(p, step, g->model, err);
+            int rc = add_product(p, step, err);
             if (rc) {
                 return rc;
             }
@@ -118,11 +136,12 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
     return 0;
 }
 
-int cpu_program_init(struct cpu_program *p, const struct graph *g, struct err *err)
+int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed, struct err *err)
 {
     *p = (struct cpu_program){0};
     int rc = allocate(p, g, err);
-    return rc ? rc : lower(p, g, err);
+    rc = rc ? rc : lower(p, g, err);
+    return rc ? rc : place_weights(p, g->model->file, packed, err);
 }
 
 void cpu_program_clear(struct cpu_program *p)
@@ -130,6 +149,7 @@ void cpu_program_clear(struct cpu_program *p)
     for (size_t i = 0; i < p->matrix_count; i++) {
         packed_clear(&p->matrices[i]);
     }
+    packed_file_close(&p->file);
     free(p->steps);
     free(p->matrices);
     free(p->vectors);

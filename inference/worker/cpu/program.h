@@ -2,6 +2,7 @@
  * backend needs (turning activations to int8 before they are multiplied).
  * Not the arithmetic: ops.h.
  *
+ * Weights are repacked at every start, or mapped from a file that workers of a machine share (packed_file.h).
  * Ownership: the program owns its packed weights; it borrows graph and model.
  * Thread rule: read-only after program_init, but for `next`, the work counter of a step. */
 #ifndef TIDE_WORKER_CPU_PROGRAM_H
@@ -9,7 +10,7 @@
 
 #include <stdatomic.h>
 
-#include "inference/worker/cpu/packed.h"
+#include "inference/worker/cpu/packed_file.h"
 #include "inference/worker/graph.h"
 
 struct cpu_step {
@@ -30,9 +31,12 @@ struct cpu_program {
     size_t matrix_count;
     float *vectors; /* all norm weights and biases, one after the other */
     size_t packed_bytes;
+    struct packed_file file; /* where the packed weights stand; not open: in memory of this worker's own */
 };
 
-int cpu_program_init(struct cpu_program *p, const struct graph *g, struct err *err) TIDE_CHECK;
+/* `packed` is the path of that file; NULL: none. Where it cannot be used the log says why. */
+int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed,
+                     struct err *err) TIDE_CHECK;
 void cpu_program_clear(struct cpu_program *p);
 void cpu_program_rewind(struct cpu_program *p); /* before each run */
 
