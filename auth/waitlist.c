@@ -6,6 +6,9 @@
 #include "base/base64.h"
 #include "base/metrics.h"
 
+/* A transaction that changes nothing commits at once, one that writes waits for the disk: this makes all wait. */
+#define AS_IF_WRITTEN "pg_logical_emit_message(true, 'tidegate', '')"
+
 enum { TICKET_VERSION = 1, TICKET_SIGNED = 25, TICKET_MAC = 16, TICKET_BYTES = TICKET_SIGNED + TICKET_MAC };
 
 static struct metric events = METRIC_COUNTER_L("tidegate_waitlist_events_total",
@@ -142,13 +145,19 @@ static int store(struct pg *pg, const struct secret_ring *r, struct waitlist_joi
     return rc < 0 ? rc : 0;
 }
 
+static int name_again(struct pg *pg, const struct uuid *id)
+{
+    int rc = pg_query(pg, "SELECT waitlist_name_again($1)", PG_UUID(*id));
+    return rc < 0 ? rc : 0;
+}
+
 int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_join *j)
 {
     struct uuid identity, user;
     struct waitlist_entry entry;
     j->is_new = false;
     j->ticket.entry = uuid_v7();
-    int rc = pg_query(pg, "SELECT nextval('waitlist_seq')");
+    int rc = pg_query(pg, "SELECT nextval('waitlist_seq'), " AS_IF_WRITTEN);
     if (rc < 0) {
         return rc;
     }
@@ -161,12 +170,16 @@ int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_jo
     bool stands = is_listed && (entry.status == WAITLIST_WAITING || entry.status == WAITLIST_RELEASED);
     /* The ticket of a number that has a place or an account belongs to no row, and ages like a newcomer's: it would
      * tell since when the number waits, and that it came in. */
-    return is_user || stands ? 0 : store(pg, r, j);
+    if (is_user) {
+        return 0;
+    }
+    return stands ? name_again(pg, &entry.id) : store(pg, r, j);
 }
 
 int waitlist_leave(struct pg *pg, const struct waitlist_ticket *t, bool *has_left)
 {
-    int rows = pg_query(pg, "SELECT waitlist_leave($1, $2)", PG_UUID(t->entry), PG_I64(t->seq));
+    int rows =
+        pg_query(pg, "SELECT waitlist_leave($1, $2), " AS_IF_WRITTEN, PG_UUID(t->entry), PG_I64(t->seq));
     *has_left = rows > 0 && pg_bool(pg, 0, 0);
     return rows < 0 ? rows : 0;
 }

@@ -5,10 +5,11 @@
  *
  * Nobody has to prove a number to join: that costs a message each, and the code at sign-up proves it. So nothing here may
  * tell about a number: whoever joins gets the place of a newcomer shown, also for a number that has a place or an
- * account; its row stays as it is, and that ticket never learns of it. Only the ticket of who named a number first sees
- * its release, and that it came in. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that
- * shows a place later.
- * A position is cheap: waitlist_blocks counts per 4096 places, and rows are counted within one block.
+ * account; its row stays, and that ticket never learns of it. Only the ticket of who named a number first sees
+ * its release, and that it came in; and it gives the place up only while nobody else has named the number, who may be its
+ * owner. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that shows a place later.
+ * A position is cheap, and about right: waitlist_blocks counts who waits per 4096 places; the places since the last block
+ * count all, whether a number got them or not, or the next position would tell.
  * Thread rule: tickets pure; the rest inside jobs. */
 #ifndef TIDE_AUTH_WAITLIST_H
 #define TIDE_AUTH_WAITLIST_H
@@ -48,7 +49,7 @@ void waitlist_count(const char *event, int64_t n); /* metric tidegate_waitlist_e
 /* The entry of a number: 1 found, 0 none, or an error. */
 int waitlist_find(struct pg *pg, const struct subject *s, struct waitlist_entry *out) TIDE_CHECK;
 int waitlist_load(struct pg *pg, const struct uuid *id, struct waitlist_entry *out) TIDE_CHECK;
-/* How many wait before a place; before: the place that the next newcomer gets. */
+/* About how many wait before a place; length: before the place that the next newcomer gets. */
 int waitlist_ahead(struct pg *pg, int64_t seq, int64_t *ahead) TIDE_CHECK;
 int waitlist_length(struct pg *pg, int64_t *waiting) TIDE_CHECK;
 
@@ -60,8 +61,8 @@ struct waitlist_join {
     struct waitlist_ticket ticket; /* out */
     bool is_new;                   /* out: it got a place now */
 };
-/* Gives the place up that this ticket was given with. A ticket of somebody who named the same number later, or of a number
- * with an account, changes nothing. */
+/* Gives the place up that this ticket was given with, if nobody has named its number since. A ticket of somebody who named
+ * the same number later, or of a number with an account, changes nothing. */
 int waitlist_leave(struct pg *pg, const struct waitlist_ticket *t, bool *has_left) TIDE_CHECK;
 int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_join *j) TIDE_CHECK;
 

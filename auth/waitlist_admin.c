@@ -48,7 +48,7 @@ static void write_text_at(struct json_writer *w, const char *key, const struct p
 static int status(struct pg *pg, struct waitlist_admin *a)
 {
     int rows = pg_query(
-        pg, "SELECT (SELECT waitlist_ahead(last_value + 1) FROM waitlist_seq),"
+        pg, "SELECT (SELECT count(*) FROM waitlist WHERE state = 'waiting'),"
             " (SELECT count(*) FROM waitlist WHERE state = 'released' AND expires_at > now()),"
             " (SELECT count(*) FROM waitlist WHERE notify_at IS NOT NULL),"
             " (SELECT " ISO("joined_at") " FROM waitlist WHERE state = 'waiting' ORDER BY seq LIMIT 1)");

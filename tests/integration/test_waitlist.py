@@ -23,7 +23,8 @@ def waitlist(pair):
 @pytest.fixture(autouse=True)
 def nobody_waits(pair):
     """Each test begins with an empty line."""
-    pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_blocks")
+    pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_blocks;"
+                        " UPDATE waitlist_state SET passed = (SELECT last_value FROM waitlist_seq)")
 
 
 def put(stack, *words: str) -> None:
@@ -109,12 +110,12 @@ def test_nothing_is_told_about_other_peoples_numbers(pair, a, b):
     ticket = join(a, listed)["ticket"]
     for _ in range(3):
         join(a)
-    answers = [join(b, phone) for phone in (known, listed, mainland_phone())]
-    assert [answer["position"] for answer in answers] == [5, 5, 5]
+    answers = [join(b, phone) for phone in (known, known, listed, listed, mainland_phone(), mainland_phone())]
+    assert [answer["position"] for answer in answers] == [5, 6, 7, 8, 9, 10], "each moves the next one"
     assert all(set(answer) == set(answers[0]) and len(answer["ticket"]) == len(answers[0]["ticket"]) for answer in answers)
-    assert [place(a, answer["ticket"])["position"] for answer in answers] == [5, 5, 5]
+    assert [place(a, answer["ticket"])["position"] for answer in answers] == [5, 6, 7, 8, 9, 10]
     assert place(a, ticket)["position"] == 1  # the real place stands
-    assert pair.postgres.query("SELECT count(*) FROM waitlist") == "5"
+    assert pair.postgres.query("SELECT count(*) FROM waitlist") == "6"
 
 
 def test_only_who_named_a_number_first_learns_what_became_of_it(pair, a, b):
@@ -139,23 +140,45 @@ def leave(app, ticket: str) -> None:
 def test_a_place_is_given_up_by_the_ticket_it_came_with(pair, a, b):
     first, second = mainland_phone(), mainland_phone()
     mine, next_one = join(a, first)["ticket"], join(a, second)["ticket"]
-    others = join(b, first)["ticket"]  # somebody else names the same number
-    leave(b, others)
-    assert place(a, mine)["position"] == 1 and pair.postgres.query("SELECT count(*) FROM waitlist") == "2"
     leave(b, mine)
-    assert place(a, next_one)["position"] == 1 and pair.postgres.query("SELECT count(*) FROM waitlist") == "1"
+    assert pair.postgres.query("SELECT count(*) FROM waitlist") == "1"
+    assert place(a, next_one)["position"] == 2  # as it was: whoever knows the ticket before would learn that it had a place
     leave(a, mine)  # again: nothing more
-    assert place(a, next_one)["position"] == 1
+    assert place(a, next_one)["status"] == "waiting"
     events = 'tidegate_waitlist_events_total{event="left"}'
     assert sum(g.metric(events) for g in pair.gateways) == 1
     # at the end, when they come again; and who has been released can leave as well
     again = join(a, first)
-    assert again["position"] == 2
+    assert again["position"] == 3
     assert release(pair.gateways[0], "2") == 2
+    assert join(a)["position"] == 1
     leave(a, next_one)
     pair.resend_time_passes()
     assert code_of(a.ask_code(second)) == "signup_waitlisted"
     assert place(a, again["ticket"])["status"] == "released"
+
+
+def test_who_named_a_number_first_cannot_take_its_place_away(pair, a, b):
+    """A stranger was quicker than the number's owner, and gives up what the owner counts on."""
+    phone = mainland_phone()
+    strangers = join(b, phone)["ticket"]
+    for owners in (join(a, phone)["ticket"], join(a, phone)["ticket"]):
+        leave(b, strangers)
+        leave(a, owners)
+    assert place(a, owners)["status"] == place(b, strangers)["status"] == "waiting"
+    assert release(pair.gateways[0], "1") == 1
+    wait_until(lambda: len(notices(pair, phone)) == 1, 60, "the owner is told")
+    leave(b, strangers)
+    pair.resend_time_passes()
+    a.sign_up(phone)
+    assert place(b, strangers)["status"] == "joined"
+    # a place that is over is nobody's: whoever joins then is the only one again
+    phone = mainland_phone()
+    for _ in range(2):
+        join(b, phone)
+    pair.postgres.query("UPDATE waitlist SET expires_at = now()")
+    leave(a, join(a, phone)["ticket"])
+    assert pair.postgres.query("SELECT count(*) FROM waitlist WHERE state = 'waiting'") == "0"
 
 
 def test_giving_up_tells_nothing_about_a_number(pair, a, b):
@@ -168,7 +191,9 @@ def test_giving_up_tells_nothing_about_a_number(pair, a, b):
     tickets = [join(b, phone)["ticket"] for phone in (known, listed, mainland_phone())]
     for ticket in tickets:
         leave(b, ticket)
-    assert len({(p["status"], p["position"]) for p in (place(b, ticket) for ticket in tickets)}) == 1
+    shown = [place(b, ticket) for ticket in tickets]
+    assert [(p["status"], p["position"]) for p in shown] == [("waiting", 2), ("waiting", 3), ("waiting", 4)]
+    assert join(b)["position"] == 5
     assert a.http.delete("/auth/v1/waitlist", params={"ticket": "wl_x"}).status_code == 400
     assert a.http.delete("/auth/v1/waitlist").status_code == 400
 
@@ -283,6 +308,7 @@ def test_places_and_releases_end(pair, a):
     pair.postgres.query("UPDATE waitlist SET expires_at = now()")
     assert place(a, ticket)["status"] == "expired"
     assert release(pair.gateways[0], "1") == 0
+    wait_until(lambda: pair.postgres.query("SELECT state FROM waitlist") == "expired", 60, "a gateway ends it")
     again = join(a, phone)["ticket"]
     assert place(a, again)["position"] == 1
     assert release(pair.gateways[0], "1", "--ttl", "10m") == 1
@@ -298,7 +324,7 @@ def test_places_and_releases_end(pair, a):
 
 
 def test_positions_far_back_are_counted_by_blocks(pair, a):
-    """10,000 people: blocks and rows together give the exact place once a gateway has counted."""
+    """10,000 people: blocks and the places at the end give the exact place once a gateway has counted."""
     pair.postgres.query("INSERT INTO waitlist (id, seq, subject_hash, subject_key, subject_enc, country, lang, expires_at)"
                         " SELECT gen_random_uuid(), nextval('waitlist_seq'), sha256(('x' || i)::bytea), '1', '', 'CN', 'en',"
                         " now() + interval '1 day' FROM generate_series(1, 10000) i")
@@ -306,7 +332,8 @@ def test_positions_far_back_are_counted_by_blocks(pair, a):
     wait_until(lambda: place(a, ticket)["position"] == 10001, 60, "the whole line is seen")
     pair.postgres.query("DELETE FROM waitlist WHERE country = 'CN' AND subject_enc = '' AND seq % 2 = 0")
     pair.postgres.query("UPDATE waitlist_state SET tended_at = '-infinity'")
-    wait_until(lambda: join(a)["position"] in range(5002, 5100), 60, "counted again")
+    # of the last block, up to 4096 places, nobody can see who has left
+    wait_until(lambda: join(a)["position"] in range(5002, 5002 + 2048 + 100), 60, "counted again")
     for gateway in pair.gateways:
         wait_until(lambda: 5000 < gateway.metric("tidegate_waitlist_waiting") < 5100, 60, "the gauge")
 
