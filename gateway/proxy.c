@@ -169,7 +169,7 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
 {
     struct proxy_call *c = http_op_arg(op);
     struct http_field kept[H1_RESPONSE_FIELDS];
-    unsigned n = proxy_answer_fields(fields, count, c->cookies, kept);
+    unsigned n = proxy_answer_fields(&c->r->ex->arena, fields, count, c->cookies, kept);
     http_start(c->r->ex, status, kept, n, content_length);
 }
 

@@ -1,12 +1,26 @@
 #include "gateway/proxy_fields.h"
 
+#include <ctype.h>
+
 #include "base/jws.h"
 
 enum { OWN_FIELDS = 6 };
 
-static bool starts(struct str s, const char *prefix, size_t n)
+/* Upstreams that speak CGI (WSGI, Rack, PHP too) read x-tide-user, x_tide_user and x.tide.user as one variable: so
+ * every other character counts as the '-' of `twin`. */
+static bool begins(struct str name, const char *twin)
 {
-    return s.n >= n && memcmp(s.p, prefix, n) == 0;
+    for (size_t i = 0; twin[i]; i++) {
+        if (i == name.n || (name.p[i] != twin[i] && (twin[i] != '-' || isalnum((uint8_t)name.p[i])))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is(struct str name, const char *twin)
+{
+    return name.n == strlen(twin) && begins(name, twin);
 }
 
 /* Names by their first letter, so that most fields cost one look. */
@@ -14,34 +28,62 @@ bool proxy_is_dropped_field(struct str name, bool cookies)
 {
     switch (name.n > 0 ? name.p[0] : 0) {
     case 'a':
-        return str_is(name, "authorization") || str_is(name, "apikey");
+        return is(name, "authorization") || is(name, "apikey");
     case 'c':
-        return str_is(name, "connection") || str_is(name, "content-length") ||
-               (!cookies && str_is(name, "cookie"));
+        return is(name, "connection") || is(name, "content-length") || (!cookies && is(name, "cookie"));
     case 'e':
-        return str_is(name, "expect");
+        return is(name, "expect");
     case 'f':
-        return str_is(name, "forwarded");
+        return is(name, "forwarded");
     case 'h':
-        return str_is(name, "host") || str_is(name, "http2-settings");
+        return is(name, "host") || is(name, "http2-settings");
     case 'k':
-        return str_is(name, "keep-alive");
+        return is(name, "keep-alive");
     case 'p':
-        return starts(name, "proxy-", 6);
+        return begins(name, "proxy-");
     case 't':
-        return str_is(name, "te") || str_is(name, "trailer") || str_is(name, "transfer-encoding") ||
-               str_is(name, "traceparent") || str_is(name, "tracestate");
+        return is(name, "te") || is(name, "trailer") || is(name, "transfer-encoding") ||
+               is(name, "traceparent") || is(name, "tracestate");
     case 'u':
-        return str_is(name, "upgrade");
+        return is(name, "upgrade");
     case 'x':
-        return starts(name, "x-forwarded", 11) || starts(name, "x-tide-", 7) || str_is(name, "x-real-ip") ||
-               str_is(name, "x-request-id");
+        return begins(name, "x-forwarded") || begins(name, "x-tide-") || is(name, "x-real-ip") ||
+               is(name, "x-request-id");
     default:
         return false;
     }
 }
 
-/* Fields that the connection field names are the hop's as well. */
+/* The fields of a name as one, with two characters between; nearly always there is one, which is borrowed, or none. */
+static struct str in_one(struct arena *arena, const struct http_field *fields, unsigned count,
+                         struct str name, const char *between)
+{
+    struct str last = STR("");
+    size_t n = 0, pieces = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (str_eq(fields[i].name, name)) {
+            last = fields[i].value;
+            n += last.n + 2;
+            pieces++;
+        }
+    }
+    if (pieces <= 1) {
+        return last;
+    }
+    char *whole = arena_alloc(arena, n);
+    char *at = whole;
+    for (unsigned i = 0; i < count; i++) {
+        const struct str piece = fields[i].value;
+        if (str_eq(fields[i].name, name)) {
+            memcpy(at, piece.p, piece.n);
+            memcpy(at + piece.n, between, 2);
+            at += piece.n + 2;
+        }
+    }
+    return str_of(whole, n - 2);
+}
+
+/* Fields that a connection field names are the hop's as well (RFC 9110 7.6.1). */
 static bool is_named_by(struct str connection, struct str name)
 {
     struct str item;
@@ -58,35 +100,11 @@ static bool is_cookie(const struct http_field *f)
     return f->name.n == 6 && str_is(f->name, "cookie");
 }
 
-/* HTTP/2 clients may send a cookie in pieces; HTTP/1 knows one field only (RFC 9113 8.2.3). */
-static struct str cookie_in_one(struct http_exchange *ex)
-{
-    size_t n = 0, pieces = 0;
-    for (unsigned i = 0; i < ex->field_count; i++) {
-        n += is_cookie(&ex->fields[i]) ? ex->fields[i].value.n : 0;
-        pieces += is_cookie(&ex->fields[i]);
-    }
-    if (pieces == 1) {
-        return http_field_get(ex, "cookie");
-    }
-    char *whole = arena_alloc(&ex->arena, n + 2 * pieces);
-    n = 0;
-    for (unsigned i = 0; i < ex->field_count; i++) {
-        const struct str piece = ex->fields[i].value;
-        if (is_cookie(&ex->fields[i])) {
-            memcpy(whole + n, piece.p, piece.n);
-            memcpy(whole + n + piece.n, "; ", 2);
-            n += piece.n + 2;
-        }
-    }
-    return str_of(whole, n - 2);
-}
-
 const struct http_field *proxy_request_fields(struct request *r, bool cookies, unsigned *n)
 {
     struct http_exchange *ex = r->ex;
     struct http_field *out = arena_alloc(&ex->arena, (ex->field_count + OWN_FIELDS) * sizeof *out);
-    struct str connection = http_field_get(ex, "connection");
+    struct str connection = in_one(&ex->arena, ex->fields, ex->field_count, STR("connection"), ", ");
     bool has_cookie = false;
     unsigned k = 0;
     for (unsigned i = 0; i < ex->field_count; i++) {
@@ -95,8 +113,13 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
             (connection.n != 0 && is_named_by(connection, f->name)) || (is_cookie(f) && has_cookie)) {
             continue;
         }
-        has_cookie = has_cookie || is_cookie(f);
-        out[k++] = is_cookie(f) ? (struct http_field){f->name, cookie_in_one(ex)} : *f;
+        out[k] = *f;
+        if (is_cookie(
+                f)) { /* HTTP/2 clients may send it in pieces; HTTP/1 knows one field only (RFC 9113 8.2.3) */
+            out[k].value = in_one(&ex->arena, ex->fields, ex->field_count, f->name, "; ");
+            has_cookie = true;
+        }
+        k++;
     }
     static const struct addr none;
     if (!addr_eq(&r->client, &none)) { /* a peer on a unix socket that names no client */
@@ -114,16 +137,11 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
     return out;
 }
 
-unsigned proxy_answer_fields(const struct http_field *fields, unsigned count, bool cookies,
-                             struct http_field *out)
+unsigned proxy_answer_fields(struct arena *arena, const struct http_field *fields, unsigned count,
+                             bool cookies, struct http_field *out)
 {
-    struct str connection = STR("");
+    struct str connection = in_one(arena, fields, count, STR("connection"), ", ");
     unsigned k = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (fields[i].name.n == 10 && str_is(fields[i].name, "connection")) {
-            connection = fields[i].value;
-        }
-    }
     for (unsigned i = 0; i < count; i++) {
         struct str name = fields[i].name;
         bool dropped = proxy_is_dropped_field(name, true) || (name.n == 4 && str_is(name, "date")) ||

@@ -9,9 +9,10 @@
 /* The request's fields for upstream, on the arena; *n of them. */
 const struct http_field *proxy_request_fields(struct request *r, bool cookies, unsigned *n);
 /* Keeps in out (room for count) what the client may see. */
-unsigned proxy_answer_fields(const struct http_field *fields, unsigned count, bool cookies,
-                             struct http_field *out);
-/* A field that speaks of one connection only, or that the one before us does not decide. */
+unsigned proxy_answer_fields(struct arena *arena, const struct http_field *fields, unsigned count,
+                             bool cookies, struct http_field *out);
+/* A field that speaks of one connection only, or that the one before us does not decide; in any spelling that an
+ * upstream may take for its name. */
 bool proxy_is_dropped_field(struct str name, bool cookies);
 
 #endif

@@ -69,6 +69,19 @@ def test_requests_pass_and_credentials_stay(rig):
     assert seen["x-request-id"] == r.headers["x-request-id"]
 
 
+def test_no_other_spelling_and_no_second_connection_field_lets_more_pass(rig):
+    """Upstreams that speak CGI make one variable of x-tide-user and x_tide_user."""
+    rig.set(lambda x: x.reply(200, {}, "connection: keep-alive, x-a\r\nx-a: 1\r\nx-b: 2\r\nx-c: 3\r\nconnection: X-B\r\n"))
+    forged = ["x_tide_user", "x-tide_user", "x.tide.user", "x_forwarded_for", "x_real_ip", "x_request_id", "content_length",
+              "transfer_encoding", "proxy_authorization", "x-hop", "x-skip"]
+    fields = [("connection", "keep-alive, x-hop"), ("x_other", "1"), ("connection", "X-Skip"), *((name, "7") for name in forged)]
+    r = rig.http.get("/open/x", headers=fields)
+    seen = rig.asked()[0].headers
+    assert r.status_code == 200 and [name for name in forged if name in seen] == []
+    assert (seen["x_other"], seen["x-forwarded-for"]) == ("1", "127.0.0.1")
+    assert "x-a" not in r.headers and "x-b" not in r.headers and r.headers["x-c"] == "3"
+
+
 def test_a_route_may_demand_a_user_and_pass_cookies(rig):
     assert rig.http.get("/mine/x").status_code == 401
     assert rig.http.get("/mine/x", headers=rig.headers).status_code == 200
