@@ -167,11 +167,11 @@ void conn_go_away(struct conn *c)
     c->going_away = true;
     if (c->is_h2) {
         h2_go_away(c);
-    } else if (!conn_is_idle(c)) {
+    } else if (c->exchanges) {
         c->h1.close_after = true;
-    } else if (!c->server->retired) {
+    } else if (c->in.n == 0 && !c->server->retired) {
         conn_close_when_sent(c);
-    }
+    } /* else a request has begun, or may be on its way: it is answered as the last one */
     conn_schedule(c);
 }
 

@@ -408,6 +408,9 @@ int h2_open(struct conn *c)
     if (limits->h2_ping_ms > 0) {
         conn_need_by(c, h->heard_ms + limits->h2_ping_ms);
     }
+    if (c->going_away) { /* since before it was known to be HTTP/2 */
+        h2_go_away(c);
+    }
     conn_schedule(c);
     return 0;
 }

@@ -293,7 +293,6 @@ static void handshake(struct conn *c)
         return;
     }
     http_count_handshake(SSL_session_reused(c->ssl) ? "resumed" : "full");
-    conn_handshake_done(c);
     const unsigned char *alpn;
     unsigned n;
     SSL_get0_alpn_selected(c->ssl, &alpn, &n);
@@ -301,6 +300,7 @@ static void handshake(struct conn *c)
         conn_die(c, HTTP_FINISH_ABORTED);
         return;
     }
+    conn_handshake_done(c); /* a server that drains sends it away at once, in the words of its protocol */
     take_over(c);
 }
 

@@ -456,6 +456,21 @@ def test_drain_lets_a_running_stream_end(place):
     client.close()
 
 
+def test_drain_answers_a_request_that_has_begun(place):
+    g = place.start(process={"threads": 1, "drain": "60s"})
+    idle, half = (connect_tls(g, place.stack.trust, "http/1.1") for _ in range(2))
+    request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    idle.sendall(request)
+    half.sendall(request + request[:25])
+    assert b" 200 " in idle.recv(4096) and b" 200 " in half.recv(4096)
+    g.process.send(signal.SIGTERM)
+    assert read_all(idle) == b""  # by now the other one knows as well
+    half.sendall(request[25:])
+    answer = read_all(half)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nconnection: close\r\n" in answer
+    assert g.process.child.wait(30) == 0
+
+
 def test_drain_deadline_ends_what_is_left(place):
     settings = place.settings()
     settings["process"]["drain"] = "1s"

@@ -2,12 +2,15 @@
 import json
 import signal
 import socket
+from types import SimpleNamespace
 
+import h2.events
 import httpx
 import pytest
 
 from tide.askers import Fresh, KeepAlive, Listener, Multiplexed, speak_slowly
-from tide.place import Place
+from tide.edge import H2, read_all
+from tide.place import Place, begin_tls, connect_tls
 from tide.process import Adopted, adopt_orphans, free_port, wait_until
 from tide.stack import Gateway, program
 
@@ -48,6 +51,31 @@ def test_three_upgrades_under_load_lose_nothing(place):
     for before in g.replaced:
         assert before.wait(90) == 0  # what it had has ended, and it left by itself
     assert g.get("/livez").status_code == 200
+
+
+def test_connections_that_have_not_asked_yet_are_asked_to_leave(place):
+    """One with half a head, one that is silent before its HTTP/2 preface, and one before its TLS handshake."""
+    plain = {"name": "plain", "address": f"127.0.0.1:{free_port()}", "tls": False}
+    g = place.start(process={"threads": 1}, http={"first_byte": "60s", "handshake": "60s", "header": "60s"},
+                    listeners=place.settings()["listeners"] + [plain])
+    silent, half = (socket.create_connection(("127.0.0.1", int(plain["address"][10:])), timeout=30) for _ in range(2))
+    request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    half.sendall(request + request[:25])
+    assert b" 200 " in half.recv(4096)  # and what came before it is accepted as well
+    before_tls = socket.create_connection(("127.0.0.1", int(g.port)), timeout=30)
+    known = H2(SimpleNamespace(connect=lambda alpn: connect_tls(g, place.stack.trust, alpn)))
+    known.wait_for(h2.events.ResponseReceived, known.request("/livez"), 30)
+    before = g.upgrade()
+    wait_until(lambda: known.poll(0.1) is not None and known.goaway_code() == 0, 30, "who has asked is asked to leave")
+    half.sendall(request[25:])
+    answer = read_all(half)
+    assert b"HTTP/1.1 200 " in answer and b"\r\nconnection: close\r\n" in answer
+    for client in (H2(SimpleNamespace(connect=lambda alpn: silent)),
+                   H2(SimpleNamespace(connect=lambda alpn: begin_tls(before_tls, alpn)))):
+        client.wait_for(h2.events.ResponseReceived, client.request("/livez"), 30)
+        wait_until(lambda: client.poll(0.1) is not None and client.closed, 30, "it is asked to leave")
+        assert client.goaway_code() == 0
+    assert before.wait(60) == 0
 
 
 def test_what_only_a_start_reads_changes(place):

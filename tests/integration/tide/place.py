@@ -109,8 +109,11 @@ def open_stream(place, gateway) -> H2:
 
 
 def connect_tls(gateway, trust, alpn: str) -> ssl.SSLSocket:
+    return begin_tls(socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=20), alpn)
+
+
+def begin_tls(raw: socket.socket, alpn: str) -> ssl.SSLSocket:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([alpn])
-    raw = socket.create_connection(("127.0.0.1", int(gateway.port)), timeout=20)
     return context.wrap_socket(raw, server_hostname="localhost")
