@@ -96,11 +96,20 @@ void conn_handshake_done(struct conn *c)
     conn_open(c);
 }
 
+/* To HTTP/1.0 an answer of unknown length is whole when the connection ends in order: one that is cut must not. */
+static bool is_cut_unseen(const struct conn *c)
+{
+    const struct exchange *x = c->h1.ex;
+    return x && x->head_sent && !x->bodyless && !x->chunked && x->answer_left < 0 &&
+           !(x->ended && conn_is_flushed(c));
+}
+
 void conn_die(struct conn *c, enum http_finish why)
 {
     if (c->state == CONN_DEAD) {
         return;
     }
+    c->reset_on_close = c->reset_on_close || is_cut_unseen(c);
     conn_list_remove(c->state <= CONN_HANDSHAKE ? &c->server->handshaking : &c->server->open, c);
     conn_list_add(&c->server->dead, c);
     c->state = CONN_DEAD;

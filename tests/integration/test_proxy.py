@@ -185,6 +185,32 @@ def test_a_streamed_body_for_an_upstream_that_fails_at_once(tmp_path):
     assert not server.errors
 
 
+def test_an_answer_that_ends_with_its_connection_shows_when_it_was_cut(rig):
+    """To HTTP/1.0 an answer of unknown length is whole when the connection ends in order."""
+    may_end = threading.Event()
+
+    def speak(x, whole):
+        x.start_stream()
+        x.chunk(b"half")
+        may_end.wait(30)
+        x.send(b"0\r\n\r\n") if whole else x.close()
+    for whole in (True, False):
+        may_end.clear()
+        rig.set(lambda x: speak(x, whole))
+        with socket.create_connection(("127.0.0.1", rig.port), timeout=30) as s:
+            s.sendall(b"GET /open/x HTTP/1.0\r\n\r\n")
+            got = b""
+            while not got.endswith(b"half"):
+                got += (piece := s.recv(4096))
+                assert piece, got
+            may_end.set()
+            if whole:
+                assert s.recv(1) == b""
+            else:
+                with pytest.raises(ConnectionResetError):
+                    s.recv(1)
+
+
 def test_a_client_that_leaves_stops_the_upstream(rig):
     gone = []
     rig.set(lambda x: gone.append(x.wait_gone(5)))
