@@ -36,8 +36,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct conn *c = arg;
     struct h2 *h = c->h2;
     h->useless--;
-    h->head_began_ms = loop_now_ms(c->server->loop);
-    conn_need_by(c, h->head_began_ms + c->server->limits.header_ms);
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
@@ -46,7 +44,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     x->pub.path = x->pub.target = x->pub.query = x->pub.authority = x->pub.method_text = STR("");
     x->pub.method = HTTP_OTHER;
     x->pub.began_us = clock_mono_us();
-    x->body_began_ms = x->body_hold_ms = h->head_began_ms;
+    x->body_began_ms = x->body_hold_ms = loop_now_ms(c->server->loop);
     x->max_fields = c->server->limits.fields;
     x->pub.fields = NULL;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, x);
@@ -258,9 +256,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     }
     struct exchange *x = h2_exchange(c->h2, frame->hd.stream_id);
-    if (frame->hd.type == NGHTTP2_HEADERS) {
-        c->h2->head_began_ms = 0;
-    }
     if (!x) {
         return 0;
     }
@@ -303,7 +298,6 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 {
     struct conn *c = arg;
     struct exchange *x = h2_exchange(c->h2, stream_id);
-    c->h2->head_began_ms = 0;
     if (x) {
         h2_done(x, error_code == NGHTTP2_CANCEL || error_code == NGHTTP2_NO_ERROR ? HTTP_FINISH_CLIENT_GONE
                                                                                   : HTTP_FINISH_PROTOCOL);
@@ -441,6 +435,9 @@ void h2_input(struct conn *c, struct str data)
     h->heard_ms = loop_now_ms(c->server->loop);
     h->pinged_ms = 0;
     h2_count_input(h, data);
+    if (h->head_began_ms != 0) {
+        conn_need_by(c, h->head_began_ms + c->server->limits.header_ms);
+    }
     ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data.p, data.n);
     if (n >= 0 && !h2_count_useless(h)) {
         n = NGHTTP2_ERR_FLOODED;

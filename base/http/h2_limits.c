@@ -85,23 +85,51 @@ bool h2_count_frame_in(struct h2 *h, const nghttp2_frame_hd *hd)
     }
 }
 
+static void scan_head(struct h2 *h, uint8_t byte)
+{
+    struct h2_scan *s = &h->scan;
+    if (s->head < 3) {
+        s->length = s->length << 8 | byte;
+    } else if (s->head == 3) {
+        s->type = byte;
+    } else if (s->head == 4) {
+        s->flags = byte;
+    }
+    if (++s->head < FRAME_HEAD_BYTES) {
+        return;
+    }
+    h->useless++;
+    if (s->type == NGHTTP2_HEADERS) {
+        h->head_began_ms = loop_now_ms(h->conn->server->loop);
+    }
+    s->skip = s->length;
+    s->length = s->head = 0;
+}
+
+/* A header block ends with its last frame, whatever becomes of its stream, or of others, meanwhile. */
+static void scan_end(struct h2 *h)
+{
+    const struct h2_scan *s = &h->scan;
+    bool is_head = s->type == NGHTTP2_HEADERS || s->type == NGHTTP2_CONTINUATION;
+    if (is_head && (s->flags & NGHTTP2_FLAG_END_HEADERS)) {
+        h->head_began_ms = 0;
+    }
+}
+
 void h2_count_input(struct h2 *h, struct str data)
 {
     struct h2_scan *s = &h->scan;
     while (data.n > 0) {
+        size_t n = 1;
         if (s->skip > 0) {
-            size_t n = data.n < s->skip ? data.n : s->skip;
-            data = str_skip(data, n);
+            n = data.n < s->skip ? data.n : s->skip;
             s->skip -= (uint32_t)n;
-            continue;
+        } else {
+            scan_head(h, (uint8_t)data.p[0]);
         }
-        if (s->head < 3) {
-            s->length = s->length << 8 | (uint8_t)data.p[0];
-        }
-        data = str_skip(data, 1);
-        if (++s->head == FRAME_HEAD_BYTES) {
-            h->useless++;
-            *s = (struct h2_scan){.skip = s->length};
+        data = str_skip(data, n);
+        if (s->skip == 0 && s->head == 0) {
+            scan_end(h);
         }
     }
 }
