@@ -21,10 +21,15 @@ if(TIDE_SANITIZE MATCHES "thread" OR TIDE_FUZZ OR TIDE_CUDA)
   set(TIDE_EMULATOR OFF)
 endif()
 
-# tide_device_sources(file...): compiled as C++ whose accesses are seen.
+# tide_device_sources(file...): compiled as C++ whose accesses are seen. Of a thread's own arrays an index past the end ends
+# the program: with the sanitizer's words, or where it has no runtime by a trap.
 function(tide_device_sources)
+  set(bounds -fsanitize=bounds)
+  if(NOT TIDE_SANITIZE MATCHES "undefined")
+    list(APPEND bounds -fsanitize-undefined-trap-on-error)
+  endif()
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX
-    COMPILE_OPTIONS "-x;c++;-O1;-fno-sanitize=address;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
+    COMPILE_OPTIONS "-x;c++;-O1;-fno-sanitize=address;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0;${bounds}")
 endfunction()
 
 if(TIDE_EMULATOR)

@@ -34,8 +34,8 @@ static __device__ __forceinline__ float *split_answer(const struct attend_params
 
 static __device__ void score_positions(const struct attend_params &p, const uint32_t *table,
                                        uint32_t key_head, struct span s,
-                                       const float query[HEADS][ATTEND_MOST_DIM],
-                                       float score[HEADS][ATTEND_SPLIT])
+                                       const float (&query)[HEADS][ATTEND_MOST_DIM],
+                                       float (&score)[HEADS][ATTEND_SPLIT])
 {
     uint32_t lane = threadIdx.x % WARP_LANES;
     for (uint32_t at = s.from + threadIdx.x / WARP_LANES; at < s.to; at += WARPS) {
@@ -78,7 +78,7 @@ static __device__ void exponentiate(float *score, uint32_t n, float *answer)
 }
 
 static __device__ void sum_values(const struct attend_params &p, const uint32_t *table, uint32_t key_head,
-                                  struct span s, const float score[HEADS][ATTEND_SPLIT], uint32_t head,
+                                  struct span s, const float (&score)[HEADS][ATTEND_SPLIT], uint32_t head,
                                   uint32_t heads)
 {
     bool has_values = p.layer.value_dim > 0;

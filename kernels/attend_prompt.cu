@@ -58,9 +58,8 @@ static __device__ void load_queries(const struct attend_params &p, const struct 
             size_t head = (size_t)(row / group) * p.heads + blockIdx.y * group + row % group;
             v = p.scale * p.query[head * p.layer.key_dim + d];
         }
-        uint16_t high = float_to_half_device(v);
-        m.high[i / dim * m.pitch + d] = high;
-        m.low[i / dim * m.pitch + d] = float_to_half_device(v - half_to_float_device(high));
+        uint32_t at = i / dim * m.pitch + d;
+        split_halves(v, &m.high[at], &m.low[at]);
     }
 }
 
@@ -92,7 +91,7 @@ static __device__ __forceinline__ uint32_t pair_at(const uint16_t *row, uint32_t
 
 /* Fragment A of 16 rows x 16 values. */
 static __device__ __forceinline__ void query_fragment(const uint16_t *rows, uint32_t pitch, uint32_t d,
-                                                      uint32_t a[4])
+                                                      uint32_t (&a)[4])
 {
     uint32_t lane = threadIdx.x % WARP_LANES;
     const uint16_t *row = rows + (threadIdx.x / WARP_LANES * 16 + lane / 4) * pitch + d + lane % 4 * 2;
@@ -103,7 +102,7 @@ static __device__ __forceinline__ void query_fragment(const uint16_t *rows, uint
 }
 
 static __device__ void score_tile(const struct attend_params &p, const struct memory &m,
-                                  float score[KEYS / 8][4])
+                                  float (&score)[KEYS / 8][4])
 {
     uint32_t lane = threadIdx.x % WARP_LANES;
     for (uint32_t d = 0; d < p.layer.key_dim; d += 16) {
@@ -132,7 +131,7 @@ static __device__ __forceinline__ void split_pair(float a, float b, uint32_t *hi
 
 template <int TILES>
 static __device__ void add_values(const struct attend_params &p, const struct memory &m,
-                                  const float weight[KEYS / 8][4], float out[TILES][4])
+                                  const float (&weight)[KEYS / 8][4], float (&out)[TILES][4])
 {
     uint32_t lane = threadIdx.x % WARP_LANES;
     for (uint32_t k = 0; k < KEYS / 16; k++) {
@@ -171,7 +170,8 @@ static __device__ __forceinline__ float row_sum(float v)
 }
 
 /* Scores become exponentials below the row's maximum so far; keep: what earlier sums are multiplied by. */
-static __device__ void exponentiate(struct lane &l, uint32_t at, float score[KEYS / 8][4], float keep[2])
+static __device__ void exponentiate(struct lane &l, uint32_t at, float (&score)[KEYS / 8][4],
+                                    float (&keep)[2])
 {
     for (uint32_t row = 0; row < 2; row++) {
         float most = -INFINITY;
@@ -218,7 +218,7 @@ static __device__ __forceinline__ void store_pair(float *to, float a, float b)
 /* The tokens first to last - 1 are one sequence's: all that they see. */
 template <int TILES>
 static __device__ void attend_run(const struct attend_params &p, const struct memory &m, uint32_t first,
-                                  uint32_t last, struct lane &l, float out[TILES][4])
+                                  uint32_t last, struct lane &l, float (&out)[TILES][4])
 {
     const uint32_t *table = token_table(p, first);
     struct span s = {token_span(p, first).from, token_span(p, last - 1).to};
@@ -256,7 +256,7 @@ template <int TILES> static __global__ void __launch_bounds__(THREADS) attend_pr
     uint32_t rows = p.tokens.count * group;
     uint32_t first_row = blockIdx.x * ROWS;
     uint32_t my_row = first_row + threadIdx.x / WARP_LANES * 16 + threadIdx.x % WARP_LANES / 4;
-    uint32_t end = ((first_row + ROWS < rows ? first_row + ROWS : rows) - 1) / group + 1;
+    uint32_t end = (min(first_row + ROWS, rows) - 1) / group + 1;
     struct lane l = {{my_row / group, (my_row + 8) / group}, {}, {-INFINITY, -INFINITY}, {}};
     float out[TILES][4] = {};
     load_queries(p, m);

@@ -72,11 +72,26 @@ static __device__ __forceinline__ float bf16_to_float(uint16_t h)
     return __uint_as_float((uint32_t)h << 16);
 }
 
-/* To nearest, ties to even, by bits; a carry moves into the exponent as it should. */
+/* To nearest, ties to even, by bits; a carry moves into the exponent as it should, but not out of what is no number. */
 static __device__ __forceinline__ uint16_t float_to_bf16(float f)
 {
     uint32_t bits = __float_as_uint(f);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    return f != f ? 0x7FFF : (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+#define LARGEST_HALF 65504.0F
+
+/* What is too large becomes the largest; what is no number stays so. */
+static __device__ __forceinline__ uint16_t float_to_finite_half(float f)
+{
+    return float_to_half_device(f > LARGEST_HALF ? LARGEST_HALF : f < -LARGEST_HALF ? -LARGEST_HALF : f);
+}
+
+/* f as the sum of two halves, as far as they reach: rounded, and what is missing then. */
+static __device__ __forceinline__ void split_halves(float f, uint16_t *high, uint16_t *low)
+{
+    *high = float_to_finite_half(f);
+    *low = float_to_finite_half(f - half_to_float_device(*high));
 }
 
 /* Of numbers, on any device: the bits of a half whose exponent is 8 too small. */

@@ -29,8 +29,8 @@ static inline void store16(void *p, uint4 v)
 #define copy_async_commit() emu_copy_commit()
 #define copy_async_wait(groups_left) emu_copy_wait(groups_left)
 
-static inline void mma_words(struct emu_place place, enum warp_op_kind kind, const uint32_t a[4],
-                             const uint32_t b[2], uint32_t c[4])
+static inline void mma_words(struct emu_place place, enum warp_op_kind kind, const uint32_t (&a)[4],
+                             const uint32_t (&b)[2], uint32_t (&c)[4])
 {
     struct warp_op op = {};
     op.kind = kind;
@@ -42,8 +42,8 @@ static inline void mma_words(struct emu_place place, enum warp_op_kind kind, con
     memcpy(c, op.out, 16);
 }
 
-static inline void mma_floats(struct emu_place place, enum warp_op_kind kind, const uint32_t a[4],
-                              const uint32_t b[2], float c[4])
+static inline void mma_floats(struct emu_place place, enum warp_op_kind kind, const uint32_t (&a)[4],
+                              const uint32_t (&b)[2], float (&c)[4])
 {
     uint32_t words[4];
     memcpy(words, c, sizeof words);
@@ -51,8 +51,8 @@ static inline void mma_floats(struct emu_place place, enum warp_op_kind kind, co
     memcpy(c, words, sizeof words);
 }
 
-static inline void mma_ints(struct emu_place place, enum warp_op_kind kind, const uint32_t a[4],
-                            const uint32_t b[2], int c[4])
+static inline void mma_ints(struct emu_place place, enum warp_op_kind kind, const uint32_t (&a)[4],
+                            const uint32_t (&b)[2], int (&c)[4])
 {
     uint32_t words[4];
     memcpy(words, c, sizeof words);

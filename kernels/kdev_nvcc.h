@@ -49,7 +49,7 @@ static __device__ __forceinline__ void copy_async_commit()
 #define copy_async_wait(groups_left) asm volatile("cp.async.wait_group %0;" ::"n"(groups_left) : "memory")
 
 /* c (16 x 8) += a (16 x 16) . b (16 x 8), halves, sums in float. */
-static __device__ __forceinline__ void mma_f16(const uint32_t a[4], const uint32_t b[2], float c[4])
+static __device__ __forceinline__ void mma_f16(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4])
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%0,%1,%2,%3};"
@@ -58,7 +58,7 @@ static __device__ __forceinline__ void mma_f16(const uint32_t a[4], const uint32
 }
 
 /* The same of bfloat16. */
-static __device__ __forceinline__ void mma_bf16(const uint32_t a[4], const uint32_t b[2], float c[4])
+static __device__ __forceinline__ void mma_bf16(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4])
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%0,%1,%2,%3};"
@@ -67,7 +67,7 @@ static __device__ __forceinline__ void mma_bf16(const uint32_t a[4], const uint3
 }
 
 /* c (16 x 8) += a (16 x 32) . b (32 x 8), int8, exact sums. */
-static __device__ __forceinline__ void mma_s8(const uint32_t a[4], const uint32_t b[2], int c[4])
+static __device__ __forceinline__ void mma_s8(const uint32_t (&a)[4], const uint32_t (&b)[2], int (&c)[4])
 {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%0,%1,%2,%3};"
@@ -76,7 +76,7 @@ static __device__ __forceinline__ void mma_s8(const uint32_t a[4], const uint32_
 }
 
 /* c (16 x 8) += a (16 x 32) . b (32 x 8), e4m3, sums in float. From 8.9 on. */
-static __device__ __forceinline__ void mma_e4m3(const uint32_t a[4], const uint32_t b[2], float c[4])
+static __device__ __forceinline__ void mma_e4m3(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4])
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
     asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

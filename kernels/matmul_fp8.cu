@@ -46,7 +46,7 @@ static __global__ void __launch_bounds__(QUANTIZE_THREADS)
 
 /* A warp's 32 x 32 of one group of 128 columns, times their scales. */
 static __device__ void fp8_stage(const struct tile &t, const struct tile_memory &m, uint32_t block,
-                                 float w_scale, const float *x_scale, uint32_t groups, float out[2][4][4])
+                                 float w_scale, const float *x_scale, uint32_t groups, float (&out)[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
     float sums[2][4][4] = {};

@@ -12,7 +12,6 @@
 #include "kernels/tile.cuh"
 
 enum { SPLIT_THREADS = 256, COLUMNS = 16 };
-#define LARGEST_HALF 65504.0F
 
 /* --- columns ---------------------------------------------------------------------------------------------------------- */
 
@@ -28,10 +27,7 @@ static __global__ void __launch_bounds__(SPLIT_THREADS) split(struct split_param
         p.out.low[i] = float_to_bf16(x - bf16_to_float(p.out.high[i]));
         return;
     }
-    uint16_t high = float_to_half_device(fminf(fmaxf(x, -LARGEST_HALF), LARGEST_HALF));
-    float missing = x - half_to_float_device(high);
-    p.out.high[i] = high;
-    p.out.low[i] = float_to_half_device(fminf(fmaxf(missing, -LARGEST_HALF), LARGEST_HALF));
+    split_halves(x, &p.out.high[i], &p.out.low[i]);
 }
 
 /* --- products ------------------------------------------------------------------------------------------------------------ */

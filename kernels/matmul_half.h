@@ -1,7 +1,7 @@
 /* Weights of half precision or bfloat16 times many columns, on tensor cores: matvec.h's product for prompts.
  *
  * Columns come as the sum of two numbers of the weights' type, what is rounded and what is missing then, so that products are as
- * good as those of float columns (halves: 2^-22 of each, up to 131008; bfloat16: 2^-16).
+ * good as those of float columns (halves: 2^-22 of each, up to 131008; bfloat16: 2^-16). What is no number stays so.
  * Errors: cudaErrorInvalidValue for kinds and columns that it does not take; else what the launch answers.
  * Thread rule: one host thread a stream. */
 #ifndef TIDE_KERNELS_MATMUL_HALF_H

@@ -8,6 +8,7 @@
 #include "kernels/kdev.h"
 
 enum { THREADS = 128, GROUP = 32 };
+#define LEAST 1e-36F /* 127 / least is a float; groups below it are zero */
 static_assert((int)GROUP == (int)WARP_LANES, "a warp makes one group");
 
 static __global__ void __launch_bounds__(THREADS) quantize(struct quantize_params p, size_t groups)
@@ -19,13 +20,15 @@ static __global__ void __launch_bounds__(THREADS) quantize(struct quantize_param
     }
     float x = p.x[group * GROUP + lane];
     float largest = warp_max(fabsf(x));
-    float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+    float inverse = largest > LEAST ? 127.0F / largest : 0.0F;
     float q = rintf(x * inverse);
     float total = warp_sum(q);
-    p.out.q[group * GROUP + lane] = (int8_t)q;
+    bool are_numbers = total == total;
+    float scale = are_numbers ? largest / 127.0F : NAN;
+    p.out.q[group * GROUP + lane] = are_numbers ? (int8_t)q : 0;
     if (lane == 0) {
-        p.out.scale[group] = largest / 127.0F;
-        p.out.sum[group] = largest / 127.0F * total;
+        p.out.scale[group] = scale;
+        p.out.sum[group] = scale * total;
     }
 }
 

@@ -1,6 +1,7 @@
 /* Activations as int8, 32 values to a scale: step = max|x| / 127, q = round(x / step), half to even; sum = step * sum(q).
  *
- * The sum serves weights that have a minimum.
+ * The sum serves weights that have a minimum. Values whose largest is below 1e-36 are zeros; with one that is infinite or no
+ * number, the scale and the sum are no numbers.
  * Errors: cudaErrorInvalidValue for a width that is no multiple of 32; else what the launch answers.
  * Thread rule: one host thread a stream. */
 #ifndef TIDE_KERNELS_QUANTIZE_H

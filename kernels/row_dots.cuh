@@ -67,7 +67,7 @@ static __device__ __forceinline__ struct weight_unit load_unit(const struct matr
 
 template <enum matrix_kind KIND, int COLUMNS>
 static __device__ void row_int8(const struct matrix &w, uint32_t row, const struct quantized_rows &x,
-                                const size_t at[COLUMNS], float sums[COLUMNS])
+                                const size_t (&at)[COLUMNS], float (&sums)[COLUMNS])
 {
     const bool has_minimum = KIND != MATRIX_8BIT && KIND != MATRIX_8BIT_FINE;
     const uint4 ones = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
@@ -98,7 +98,7 @@ static __device__ __forceinline__ float float_weight(const struct matrix &w, siz
 
 template <int COLUMNS>
 static __device__ void row_float(const struct matrix &w, uint32_t row, const float *x,
-                                 const size_t at[COLUMNS], float sums[COLUMNS])
+                                 const size_t (&at)[COLUMNS], float (&sums)[COLUMNS])
 {
     for (uint32_t k = threadIdx.x % WARP_LANES; k < w.columns; k += WARP_LANES) {
         float weight = float_weight(w, (size_t)row * w.columns + k);
@@ -132,7 +132,7 @@ static __device__ void row_e4m3(const struct matrix &w, uint32_t row, const floa
  * sums. */
 template <int COLUMNS>
 static __device__ void row_dots(const struct matrix &w, uint32_t row, const struct activations &x,
-                                const struct columns &columns, uint32_t first, float sums[COLUMNS])
+                                const struct columns &columns, uint32_t first, float (&sums)[COLUMNS])
 {
     size_t at[COLUMNS];
     for (int c = 0; c < COLUMNS; c++) {

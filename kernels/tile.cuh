@@ -144,7 +144,7 @@ static __device__ __forceinline__ uint32_t tile_word(const uint4 *rows, uint32_t
 /* What a lane holds of 16 rows x 32 columns of weights (fragment A of m16n8k32). */
 template <enum matrix_kind KIND>
 static __device__ __forceinline__ void tile_fragment(const uint4 *rows, uint32_t row, uint32_t b,
-                                                     uint32_t a[4])
+                                                     uint32_t (&a)[4])
 {
     for (uint32_t half = 0; half < 2; half++) {
         if (KIND == MATRIX_4BIT) {
@@ -170,9 +170,9 @@ static __device__ __forceinline__ float tile_sum(int c)
 
 /* One block of 32 of 16 rows x 8 columns. */
 template <enum matrix_kind KIND>
-static __device__ __forceinline__ void tile_multiply(const uint32_t a[4], const uint32_t b[2],
-                                                     const uint32_t dm[2], const float2 &scale,
-                                                     const float2 &sum, float out[4])
+static __device__ __forceinline__ void tile_multiply(const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                                     const uint32_t (&dm)[2], const float2 &scale,
+                                                     const float2 &sum, float (&out)[4])
 {
     int c[4] = {TILE_ZERO, TILE_ZERO, TILE_ZERO, TILE_ZERO};
     int fine[4] = {TILE_ZERO, TILE_ZERO, TILE_ZERO, TILE_ZERO};
@@ -197,7 +197,7 @@ static __device__ __forceinline__ void tile_multiply(const uint32_t a[4], const 
 
 /* A warp's 32 x 32, for the blocks of a stage. */
 template <enum matrix_kind KIND>
-static __device__ void tile_stage(const struct tile_memory &m, uint32_t buffer, float out[2][4][4])
+static __device__ void tile_stage(const struct tile_memory &m, uint32_t buffer, float (&out)[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
     uint32_t g = threadIdx.x % WARP_LANES / 4;
@@ -235,7 +235,7 @@ enum tile_numbers {
 
 /* A warp's 32 x 32, for a stage of 128 bytes of each row. */
 template <enum tile_numbers NUMBERS>
-static __device__ void tile_bytes(const struct tile_memory &m, uint32_t buffer, float sums[2][4][4])
+static __device__ void tile_bytes(const struct tile_memory &m, uint32_t buffer, float (&sums)[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
     uint32_t g = threadIdx.x % WARP_LANES / 4;
@@ -262,7 +262,7 @@ static __device__ void tile_bytes(const struct tile_memory &m, uint32_t buffer, 
 
 /* --- the tile ----------------------------------------------------------------------------------------------------------- */
 
-static __device__ void tile_write(const struct tile &t, const float sums[2][4][4])
+static __device__ void tile_write(const struct tile &t, const float (&sums)[2][4][4])
 {
     uint32_t warp = threadIdx.x / WARP_LANES;
     for (uint32_t i = 0; i < 32; i++) {

@@ -213,7 +213,7 @@ static void run_block(dim3 index)
 {
     uint32_t warps[WARPS_MAX];
     uint32_t count = (emu_block.count + WARP - 1) / WARP;
-    emu_block.epoch++;
+    emu_block.first_epoch = ++emu_block.epoch;
     shared_begin_block();
     for (uint32_t i = 0; i < emu_block.count; i++) {
         start_thread(i, index);

@@ -176,6 +176,16 @@ static inline float rsqrtf(float x)
     return 1.0F / sqrtf(x);
 }
 
+static inline unsigned min(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+static inline unsigned max(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
+
 #define __expf expf
 
 static inline unsigned __float_as_uint(float f)

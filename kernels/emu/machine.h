@@ -44,7 +44,8 @@ struct thread {
 struct block {
     struct thread threads[THREADS_MAX];
     uint32_t count;
-    uint32_t epoch;                  /* grows at each barrier and each block; never repeats within a launch */
+    uint32_t epoch;                  /* grows at each barrier and each block, and never begins again */
+    uint32_t first_epoch;            /* of the running block */
     uint32_t warp_epochs[WARPS_MAX]; /* grows at each __syncwarp */
     uint32_t lanes[WARPS_MAX];       /* of each warp, a bit a lane: those that exist, */
     uint32_t waiting[WARPS_MAX];     /* wait for their warp, */

@@ -15,7 +15,7 @@ static enum emu_failure failure;
 static uint32_t failure_after;
 static int failure_device = -1; /* -1: any */
 static bool is_lost[DEVICES_MAX];
-static std::set<void *> pinned;
+static std::set<const void *> pinned;
 static thread_local int current_device;
 static thread_local cudaError last_error;
 
@@ -354,6 +354,19 @@ static cudaError check_copy(const void *dst, const void *src, size_t bytes, enum
     return fits && !wrong ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+/* The bytes are taken at once and reach the device when the default stream comes to it. Streams that do not block do not
+ * wait for that: who launches there has to. */
+static void copy_from_pageable(void *dst, const void *src, size_t bytes)
+{
+    struct operation op = {};
+    op.kind = OPERATION_COPY;
+    op.arguments = std::shared_ptr<void>(malloc(bytes), free);
+    op.dst = dst;
+    op.src = memcpy(op.arguments.get(), src, bytes);
+    op.bytes = bytes;
+    stream_add(stream_default(current_device), op);
+}
+
 /* At once: the default stream does not wait for streams that do not block. */
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
 {
@@ -365,7 +378,9 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, enum cudaMemcpy
     if (rc == cudaSuccess) {
         rc = check_copy(dst, src, bytes, kind);
     }
-    if (rc == cudaSuccess) {
+    if (rc == cudaSuccess && bytes > 0 && kind == cudaMemcpyHostToDevice && !pinned.count(src)) {
+        copy_from_pageable(dst, src, bytes);
+    } else if (rc == cudaSuccess) {
         device_memory_copy(dst, src, bytes);
     }
     return runtime_error(rc);

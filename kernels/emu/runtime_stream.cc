@@ -5,7 +5,8 @@
 
 enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 227 << 10 };
 
-static std::map<const void *, int> dynamic_limits; /* of functions that asked for more than SHARED_DEFAULT */
+/* Of functions that asked for more than SHARED_DEFAULT, on each device by itself. */
+static std::map<std::pair<int, const void *>, int> dynamic_limits;
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
@@ -211,7 +212,7 @@ cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute at
         rc = cudaErrorInvalidValue;
     }
     if (rc == cudaSuccess) {
-        dynamic_limits[function] = value;
+        dynamic_limits[{runtime_device(), function}] = value;
     }
     return runtime_error(rc);
 }
@@ -225,14 +226,14 @@ void *emu_parameters(size_t bytes)
     return parameters_new(bytes);
 }
 
-static cudaError check_launch(const struct emu_launch *l)
+static cudaError check_launch(const struct emu_launch *l, int device)
 {
     uint64_t threads = (uint64_t)l->block.x * l->block.y * l->block.z;
     if (threads == 0 || threads > THREADS_MAX || l->block.z > 64 || l->grid.x == 0 || l->grid.y == 0 ||
         l->grid.z == 0 || l->grid.x > 0x7FFFFFFF || l->grid.y > 65535 || l->grid.z > 65535) {
         return cudaErrorInvalidConfiguration;
     }
-    auto limit = dynamic_limits.find(l->function);
+    auto limit = dynamic_limits.find({device, l->function});
     size_t most = limit == dynamic_limits.end() ? (size_t)SHARED_DEFAULT : (size_t)limit->second;
     return l->shared_bytes > most ? cudaErrorInvalidValue : cudaSuccess;
 }
@@ -243,7 +244,7 @@ void emu_enqueue_launch(struct emu_launch launch, cudaStream_t stream)
     std::shared_ptr<void> arguments(launch.arguments, parameters_free);
     cudaError rc = runtime_begin();
     if (rc == cudaSuccess) {
-        rc = check_launch(&launch);
+        rc = check_launch(&launch, runtime_stream(stream)->device);
     }
     if (rc == cudaSuccess) {
         struct operation op = {};

@@ -1,5 +1,5 @@
 /* Shared memory of the running block: its arrays with gaps between them, filled with NaN before each block, and for
- * each byte who touched it last, so that two threads without a barrier between them are seen. */
+ * each byte who touched it last, so that two threads without a barrier between them are seen, and reads of what nobody wrote. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -178,6 +178,10 @@ void shared_touch(uintptr_t address, size_t bytes, bool is_write, bool is_atomic
                               (uint16_t)(t - emu_block.threads), is_atomic};
     for (uint32_t i = offset; i < offset + bytes; i++) {
         struct shadow *s = &shadows[i];
+        if ((!is_write || is_atomic) && s->write.epoch < emu_block.first_epoch) {
+            emu_fault(cudaErrorLaunchFailure, "read of %s[%u], which nobody has written", a->name,
+                      (i - a->offset) / a->element);
+        }
         if (!is_ordered(&s->write, &now)) {
             fault_race(a, i, &s->write, "written", is_write ? "written" : "read");
         }

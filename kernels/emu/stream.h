@@ -29,7 +29,7 @@ typedef std::vector<struct operation> operations;
 struct operation {
     enum operation_kind kind;
     struct emu_launch launch;
-    std::shared_ptr<void> arguments; /* of the launch */
+    std::shared_ptr<void> arguments; /* of the launch; of a copy from pageable memory: what src points to */
     void *dst;
     const void *src;
     size_t bytes;

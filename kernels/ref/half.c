@@ -30,6 +30,9 @@ uint16_t ref_float_to_bf16(float f)
     uint16_t sign = signbit(f) ? 0x8000 : 0;
     uint16_t low = 0;
     uint16_t high = 0x7F80; /* infinity */
+    if (isnan(f)) {
+        return 0x7FFF;
+    }
     while (high - low > 1) {
         uint16_t middle = (uint16_t)((low + high) / 2);
         if (ref_bf16_to_float(middle) <= fabsf(f)) {

@@ -6,7 +6,7 @@
 
 static float clamped(float x)
 {
-    return fminf(fmaxf(x, -65504.0F), 65504.0F);
+    return isnan(x) ? x : fminf(fmaxf(x, -65504.0F), 65504.0F);
 }
 
 void split_ref(const struct split_params *p)

@@ -20,7 +20,7 @@ static void test_lengths(void **state)
 {
     static const uint32_t lengths[] = {1, 2, 15, 16, 17, 255, 256, 257, 513, 640};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        struct shape s = {3, 1, 16, 16, 16, 0, lengths[i], 0};
+        struct shape s = {3, 1, 16, 16, 16, 0, lengths[i], 0, false};
         compare(&s);
     }
 }
@@ -28,13 +28,13 @@ static void test_lengths(void **state)
 static void test_heads_windows_and_latents(void **state)
 {
     static const struct shape shapes[] = {
-        {9, 3, 64, 64, 64, 0, 100, 0},   /* SmolLM2 */
-        {14, 2, 40, 24, 24, 0, 70, 0},   /* seven to a key head, values of another width */
-        {4, 4, 33, 33, 33, 0, 20, 0},    /* a key head each, odd dimension */
-        {4, 1, 32, 32, 32, 7, 300, 0},   /* a window within one split */
-        {2, 1, 32, 32, 32, 260, 600, 0}, /* a window over two splits */
-        {6, 1, 576, 0, 512, 0, 40, 0},   /* latents: the key's beginning serves as value */
-        {5, 1, 24, 0, 16, 0, 300, 0},
+        {9, 3, 64, 64, 64, 0, 100, 0, false},   /* SmolLM2 */
+        {14, 2, 40, 24, 24, 0, 70, 0, false},   /* seven to a key head, values of another width */
+        {4, 4, 33, 33, 33, 0, 20, 0, false},    /* a key head each, odd dimension */
+        {4, 1, 32, 32, 32, 7, 300, 0, false},   /* a window within one split */
+        {2, 1, 32, 32, 32, 260, 600, 0, false}, /* a window over two splits */
+        {6, 1, 576, 0, 512, 0, 40, 0, false},   /* latents: the key's beginning serves as value */
+        {5, 1, 24, 0, 16, 0, 300, 0, false},    {2, 2, 32, 16, 16, 0, 40, 0, true},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         compare(&shapes[i]);
@@ -43,7 +43,7 @@ static void test_heads_windows_and_latents(void **state)
 
 static void test_results_do_not_depend_on_the_batch(void **state)
 {
-    struct shape s = {6, 2, 32, 32, 32, 0, 600, 0};
+    struct shape s = {6, 2, 32, 32, 32, 0, 600, 0, false};
     struct cached c = make_cached(&s);
     float *is = host_bytes(c.out_values * sizeof *is);
     float alone[6 * 32];
@@ -80,7 +80,7 @@ static void test_bounds(void **state)
 /* Keys and values are read once a head tile, without a byte beside them, and without bank conflicts. */
 static void test_traffic(void **state)
 {
-    struct shape s = {4, 1, 128, 128, 128, 0, 512, 0};
+    struct shape s = {4, 1, 128, 128, 128, 0, 512, 0, false};
     struct cached c = make_cached(&s);
     c.device.tokens.count = 1; /* the sequence of 512 */
     emu_traffic_start();
@@ -100,8 +100,10 @@ static void test_traffic(void **state)
 
 static void test_store(void **state)
 {
-    static const struct shape shapes[] = {
-        {2, 2, 20, 12, 12, 0, 70, 0}, {1, 1, 33, 0, 0, 0, 17, 0}, {3, 3, 64, 64, 64, 0, 1, 0}};
+    static const struct shape shapes[] = {{2, 2, 20, 12, 12, 0, 70, 0, false},
+                                          {1, 1, 33, 0, 0, 0, 17, 0, false},
+                                          {3, 3, 64, 64, 64, 0, 1, 0, false},
+                                          {2, 2, 32, 16, 16, 0, 9, 0, true}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const struct shape *s = &shapes[i];
         struct cached c = make_cached(s);
@@ -115,10 +117,10 @@ static void test_store(void **state)
         q.values = device_copy(values, ((size_t)n * s->key_heads * s->value_dim + 1) * sizeof *values);
         kv_store_ref(&p);
         assert_int_equal(kv_store_launch(&q, device_stream), cudaSuccess);
-        host_copy(is, q.layer.keys, c.key_values * 2);
+        host_copy(is, c.device_keys, c.key_values * 2);
         assert_memory_equal(is, p.layer.keys, c.key_values * 2);
         if (s->value_dim) {
-            host_copy(is, q.layer.values, c.value_values * 2);
+            host_copy(is, c.device_values, c.value_values * 2);
             assert_memory_equal(is, p.layer.values, c.value_values * 2);
         }
         free(keys);

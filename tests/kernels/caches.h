@@ -17,11 +17,14 @@ struct shape {
     uint32_t window;
     uint32_t length; /* positions of the longest sequence */
     uint32_t prompt; /* tokens of the first sequence, half as many of the third; 0: few */
+    bool is_far;     /* the device's blocks have numbers past 2^32 values; those before them are not there */
 };
 
 struct cached {
     struct attend_params host;
     struct attend_params device;
+    uint16_t *device_keys; /* of its first block */
+    uint16_t *device_values;
     size_t key_values;
     size_t value_values;
     size_t out_values;
@@ -95,6 +98,18 @@ __attribute__((unused)) static void forget_unseen(const struct attend_params *p)
     }
 }
 
+__attribute__((unused)) static void move_far(struct cached *c)
+{
+    enum { FAR = 1 << 24 };
+    uint32_t tables[BLOCKS];
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        tables[i] = c->host.tokens.tables[i] + FAR;
+    }
+    c->device.tokens.tables = device_copy(tables, sizeof tables);
+    c->device.layer.keys -= c->key_values / BLOCKS * FAR;
+    c->device.layer.values -= c->value_values / BLOCKS * FAR;
+}
+
 __attribute__((unused)) static struct cached make_cached(const struct shape *s)
 {
     struct cached c = {0};
@@ -124,6 +139,11 @@ __attribute__((unused)) static struct cached make_cached(const struct shape *s)
     c.device.out = device_bytes(c.out_values * sizeof(float));
     c.device.scratch =
         device_bytes(attend_scratch_values(n, s->heads, s->out_dim, s->length) * sizeof(float));
+    c.device_keys = c.device.layer.keys;
+    c.device_values = c.device.layer.values;
+    if (s->is_far) {
+        move_far(&c);
+    }
     return c;
 }
 

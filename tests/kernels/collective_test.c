@@ -58,6 +58,7 @@ static void join(int n, uint64_t seed)
         ranks[i].values = device_bytes(sizeof values * RANKS);
         assert_int_equal(cudaMemcpy(ranks[i].values, values, sizeof values, cudaMemcpyHostToDevice),
                          cudaSuccess);
+        assert_int_equal(cudaStreamSynchronize(NULL), cudaSuccess);
         assert_int_equal(ncclCommInitRankConfig(&ranks[i].comm, n, id, i, &config), ncclInProgress);
     }
     for (int i = 0; i < n; i++) {

@@ -48,10 +48,12 @@ __attribute__((unused)) static void *device_bytes(size_t bytes)
     return p;
 }
 
+/* The bytes have arrived: the test's stream would not wait for them. */
 __attribute__((unused)) static void *device_copy(const void *host, size_t bytes)
 {
     void *p = device_bytes(bytes);
     assert_int_equal(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    assert_int_equal(cudaStreamSynchronize(NULL), cudaSuccess);
     return p;
 }
 

@@ -1,6 +1,7 @@
 /* The emulator sees each rule that is broken on purpose, and says which; what keeps the rules passes in any order. */
 #include "tests/kernels/device.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,11 +62,19 @@ static void test_kept_rules_pass_in_any_order(void **state)
     }
 }
 
+/* Who comes too early meets a race, or what nobody has written yet. */
 static void test_races_on_shared_memory(void **state)
 {
-    expect_fault(BROKEN_MISSING_BARRIER, cudaErrorLaunchFailure, "race on tile[");
-    expect_fault(BROKEN_MISSING_SYNCWARP, cudaErrorLaunchFailure, "race on tile[");
+    expect_fault(BROKEN_MISSING_BARRIER, cudaErrorLaunchFailure, " tile[");
+    expect_fault(BROKEN_MISSING_SYNCWARP, cudaErrorLaunchFailure, " tile[");
     expect_fault(BROKEN_WRITE_AFTER_READ, cudaErrorLaunchFailure, "no barrier between");
+}
+
+static void test_shared_memory_that_nobody_wrote(void **state)
+{
+    expect_fault(BROKEN_SHARED_UNWRITTEN, cudaErrorLaunchFailure, "which nobody has written");
+    expect_fault(BROKEN_ATOMIC_UNWRITTEN, cudaErrorLaunchFailure,
+                 "read of count[0], which nobody has written");
 }
 
 static void test_divergent_barriers(void **state)
@@ -132,6 +141,13 @@ static void test_limits_of_a_launch(void **state)
         assert_int_equal(cudaGetLastError(), rows[i].expected);
         assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
     }
+    struct emu_conf two = {.devices = 2, .seed = 1};
+    emu_reset(&two);
+    idle_launch(1, 32, 100 << 10, 1, NULL);
+    assert_int_equal(cudaGetLastError(), cudaSuccess);
+    assert_int_equal(cudaSetDevice(1), cudaSuccess); /* which was not asked for so much */
+    idle_launch(1, 32, 100 << 10, 0, NULL);
+    assert_int_equal(cudaGetLastError(), cudaErrorInvalidValue);
     expect_fault(BROKEN_NO_DYNAMIC_SHARED, cudaErrorLaunchFailure, "the launch gave 0 bytes");
     expect_fault(BROKEN_STATIC_SHARED_TOO_BIG, cudaErrorLaunchFailure, "at most 49152");
 }
@@ -297,29 +313,59 @@ static void test_mma_of_e4m3(void **state)
     free(b);
 }
 
-/* --- host code that touches device memory ------------------------------------------------------------------------ */
+/* --- what ends the program ------------------------------------------------------------------------------------- */
 
-static void test_host_code_is_trapped(void **state)
+/* How a child ends that does this, and the beginning of what it says. */
+static int status_of_child(void (*deed)(void), char *text, size_t n)
 {
     int ends[2];
-    char text[200] = "";
+    int status;
     assert_int_equal(pipe(ends), 0);
     fflush(NULL);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
-        cudaDeviceSynchronize(); /* takes the signal back from the test's framework */
-        volatile float *p = in;
-        _exit(p[0] > 0 ? 1 : 0);
+        signal(SIGILL, SIG_DFL); /* not the test's framework's */
+        deed();
+        _exit(0);
     }
     close(ends[1]);
-    ssize_t n = read(ends[0], text, sizeof text - 1);
+    ssize_t got = read(ends[0], text, n - 1);
+    text[got > 0 ? got : 0] = '\0';
     close(ends[0]);
-    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(n > 0 && strstr(text, "host code touched device memory"));
+    return status;
+}
+
+static void touch_device_memory(void)
+{
+    cudaDeviceSynchronize(); /* takes the signal back from the test's framework */
+    volatile float *p = in;
+    (void)p[0];
+}
+
+static void test_host_code_is_trapped(void **state)
+{
+    char text[200];
+    int status = status_of_child(touch_device_memory, text, sizeof text);
+    assert_non_null(strstr(text, "host code touched device memory"));
     assert_int_equal(WEXITSTATUS(status), 70);
+}
+
+static void pass_an_array_end(void)
+{
+    run_rule(BROKEN_LOCAL_PAST_END);
+    cudaDeviceSynchronize();
+}
+
+static void test_an_index_past_the_end_of_a_local_array(void **state)
+{
+    char text[200];
+    int status = status_of_child(pass_an_array_end, text, sizeof text);
+    assert_true(WIFSIGNALED(status)
+                    ? WTERMSIG(status) == SIGILL
+                    : WEXITSTATUS(status) != 0 && strstr(text, "index 4 out of bounds") != NULL);
 }
 
 int main(void)
@@ -327,6 +373,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kept_rules_pass_in_any_order, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_races_on_shared_memory, setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_shared_memory_that_nobody_wrote, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_divergent_barriers, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_warp_operations, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_memory_that_is_not_the_kernels, setup, device_teardown),
@@ -340,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mma_of_bytes, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_mma_of_e4m3, setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_host_code_is_trapped, setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_an_index_past_the_end_of_a_local_array, setup, device_teardown),
     };
     return cmocka_run_group_tests_name("emulator", tests, NULL, NULL);
 }

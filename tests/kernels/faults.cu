@@ -182,6 +182,39 @@ static __global__ void static_shared_too_big(float *out)
     out[threadIdx.x] = tile[threadIdx.x];
 }
 
+static __global__ void shared_unwritten(float *out)
+{
+    SHARED(float, tile, [N]);
+    if (blockIdx.x == 0) {
+        tile[threadIdx.x] = 1.0F;
+    }
+    __syncthreads();
+    out[threadIdx.x] = tile[threadIdx.x];
+}
+
+static __global__ void atomic_unwritten(float *out)
+{
+    SHARED(unsigned, count, [1]);
+    atomicAdd(count, 1U);
+    __syncthreads();
+    out[threadIdx.x] = (float)count[0];
+}
+
+static __device__ float sum_of(const float (&values)[4], unsigned n)
+{
+    float sum = 0.0F;
+    for (unsigned i = 0; i < n; i++) {
+        sum += values[i];
+    }
+    return sum;
+}
+
+static __global__ void local_past_end(const float *in, float *out)
+{
+    const float values[4] = {in[0], in[1], in[2], in[3]};
+    out[threadIdx.x] = sum_of(values, blockDim.x / 32 + 1);
+}
+
 void broken_launch(enum broken_rule rule, const float *in, float *out, float *host, cudaStream_t stream)
 {
     static void (*const plain[BROKEN_RULES])(const float *, float *) = {
@@ -211,6 +244,15 @@ void broken_launch(enum broken_rule rule, const float *in, float *out, float *ho
         break;
     case BROKEN_ASYNC_EARLY_READ:
         LAUNCH(async_early_read, 1, N, N * sizeof(float), stream, in, out);
+        break;
+    case BROKEN_SHARED_UNWRITTEN:
+        LAUNCH(shared_unwritten, 2, N, 0, stream, out);
+        break;
+    case BROKEN_ATOMIC_UNWRITTEN:
+        LAUNCH(atomic_unwritten, 1, N, 0, stream, out);
+        break;
+    case BROKEN_LOCAL_PAST_END:
+        LAUNCH(local_past_end, 1, N, 0, stream, in, out);
         break;
     case BROKEN_ASYNC_MISALIGNED:
         LAUNCH(async_misaligned, 1, N, N * sizeof(float), stream, in);

@@ -33,7 +33,10 @@ enum broken_rule {
     BROKEN_ASYNC_MISALIGNED = 19,
     BROKEN_NO_DYNAMIC_SHARED = 20, /* uses a dynamic part that the launch did not give */
     BROKEN_STATIC_SHARED_TOO_BIG = 21,
-    BROKEN_RULES = 22,
+    BROKEN_SHARED_UNWRITTEN = 22, /* reads what nobody wrote, in the second block what the first one left */
+    BROKEN_ATOMIC_UNWRITTEN = 23, /* adds to it */
+    BROKEN_LOCAL_PAST_END = 24,   /* of an array of the thread's own */
+    BROKEN_RULES = 25,
 };
 
 /* in: 128 floats of device memory; out: 128 floats. host: any host memory. */

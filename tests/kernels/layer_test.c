@@ -37,6 +37,32 @@ static void test_embed(void **state)
     }
 }
 
+/* A row that begins past 2^32 values; what stands before it is not there. */
+static void test_embed_of_a_large_table(void **state)
+{
+    enum { ROW = 1 << 21, COLUMNS = 4096 };
+    for (enum matrix_kind kind = MATRIX_F32; kind <= MATRIX_BF16; kind++) {
+        static const uint32_t first = 0;
+        static const uint32_t far = ROW;
+        struct matrix one = random_matrix(kind, 1, COLUMNS);
+        float *wanted = host_bytes(COLUMNS * sizeof *wanted);
+        float *is = host_bytes(COLUMNS * sizeof *is);
+        struct embed_params p = {one, &first, wanted, 1, 1.0F};
+        embed_ref(&p);
+        struct embed_params q = {device_matrix(&one), device_copy(&far, sizeof far),
+                                 device_bytes(COLUMNS * sizeof *is), 1, 1.0F};
+        q.table.values = (const uint8_t *)q.table.values - matrix_value_bytes(&one) * ROW;
+        q.table.scale -= matrix_scale_values(&one) * ROW;
+        q.table.rows = ROW + 1;
+        assert_int_equal(embed_launch(&q, device_stream), cudaSuccess);
+        host_copy(is, q.out, COLUMNS * sizeof *is);
+        expect_close(matrix_names[kind], is, wanted, COLUMNS, 1e-6, 1e-7);
+        matrix_free(&one);
+        free(wanted);
+        free(is);
+    }
+}
+
 /* --- rotary positions --------------------------------------------------------------------------------- */
 
 enum { POSITIONS = 50, TOKENS = 5 };
@@ -130,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_embed, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_embed_of_a_large_table, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_rope, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_activations, device_setup, device_teardown),
     };

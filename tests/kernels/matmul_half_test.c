@@ -48,8 +48,11 @@ static void test_split(void **state)
                                 2e5F,
                                 -2e5F,
                                 1.00048828125F /* a tie of halves */,
-                                1.00390625F /* and of bfloat16 */};
+                                1.00390625F /* and of bfloat16 */,
+                                INFINITY};
+    static const uint32_t no_number = 0x7FFFFFFF; /* as devices have it: all bits */
     memcpy(x, odd, sizeof odd);
+    memcpy(x + N - 1, &no_number, sizeof no_number);
     compare_split(x, N, false);
     compare_split(x, N, true);
     struct split_params none = {NULL, {NULL, NULL}, 0, false};

@@ -47,6 +47,24 @@ static void test_streams_run_in_any_order_without_an_event(void **state)
     assert_true(seen[0] && seen[1]);
 }
 
+/* cudaMemcpy of pageable memory takes the bytes; a stream that does not block may still be faster than they are. */
+static void test_a_copy_of_pageable_memory_is_on_its_way(void **state)
+{
+    bool seen[2] = {false, false};
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        float ten = 10;
+        emu_seed(seed);
+        assert_int_equal(cudaMemcpy(value, &ten, sizeof ten, cudaMemcpyHostToDevice), cudaSuccess);
+        ten = 1000;
+        add_launch(value, 1, device_stream);
+        assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+        float is = now();
+        assert_true(is == 10 || is == 11);
+        seen[is == 11] = true;
+    }
+    assert_true(seen[0] && seen[1]);
+}
+
 static void test_an_event_orders_streams(void **state)
 {
     for (uint64_t seed = 1; seed <= 40; seed++) {
@@ -184,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_nothing_runs_before_somebody_waits, setup),
         cmocka_unit_test_setup(test_streams_run_in_any_order_without_an_event, setup),
+        cmocka_unit_test_setup(test_a_copy_of_pageable_memory_is_on_its_way, setup),
         cmocka_unit_test_setup(test_an_event_orders_streams, setup),
         cmocka_unit_test_setup(test_asking_is_not_waiting, setup),
         cmocka_unit_test_setup(test_a_graph_replays_what_was_frozen, setup),

@@ -76,6 +76,7 @@ static void test_a_rank_alone(void **state)
     assert_int_equal(cudaMalloc((void **)&values, sizeof host), cudaSuccess);
     assert_int_equal(cudaMalloc((void **)&gathered, sizeof host), cudaSuccess);
     assert_int_equal(cudaMemcpy(values, host, sizeof host, cudaMemcpyHostToDevice), cudaSuccess);
+    assert_int_equal(cudaStreamSynchronize(NULL), cudaSuccess);
     communicator_init(&c);
     assert_int_equal(communicator_id(&id, &err), 0);
     assert_int_equal(communicator_open(&c, &id, 0, 1, &err), 0);
