@@ -60,6 +60,7 @@ struct identify_conf {
     uint32_t cache_entries;     /* verified tokens kept, a loop */
     uint32_t failures;          /* failed checks an address may make at once */
     uint64_t failure_period_ms; /* then one each */
+    uint32_t spare_checks;      /* a second and loop, for addresses without failures left */
 };
 
 struct cors_conf {

@@ -148,6 +148,15 @@ static const struct conf_entry identify_entries[] = {
      .max = 3600000,
      .flags = CONF_RELOADABLE,
      .help = "After these, one more in each period."},
+    {.name = "spare_checks",
+     .type = CONF_INT,
+     CONF_FIELD(struct identify_conf, spare_checks),
+     .preset = "100",
+     .max = 100000,
+     .flags = CONF_RELOADABLE,
+     .help = "Checks a second and loop for addresses that have no failures left, all together: somebody who "
+             "shares one "
+             "with an attacker can still come in. 0: none."},
 };
 static const struct conf_section identify_section = {
     .entries = identify_entries, .count = CONF_COUNT(identify_entries), .size = sizeof(struct identify_conf)};

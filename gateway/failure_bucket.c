@@ -25,3 +25,16 @@ void failure_bucket_charge(struct failure_bucket *b, const struct addr *client, 
     uint64_t from = row->tag == tag && row->full_ms > now_ms ? row->full_ms : now_ms;
     *row = (struct failure_row){.tag = tag, .full_ms = from + period_ms};
 }
+
+bool failure_bucket_take_spare(struct failure_bucket *b, uint32_t per_s, uint64_t now_ms)
+{
+    if (b->spare_s != now_ms / 1000) {
+        b->spare_s = now_ms / 1000;
+        b->spare_taken = 0;
+    }
+    if (b->spare_taken >= per_s) {
+        return false;
+    }
+    b->spare_taken++;
+    return true;
+}

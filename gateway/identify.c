@@ -13,6 +13,10 @@
 static struct metric checks =
     METRIC_COUNTER_L("tidegate_token_checks_total", "Bearer tokens looked at, by result.", "result");
 
+static struct metric spare_checks =
+    METRIC_COUNTER("tidegate_token_spare_checks_total",
+                   "Bearer tokens looked at although their address had no failures left.");
+
 enum check_result {
     CHECK_CACHED,
     CHECK_VERIFIED,
@@ -159,6 +163,13 @@ static const struct jws_claims *keep(struct request *r, const struct jws_claims 
     return own;
 }
 
+static bool take_spare(struct identify_loop *il, const struct identify_conf *conf, uint64_t now_ms)
+{
+    bool is_taken = failure_bucket_take_spare(&il->failures, conf->spare_checks, now_ms);
+    metric_add(&spare_checks, is_taken ? 1 : 0);
+    return is_taken;
+}
+
 /* Verifies a token that the cache does not have. NULL: it has answered. */
 static const struct jws_claims *verify(struct request *r)
 {
@@ -167,14 +178,16 @@ static const struct jws_claims *verify(struct request *r)
     uint64_t now_ms = loop_now_ms(r->gl->loop);
     struct jws_claims claims;
     struct err err = {0};
-    if (!failure_bucket_has(&il->failures, &r->client, conf->failures, conf->failure_period_ms, now_ms)) {
+    bool has_failures =
+        failure_bucket_has(&il->failures, &r->client, conf->failures, conf->failure_period_ms, now_ms);
+    if (!has_failures && !take_spare(il, conf, now_ms)) {
         refuse_throttled(r);
         return NULL;
     }
     int rc = jws_verify(&r->conf->verifier, r->token, clock_wall_s(), grace_s(r), &r->ex->arena, &claims,
                         NULL, &err);
     if (rc != 0) {
-        if (rc != ERR_TIMEOUT) { /* an expired token of ours is no attack */
+        if (has_failures && rc != ERR_TIMEOUT) { /* an expired token of ours is no attack */
             failure_bucket_charge(&il->failures, &r->client, conf->failure_period_ms, now_ms);
         }
         refuse_token(r, CHECK_REFUSED, "bad_jwt", err.msg);

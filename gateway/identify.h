@@ -2,7 +2,8 @@
  *
  * A token seen before is answered by the loop's cache (exp is checked on each hit). Another one is verified only
  * when its kid is known, its size is exact, and the address still has a token in its bucket of failed checks;
- * a failure is charged there, so a flood of bad tokens costs one hash each.
+ * a failure is charged there, so a flood of bad tokens costs one hash each, and a few checks a second for whoever shares
+ * the address.
  * The apikey's value as Bearer means "no user". While the database is away, rows with outage_grace take tokens
  * that expired up to auth.outage_grace ago; revoked ones never.
  * Ownership: r->who and r->token are borrowed from the exchange's arena.

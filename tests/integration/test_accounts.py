@@ -120,6 +120,35 @@ def test_another_issuer_vouches_for_nobody_here(own_stack, tmp_path):
         assert app.user().status_code == 200 and app.refresh().status_code == 200
 
 
+def test_who_shares_an_address_with_an_attacker_still_comes_in(own_stack):
+    """As behind a carrier's NAT: the address has had its failed checks, and a token comes that nobody has seen here yet."""
+    own_stack.start_servers()
+    settings = own_stack.settings()
+    settings["process"]["threads"] = 1  # what has failed is counted a loop
+    settings["identify"] = {"failures": 3, "failure_period": "1h", "spare_checks": 0}
+    gateway = own_stack.start_gateway(settings)
+    throttled = 'tidegate_token_checks_total{result="throttled"}'
+
+    def try_made_up(n: int) -> list[int]:
+        token = app.session["access_token"]
+        return [app.http.get("/auth/v1/user", headers={"authorization": f"Bearer {token[:-20]}{i:020d}"}).status_code
+                for i in range(n)]
+
+    with own_stack.app() as app:
+        app.sign_up()
+        assert try_made_up(5) == [401, 401, 401, 429, 429]
+        assert app.user().status_code == 429 and gateway.metric(throttled) == 3
+        gateway.settings["identify"]["spare_checks"] = 100
+        gateway.write()
+        gateway.ctl("reload")
+        wait_until(lambda: app.user().status_code == 200, 60, "a good token is looked at")
+        assert gateway.metric("tidegate_token_spare_checks_total") == 1
+        gateway.settings["identify"]["spare_checks"] = 1
+        gateway.write()
+        gateway.ctl("reload")
+        wait_until(lambda: 429 in try_made_up(20), 60, "a flood is still refused unread")
+
+
 def test_lives_of_tokens_spread(a):
     a.sign_up()
     lives = []

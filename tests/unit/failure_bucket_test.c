@@ -41,11 +41,23 @@ static void test_addresses_are_apart_and_a_64_is_one(void **state)
     assert_int_equal(failures_left("192.0.2.2", 5000), BURST);
 }
 
+static void test_spare_checks_are_so_many_a_second(void **state)
+{
+    memset(&bucket, 0, sizeof bucket);
+    for (uint64_t now_ms = 5000; now_ms < 7000; now_ms += 1000) {
+        assert_true(failure_bucket_take_spare(&bucket, 2, now_ms));
+        assert_true(failure_bucket_take_spare(&bucket, 2, now_ms + 500));
+        assert_false(failure_bucket_take_spare(&bucket, 2, now_ms + 999));
+    }
+    assert_false(failure_bucket_take_spare(&bucket, 0, 9000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_then_one_a_period),
         cmocka_unit_test(test_addresses_are_apart_and_a_64_is_one),
+        cmocka_unit_test(test_spare_checks_are_so_many_a_second),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
