@@ -130,14 +130,47 @@ static int write_closed(struct pg *pg, const struct policy_emergency *e)
     return rc;
 }
 
-int policy_emergency_write(struct pg *pg, const struct policy_emergency *e, int64_t *version)
+/* Its id is that of one which was opened again: closed under an id of its own. */
+static int write_anew(struct pg *pg, const struct policy_emergency *e, struct uuid *id)
 {
-    int rc = e->opened_ms ? write_opened(pg, e) : write_closed(pg, e);
-    if (rc >= 0) {
-        rc = pg_query_n(pg, "SELECT version FROM policy_current", 0, NULL);
-    }
+    struct policy_emergency anew = *e;
+    anew.id = *id = uuid_v7();
+    return write_closed(pg, &anew);
+}
+
+static int read_version(struct pg *pg, int64_t *version)
+{
+    int rc = pg_query_n(pg, "SELECT version FROM policy_current", 0, NULL);
     *version = rc > 0 ? pg_i64(pg, 0, 0) : 0;
     return rc < 0 ? rc : 0;
+}
+
+int policy_emergency_write(struct pg *pg, const struct policy_emergency *e, int64_t *version)
+{
+    struct uuid id;
+    int rc = e->opened_ms ? write_opened(pg, e) : write_closed(pg, e);
+    if (rc >= 0 && !e->opened_ms) {
+        rc =
+            pg_query(pg,
+                     "SELECT FROM policy_emergencies e, policy_current JOIN policy_versions v USING (version)"
+                     " WHERE e.id = $1 AND e.version < v.version"
+                     " AND v.created_at < to_timestamp($2::float8 / 1000)"
+                     " AND NOT EXISTS (SELECT FROM policy_pending WHERE is_emergency)",
+                     PG_UUID(e->id), PG_F64((double)e->closed_ms));
+        rc = rc > 0 ? write_anew(pg, e, &id) : rc;
+    }
+    return rc < 0 ? rc : read_version(pg, version);
+}
+
+int policy_emergency_close(struct pg *pg, const struct policy_emergency *e, struct uuid *id, int64_t *version)
+{
+    *id = e->id;
+    int rc = write_closed(pg, e);
+    if (rc >= 0) {
+        rc = pg_query_n(pg, "SELECT FROM policy_pending WHERE is_emergency", 0, NULL);
+    }
+    rc = rc == 0 ? write_anew(pg, e, id) : rc;
+    return rc < 0 ? rc : read_version(pg, version);
 }
 
 int policy_emergency_lift(struct pg *pg, const char *actor, const char *reason, const char *request_id,

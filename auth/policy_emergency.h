@@ -6,7 +6,8 @@
  *                    closed in the database all the same, its answer lost: opened there -> removed
  *
  * Its id makes the writing repeatable: the same one again changes nothing. An emergency beside another that is in force
- * already only adds its audit row.
+ * already only adds its audit row. One that was closed after another of its id had been opened again is a new one: closed
+ * under a new id.
  * Errors: ERR_IO, ERR_INVALID (path); ERR_NOT_FOUND when there is no file.
  * Thread rule: the file, one thread at a time; policy_emergency_write inside a database job. */
 #ifndef TIDE_AUTH_POLICY_EMERGENCY_H
@@ -34,6 +35,9 @@ int policy_emergency_save(const struct policy_emergency *e, const char *path, st
 int policy_emergency_load(const char *path, struct policy_emergency *out, struct err *err) TIDE_CHECK;
 /* *version: in force now. */
 int policy_emergency_write(struct pg *pg, const struct policy_emergency *e, int64_t *version) TIDE_CHECK;
+/* As ordered right now: after it sign-up is closed, whatever became of an emergency of that id. *id: the one written. */
+int policy_emergency_close(struct pg *pg, const struct policy_emergency *e, struct uuid *id,
+                           int64_t *version) TIDE_CHECK;
 /* Puts back what was there before the emergency in force. ERR_CONFLICT: there is none. */
 int policy_emergency_lift(struct pg *pg, const char *actor, const char *reason, const char *request_id,
                           struct policy_changed *out) TIDE_CHECK;

@@ -14,6 +14,7 @@ enum { JOB_MS = 2000 };
 
 struct emergency_verb {
     struct policy_emergency record; /* close: what to write; open: what has to be written before */
+    struct uuid written_id;         /* close: the database has it under this one */
     bool has_record;
     bool is_kept;                      /* close: on disk */
     char *actor, *reason, *request_id; /* open */
@@ -63,7 +64,7 @@ static void reply(struct admin_call *c, const char *state, const struct uuid *id
 static int run_close(struct pg *pg, void *arg)
 {
     struct emergency_verb *v = arg;
-    return policy_emergency_write(pg, &v->record, &v->version);
+    return policy_emergency_close(pg, &v->record, &v->written_id, &v->version);
 }
 
 static void on_closed(struct admin_call *c, void *arg, int rc, const struct err *err)
@@ -72,7 +73,8 @@ static void on_closed(struct admin_call *c, void *arg, int rc, const struct err 
     if (rc == 0 && !c->dry_run) {
         emergency_is_written(accounts_of(c), &v->record, v->version);
     }
-    reply(c, "closed", c->dry_run ? NULL : &v->record.id, rc == 0 ? v->version : 0, v->is_kept);
+    const struct uuid *id = rc == 0 ? &v->written_id : &v->record.id;
+    reply(c, "closed", c->dry_run ? NULL : id, rc == 0 ? v->version : 0, v->is_kept);
 }
 
 static void not_submitted(struct admin_call *c, void *arg)

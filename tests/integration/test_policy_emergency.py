@@ -57,6 +57,27 @@ def test_with_a_database_it_is_a_change_for_all(own_pair, admins):
     assert "not closed" in reopen(admins[0], code=409)["detail"]
 
 
+def test_an_id_that_was_opened_again_closes_anew(own_pair, admins):
+    """Under an id of its own, ordered while the database is there or not; the same order twice is one closing."""
+    done = close(admins[0])
+    reopen(admins[0])
+    wait_until(lambda: states(own_pair) == ["open", "open"], 60, "opened everywhere")
+    again = close(admins[1], id=done["id"])
+    assert again["where"] == "every gateway" and again["version"] == done["version"] + 2 and again["id"] != done["id"]
+    wait_until(lambda: states(own_pair) == ["closed", "closed"], 60, "everywhere")
+    assert close(admins[0], id=again["id"])["version"] == again["version"]
+    reopen(admins[0])
+    wait_until(lambda: states(own_pair) == ["open", "open"], 60, "opened everywhere")
+    own_pair.postgres.kill()
+    kept = close(admins[0], id=done["id"])
+    assert (kept["where"], kept["id"]) == ("this gateway", done["id"])
+    own_pair.postgres.start()
+    wait_until(lambda: states(own_pair) == ["closed", "closed"] and pending(own_pair.gateways[0]) == 0, 60, "written")
+    assert admins[1].get()["version"] == again["version"] + 2 and audit(own_pair, "policy.emergency_close") == 3
+    reopen(admins[1])
+    wait_until(lambda: states(own_pair) == ["open", "open"], 60, "opened everywhere")
+
+
 def test_without_a_database(own_pair, admins):
     """Closed by each gateway's socket, kept over a restart, written once when the database is back."""
     first, second = own_pair.gateways
