@@ -204,6 +204,7 @@ static void on_begun(struct auth_job *job, int rc)
         auth_job_release(job);
     }
     if (is_decoy) {
+        otp_settle(f, AUTH_TAKEN_BUDGETS_BACK); /* as for a number of nobody past the budgets' open part */
         auth_job_submit(job, run_activate, on_decoy); /* guesses at it count like any others */
     } else {
         otp_send(f);

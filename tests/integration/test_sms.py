@@ -55,10 +55,10 @@ def start(stack, providers, rules=(), sms=None, ledger=None, geography=None, **h
     return stack.start_gateway(settings)
 
 
-def ask(stack, gateway, phone: str, address: str = "198.51.100.7"):
+def ask(stack, gateway, phone: str, address: str = "198.51.100.7", **more):
     with stack.app(gateway) as app:
         app.http.headers["x-forwarded-for"] = address
-        return app.ask_code(phone)
+        return app.ask_code(phone, **more)
 
 
 def report(gateway) -> dict:
@@ -341,6 +341,33 @@ def test_a_pumped_prefix_is_blocked_alone_and_let_go(own, providers):
     assert [row["target"] for row in audit if row["action"] == "sms.block"][0] == f"phone_prefix/{pumped}"
     assert one.metric("tidegate_sms_guard_blocks_total") + two.metric("tidegate_sms_guard_blocks_total") >= 1
     wait_until(lambda: ask(own, two, number(pumped), next(addresses)).status_code == 200, 60, "it is let go", every=0.2)
+
+
+def test_asking_for_nobodys_numbers_costs_nobody_his_log_in(own, providers):
+    """No message goes, so neither the budgets nor the guard of the prefix count one: who has a number of it logs in."""
+    guard = {"guard": {"window": "1h", "grace": "0s", "sends": 12, "percent": 20, "block": "1h"}}
+    rules = [{"name": name, "by": by, "at": "sms", "limit": "20/1d", "on_error": "closed", "role": "ledger"}
+             for name, by in (("sms_day", "all"), ("otp_prefix", "phone_prefix"))]
+    gateway = start(own, providers[:1], rules, sms=guard)
+    user = signed_up(own, gateway, providers[0])
+    own.resend_time_passes()
+
+    def counted() -> int:
+        fields = own.redis.command("HGETALL", "{sms}:counts:+861380013").split()
+        return sum(int(n) for at, n in zip(fields[::2], fields[1::2]) if at.startswith("s"))
+
+    before = left_of(gateway, "sms_day"), counted()
+    assert before == (19, 1)
+    for i in range(40):
+        assert ask(own, gateway, number(), f"203.0.113.{i}", create_user=False).status_code == 200
+    wait_until(lambda: (left_of(gateway, "sms_day"), counted()) == before, 30, "nothing is counted")
+    assert providers[0].taken == 1 and report(gateway)["blocked"] == []
+    assert ask(own, gateway, user, "203.0.114.1", create_user=False).status_code == 200
+    wait_until(lambda: len(providers[0].codes[user]) == 2, 30, "a code to log in with")
+    wait_until(lambda: (left_of(gateway, "sms_day"), counted()) == (18, 2), 30, "that one is counted")
+    for phone, status in ((user, 429), (number("+861390044"), 200)):
+        assert ask(own, gateway, phone, "203.0.114.2", create_user=False).status_code == status
+        assert ask(own, gateway, phone, "203.0.114.3", create_user=False).status_code == 429, "limits of a number stay"
 
 
 # --- providers ------------------------------------------------------------------------------------------------------
