@@ -53,19 +53,14 @@ void control_tick(struct control *c, uint64_t period_ms, void (*fn)(void *arg), 
 
 enum { WATCH_PERIOD_MS = 1000 };
 
-static void answer_beat(struct gateway_loop *gl, void *arg)
-{
-    atomic_store(&gl->beat_ms, clock_mono_ms());
-}
-
-static unsigned stuck_loops(const struct gateway *g)
+static unsigned stuck_loops(struct gateway *g)
 {
     uint64_t now = clock_mono_ms();
     unsigned stuck = 0;
     for (unsigned i = 0; i < g->loop_count; i++) {
-        uint64_t beat = atomic_load(&g->loops[i].beat_ms);
-        if (now > beat + g->conf->set->process.watchdog_ms) {
-            log_error("loop=%u is stuck silent_ms=%llu", i, (unsigned long long)(now - beat));
+        uint64_t silent = heartbeat_ask(&g->loops[i].heartbeat, g->loops[i].loop, now);
+        if (silent > g->conf->set->process.watchdog_ms) {
+            log_error("loop=%u is stuck silent_ms=%llu", i, (unsigned long long)silent);
             stuck++;
         }
     }
@@ -78,11 +73,7 @@ static void watch_loops(void *arg)
     struct control *c = arg;
     unsigned stuck = stuck_loops(c->gateway);
     metric_set(&slow_loops, stuck);
-    if (stuck > 0) {
-        return;
-    }
-    gateway_each_loop(c->gateway, answer_beat, NULL);
-    if (sd_watchdog_ms() > 0 && !atomic_load(&c->gateway->retired)) {
+    if (stuck == 0 && sd_watchdog_ms() > 0 && !atomic_load(&c->gateway->retired)) {
         sd_notify_state("WATCHDOG=1");
     }
 }
@@ -232,10 +223,6 @@ struct control *control_new(struct gateway *g)
 
 void control_begin(struct control *c)
 {
-    uint64_t now = clock_mono_ms();
-    for (unsigned i = 0; i < c->gateway->loop_count; i++) {
-        atomic_store(&c->gateway->loops[i].beat_ms, now);
-    }
     control_signals_open(c);
     for (struct control_tick *t = c->ticks; t != NULL; t = t->next) {
         loop_timer_arm(&t->timer, t->period_ms);

@@ -28,6 +28,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "gateway/heartbeat.h"
 #include "gateway/pressure.h"
 
 struct access_log;
@@ -81,7 +82,7 @@ struct gateway_loop {
     enum pressure_level pressure;   /* of memory (pressure.h) */
     unsigned requests;              /* running on this loop now */
     struct request *running;        /* these, newest first */
-    atomic_ullong beat_ms;          /* monotonic, when it last answered the control thread */
+    struct heartbeat heartbeat;     /* whether it answers the control thread (heartbeat.h) */
     bool is_empty;                  /* draining, and its last connection is gone */
 };
 

@@ -1,6 +1,7 @@
 """One gateway's life from outside: start, reload, logs, health, drain, what it tells the service manager."""
 import json
 import re
+import select
 import shutil
 import signal
 import socket
@@ -382,7 +383,9 @@ def test_the_service_manager_is_told(place):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
         manager.settimeout(60)
-        g = Gateway(place.stack, "gateway-1", place.settings())
+        settings = place.settings()
+        settings["process"]["watchdog"] = "1s"
+        g = Gateway(place.stack, "gateway-1", settings)
         place.stack.gateways.append(g)
         g.process.env.update({"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"})
         g.process.start()
@@ -396,6 +399,14 @@ def test_the_service_manager_is_told(place):
         assert "STATUS=" in next_with("READY=1")
         assert g.get("/livez").status_code == 200  # what was said is true
         next_with("WATCHDOG=1")
+        g.process.send(signal.SIGSTOP)  # all of it stands still for longer than process.watchdog, and goes on
+        time.sleep(3)
+        while select.select([manager], [], [], 0)[0]:
+            manager.recv(4096)  # from before
+        g.process.send(signal.SIGCONT)
+        for _ in range(3):
+            next_with("WATCHDOG=1")
+        wait_until(lambda: g.metric("tidegate_loops_stuck") == 0, 60, "every loop answers")
         g.process.send(signal.SIGHUP)
         assert "MONOTONIC_USEC=" in next_with("RELOADING=1")
         next_with("READY=1")
