@@ -34,10 +34,10 @@ struct h2_bucket {
 /* Where the frames of the input begin and end. nghttp2 says nothing of those that it ignores: of a stream that is gone,
  * or of types that it does not know. */
 struct h2_scan {
-    uint8_t head;    /* bytes of a frame's head that were seen, 0..8 */
-    uint32_t length; /* of its payload, as far as it was read */
-    uint8_t type, flags;
-    uint32_t skip; /* bytes up to the next head: of a payload, or of the preface */
+    uint8_t head;        /* bytes of a frame's head that were seen, 0..8 */
+    uint32_t length;     /* of its payload, as far as it was read */
+    uint8_t type, flags; /* of the frame whose head was read last */
+    uint32_t skip;       /* bytes up to the next head: of a payload, or of the preface */
 };
 
 /* A stream whose answer is whole while its request is not. */
