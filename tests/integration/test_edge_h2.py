@@ -220,14 +220,14 @@ def test_unfinished_header_block_times_out(limited):
 @pytest.mark.parametrize("ended", [False, True])
 def test_unfinished_header_block_times_out_whatever_streams_do(limited, ended):
     """One of a new stream while another stream ends, and one of a stream that has ended."""
-    e = limited(header_ms=1000)
+    e = limited(header_ms=600)
     c = H2(e)
     if ended:
         c.request("/hang")
         c.body(stream := c.request("/small"))
     else:
         c.poll(0.2)
-        stream = c.request("/stream?n=2&ms=200") + 2
+        stream = c.request("/stream?n=2&ms=50") + 2
     block = c.conn.encoder.encode([(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")])
     c.raw(HeadersFrame(stream, data=block))
     expect_calm(c)

@@ -70,9 +70,11 @@ def test_connections_that_have_not_asked_yet_are_asked_to_leave(place):
     half.sendall(request[25:])
     answer = read_all(half)
     assert b"HTTP/1.1 200 " in answer and b"\r\nconnection: close\r\n" in answer
-    for client in (H2(SimpleNamespace(connect=lambda alpn: silent)),
-                   H2(SimpleNamespace(connect=lambda alpn: begin_tls(before_tls, alpn)))):
+    late = (H2(SimpleNamespace(connect=lambda alpn: silent)),
+            H2(SimpleNamespace(connect=lambda alpn: begin_tls(before_tls, alpn))))
+    for client in late:
         client.wait_for(h2.events.ResponseReceived, client.request("/livez"), 30)
+    for client in late:
         wait_until(lambda: client.poll(0.1) is not None and client.closed, 30, "it is asked to leave")
         assert client.goaway_code() == 0
     assert before.wait(60) == 0
