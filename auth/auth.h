@@ -13,6 +13,7 @@
 
 #include "auth/phone.h"
 #include "auth/policy.h"
+#include "auth/subject.h"
 #include "base/addr.h"
 #include "base/http/exchange.h"
 #include "base/id.h"
@@ -90,8 +91,7 @@ struct auth_attempt {
     struct str data;                     /* the member `data` of the body as written, or empty */
     char number[AUTH_LIMIT_KEY];         /* keyed hash: what limits count */
     char prefix[PHONE_E164_MAX + 1];
-    uint8_t subject[SECRET_HMAC_BYTES]; /* keyed hash: as identities are looked up */
-    char subject_key[SECRET_ID_MAX + 1];
+    struct subject subject; /* keyed hashes: as identities are looked up */
 };
 
 /* A place under the caps of a rule (ratelimit/caps.h knows what is in it). */

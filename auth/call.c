@@ -215,15 +215,12 @@ struct auth_attempt *auth_attempt_new(struct auth_call *call, const struct phone
                                       const struct policy_decision *decision)
 {
     struct auth_attempt *a = ARENA_NEW(&call->ex->arena, struct auth_attempt);
-    struct subject subject;
     *a = (struct auth_attempt){
         .decision = *decision, .caller = &call->caller, .payload = STR(""), .data = STR("")};
     a->decision.rule = arena_cstr(&call->ex->arena, str_from(decision->rule));
     auth_limit_key(call->al->secrets, phone, a->number);
     phone_prefix(phone, a->prefix);
-    subject_of_phone(call->al->secrets, phone, &subject);
-    memcpy(a->subject, subject.hash[0], sizeof a->subject);
-    memcpy(a->subject_key, subject.key_id, sizeof a->subject_key);
+    subject_of_phone(call->al->secrets, phone, &a->subject);
     return a;
 }
 

@@ -50,7 +50,7 @@ struct otp_ask {
     struct invite invite;            /* what it is worth */
     bool is_denied;                  /* the policy lets this number make no account */
     struct policy_decision decision; /* why; its texts are on the arena */
-    struct subject subject;          /* when is_denied */
+    struct subject subject;          /* of the number */
     bool is_held;                    /* only what budgets keep for accounts is left: it makes no account */
     int64_t wait_s;                  /* a rule's caps are full: until there may be a place */
 };
@@ -149,7 +149,7 @@ static void otp_ask_who(struct auth_call *call)
 {
     const struct otp_ask *ask = call->state;
     struct otp_look_up *l = auth_job_new(sizeof *l, call);
-    subject_of_phone(l->job.secrets, &ask->phone, &l->subject);
+    l->subject = ask->subject;
     auth_job_submit(&l->job, run_look_up, on_who_known);
 }
 
@@ -216,7 +216,6 @@ static void on_denied_admitted(struct auth_call *call, bool is_admitted)
         otp_count("limited");
         return;
     }
-    subject_of_phone(call->al->secrets, &ask->phone, &ask->subject);
     if (ask->decision.effect == POLICY_EFFECT_DENY) {
         call->al->ports->ask_known(call->al->arg, &ask->subject, on_known_asked, auth_wait_new(call));
     } else {
@@ -283,6 +282,7 @@ static void otp_check_attempt(struct auth_call *call)
     a->may_create = ask->create_user;
     a->payload = ask->payload;
     a->data = ask->data;
+    ask->subject = a->subject;
     call->al->ports->check_attempt(call, a, on_attempt_checked);
 }
 

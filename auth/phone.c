@@ -184,9 +184,13 @@ int phone_read(struct str text, enum phone_mode mode, struct phone *out, struct 
 
 void phone_prefix(const struct phone *p, char out[PHONE_E164_MAX + 1])
 {
-    int code_digits = snprintf(NULL, 0, "%d", p->country_code);
-    int digits = p->country_code == 86 ? PHONE_PREFIX_DIGITS_CN : PHONE_PREFIX_DIGITS;
-    snprintf(out, PHONE_E164_MAX + 1, "%.*s", 1 + code_digits + digits, p->e164);
+    size_t n = 1 + (p->country_code == 86 ? PHONE_PREFIX_DIGITS_CN : PHONE_PREFIX_DIGITS);
+    for (int code = p->country_code; code > 0; code /= 10) {
+        n++;
+    }
+    n = strnlen(p->e164, n);
+    memcpy(out, p->e164, n);
+    out[n] = 0;
 }
 
 const char *phone_type_name(enum phone_type t)

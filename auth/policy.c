@@ -139,7 +139,7 @@ struct str policy_main_message(const struct policy *p, unsigned lang)
     return reason ? policy_message(p, reason, lang) : (struct str){"", 0};
 }
 
-void policy_write_public(const struct policy *p, unsigned lang, struct buf *out)
+static void write_public(const struct policy *p, unsigned lang, struct buf *out)
 {
     struct json_writer w = {.out = out};
     struct str message = policy_main_message(p, lang);
@@ -162,6 +162,20 @@ void policy_write_public(const struct policy *p, unsigned lang, struct buf *out)
     json_str_at(&w, "policy", str_from(p->name));
     json_i64_at(&w, "policy_version", p->version);
     json_close(&w, '}');
+}
+
+/* Each refusal says it. */
+void policy_write_public_texts(struct policy *p)
+{
+    for (unsigned lang = 0; lang < POLICY_LANGS; lang++) {
+        buf_init(&p->public_text[lang], SIZE_MAX);
+        write_public(p, lang, &p->public_text[lang]);
+    }
+}
+
+void policy_write_public(const struct policy *p, unsigned lang, struct buf *out)
+{
+    buf_add_str(out, buf_str(&p->public_text[lang]));
 }
 
 struct policy *policy_ref(struct policy *p)
@@ -200,6 +214,9 @@ void policy_unref(struct policy *p)
         for (unsigned k = 0; k < POLICY_LANGS; k++) {
             free(p->words[i].text[k]);
         }
+    }
+    for (unsigned lang = 0; lang < POLICY_LANGS; lang++) {
+        buf_clear(&p->public_text[lang]);
     }
     policy_index_free(p->index);
     free(p->rules);

@@ -119,7 +119,8 @@ struct policy {
     struct policy_rule fallback; /* `default`: id "default", no conditions */
     struct policy_words words[POLICY_REASONS_MAX];
     unsigned words_count;
-    struct policy_index *index; /* of rules */
+    struct buf public_text[POLICY_LANGS]; /* policy_write_public, by enum problem_lang */
+    struct policy_index *index;           /* of rules */
 };
 
 /* The first digits of a number, and how many: the same for a text as for the beginning of a longer one. */
@@ -127,6 +128,8 @@ static inline uint64_t policy_prefix_key(uint64_t digits, unsigned count)
 {
     return digits * 16 + count;
 }
+
+void policy_write_public_texts(struct policy *p); /* once it is read */
 
 static inline bool policy_countries_has(const struct policy_countries *set, int index)
 {

@@ -291,6 +291,7 @@ int policy_parse(struct str document, int64_t version, struct policy **out, stru
         return rc;
     }
     p->index = policy_index_new(p->rules, p->rule_count);
+    policy_write_public_texts(p);
     *out = p;
     return 0;
 }

@@ -6,7 +6,7 @@
 #include "base/http/problem.h"
 #include "base/log.h"
 
-enum { REPLY_MAX = 16384, BUSY_RETRY_S = 30 };
+enum { REPLY_MAX = 16384, REPLY_USUAL = 1000, BUSY_RETRY_S = 30 };
 
 static void write_uuid_at(struct json_writer *w, const char *key, const struct uuid *u)
 {
@@ -125,8 +125,10 @@ void reply_refused(struct auth_call *call, const struct policy *p, const struct 
     struct buf extra;
     unsigned lang = auth_lang(call);
     buf_init(&extra, REPLY_MAX);
-    buf_addf(&extra,
-             "\"policy_version\":%lld,\"login_unaffected\":true,\"signup\":", (long long)policy_version(p));
+    buf_reserve(&extra, REPLY_USUAL);
+    buf_add_cstr(&extra, "\"policy_version\":");
+    buf_add_u64(&extra, (uint64_t)policy_version(p));
+    buf_add_cstr(&extra, ",\"login_unaffected\":true,\"signup\":");
     policy_write_public(p, lang, &extra);
     if (position > 0) {
         buf_addf(&extra, ",\"waitlist\":{\"position\":%lld,\"join\":\"/auth/v1/waitlist\"}",

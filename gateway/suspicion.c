@@ -206,8 +206,8 @@ void suspicion_keep(struct request *r, const struct auth_attempt *a, const char 
     j->version = a->decision.version;
     snprintf(j->rule, sizeof j->rule, "%s", a->decision.rule);
     memcpy(j->country, a->caller->ip_country, sizeof j->country);
-    memcpy(j->subject, a->subject, sizeof j->subject);
-    snprintf(j->subject_key, sizeof j->subject_key, "%s", a->subject_key);
+    memcpy(j->subject, a->subject.hash[0], sizeof j->subject);
+    snprintf(j->subject_key, sizeof j->subject_key, "%s", a->subject.key_id);
     buf_init(&j->items, ITEMS_MAX);
     struct json_writer w = {.out = &j->items};
     suspicion_write_items(score, &w);

@@ -1,7 +1,7 @@
 #include "ratelimit/suspicion_counts.h"
 
 #include <sodium.h>
-#include <stdio.h>
+#include <string.h>
 
 /* Keys: address, network's requests, codes used, trap and, when the kind of client is known, ja4. Arguments: "1" to
  * count or "0" to look; life of the address's key, of the others; the number. Answer: one number a key. */
@@ -42,7 +42,7 @@ void suspicion_scripts_init(void)
 
 /* --- names ---------------------------------------------------------------------------------------- */
 
-enum { NAME_MAX_BYTES = 64, COMMAND_MAX = 1024, HASH_TEXT = 17 };
+enum { NAME_MAX_BYTES = 64, COMMAND_MAX = 1024, HASH_TEXT = 17, DIGITS_MAX = 20 };
 
 static void hash(const struct suspicion_store *s, struct str text, char out[HASH_TEXT])
 {
@@ -58,11 +58,24 @@ static void hash_address(const struct suspicion_store *s, const struct addr *a, 
     hash(s, str_of((const char *)p.addr.b, sizeof p.addr.b), out);
 }
 
+/* Without printf: each code request comes through here. */
+static char *put(char *to, const char *text)
+{
+    size_t n = strlen(text);
+    memcpy(to, text, n);
+    return to + n;
+}
+
 /* part: of what is counted for the network; of an address besides, or of a JA4. */
 static struct str name(char out[NAME_MAX_BYTES], const char *network, const char *part, const char *of)
 {
-    int n = snprintf(out, NAME_MAX_BYTES, "su:{%s}%s%s", network, part, of);
-    return str_of(out, (size_t)n);
+    char *end = put(put(put(put(put(out, "su:{"), network), "}"), part), of);
+    return str_of(out, (size_t)(end - out));
+}
+
+static struct str number(char out[DIGITS_MAX], uint64_t n)
+{
+    return str_of(out, (size_t)(str_put_u64(out, n) - out));
 }
 
 /* --- asking --------------------------------------------------------------------------------------- */
@@ -113,12 +126,12 @@ static int send_script(const struct suspicion_store *s, struct redis_script *scr
                        void *arg)
 {
     struct buf b;
-    char count[4];
-    snprintf(count, sizeof count, "%u", keys_n);
+    char count[DIGITS_MAX];
     argv[0] = STR("EVALSHA");
     argv[1] = str_of(script->sha, 40);
-    argv[2] = str_from(count);
+    argv[2] = number(count, keys_n);
     buf_init(&b, COMMAND_MAX);
+    buf_reserve(&b, COMMAND_MAX); /* at once */
     redis_format(&b, argc, argv);
     struct str command = arena ? arena_dup(arena, buf_str(&b)) : buf_str(&b);
     int rc = redis_send(s->redis, op, command, op ? script : NULL, cb, arg);
@@ -130,12 +143,10 @@ static void ask_network(const struct suspicion_store *s, const struct suspicion_
                         struct arena *arena, struct suspicion_query *q)
 {
     char network[HASH_TEXT], address[HASH_TEXT], ja4[HASH_TEXT];
-    char names[5][NAME_MAX_BYTES], velocity[24], window[24];
+    char names[5][NAME_MAX_BYTES], velocity[DIGITS_MAX], window[DIGITS_MAX];
     hash_address(s, &who->client, 24, 48, network);
     hash_address(s, &who->client, 32, 64, address);
     hash(s, who->ja4, ja4);
-    snprintf(velocity, sizeof velocity, "%llu", (unsigned long long)s->conf->velocity_window_ms);
-    snprintf(window, sizeof window, "%llu", (unsigned long long)s->conf->window_ms);
     bool has_ja4 = who->ja4.n > 0;
     unsigned n = 3;
     struct str argv[12];
@@ -147,8 +158,8 @@ static void ask_network(const struct suspicion_store *s, const struct suspicion_
         argv[n++] = name(names[4], network, "j", ja4);
     }
     argv[n++] = str_from(counts);
-    argv[n++] = str_from(velocity);
-    argv[n++] = str_from(window);
+    argv[n++] = number(velocity, s->conf->velocity_window_ms);
+    argv[n++] = number(window, s->conf->window_ms);
     argv[n++] = who->number;
     if (send_script(s, &suspicion_script_network, &q->network, has_ja4 ? 5 : 4, n, argv, arena, on_network,
                     q) != 0) {
@@ -159,10 +170,11 @@ static void ask_network(const struct suspicion_store *s, const struct suspicion_
 static void ask_prefix(const struct suspicion_store *s, const struct suspicion_who *who, const char *counts,
                        struct arena *arena, struct suspicion_query *q)
 {
-    char prefix[HASH_TEXT], key[NAME_MAX_BYTES], window[24];
+    char prefix[HASH_TEXT], key[NAME_MAX_BYTES], window[DIGITS_MAX];
     hash(s, who->prefix, prefix);
-    snprintf(window, sizeof window, "%llu", (unsigned long long)s->conf->prefix_window_ms);
-    struct str argv[6] = {[3] = name(key, prefix, "p", ""), [4] = str_from(counts), [5] = str_from(window)};
+    struct str argv[6] = {[3] = name(key, prefix, "p", ""),
+                          [4] = str_from(counts),
+                          [5] = number(window, s->conf->prefix_window_ms)};
     if (send_script(s, &suspicion_script_count, &q->prefix, 1, 6, argv, arena, on_prefix, q) != 0) {
         part_done(q, ERR_UNAVAILABLE);
     }
@@ -207,26 +219,25 @@ void suspicion_forget(struct suspicion_query *q)
 
 void suspicion_note_verified(const struct suspicion_store *s, const struct addr *client)
 {
-    char network[HASH_TEXT], key[NAME_MAX_BYTES], window[24];
+    char network[HASH_TEXT], key[NAME_MAX_BYTES], window[DIGITS_MAX];
     if (!s->redis) {
         return;
     }
     hash_address(s, client, 24, 48, network);
-    snprintf(window, sizeof window, "%llu", (unsigned long long)s->conf->window_ms);
-    struct str argv[6] = {[3] = name(key, network, "v", ""), [4] = STR("1"), [5] = str_from(window)};
+    struct str argv[6] = {
+        [3] = name(key, network, "v", ""), [4] = STR("1"), [5] = number(window, s->conf->window_ms)};
     (void)!send_script(s, &suspicion_script_count, NULL, 1, 6, argv, NULL, NULL, NULL);
 }
 
 void suspicion_note_trap(const struct suspicion_store *s, const struct addr *client)
 {
-    char network[HASH_TEXT], address[HASH_TEXT], key[NAME_MAX_BYTES], life[24];
+    char network[HASH_TEXT], address[HASH_TEXT], key[NAME_MAX_BYTES], life[DIGITS_MAX];
     if (!s->redis) {
         return;
     }
     hash_address(s, client, 24, 48, network);
     hash_address(s, client, 32, 64, address);
-    snprintf(life, sizeof life, "%llu", (unsigned long long)s->conf->trap_ms);
     const struct str argv[] = {STR("SET"), name(key, network, "t", address), STR("1"), STR("PX"),
-                               str_from(life)};
+                               number(life, s->conf->trap_ms)};
     (void)!redis_command(s->redis, NULL, 5, argv, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 #include "base/http/problem_table.h"
 #include "base/metrics.h"
 
-enum { BODY_MAX = 64 * 1024, FIELDS_MAX = 16, DETAIL_MAX = 512 };
+enum { BODY_MAX = 64 * 1024, BODY_USUAL = 1000, FIELDS_MAX = 16, DETAIL_MAX = 512 };
 
 static struct metric problems =
     METRIC_COUNTER_L("tidegate_http_problems_total", "Errors answered to clients, by code.", "code");
@@ -229,6 +229,7 @@ void http_reply_problem(struct http_exchange *ex, const struct problem *problem)
         add_field(fields, &n, p.fields[i].name, p.fields[i].value);
     }
     buf_init(&body, BODY_MAX);
+    buf_reserve(&body, BODY_USUAL + p.extra.n);
     problem_write(ex, &p, &body);
     ex->problem = row->code;
     metric_child_add(metric_child(&problems, row->code), 1);
