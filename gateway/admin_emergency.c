@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/admin_inner.h"
+#include "gateway/attack.h"
 #include "gateway/config.h"
 #include "gateway/emergency.h"
 
@@ -18,7 +19,9 @@ struct emergency_verb {
     bool has_record;
     bool is_kept;                      /* close: on disk */
     char *actor, *reason, *request_id; /* open */
+    char *preset;                      /* open: of A2 of the attack ladder */
     int64_t version;                   /* in force now */
+    bool is_closed_again;              /* open: the attack ladder closes */
 };
 
 static struct accounts *accounts_of(const struct admin_call *c)
@@ -32,6 +35,7 @@ static void drop(void *arg)
     free(v->actor);
     free(v->reason);
     free(v->request_id);
+    free(v->preset);
     free(v);
 }
 
@@ -109,10 +113,18 @@ static void emergency_close(struct admin_call *c, struct str reason, const struc
 static int run_open(struct pg *pg, void *arg)
 {
     struct emergency_verb *v = arg;
-    struct policy_changed changed;
-    int rc = v->has_record ? policy_emergency_write(pg, &v->record, &v->version) : 0;
+    struct policy_changed changed = {0};
+    bool has_moved = false;
+    v->is_closed_again = false;
+    int rc = attack_hold(pg, &has_moved);
+    rc = rc == 0 && v->has_record ? policy_emergency_write(pg, &v->record, &v->version) : rc;
     rc = rc < 0 ? rc : policy_emergency_lift(pg, v->actor, v->reason, v->request_id, &changed);
     v->version = rc == 0 ? changed.version : 0;
+    if (rc == 0 && has_moved) {
+        struct attack_move m = {
+            .actor = v->actor, .reason = v->reason, .request_id = v->request_id, .preset = v->preset};
+        rc = attack_resume(pg, &m, &v->version, &v->is_closed_again);
+    }
     return rc;
 }
 
@@ -124,10 +136,8 @@ static bool is_away(int rc)
 /* The database is away. */
 static int open_here(struct admin_call *c, const struct emergency_verb *v, struct err *err)
 {
-    if (!c->dry_run) {
-        return emergency_end(accounts_of(c), v->actor, v->reason, err);
-    }
-    return v->has_record ? 0 : err_set(err, ERR_NOT_FOUND, "nothing of that kind");
+    return c->dry_run ? emergency_may_end(accounts_of(c), err)
+                      : emergency_end(accounts_of(c), v->actor, v->reason, err);
 }
 
 static void on_opened(struct admin_call *c, void *arg, int rc, const struct err *err)
@@ -139,7 +149,8 @@ static void on_opened(struct admin_call *c, void *arg, int rc, const struct err 
             emergency_is_written(accounts_of(c), &v->record, v->version);
         }
         control_poll_soon(c->control);
-        reply(c, "open", v->has_record ? &v->record.id : NULL, v->version, true);
+        reply(c, v->is_closed_again ? "closed" : "open", v->has_record ? &v->record.id : NULL, v->version,
+              true);
     } else if (!is_away(rc)) {
         admin_refuse(c, rc, err);
     } else if (open_here(c, v, &own) == 0) {
@@ -167,6 +178,7 @@ static void emergency_reopen(struct admin_call *c, struct str reason)
     v->actor = strdup(c->actor);
     v->reason = strndup(reason.p, reason.n);
     v->request_id = strdup(c->ex->id);
+    v->preset = strdup(c->control->gateway->conf->set->attack.preset);
     admin_submit(c, &(struct admin_work){.run = run_open,
                                          .done = on_opened,
                                          .not_submitted = open_not_submitted,

@@ -38,6 +38,11 @@ struct attack_move {
     const char *preset; /* of A2 */
 };
 int attack_move_make(struct pg *pg, const struct attack_move *m) TIDE_CHECK;
+/* Around the end of an emergency, which lets no move change the policy, inside its job. Before: the ladder is kept still; did
+ * it move since sign-up was closed? After, when it did: what its level wants is in force. m: level is not read. *version: in
+ * force, changed when that is by this; then also *is_closed, whether sign-up is. */
+int attack_hold(struct pg *pg, bool *has_moved) TIDE_CHECK;
+int attack_resume(struct pg *pg, const struct attack_move *m, int64_t *version, bool *is_closed) TIDE_CHECK;
 int attack_write(struct pg *pg, const struct attack_conf *conf,
                  struct buf *out) TIDE_CHECK; /* where it stands, as JSON; of conf only numbers are read */
 int attack_history(struct pg *pg, int64_t limit,

@@ -130,6 +130,40 @@ int attack_move_make(struct pg *pg, const struct attack_move *m)
     return rows < 0 ? rows : tell(pg, m, s.level);
 }
 
+/* --- after an emergency ------------------------------------------------------------------------------- */
+
+/* The ladder before the policy, as in a move: two that wait for one another would be worse. */
+int attack_hold(struct pg *pg, bool *has_moved)
+{
+    int rows =
+        pg_query_n(pg,
+                   "SELECT EXISTS (SELECT FROM policy_pending w WHERE w.is_emergency AND w.created_at <"
+                   " l.since) FROM attack_ladder l FOR UPDATE OF l",
+                   0, NULL);
+    *has_moved = rows > 0 && pg_bool(pg, 0, 0);
+    return rows < 0 ? rows : 0;
+}
+
+int attack_resume(struct pg *pg, const struct attack_move *m, int64_t *version, bool *is_closed)
+{
+    struct standing s = {0};
+    struct attack_move again = *m;
+    int64_t ours = 0;
+    int rc = read_standing(pg, &s);
+    if (rc < 0) {
+        return rc;
+    }
+    again.level = s.level;
+    rc = change_policy(pg, &again, &s, &ours);
+    if (rc < 0 || ours == s.ours) {
+        return rc;
+    }
+    *version = ours;
+    *is_closed = s.level >= 3;
+    int rows = pg_query(pg, "UPDATE attack_ladder SET version = $1", PG_I64(ours));
+    return rows < 0 ? rows : 0;
+}
+
 /* --- looking ------------------------------------------------------------------------------------------ */
 
 #define ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
@@ -155,7 +189,8 @@ int attack_write(struct pg *pg, const struct attack_conf *conf, struct buf *out)
     int rows = pg_query(
         pg, "SELECT 'A' || level, CASE WHEN is_manual THEN 'manual' ELSE 'automatic' END, " ISO(
                 "until") ", reason, actor, " ISO("since") ", (SELECT v.name FROM policy_current JOIN"
-                                                          " policy_versions v USING (version)), version,"
+                                                          " policy_versions v USING (version)),"
+                                                          " (SELECT version FROM policy_current),"
                                                           " round(moves), round(baseline), (SELECT"
                                                           " coalesce(round(sum(s.attempts)), 0) FROM"
                                                           " attack_signals s WHERE s.at > clock_timestamp()"

@@ -135,18 +135,28 @@ int emergency_begin(struct accounts *a, const struct policy_emergency *wanted, s
     return rc;
 }
 
-int emergency_end(struct accounts *a, const char *actor, const char *reason, struct err *err)
+int emergency_may_end(const struct accounts *a, struct err *err)
 {
-    struct emergency *e = a->emergency;
+    const struct emergency *e = a->emergency;
     if (!e->closed ||
         e->written_version != 0) { /* written: the fleet's, whether this gateway follows it yet or not */
         return err_set(err, ERR_NOT_FOUND, "sign-up is not closed here by an emergency of this gateway");
+    }
+    return 0;
+}
+
+int emergency_end(struct accounts *a, const char *actor, const char *reason, struct err *err)
+{
+    struct emergency *e = a->emergency;
+    int rc = emergency_may_end(a, err);
+    if (rc < 0) {
+        return rc;
     }
     struct policy_emergency record = e->record;
     record.opened_ms = clock_wall_ms();
     snprintf(record.opened_by, sizeof record.opened_by, "%s", actor);
     snprintf(record.opened_reason, sizeof record.opened_reason, "%s", reason);
-    int rc = policy_emergency_save(&record, e->path, err);
+    rc = policy_emergency_save(&record, e->path, err);
     if (rc == 0) { /* else a restart would close again */
         e->record = record;
         log_warn("emergency sign-up opened actor=%s reason=\"%s\"", actor, reason);

@@ -26,7 +26,9 @@ void emergency_loop_open(struct emergency *e, struct gateway_loop *gl);
  * all the same, but a restart would forget it. */
 int emergency_begin(struct accounts *a, const struct policy_emergency *e, struct policy_emergency *out,
                     struct err *err) TIDE_CHECK;
-/* Opens what has not been written yet. ERR_NOT_FOUND: there is nothing of that kind. */
+/* Is there something that has not been written yet? ERR_NOT_FOUND: nothing of that kind. */
+int emergency_may_end(const struct accounts *a, struct err *err) TIDE_CHECK;
+/* Opens it; errors as above. */
 int emergency_end(struct accounts *a, const char *actor, const char *reason, struct err *err) TIDE_CHECK;
 /* The database has it, closed or opened as it is here, as part of this version or one before. */
 void emergency_is_written(struct accounts *a, const struct policy_emergency *written, int64_t version);

@@ -17,9 +17,14 @@ static struct metric indicator =
                  "What the page says: 0 operational, 1 maintenance, 2 stale, 3 to 7 rising trouble.");
 static struct metric data_age =
     METRIC_GAUGE("tidestatus_data_age_seconds", "Age of the oldest of the components' newest results.");
-static struct metric component_status =
-    METRIC_GAUGE_L("tidestatus_component_status",
-                   "0 operational, 1 maintenance, 2 degraded, 3 partial, 4 major.", "component");
+static struct metric component_status = METRIC_GAUGE_L(
+    "tidestatus_component_status",
+    "As the page shows it: 0 operational, 1 maintenance, 2 degraded, 3 partial, 4 major.", "component");
+static struct metric component_faults =
+    METRIC_GAUGE_L("tidestatus_component_fault",
+                   "What is wrong with it, without what is limited on purpose: 0 nothing, 2 degraded, 3 "
+                   "partial, 4 major.",
+                   "component");
 static struct metric reloads =
     METRIC_COUNTER_L("tidestatus_config_reloads_total", "Reloads asked for, by result.", "result");
 
@@ -180,7 +185,8 @@ static void on_metrics_request(struct http_exchange *ex, void *arg)
 int daemon_metrics_open(struct daemon *d, struct err *err)
 {
     const struct http_listener_conf *m = &d->settings->metrics;
-    struct metric *all[] = {&build_info, &open_incidents, &indicator, &data_age, &component_status, &reloads};
+    struct metric *all[] = {&build_info,       &open_incidents,   &indicator, &data_age,
+                            &component_status, &component_faults, &reloads};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {
         metric_register(all[k]);
     }
@@ -200,7 +206,8 @@ int daemon_metrics_open(struct daemon *d, struct err *err)
 static void release_gauges(struct daemon *d)
 {
     for (unsigned k = 0; k < d->gauge_count; k++) {
-        metric_child_release(d->gauges[k]);
+        metric_child_release(d->gauges[k].status);
+        metric_child_release(d->gauges[k].fault);
     }
     d->gauge_count = 0;
 }
@@ -220,10 +227,13 @@ void daemon_metrics_close(struct daemon *d)
 static void update_gauges(struct daemon *d)
 {
     const struct board *b = &d->board;
-    struct metric_child *gauges[STATUS_COMPONENTS_MAX];
+    struct component_gauges gauges[STATUS_COMPONENTS_MAX];
     for (unsigned k = 0; k < b->component_count; k++) {
-        gauges[k] = metric_child(&component_status, b->components[k].key);
-        metric_child_set(gauges[k], b->components[k].shown);
+        const struct component *c = &b->components[k];
+        gauges[k] = (struct component_gauges){metric_child(&component_status, c->key),
+                                              metric_child(&component_faults, c->key)};
+        metric_child_set(gauges[k].status, c->shown);
+        metric_child_set(gauges[k].fault, component_fault(c));
     }
     release_gauges(d);
     memcpy(d->gauges, gauges, b->component_count * sizeof gauges[0]);

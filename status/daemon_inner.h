@@ -35,7 +35,9 @@ struct daemon {
     struct http_listener *metrics_listener; /* NULL: none */
     struct http_server *metrics_server;
     struct http_handler metrics_handler;
-    struct metric_child *gauges[STATUS_COMPONENTS_MAX]; /* one hold each, of the components as last told */
+    struct component_gauges {
+        struct metric_child *status, *fault; /* one hold each */
+    } gauges[STATUS_COMPONENTS_MAX];         /* of the components as last told */
     unsigned gauge_count;
     struct ops *ops; /* NULL: no dashboard */
     struct loop_timer tick;

@@ -266,8 +266,12 @@ static int emergency(const struct ctl *c, bool closed)
         struct json_doc doc;
         struct str where = scanned_member(&arena, &answer, &doc, "where");
         struct str id = scanned_member(&arena, &answer, &doc, "id");
-        printf("sign-up %s on " STR_FMT "%s\n", closed ? "closed" : "open as before", STR_ARG(where),
-               c->dry_run ? " (dry run)" : "");
+        bool is_closed = str_is(scanned_member(&arena, &answer, &doc, "state"), "closed");
+        printf("sign-up %s on " STR_FMT "%s\n",
+               closed      ? "closed"
+               : is_closed ? "still closed, by the attack ladder,"
+                           : "open as before",
+               STR_ARG(where), c->dry_run ? " (dry run)" : "");
         if (closed && !c->dry_run && str_is(where, "this gateway")) {
             printf("the database is away: tell the other gateways too, each by its own socket:\n"
                    "  tidectl --socket PATH policy emergency-close --id " STR_FMT " --reason TEXT\n",

@@ -146,6 +146,43 @@ def test_an_emergency_is_opened_to_the_ladders_policy(own_stack, fleet):
         assert own_stack.postgres.query("SELECT count(*) FROM policy_pending") == "0"
 
 
+def test_after_an_emergency_the_level_is_in_force(own_stack, fleet):
+    """What it wanted of sign-up meanwhile; but nothing when it did not move, and an operator had opened."""
+    gateway = fleet(automatic=False)
+
+    def move(to: str) -> None:
+        gateway.ctl("attack", "set", to, "--ttl", "1h", "--reason", "a flood", "--confirm", to)
+
+    def reopen() -> dict:
+        return json.loads(gateway.ctl("policy", "emergency-open", "--reason", "better", "-o", "json").stdout)
+
+    def in_force() -> tuple[str, int]:
+        now = json.loads(gateway.ctl("policy", "get", "-o", "json").stdout)
+        assert status(gateway)["policy_version"] == now["version"], "attack status tells the policy in force"
+        return now["name"], now["version"]
+
+    def dry_run_says() -> str:
+        return gateway.ctl("policy", "emergency-open", "--reason", "better", "--dry-run").stdout
+
+    for begin, then in (("A2", "A3"), ("A1", "A4")):
+        move(begin)
+        before = in_force()
+        assert emergency(gateway, "close") == "closed"
+        move(then)
+        assert "still closed, by the attack ladder" in dry_run_says() and in_force()[1] == before[1] + 1
+        done = reopen()
+        assert done["state"] == "closed" and in_force() == ("closed", done["version"])
+        move("A2")
+        assert in_force()[0] == "mainland-phone-only", "it is the ladder's to take back"
+        move("A0")
+        assert in_force()[0] == "open" and own_stack.postgres.query("SELECT count(*) FROM policy_pending") == "0"
+
+    move("A3")
+    gateway.ctl("policy", "set", "open", "--reason", "we know better")
+    assert emergency(gateway, "close") == "closed"
+    assert reopen()["state"] == "open" and in_force()[0] == "open"
+
+
 def test_what_closes_at_the_same_moment_stands(own_stack, fleet):
     """Closed between the ladder's look at the policy and its own change of it."""
     gateway = fleet(automatic=False)

@@ -12,8 +12,8 @@ def close(admin, **more) -> dict:
     return admin.ask("POST", "/emergency", closed=True, reason="they are all over us", **more)
 
 
-def reopen(admin, code: int = 200) -> dict:
-    return admin.ask("POST", "/emergency", code=code, closed=False, reason="over")
+def reopen(admin, code: int = 200, query: str = "") -> dict:
+    return admin.ask("POST", "/emergency" + query, code=code, closed=False, reason="over")
 
 
 def audit(stack, action: str) -> int:
@@ -115,6 +115,7 @@ def test_without_a_database(own_pair, admins):
 def test_opened_before_it_could_be_written(own_pair, admins):
     own_pair.postgres.kill()
     done = close(admins[0])
+    assert reopen(admins[0], query="?dry_run=1")["state"] == "open" and states(own_pair)[0] == "closed"
     opened = reopen(admins[0])
     assert (opened["state"], opened["where"], opened["id"]) == ("open", "this gateway", done["id"])
     assert states(own_pair) == ["open", "open"]
@@ -159,7 +160,8 @@ def test_written_but_not_yet_seen_is_the_fleets(own_pair, admins):
     own_pair.postgres.query("REVOKE SELECT ON versions FROM tidegate_app")  # no gateway sees a change
     assert close(admins[0])["where"] == "every gateway" and pending(gateway) == 1
     own_pair.postgres.kill()
-    assert "away" in reopen(admins[0], code=503)["detail"]
+    for query in ("?dry_run=1", ""):  # which says what would come
+        assert "away" in reopen(admins[0], code=503, query=query)["detail"]
     assert told(gateway)["state"] == "closed"
     own_pair.postgres.start()
     own_pair.postgres.query("GRANT SELECT ON versions TO tidegate_app")

@@ -280,6 +280,11 @@ def test_signup_follows_the_settings_without_a_database(page, fake):
     fake.signup = {"state": "restricted"}
     page.wait(lambda: page.status_of("Sign-up") == "degraded_performance", 5, "sign-up is limited")
     assert "Limited" in page.get("/en").text and page.indicator() == "minor"
+    fake.signup = {"state": "closed"}
+    page.wait(lambda: page.status_of("Sign-up") == "partial_outage", 20, "sign-up is closed")
+    gauges = httpx.get(f"http://127.0.0.1:{page.metrics_port}/metrics").text
+    assert 'tidestatus_component_status{component="signup"} 3' in gauges
+    assert 'tidestatus_component_fault{component="signup"} 0' in gauges, "closed on purpose: nobody is woken"
     fake.signup = {"state": "open"}
     page.wait_green()
 
