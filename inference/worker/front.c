@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "inference/worker/answer.h"
+#include "inference/worker/intake.h"
 #include "inference/worker/load_report.h"
 #include "inference/worker/openai_reply.h"
 #include "inference/worker/worker_metrics.h"
@@ -20,6 +21,7 @@ enum front_state { FRONT_LOADING = 0, FRONT_READY = 1, FRONT_DRAINING = 2 };
 struct front {
     struct http_listener *listener;
     struct http_server *server;
+    struct intake *intake;
     struct engine *engine; /* NULL while loading */
     enum front_state state;
     struct str model; /* the id that clients use; borrowed from options or alias_text */
@@ -84,24 +86,26 @@ static void name_tenant(struct http_exchange *ex, struct openai_request *q)
     }
 }
 
+static void on_request_read(struct http_exchange *ex, struct intake_result *r)
+{
+    struct front *f = front_of(ex);
+    if (r->rc) {
+        reply_fault(ex, &r->fault);
+    } else {
+        name_tenant(ex, &r->request);
+        answer_start(ex, f->engine, f->model, f->request_ms, &r->request);
+    }
+}
+
 static void on_answer_body(struct http_exchange *ex, int rc, struct str body)
 {
     struct front *f = front_of(ex);
-    struct openai_request q;
-    struct openai_fault fault;
     if (!take_body(ex, rc)) {
         return;
     }
     struct openai_context c = context_of(f);
     bool chat = str_is(ex->path, "/v1/chat/completions");
-    rc = chat ? openai_parse_chat(&ex->arena, body, &c, &q, &fault)
-              : openai_parse_completion(&ex->arena, body, &c, &q, &fault);
-    if (rc) {
-        reply_fault(ex, &fault);
-    } else {
-        name_tenant(ex, &q);
-        answer_start(ex, f->engine, f->model, f->request_ms, &q);
-    }
+    intake_read(f->intake, ex, chat ? INTAKE_CHAT : INTAKE_COMPLETION, body, &c, on_request_read);
 }
 
 /* --- tokens ------------------------------------------------------------------------------------------ */
@@ -120,25 +124,27 @@ static void write_tokens(struct buf *out, const struct token_list *tokens, uint3
     json_close(&w, '}');
 }
 
+static void on_tokens_read(struct http_exchange *ex, struct intake_result *r)
+{
+    struct front *f = front_of(ex);
+    struct buf reply;
+    if (r->rc) {
+        reply_fault(ex, &r->fault);
+        return;
+    }
+    buf_init(&reply, (size_t)f->body_bytes * 12 + 4096); /* a token of one byte takes up to 9 */
+    write_tokens(&reply, &r->tokens, engine_context(f->engine));
+    reply_json(ex, &reply);
+    buf_clear(&reply);
+}
+
 static void on_tokenize_body(struct http_exchange *ex, int rc, struct str body)
 {
     struct front *f = front_of(ex);
-    struct openai_fault fault;
-    struct token_list tokens = {0};
-    struct buf reply;
-    if (!take_body(ex, rc)) {
-        return;
+    if (take_body(ex, rc)) {
+        struct openai_context c = context_of(f);
+        intake_read(f->intake, ex, INTAKE_TOKENS, body, &c, on_tokens_read);
     }
-    struct openai_context c = context_of(f);
-    if (openai_parse_tokenize(&ex->arena, body, &c, &tokens, &fault)) {
-        reply_fault(ex, &fault);
-    } else {
-        buf_init(&reply, (size_t)f->body_bytes * 12 + 4096); /* a token of one byte takes up to 9 */
-        write_tokens(&reply, &tokens, c.context);
-        reply_json(ex, &reply);
-        buf_clear(&reply);
-    }
-    token_list_clear(&tokens);
 }
 
 static void write_text(struct buf *out, const struct tokenizer *t, const struct token_list *tokens)
@@ -386,9 +392,8 @@ int front_open(struct loop *loop, const struct options *o, struct front **out, s
     f->request_ms = o->request_ms;
     f->started_s = clock_wall_s();
     int rc = set_names(f, o, err);
-    if (!rc) {
-        rc = start_server(f, loop, o, err);
-    }
+    rc = rc ? rc : intake_new(loop, &f->intake, err);
+    rc = rc ? rc : start_server(f, loop, o, err);
     if (rc) {
         front_close(f);
         return rc;
@@ -422,6 +427,7 @@ void front_close(struct front *f)
     if (f->server) {
         http_server_free(f->server);
     }
+    intake_free(f->intake);
     if (f->listener) {
         http_listener_close(f->listener);
     }

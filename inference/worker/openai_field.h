@@ -18,7 +18,7 @@ struct openai_reader {
 
 int openai_fail(struct openai_reader *r, const char *param, const char *text);
 
-/* Turning text into tokens costs time on the thread that serves all: so much of it, and no more. */
+/* Turning text into tokens costs time on the one thread that reads requests: so much of it, and no more. */
 int openai_check_text(struct openai_reader *r, const char *param, size_t bytes);
 
 /* The member of that name; NULL when absent or null. */

@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import os
+import random
 import signal
 import socket
 
@@ -374,6 +375,20 @@ def test_prompts_past_the_context(worker):
     million = worker.chat("word " * 200_000)
     assert million.status_code == 400 and "200" in million.json()["error"]["message"]
     assert worker.http.post("/tokenize", json={"prompt": "word " * 200_000}).json()["count"] > 200_000
+
+
+def test_a_long_text_holds_up_nobody(worker):
+    """One word of a megabyte is the slowest there is; it is refused with its length, and others are served meanwhile."""
+    word = "".join(random.Random(5).choices("abcdefghijklmnopqrstuvwxyz", k=1 << 20))
+    served = 0
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(worker.complete, word)
+        while not refused.done():
+            assert worker.http.get("/health").status_code == 200
+            served += 1
+    error = refused.result().json()["error"]
+    assert error["code"] == "context_length_exceeded" and f"({len(worker.tokens(word))} in the prompt" in error["message"]
+    assert served > 10
 
 
 def test_bodies_past_the_limit(tmp_path):

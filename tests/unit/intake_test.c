@@ -1,0 +1,164 @@
+/* Requests read beside the loop: each comes back once, the shortest first, and those whose client has left do not. */
+#include "tests/unit/gguf_builder.h"
+
+#include "base/loop.h"
+#include "inference/worker/intake.h"
+
+enum { ASKED = 4, LONG_TEXT = 200000, TRIES = 20 };
+
+static struct gguf *file;
+static struct tokenizer *tokenizer;
+
+struct rig {
+    struct loop *loop;
+    struct intake *intake;
+    struct loop_timer guard;
+    struct http_exchange ex[ASKED];
+    struct http_exchange *order[ASKED];
+    struct intake_result seen[ASKED]; /* by ex; numbers only */
+    unsigned done;
+    unsigned wanted;
+};
+
+static struct rig rig;
+
+static void on_guard(void *arg)
+{
+    fail_msg("not read");
+}
+
+static int setup(void **state)
+{
+    memset(&rig, 0, sizeof rig);
+    rig.loop = loop_new("test", 0);
+    loop_timer_init(rig.loop, &rig.guard, on_guard, NULL);
+    return intake_new(rig.loop, &rig.intake, NULL);
+}
+
+static int teardown(void **state)
+{
+    intake_free(rig.intake);
+    loop_timer_disarm(&rig.guard);
+    loop_free(rig.loop);
+    return 0;
+}
+
+static void on_read(struct http_exchange *ex, struct intake_result *r)
+{
+    assert_ptr_equal(ex->user, &rig);
+    assert_null(ex->on_finish);
+    rig.order[rig.done++] = ex;
+    rig.seen[ex - rig.ex] = *r;
+    if (rig.done == rig.wanted) {
+        loop_stop(rig.loop);
+    }
+}
+
+static void ask(unsigned i, enum intake_kind kind, struct str body)
+{
+    const struct openai_context c = {.tokenizer = tokenizer, .model = STR("tiny"), .context = 100};
+    rig.ex[i].user = &rig;
+    intake_read(rig.intake, &rig.ex[i], kind, body, &c, on_read);
+}
+
+static void wait_for(unsigned wanted)
+{
+    rig.wanted = wanted;
+    loop_timer_arm(&rig.guard, 60000);
+    loop_run(rig.loop);
+}
+
+/* {"prompt":"hellhell..."}, of n bytes of text. */
+static struct buf long_body(size_t n)
+{
+    struct buf b;
+    buf_init(&b, n + 100);
+    buf_add_cstr(&b, "{\"prompt\":\"");
+    for (size_t i = 0; i < n; i += 4) {
+        buf_add_cstr(&b, "hell");
+    }
+    buf_add_cstr(&b, "\"}");
+    return b;
+}
+
+static void each_kind_comes_back_read(void **state)
+{
+    char body[] = "{\"prompt\":\"hello\",\"max_tokens\":7}";
+    ask(0, INTAKE_COMPLETION, str_from(body));
+    memset(body, 'x', sizeof body); /* it was copied */
+    ask(1, INTAKE_TOKENS, STR("{\"prompt\":\"hello\"}"));
+    ask(2, INTAKE_CHAT, STR("{\"messages\":[]}"));
+    ask(3, INTAKE_COMPLETION, STR("{\"prompt\":7}"));
+    wait_for(4);
+    assert_int_equal(rig.seen[0].rc, 0);
+    assert_int_equal(rig.seen[0].request.max_tokens, 7);
+    assert_int_equal(rig.seen[0].request.prompt.n, 2);
+    assert_int_equal(rig.seen[1].rc, 0);
+    assert_int_equal(rig.seen[1].tokens.n, 2);
+    assert_int_equal(rig.seen[2].rc, ERR_INVALID);
+    assert_int_equal(rig.seen[3].rc, ERR_INVALID);
+    assert_string_equal(rig.seen[3].fault.param, "prompt");
+}
+
+/* Whether the thread is still at the first one when the others come is not ours to say: it is tried until it was. */
+static void the_shortest_goes_first(void **state)
+{
+    struct buf first = long_body(LONG_TEXT);
+    struct buf middle = long_body(100);
+    bool in_order = false;
+    for (unsigned i = 0; i < TRIES && !in_order; i++) {
+        rig.done = 0;
+        ask(0, INTAKE_TOKENS, buf_str(&first));
+        ask(1, INTAKE_TOKENS, buf_str(&first));
+        ask(2, INTAKE_TOKENS, buf_str(&middle));
+        ask(3, INTAKE_TOKENS, STR("{\"prompt\":\"he\"}"));
+        wait_for(4);
+        in_order = rig.order[0] == &rig.ex[0] && rig.order[1] == &rig.ex[3] && rig.order[2] == &rig.ex[2];
+        assert_int_equal(rig.seen[1].tokens.n, LONG_TEXT / 4);
+    }
+    assert_true(in_order);
+    buf_clear(&first);
+    buf_clear(&middle);
+}
+
+static void whoever_has_left_hears_nothing(void **state)
+{
+    struct buf first = long_body(LONG_TEXT);
+    ask(0, INTAKE_TOKENS, buf_str(&first));
+    ask(1, INTAKE_TOKENS, buf_str(&first));
+    ask(2, INTAKE_TOKENS, buf_str(&first));
+    rig.ex[0].on_finish(&rig.ex[0], HTTP_FINISH_CLIENT_GONE);
+    rig.ex[2].on_finish(&rig.ex[2], HTTP_FINISH_CLIENT_GONE);
+    wait_for(1);
+    assert_ptr_equal(rig.order[0], &rig.ex[1]);
+    ask(3, INTAKE_TOKENS, buf_str(&first)); /* and it goes with work left */
+    rig.ex[3].on_finish(&rig.ex[3], HTTP_FINISH_DRAINED);
+    buf_clear(&first);
+}
+
+static int make(void **state)
+{
+    if (temp_make(state) || gguf_open(write_tiny_model("tiny.gguf"), &file, NULL)) {
+        return -1;
+    }
+    return tokenizer_new(file, &tokenizer, NULL);
+}
+
+static int drop(void **state)
+{
+    tokenizer_free(tokenizer);
+    gguf_close(file);
+    return temp_remove(state);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(each_kind_comes_back_read),
+        CASE(the_shortest_goes_first),
+        CASE(whoever_has_left_hears_nothing),
+    };
+    return cmocka_run_group_tests(tests, make, drop);
+}
