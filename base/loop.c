@@ -235,15 +235,38 @@ static void inbox_ring(struct loop *l)
     }
 }
 
-void loop_post(struct loop *l, struct loop_msg *m)
+/* Whether it is the only one there. */
+static bool inbox_push(struct loop *l, struct loop_msg *m)
 {
     struct loop_msg *head = atomic_load_explicit(&l->inbox, memory_order_relaxed);
-    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
     do {
         m->next = head;
     } while (!atomic_compare_exchange_weak_explicit(&l->inbox, &head, m, memory_order_release,
                                                     memory_order_relaxed));
-    if (!head) { /* m may be gone by now, and with it the last reason to keep the loop */
+    return !head;
+}
+
+void loop_post(struct loop *l, struct loop_msg *m)
+{
+    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
+    if (inbox_push(l, m)) { /* m may be gone by now, and with it the last reason to keep the loop */
+        inbox_ring(l);
+    }
+    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
+}
+
+void loop_post_quietly(struct loop *l, struct loop_msg *m)
+{
+    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
+    (void)inbox_push(l, m);
+    atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);
+}
+
+void loop_wake(struct loop *l)
+{
+    atomic_fetch_add_explicit(&l->senders, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&l->inbox,
+                             memory_order_relaxed)) { /* else the loop was awake and has seen to it */
         inbox_ring(l);
     }
     atomic_fetch_sub_explicit(&l->senders, 1, memory_order_release);

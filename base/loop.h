@@ -7,7 +7,7 @@
  * the inbox queued. A task queued by a task runs in the next turn, which then does not wait.
  * The inbox (loop_post) is how other threads speak to a loop: queue + eventfd, unbounded but each sender
  * bounds what it has outstanding. A message is run exactly once, or when the loop is freed, with `canceled`.
- * Thread rule: all but loop_post and loop_stop are called on the loop's own thread (or before loop_run). */
+ * Thread rule: all but loop_post, loop_post_quietly, loop_wake and loop_stop are called on the loop's own thread (or before loop_run). */
 #ifndef TIDE_BASE_LOOP_H
 #define TIDE_BASE_LOOP_H
 
@@ -59,6 +59,10 @@ struct loop_msg {
     void (*fn)(struct loop_msg *m, bool canceled); /* canceled: the loop is going away, just free */
 };
 void loop_post(struct loop *l, struct loop_msg *m); /* any thread */
+/* The same for many messages at once: nobody is woken for each (what others post meanwhile may wait, too), but by loop_wake,
+ * which has to follow soon. */
+void loop_post_quietly(struct loop *l, struct loop_msg *m); /* any thread */
+void loop_wake(struct loop *l);                             /* the same thread */
 /* Convenience over loop_post: runs fn(arg) there; not run when the loop is going away. */
 void loop_call(struct loop *l, void (*fn)(void *), void *arg);
 

@@ -249,7 +249,8 @@ static void on_output_msg(struct loop_msg *m, bool canceled)
     free_when_over(a);
 }
 
-/* On the engine's thread: only what never changes in the answer may be read here. */
+/* On the engine's thread: only what never changes in the answer may be read here. The loop is woken once for all
+ * answers of a step: main.c, on_told. */
 static void on_output(void *arg, const struct engine_output *out)
 {
     struct answer *a = arg;
@@ -272,7 +273,7 @@ static void on_output(void *arg, const struct engine_output *out)
         BUG_ON(!msg->logprobs);
         memcpy(msg->logprobs, out->logprobs, bytes);
     }
-    loop_post(a->loop, &msg->m);
+    loop_post_quietly(a->loop, &msg->m);
 }
 
 /* --- life -------------------------------------------------------------------------------------------- */

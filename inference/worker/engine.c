@@ -136,6 +136,14 @@ static bool has_work(const struct engine *e)
     return e->ending || e->inbox_head || e->cancels.n > 0 || load.running > 0 || load.waiting > 0;
 }
 
+/* What was put out by now goes to those who wait for it. */
+static void tell(const struct engine *e)
+{
+    if (e->conf.on_told) {
+        e->conf.on_told(e->conf.arg);
+    }
+}
+
 /* Waits for work when there is none. False: the engine ends. */
 static bool take_inbox(struct engine *e)
 {
@@ -164,6 +172,7 @@ static bool take_inbox(struct engine *e)
     free(cancels.ids);
     while (end(scheduler_take_late(e->scheduler, clock_mono_us()), ENGINE_FINISH_LATE)) {
     }
+    tell(e);
     return goes_on;
 }
 
@@ -294,6 +303,7 @@ static bool step(struct engine *e)
     metric_add(&worker_steps, 1);
     metric_add(&worker_step_tokens, batch.n);
     use_logits(e, &batch, logits);
+    tell(e);
     show_load(e);
     metric_observe_us(&worker_step_time, clock_mono_us() - began);
     return true;
@@ -318,6 +328,7 @@ static void serve(struct engine *e)
         refuse_more(e);
     }
     end_all(e, ENGINE_FINISH_CANCELED);
+    tell(e);
     show_load(e);
     if (!works && e->conf.on_failed) {
         e->conf.on_failed(e->conf.arg);

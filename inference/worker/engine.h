@@ -78,6 +78,7 @@ struct engine_conf {
     bool portable;
     struct device_wish device;
     void (*on_loaded)(void *arg, int rc, const struct err *err); /* on the engine's thread, once */
+    void (*on_told)(void *arg);   /* likewise, after the outputs of each step; NULL: nobody asks */
     void (*on_failed)(void *arg); /* likewise, after the last output; NULL: nobody asks */
     void *arg;
 };
@@ -99,7 +100,7 @@ struct engine_load {
 struct engine_load engine_load(struct engine *e); /* any thread */
 
 /* After on_loaded with rc 0; borrowed until engine_free. */
-struct tokenizer *engine_tokenizer(struct engine *e); /* encoding: one thread (the HTTP loop) */
+struct tokenizer *engine_tokenizer(struct engine *e);                /* encoding: one thread (the intake's) */
 const struct chat_template *engine_template(const struct engine *e); /* NULL: not a chat model */
 uint32_t engine_context(const struct engine *e);
 const struct model *engine_model(const struct engine *e);

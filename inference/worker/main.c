@@ -106,6 +106,12 @@ static void on_loaded(void *arg, int rc, const struct err *err)
     post(arg, on_loaded_msg, rc, err);
 }
 
+static void on_told(void *arg)
+{
+    struct worker *w = arg;
+    loop_wake(w->loop);
+}
+
 static void on_failed(void *arg)
 {
     const struct err none = {0};
@@ -152,6 +158,7 @@ static int start(struct worker *w, struct err *err)
                                      .portable = o->portable,
                                      .device = o->device,
                                      .on_loaded = on_loaded,
+                                     .on_told = on_told,
                                      .on_failed = on_failed,
                                      .arg = w};
     worker_metrics_init();

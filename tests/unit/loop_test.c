@@ -152,7 +152,7 @@ static void tasks_requeue_and_cancel(void **state)
     loop_free(t.loop);
 }
 
-enum { SENDERS = 4, POSTS = 5000 };
+enum { SENDERS = 4, POSTS = 5000, AT_ONCE = 8 }; /* AT_ONCE divides POSTS */
 struct count_msg {
     struct loop_msg msg;
     unsigned sender, number;
@@ -179,7 +179,14 @@ static void post_one(unsigned sender, unsigned number)
 {
     struct count_msg *c = malloc(sizeof(*c));
     *c = (struct count_msg){{.fn = on_count}, sender, number};
-    loop_post(counted_loop, &c->msg);
+    if (sender % 2) {
+        loop_post(counted_loop, &c->msg);
+        return;
+    }
+    loop_post_quietly(counted_loop, &c->msg);
+    if (number % AT_ONCE == AT_ONCE - 1) {
+        loop_wake(counted_loop);
+    }
 }
 
 static void *sender_main(void *arg)
