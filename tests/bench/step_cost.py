@@ -5,7 +5,8 @@
 
 One thread computes, so that the HTTP thread and this client have the other core. The figures are the worker's own: the whole
 step and the backend's part of it, over the steps in which all answers run. `outside`: choosing the batch, picking and telling
-tokens. `backend`: everything that the model computes, the largest logit included where it is found there.
+tokens. `backend`: everything that the model computes, the largest logit included where it is found there. `wakes`: how often
+the HTTP thread is woken a step; it says the same on a busy machine, where the times do not.
 """
 import argparse
 import os
@@ -21,9 +22,17 @@ os.environ.setdefault("TIDE_BUILD", str(Path(__file__).resolve().parents[2] / "b
 from tide.worker import Worker  # noqa: E402
 
 
+def loop_sleeps(worker) -> int:
+    for task in Path(f"/proc/{worker.child.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "worker":
+            status = (task / "status").read_text().splitlines()
+            return int(next(line for line in status if line.startswith("voluntary_ctxt_switches")).split()[1])
+    raise AssertionError("no HTTP thread")
+
+
 def counts(worker) -> dict:
     names = [f"tide_worker_{part}_seconds_{what}" for part in ("step", "backend") for what in ("sum", "count")]
-    return {n: worker.metric(n) for n in names + ["tide_worker_step_tokens_total"]}
+    return {"sleeps": loop_sleeps(worker), **{n: worker.metric(n) for n in names + ["tide_worker_step_tokens_total"]}}
 
 
 def answer(worker, number: int, tokens: int, temperature: float) -> None:
@@ -31,8 +40,8 @@ def answer(worker, number: int, tokens: int, temperature: float) -> None:
     assert worker.http.post("/v1/completions", json=body, timeout=300).json()["usage"]["completion_tokens"] == tokens
 
 
-def one_round(worker, args, temperature: float) -> tuple[float, float, float]:
-    """Microseconds outside the backend and in it, a step, and tokens a step."""
+def one_round(worker, args, temperature: float) -> tuple[float, ...]:
+    """Microseconds outside the backend and in it, a step; tokens and wake-ups a step."""
     before = counts(worker)
     clients = [threading.Thread(target=answer, args=(worker, i, args.tokens, temperature)) for i in range(args.answers)]
     for c in clients:
@@ -42,7 +51,7 @@ def one_round(worker, args, temperature: float) -> tuple[float, float, float]:
     d = {n: v - before[n] for n, v in counts(worker).items()}
     steps = d["tide_worker_step_seconds_count"]
     step, backend = (d[f"tide_worker_{part}_seconds_sum"] * 1e6 / steps for part in ("step", "backend"))
-    return step - backend, backend, d["tide_worker_step_tokens_total"] / steps
+    return step - backend, backend, d["tide_worker_step_tokens_total"] / steps, d["sleeps"] / steps
 
 
 def main() -> None:
@@ -55,9 +64,10 @@ def main() -> None:
     with Worker(folder, "--slots", str(args.answers), "--context", "256", "--threads", "1", "--alias", "m") as worker:
         for temperature in (0.0, 1.0):
             rounds = [one_round(worker, args, temperature) for _ in range(args.rounds)]
-            outside, backend, tokens = (statistics.median(column) for column in zip(*rounds))
+            outside, backend, tokens, wakes = (statistics.median(column) for column in zip(*rounds))
             print(f"temperature {temperature}: {tokens:.1f} tokens a step; us a step: outside {outside:.0f} "
-                  f"[{min(r[0] for r in rounds):.0f}..{max(r[0] for r in rounds):.0f}], backend {backend:.0f}")
+                  f"[{min(r[0] for r in rounds):.0f}..{max(r[0] for r in rounds):.0f}], backend {backend:.0f}; "
+                  f"wakes {wakes:.1f}")
 
 
 if __name__ == "__main__":
