@@ -24,9 +24,10 @@ struct member { /* one rank */
     bool is_aborted; /* what it waits for is over, without a result */
     bool is_done;    /* the collective that its stream stands at was worked */
     int device;
-    cudaStream_t stream;                              /* of its collectives; NULL: none yet */
-    std::shared_ptr<const struct collective> waiting; /* that its stream stands at; empty: none */
-    ncclResult_t error;                               /* as ncclCommGetAsyncError says */
+    cudaStream_t stream;                                          /* of its collectives; NULL: none yet */
+    std::shared_ptr<const struct collective> waiting;             /* that its stream stands at; empty: none */
+    ncclResult_t error;                                           /* as ncclCommGetAsyncError says */
+    std::vector<std::weak_ptr<const struct collective>> recorded; /* by graphs */
 };
 
 struct clique {

@@ -189,6 +189,9 @@ static void queue_requests(struct ncclComm *comm)
         struct operation op = {};
         op.kind = OPERATION_COLLECTIVE;
         op.collective = r.collective;
+        if (r.stream->captured) {
+            self(comm)->recorded.push_back(r.collective);
+        }
         stream_add(r.stream, op);
     }
     comm->requests.clear();
@@ -202,6 +205,29 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *async)
     return ncclSuccess;
 }
 
+static bool is_in_a_graph(const struct member *m)
+{
+    for (const std::weak_ptr<const struct collective> &recorded : m->recorded) {
+        if (!recorded.expired()) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A communicator goes when no graph has a collective of it, and the stream has none that a graph brought. */
+static ncclResult_t wait_for_graphs(struct ncclComm *comm)
+{
+    while (is_in_a_graph(self(comm))) {
+        if (!wait_for_others()) {
+            emu_note(cudaErrorLaunchFailure,
+                     "hang: rank %d ends a communicator while a graph has collectives of it", comm->rank);
+            return refuse(ncclSystemError, "rank %d: a graph has collectives of it", comm->rank);
+        }
+    }
+    return ncclSuccess;
+}
+
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     struct emu_lock lock;
@@ -211,8 +237,9 @@ ncclResult_t ncclCommAbort(ncclComm_t comm)
     self(comm)->is_aborted = true;
     self(comm)->waiting.reset();
     tell_others();
+    ncclResult_t rc = wait_for_graphs(comm);
     delete comm;
-    return ncclSuccess;
+    return rc;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
@@ -221,8 +248,9 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
     if (!comm->requests.empty() || self(comm)->waiting) {
         return refuse(ncclInvalidUsage, "rank %d: a collective has not ended", comm->rank);
     }
+    ncclResult_t rc = wait_for_graphs(comm);
     delete comm;
-    return ncclSuccess;
+    return rc;
 }
 
 /* --- collectives -------------------------------------------------------------------------------------------- */

@@ -186,6 +186,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 {
     struct emu_lock lock;
     delete exec;
+    tell_others();
     return runtime_error(runtime_begin());
 }
 
@@ -193,6 +194,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
     struct emu_lock lock;
     delete graph;
+    tell_others();
     return runtime_error(runtime_begin());
 }
 

@@ -345,6 +345,27 @@ static void test_a_graph_replays_a_collective(void **state)
     leave(2);
 }
 
+/* As NCCL does, which waits for the graph for ever. */
+static void test_a_graph_holds_its_communicator(void **state)
+{
+    cudaGraph_t graph;
+    join(1, 1);
+    emu_patience(200);
+    assert_int_equal(cudaStreamBeginCapture(ranks[0].stream, cudaStreamCaptureModeRelaxed), cudaSuccess);
+    sum(0);
+    assert_int_equal(cudaStreamEndCapture(ranks[0].stream, &graph), cudaSuccess);
+    assert_int_equal(ncclCommDestroy(ranks[0].comm), ncclSystemError);
+    assert_non_null(
+        strstr(emu_fault_text(), "hang: rank 0 ends a communicator while a graph has collectives of it"));
+    cudaGraphDestroy(graph);
+    join(1, 1);
+    assert_int_equal(cudaStreamBeginCapture(ranks[0].stream, cudaStreamCaptureModeRelaxed), cudaSuccess);
+    sum(0);
+    assert_int_equal(cudaStreamEndCapture(ranks[0].stream, &graph), cudaSuccess);
+    assert_int_equal(cudaGraphDestroy(graph), cudaSuccess);
+    assert_int_equal(ncclCommDestroy(ranks[0].comm), ncclSuccess);
+}
+
 static void *join_and_block(void *arg)
 {
     const ncclUniqueId *id = arg;
@@ -399,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_injected_failures),
         cmocka_unit_test(test_one_device_is_lost),
         cmocka_unit_test(test_a_graph_replays_a_collective),
+        cmocka_unit_test(test_a_graph_holds_its_communicator),
         cmocka_unit_test(test_joining),
     };
     return cmocka_run_group_tests_name("collective", tests, NULL, NULL);

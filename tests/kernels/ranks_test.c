@@ -54,6 +54,7 @@ static void compare_cut(const struct tiny_spec *spec, bool is_quantized, uint32_
     static float cpu_rows[SEQUENCES * POSITIONS * TINY_VOCAB];
     static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
     const char *path = write_tiny_spec(spec, is_quantized);
+    bool has_graphs = machine_uses_graphs;
     struct machine cpu;
     struct machine cuda;
     struct err err;
@@ -75,6 +76,9 @@ static void compare_cut(const struct tiny_spec *spec, bool is_quantized, uint32_
         expect_same_rows(name, rows, cpu_rows, SEQUENCES * wanted, tolerance);
         expect_same_bits(&cuda, ranks, GRAPH_LOGITS, SEQUENCES * (size_t)wanted);
         expect_same_bits(&cuda, ranks, GRAPH_STREAM, SEQUENCES * (size_t)(cuts[i + 1] - cuts[i]));
+    }
+    for (uint32_t i = 0; i < ranks; i++) {
+        assert_int_equal(ranks_backend(cuda.backend->ranks, i)->graphs.count, has_graphs);
     }
     machine_close(&cpu);
     machine_close(&cuda);
@@ -169,22 +173,31 @@ static void test_what_open_refuses(void **state)
     expect_refused(&wide, true, 2, ERR_UNAVAILABLE, "driver version is insufficient");
 }
 
-static void expect_failed_run(int device, enum emu_failure failure, const char *text)
+/* A step that begins at `from`, after as many of one position each. */
+static void expect_failed_step(int device, enum emu_failure failure, uint32_t from, const char *text)
 {
     static float rows[SEQUENCES * POSITIONS * TINY_VOCAB];
     struct machine m;
     struct err err;
     reset_devices(3);
     assert_int_equal(machine_open_on(&m, write_tiny_spec(&wide, true), &backend_cuda, 4, &err), 0);
+    for (uint32_t i = 0; i < from; i++) {
+        assert_int_equal(machine_run(&m, i, i + 1, rows, &err), 0);
+    }
     emu_fail_on(device, failure, 5);
-    assert_int_equal(machine_run(&m, 0, 2, rows, &err), ERR_UNAVAILABLE);
+    assert_int_equal(machine_run(&m, from, from ? from + 1 : 2, rows, &err), ERR_UNAVAILABLE);
     print_message("%s\n", err.msg);
     assert_non_null(strstr(err.msg, text));
     emu_fail(EMU_NO_FAILURE, 0);
-    assert_int_equal(machine_run(&m, 2, 3, rows, &err), ERR_UNAVAILABLE); /* and it stays so */
+    assert_int_equal(machine_run(&m, from + 2, from + 3, rows, &err), ERR_UNAVAILABLE); /* and it stays so */
     assert_non_null(strstr(err.msg, text));
     machine_close(&m);
     assert_int_equal(emu_bytes_allocated(), 0);
+}
+
+static void expect_failed_run(int device, enum emu_failure failure, const char *text)
+{
+    expect_failed_step(device, failure, 0, text);
 }
 
 static void test_a_rank_that_is_lost(void **state)
@@ -199,6 +212,21 @@ static void test_collectives_that_fail(void **state)
     machine_collective_ms = PATIENCE_MS;
     expect_failed_run(-1, EMU_COLLECTIVE_HANGS, "no end after 3000 ms: all 4 ranks wait for collective");
     machine_collective_ms = 0;
+}
+
+/* A graph that is recorded, and one that is replayed: NCCL's abort waits until both are gone. */
+static void test_failures_in_a_graph(void **state)
+{
+    machine_uses_graphs = true;
+    for (uint32_t from = 0; from <= 2; from += 2) {
+        expect_failed_step(1, EMU_DEVICE_LOST, from, "rank 1 of 4: cuda: ");
+        expect_failed_step(-1, EMU_COLLECTIVE_FAILS, from,
+                           "remote process exited or there was a network error");
+    }
+    machine_collective_ms = PATIENCE_MS;
+    expect_failed_step(-1, EMU_COLLECTIVE_HANGS, 2, "no end after 3000 ms: all 4 ranks wait for collective");
+    machine_collective_ms = 0;
+    machine_uses_graphs = false;
 }
 
 static void run_where_aborts_hang(void)
@@ -239,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_what_open_refuses),
         cmocka_unit_test(test_a_rank_that_is_lost),
         cmocka_unit_test(test_collectives_that_fail),
+        cmocka_unit_test(test_failures_in_a_graph),
         cmocka_unit_test(test_devices_that_answer_nothing_end_the_process),
     };
     return cmocka_run_group_tests_name("ranks", tests, temp_make, temp_remove);

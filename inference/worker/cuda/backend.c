@@ -309,6 +309,7 @@ static int open_backend(struct backend as, struct backend **out, struct err *err
         return err_set(err, ERR_NOMEM, "cuda: no memory");
     }
     *b = as;
+    decode_graphs_init(&b->graphs);
     bool is_whole = !b->shard && b->conf.ranks > 1;
     int rc = is_whole ? ranks_open(b->graph, &b->conf, &b->ranks, err) : open_all(b, err);
     if (rc) {
@@ -421,6 +422,15 @@ static void close_up(float *logits, size_t rows, size_t width, size_t vocab)
     }
 }
 
+void cuda_shard_abort(struct backend *b, struct communicator *communicator)
+{
+    communicator_stop(communicator);
+    if (b) {
+        decode_graphs_end(&b->graphs);
+    }
+    communicator_abort(communicator);
+}
+
 int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits, struct err *err)
 {
     BUG_ON(batch->n == 0 || batch->n > b->conf.batch_tokens);
@@ -435,7 +445,8 @@ int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits,
         rc = device_error(results_copy(b, wanted), "copying the logits", err);
     }
     if (rc && b->communicator) {
-        communicator_abort(b->communicator); /* what was queued would wait for ranks that wait for this one */
+        cuda_shard_abort(b,
+                         b->communicator); /* what was queued would wait for ranks that wait for this one */
     }
     cudaError_t waited =
         cudaStreamSynchronize(b->stream); /* always: the next run writes what this one reads */

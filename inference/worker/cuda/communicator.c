@@ -36,11 +36,10 @@ int communicator_id(ncclUniqueId *id, struct err *err)
 
 /* --- calls that may be in progress --------------------------------------------------------------------- */
 
-static ncclResult_t async_error(struct communicator *c, bool *is_aborted)
+static ncclResult_t async_error(struct communicator *c)
 {
     ncclResult_t rc = ncclSuccess;
     pthread_mutex_lock(&c->mutex);
-    *is_aborted = c->is_aborted;
     if (c->comm) {
         ncclResult_t asked = ncclCommGetAsyncError(c->comm, &rc);
         rc = asked == ncclSuccess ? rc : asked;
@@ -53,14 +52,13 @@ static ncclResult_t async_error(struct communicator *c, bool *is_aborted)
 static int settle(struct communicator *c, ncclResult_t rc, const char *doing, struct err *err)
 {
     static const struct timespec pause = {.tv_nsec = ASK_AGAIN_NS};
-    bool is_aborted = false;
-    while (rc == ncclInProgress && !is_aborted) {
-        rc = async_error(c, &is_aborted);
+    while (rc == ncclInProgress && !atomic_load(&c->is_stopped)) {
+        rc = async_error(c);
         if (rc == ncclInProgress) {
             nanosleep(&pause, NULL);
         }
     }
-    if (is_aborted) {
+    if (atomic_load(&c->is_stopped)) {
         return aborted(doing, err);
     }
     return rc == ncclSuccess ? 0 : nccl_error(rc, NULL, doing, err);
@@ -73,18 +71,18 @@ int communicator_open(struct communicator *c, const ncclUniqueId *id, uint32_t r
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     pthread_mutex_lock(&c->mutex);
-    bool is_aborted = c->is_aborted;
+    bool is_over = atomic_load(&c->is_stopped);
     ncclResult_t rc =
-        is_aborted ? ncclSuccess : ncclCommInitRankConfig(&c->comm, (int)ranks, *id, (int)rank, &config);
+        is_over ? ncclSuccess : ncclCommInitRankConfig(&c->comm, (int)ranks, *id, (int)rank, &config);
     pthread_mutex_unlock(&c->mutex);
-    return is_aborted ? aborted(doing, err) : settle(c, rc, doing, err);
+    return is_over ? aborted(doing, err) : settle(c, rc, doing, err);
 }
 
 int communicator_sum(struct communicator *c, float *values, size_t n, cudaStream_t stream, struct err *err)
 {
     static const char doing[] = "sum of the ranks";
     pthread_mutex_lock(&c->mutex);
-    bool is_over = !c->comm;
+    bool is_over = !c->comm || atomic_load(&c->is_stopped);
     ncclResult_t rc =
         is_over ? ncclSuccess : ncclAllReduce(values, values, n, ncclFloat32, ncclSum, c->comm, stream);
     pthread_mutex_unlock(&c->mutex);
@@ -108,7 +106,7 @@ int communicator_gather(struct communicator *c, const float *parts, size_t strid
 {
     static const char doing[] = "gathering from the ranks";
     pthread_mutex_lock(&c->mutex);
-    bool is_over = !c->comm;
+    bool is_over = !c->comm || atomic_load(&c->is_stopped);
     ncclResult_t rc =
         is_over ? ncclSuccess : gather_rows(c->comm, parts, stride, out, rows, part, ranks, stream);
     pthread_mutex_unlock(&c->mutex);
@@ -120,24 +118,30 @@ int communicator_gather(struct communicator *c, const float *parts, size_t strid
 
 int communicator_check(struct communicator *c, struct err *err)
 {
-    bool is_aborted;
-    ncclResult_t rc = async_error(c, &is_aborted);
+    ncclResult_t rc = async_error(c);
     return rc == ncclSuccess || rc == ncclInProgress ? 0 : nccl_error(rc, NULL, "a collective", err);
 }
 
+/* Not under the mutex: it may take until a rank that calls meanwhile has seen that it is over. */
 static void end(struct communicator *c, ncclResult_t (*how)(ncclComm_t))
 {
     pthread_mutex_lock(&c->mutex);
-    if (c->comm && how(c->comm) != ncclSuccess && how != ncclCommAbort) {
-        ncclCommAbort(c->comm);
-    }
+    ncclComm_t comm = c->comm;
     c->comm = NULL;
-    c->is_aborted = c->is_aborted || how == ncclCommAbort;
     pthread_mutex_unlock(&c->mutex);
+    if (comm && how(comm) != ncclSuccess && how != ncclCommAbort) {
+        ncclCommAbort(comm);
+    }
+}
+
+void communicator_stop(struct communicator *c)
+{
+    atomic_store(&c->is_stopped, true);
 }
 
 void communicator_abort(struct communicator *c)
 {
+    communicator_stop(c);
     end(c, ncclCommAbort);
 }
 
@@ -149,4 +153,9 @@ void communicator_close(struct communicator *c)
 uint32_t communicator_calls(struct communicator *c)
 {
     return atomic_load(&c->calls);
+}
+
+void communicator_replayed(struct communicator *c, uint32_t calls)
+{
+    atomic_fetch_add(&c->calls, calls);
 }

@@ -96,6 +96,8 @@ struct backend {
 cudaError_t cuda_step_launch(struct backend *b, const struct cuda_step *step);
 int cuda_shard_open(const struct shard *shard, struct communicator *communicator,
                     const struct backend_conf *conf, struct backend **out, struct err *err) TIDE_CHECK;
+/* What it waits for ends without a result. From any thread; b may be NULL, not opened yet. */
+void cuda_shard_abort(struct backend *b, struct communicator *communicator);
 int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits, struct err *err) TIDE_CHECK;
 bool cuda_is_product(enum graph_op_kind kind);
 cudaError_t cuda_quantize(struct backend *b,

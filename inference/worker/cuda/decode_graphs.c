@@ -31,10 +31,15 @@ static struct decode_graph *find(struct decode_graphs *graphs, uint32_t rows, ui
     return g;
 }
 
+void decode_graphs_init(struct decode_graphs *graphs)
+{
+    pthread_mutex_init(&graphs->mutex, NULL);
+}
+
 struct decode_graph *decode_graphs_pad(struct backend *b)
 {
     uint32_t most = smaller(b->conf.batch_tokens, b->conf.batch_logits);
-    if (b->conf.portable || b->communicator || b->picked_count != b->n || b->n > most) {
+    if (b->conf.portable || b->picked_count != b->n || b->n > most) {
         return NULL;
     }
     struct decode_graph *g =
@@ -60,6 +65,7 @@ struct decode_graph *decode_graphs_pad(struct backend *b)
 static int record(struct backend *b, struct decode_graph *g, struct err *err)
 {
     cudaGraph_t graph = NULL;
+    uint32_t calls = b->communicator ? communicator_calls(b->communicator) : 0;
     int rc = device_error(cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeRelaxed),
                           "recording a graph", err);
     if (rc) {
@@ -72,21 +78,47 @@ static int record(struct backend *b, struct decode_graph *g, struct err *err)
     if (graph) {
         cudaGraphDestroy(graph);
     }
+    g->collectives = b->communicator ? communicator_calls(b->communicator) - calls : 0;
     return rc;
+}
+
+static int launch(struct backend *b, struct decode_graph *g, struct err *err)
+{
+    int rc = 0;
+    if (b->graphs.is_over) {
+        return err_set(err, ERR_UNAVAILABLE, "cuda: a graph: aborted");
+    }
+    if (!g->exec) {
+        rc = record(b, g, err);
+    } else if (b->communicator) {
+        communicator_replayed(b->communicator, g->collectives);
+    }
+    return rc ? rc : device_error(cudaGraphLaunch(g->exec, b->stream), "a graph", err);
 }
 
 int decode_graphs_launch(struct backend *b, struct decode_graph *g, struct err *err)
 {
-    int rc = g->exec ? 0 : record(b, g, err);
-    return rc ? rc : device_error(cudaGraphLaunch(g->exec, b->stream), "a graph", err);
+    pthread_mutex_lock(&b->graphs.mutex);
+    int rc = launch(b, g, err);
+    pthread_mutex_unlock(&b->graphs.mutex);
+    return rc;
+}
+
+void decode_graphs_end(struct decode_graphs *graphs)
+{
+    pthread_mutex_lock(&graphs->mutex);
+    graphs->is_over = true;
+    for (uint32_t i = 0; i < graphs->count; i++) {
+        if (graphs->list[i].exec) {
+            cudaGraphExecDestroy(graphs->list[i].exec); /* one that runs goes when it has ended */
+            graphs->list[i].exec = NULL;
+        }
+    }
+    pthread_mutex_unlock(&graphs->mutex);
 }
 
 void decode_graphs_clear(struct decode_graphs *graphs)
 {
-    for (uint32_t i = 0; i < graphs->count; i++) {
-        if (graphs->list[i].exec) {
-            cudaGraphExecDestroy(graphs->list[i].exec);
-        }
-    }
-    graphs->count = 0;
+    decode_graphs_end(graphs);
+    pthread_mutex_destroy(&graphs->mutex);
 }

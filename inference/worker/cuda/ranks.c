@@ -24,7 +24,7 @@ struct rank {
     bool is_started;
     struct shard shard;
     struct communicator communicator;
-    struct backend *backend;
+    struct backend *backend; /* under the mutex, until it is loaded */
     float *logits;
 };
 
@@ -56,18 +56,37 @@ static int join(struct rank *r, struct err *err)
     return rc ? rc : communicator_open(&r->communicator, &r->all->id, r->number, r->all->count, err);
 }
 
+/* Who aborts meanwhile has no graphs to let go of until it sees the backend. */
+static int load(struct rank *r, struct err *err)
+{
+    struct backend *backend = NULL;
+    int rc = cuda_shard_open(&r->shard, &r->communicator, &r->all->conf, &backend, err);
+    pthread_mutex_lock(&r->all->mutex);
+    r->backend = backend;
+    pthread_mutex_unlock(&r->all->mutex);
+    return rc;
+}
+
+static void leave(struct rank *r)
+{
+    if (r->backend) {
+        decode_graphs_end(&r->backend->graphs); /* before the communicator, which waits for them */
+    }
+    communicator_close(&r->communicator); /* before the stream that it used */
+    backend_cuda.close(r->backend);
+}
+
 static int perform(struct rank *r, enum task task, struct err *err)
 {
     switch (task) {
     case TASK_JOIN:
         return join(r, err);
     case TASK_LOAD:
-        return cuda_shard_open(&r->shard, &r->communicator, &r->all->conf, &r->backend, err);
+        return load(r, err);
     case TASK_RUN:
         return cuda_shard_run(r->backend, r->all->batch, &r->logits, err);
     case TASK_END:
-        communicator_close(&r->communicator); /* before the stream that it used */
-        backend_cuda.close(r->backend);
+        leave(r);
         return 0;
     case TASK_NONE:
         break;
@@ -144,7 +163,13 @@ static void *abort_main(void *arg)
 {
     struct ranks *r = arg;
     for (uint32_t i = 0; i < r->count; i++) {
-        communicator_abort(&r->rank[i].communicator);
+        communicator_stop(&r->rank[i].communicator);
+    }
+    for (uint32_t i = 0; i < r->count; i++) {
+        pthread_mutex_lock(&r->mutex);
+        struct backend *backend = r->rank[i].backend;
+        pthread_mutex_unlock(&r->mutex);
+        cuda_shard_abort(backend, &r->rank[i].communicator);
     }
     pthread_mutex_lock(&r->mutex);
     r->is_aborting = false;
@@ -184,21 +209,23 @@ static void look(struct ranks *r)
     pthread_cond_timedwait(&r->done, &r->mutex, &until);
 }
 
-/* Until all ranks have ended their task, and an abort; under the mutex. limit_ms = 0: however long it takes. */
+/* Until all ranks have ended their task, and an abort; under the mutex. limit_ms = 0: however long it takes. What ends is
+ * not aborted: whatever failed before was, and the backends go now. */
 static void watch(struct ranks *r, uint32_t limit_ms)
 {
+    bool is_end = r->task == TASK_END;
     uint64_t began = clock_mono_ms();
     uint64_t aborted = 0; /* when */
     while (r->busy > 0 || r->is_aborting) {
         look(r);
         uint64_t now = clock_mono_ms();
-        if (!r->rc && r->busy > 0) {
+        if (!r->rc && r->busy > 0 && !is_end) {
             r->rc = check_collectives(r, &r->err);
         }
         if (!r->rc && r->busy > 0 && limit_ms && now - began >= limit_ms) {
             r->rc = too_late(r, limit_ms, &r->err);
         }
-        if (r->rc && !aborted) {
+        if (r->rc && !aborted && !is_end) {
             abort_all(r);
             aborted = now;
         } else if (aborted && limit_ms && now - aborted > (limit_ms > GRACE_MS ? limit_ms : GRACE_MS)) {
