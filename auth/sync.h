@@ -2,7 +2,7 @@
  * Not the polling (gateway/control).
  *
  * Revocations are read again with 30 s of overlap, since rows may become visible out of the order of their times;
- * the first read (since_ms 0) takes all that are kept.
+ * the first read (since_ms 0) takes those of the last keep_ms: no token is alive of an older one.
  * Ownership: the caller owns the structs; auth_sync_clear frees what a job put there.
  * Thread rule: a struct belongs to its job until that is done. */
 #ifndef TIDE_AUTH_SYNC_H
@@ -21,6 +21,7 @@ struct auth_sync {
     /* in */
     struct policy *known; /* a reference or NULL */
     int64_t since_ms;     /* Unix milliseconds by the database's clock: `until_ms` of the read before, or 0 */
+    uint64_t keep_ms;     /* sessions that ended longer ago matter to nobody */
     /* out */
     struct policy *policy;    /* a reference: in force now */
     struct auth_ended *ended; /* in order of their times */

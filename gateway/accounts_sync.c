@@ -74,11 +74,17 @@ static struct ended_list *ended_list_new(const struct accounts *a, unsigned room
     return list;
 }
 
+/* How long a token of a session that has ended may be alive. */
+static int64_t ended_keep_s(const struct accounts *a)
+{
+    const struct auth_config *conf = a->gateway->conf->set->auth;
+    return (int64_t)((conf->access_ttl_ms + conf->outage_grace_ms) / 1000) + ENDED_SLACK_S;
+}
+
 /* Forgets what no token can be alive for any more. */
 static void ended_prune(struct accounts *a, int64_t now_s)
 {
-    const struct auth_config *conf = a->gateway->conf->set->auth;
-    int64_t keep_s = (int64_t)((conf->access_ttl_ms + conf->outage_grace_ms) / 1000) + ENDED_SLACK_S;
+    int64_t keep_s = ended_keep_s(a);
     unsigned old = 0;
     while (old < a->ended_count && a->ended[old].ended_s < now_s - keep_s) {
         old++;
@@ -205,6 +211,7 @@ static void fetch_start(struct fetch *f)
         f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched};
     } else if (f == &a->ended_fetch) {
         a->ended_sync.since_ms = a->ended_until_ms;
+        a->ended_sync.keep_ms = (uint64_t)ended_keep_s(a) * 1000;
         f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched};
     } else {
         f->job = (struct pg_job){.run = auth_sync_purge, .done = on_purged};
@@ -276,10 +283,8 @@ void accounts_sync_open(struct accounts *a)
 {
     struct control *c = a->gateway->control;
     const char *dir = a->gateway->conf->set->process.state_dir;
-    const struct auth_config *conf = a->gateway->conf->set->auth;
     a->policy_fetch.accounts = a->ended_fetch.accounts = a->purge.accounts = a;
-    a->ended_known =
-        revoked_new((int64_t)((conf->access_ttl_ms + conf->outage_grace_ms) / 1000) + ENDED_SLACK_S);
+    a->ended_known = revoked_new(ended_keep_s(a));
     snprintf(a->policy_path, sizeof a->policy_path, "%s/policy", dir);
     snprintf(a->ended_path, sizeof a->ended_path, "%s/ended-sessions", dir);
     load_last_policy(a);

@@ -447,7 +447,7 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     need_server();
     struct person p;
     struct end *e = calloc(1, sizeof *e);
-    struct auth_sync sync = {0};
+    struct auth_sync sync = {.keep_ms = 3600000};
     person_init(&p, "+8613800000010");
     assert_int_equal(as_app(run_sign_up, &p), 0);
     assert_int_equal(
@@ -472,6 +472,13 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
     assert_int_equal(sync.ended_count, known + 4);
     assert_true(uuid_eq(&sync.ended[sync.ended_count - 1].session, &p.session));
+    /* a first read takes what a token may be alive for, however much is kept */
+    assert_int_equal(sql_as(owner_uri, "UPDATE revocations SET created_at = created_at - interval '61 min'"
+                                       " WHERE id <> (SELECT max(id) FROM revocations)"),
+                     0);
+    assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
+    assert_int_equal(sync.ended_count, 1);
+    assert_true(uuid_eq(&sync.ended[0].session, &p.session));
     auth_sync_clear(&sync);
     free(e);
 }
