@@ -4,6 +4,7 @@
 
 #include "auth/account.h"
 #include "auth/admin_inner.h"
+#include "auth/otp.h"
 #include "base/json.h"
 #include "base/pg.h"
 
@@ -156,6 +157,40 @@ static int sessions_revoke(struct pg *pg, struct auth_admin *a)
     return rc < 0 ? rc : 0;
 }
 
+/* A number that too many wrong guesses have closed. The audit log has it masked. */
+static int number_unlock(struct pg *pg, struct auth_admin *a)
+{
+    struct phone phone;
+    struct subject subject;
+    struct err err = {0};
+    char masked[PHONE_E164_MAX + 1];
+    int64_t failures = 0;
+    int rc = admin_wants_reason(pg, a);
+    if (rc < 0) {
+        return rc;
+    }
+    if (phone_read(str_from(a->phone ? a->phone : ""), PHONE_MODE_SHAPE, &phone, &err) < 0) {
+        return err_set(pg_err(pg), ERR_INVALID, "phone: %s", err.msg);
+    }
+    subject_of_phone(a->secrets, &phone, &subject);
+    phone_mask(phone.e164, masked);
+    rc = otp_forgive(pg, &subject, &failures);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = pg_query(
+        pg,
+        "INSERT INTO audit (actor, action, target, reason, request_id, detail) VALUES"
+        " ($1, 'number.unlock', 'number/' || $2, $3, $4, jsonb_build_object('failures', $5::bigint))",
+        PG_CSTR(a->actor), PG_CSTR(masked), PG_CSTR(a->reason), PG_CSTR(a->request_id ? a->request_id : ""),
+        PG_I64(failures));
+    struct json_writer w = {.out = &a->out};
+    json_open(&w, '{');
+    json_i64_at(&w, "failures", failures);
+    json_close(&w, '}');
+    return rc < 0 ? rc : 0;
+}
+
 static int audit_list(struct pg *pg, struct auth_admin *a)
 {
     static const char *const names[] = {"at", "actor", "action", "target", "reason", "request_id", NULL};
@@ -198,6 +233,7 @@ int auth_admin_job(struct pg *pg, void *admin)
         [AUTH_ADMIN_USERS_LIST] = users_list,
         [AUTH_ADMIN_SESSIONS_REVOKE] = sessions_revoke,
         [AUTH_ADMIN_AUDIT_LIST] = audit_list,
+        [AUTH_ADMIN_NUMBER_UNLOCK] = number_unlock,
     };
     struct auth_admin *a = admin;
     buf_truncate(&a->out); /* a job may run again */

@@ -34,6 +34,7 @@ enum auth_admin_verb {
     AUTH_ADMIN_RAMP_PAUSE = 13,  /* reason; likewise */
     AUTH_ADMIN_RAMP_RESUME = 14, /* reason; likewise */
     AUTH_ADMIN_RAMP_ABORT = 15,  /* reason; likewise */
+    AUTH_ADMIN_NUMBER_UNLOCK = 16, /* phone (any spelling); reason. out: {failures: n}, which count no more */
 };
 
 struct auth_admin {
@@ -55,7 +56,7 @@ struct auth_admin {
     int64_t at_ms;                /* SCHEDULE: Unix milliseconds */
     int64_t id;                   /* CANCEL */
     struct policy_ramp_plan plan; /* RAMP_START */
-    char *phone;                  /* USERS_LIST */
+    char *phone;                  /* USERS_LIST, NUMBER_UNLOCK */
     char *user;                   /* USERS_LIST, SESSIONS_REVOKE: UUID */
     unsigned limit;               /* rows; 0 = 50, at most 1000 */
 

@@ -181,6 +181,19 @@ int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret
     return 0;
 }
 
+int otp_forgive(struct pg *pg, const struct subject *s, int64_t *failures)
+{
+    int rows =
+        pg_query(pg,
+                 "WITH was AS (SELECT phone_hash, purpose, failures FROM otp_numbers"
+                 "             WHERE phone_hash = $1 AND purpose = '" PURPOSE "' FOR UPDATE)"
+                 " UPDATE otp_numbers n SET failures = 0 FROM was"
+                 " WHERE n.phone_hash = was.phone_hash AND n.purpose = was.purpose RETURNING was.failures",
+                 PG_BYTES(s->hash[0], SECRET_HMAC_BYTES));
+    *failures = rows > 0 ? pg_i64(pg, 0, 0) : 0;
+    return rows < 0 ? rows : 0;
+}
+
 int otp_use(struct pg *pg, const struct subject *s, const struct uuid *id)
 {
     int rc = pg_query(pg, "DELETE FROM otp_codes WHERE id = $1", PG_UUID(*id));

@@ -5,6 +5,7 @@
  *     otp_activate  live now; the older live one dies      | otp_drop             /
  *     otp_check     counts the attempt BEFORE anybody compares, then compares; a right code is consumed by otp_use
  *
+ * Where the answer comes before the message, otp_activate is part of the first transaction.
  * A code is kept as HMAC(pepper; purpose, number, id, code). A decoy is a pending row that no code opens: what a
  * number without account gets when no account may be made, so that both look alike.
  * Thread rule: inside jobs. */
@@ -55,6 +56,8 @@ struct otp_checked {
 /* 0 whatever the verdict: commit it, the attempt has to count. */
 int otp_check(struct pg *pg, const struct auth_config *conf, const struct secret_ring *r,
               const struct subject *s, const char *e164, struct str code, struct otp_checked *out) TIDE_CHECK;
+/* Forgets the wrong guesses that count against a number, and says how many there were. */
+int otp_forgive(struct pg *pg, const struct subject *s, int64_t *failures) TIDE_CHECK;
 /* Consumes a right code and gives its attempt back to the number's budget. */
 int otp_use(struct pg *pg, const struct subject *s, const struct uuid *id) TIDE_CHECK;
 

@@ -47,6 +47,8 @@ static const struct admin_route routes[] = {
     {HTTP_GET, STR_INIT("/admin/v1/users"), 0, admin_users, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/users/*/revoke"), ADMIN_BODY_MAX, admin_sessions_revoke,
      ADMIN_LEVEL_WRITE, true},
+    {HTTP_POST, STR_INIT("/admin/v1/numbers/unlock"), ADMIN_BODY_MAX, admin_number_unlock, ADMIN_LEVEL_WRITE,
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/invites"), 0, admin_invites, ADMIN_LEVEL_READ, false},
     {HTTP_POST, STR_INIT("/admin/v1/invites"), ADMIN_BODY_MAX, admin_invites_create, ADMIN_LEVEL_WRITE, true},
     {HTTP_POST, STR_INIT("/admin/v1/invites/revoke"), ADMIN_BODY_MAX, admin_invites_revoke, ADMIN_LEVEL_WRITE,

@@ -1,4 +1,4 @@
-/* Verbs of the admin API that auth/admin.h does: users, sessions, the audit log. Those of the policy are in
+/* Verbs of the admin API that auth/admin.h does: users, sessions, numbers, the audit log. Those of the policy are in
  * admin_policy_change.c. */
 #include <stdlib.h>
 
@@ -119,6 +119,23 @@ bool admin_get_reason(struct admin_call *c, struct str *reason)
         return false;
     }
     return true;
+}
+
+void admin_number_unlock(struct admin_call *c)
+{
+    static const char *const members[] = {"phone", "reason"};
+    struct str phone = STR(""), reason = STR("");
+    if (!admin_knows_members(c, members, 2) || !admin_get_text(c, "phone", &phone) ||
+        !admin_get_reason(c, &reason)) {
+        return;
+    }
+    struct auth_admin *a = admin_auth_verb(c, AUTH_ADMIN_NUMBER_UNLOCK);
+    if (a == NULL) {
+        return;
+    }
+    a->phone = text_dup(phone);
+    a->reason = text_dup(reason);
+    admin_auth_submit(c, a);
 }
 
 void admin_sessions_revoke(struct admin_call *c)

@@ -1,4 +1,4 @@
-/* Verbs about accounts and what is on record: users, sessions, incidents, the audit log. */
+/* Verbs about accounts and what is on record: users, sessions, numbers, incidents, the audit log. */
 #include <stdio.h>
 
 #include "gateway/ctl/ctl.h"
@@ -83,6 +83,22 @@ static int revoke_user(const struct ctl *c)
     return code;
 }
 
+static int unlock_number(const struct ctl *c)
+{
+    struct buf body;
+    char thing[96];
+    buf_init(&body, BODY_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "phone", str_from(c->words[0]));
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    snprintf(thing, sizeof thing, "number/%.80s", c->words[0]);
+    int code = ctl_change(c, "POST", "/admin/v1/numbers/unlock", &body, thing, "unlocked");
+    buf_clear(&body);
+    return code;
+}
+
 const struct ctl_verb ctl_verbs_accounts[] = {
     {
         .words = "get users",
@@ -101,6 +117,19 @@ const struct ctl_verb ctl_verbs_accounts[] = {
         .summary = "ends all sessions of an account",
         .examples = "revoke user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason \"stolen phone\"",
         .run = revoke_user,
+    },
+    {
+        .words = "unlock number",
+        .args = "PHONE",
+        .options = "reason! dry-run",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "forgets the wrong guesses that closed a number for codes",
+        .about = "A number takes auth.otp_failures wrong guesses in auth.otp_failure_window, whoever makes "
+                 "them, and then "
+                 "no code for the rest of it. Whoever closes somebody's number on purpose can do it again: "
+                 "see limits.",
+        .examples = "unlock number +8613800138000 --reason \"called support, ticket 4711\"",
+        .run = unlock_number,
     },
     {
         .words = "get audit",

@@ -29,6 +29,7 @@ CHANGES = [
     "waitlist release 1 --reason t", "attack set A2 --ttl 1h --reason t", "attack set A4 --ttl 1h --reason t", "attack auto --reason t",
     "ban add 203.0.113.0/24 AS64500 --reason t", "ban remove 198.51.100.7 --reason t", "ban import {list} --reason t",
     "limits set otp_phone_minute 9/1h --ttl 1h --reason t", "limits reset otp_phone_hour --reason t", "revoke user {user} --reason t",
+    "unlock number +8613800138000 --reason t",
     "drain worker w1 --reason t", "drain worker w1 --undo --reason t", "kill {request}", "reload", "upgrade"]
 
 NOTHING_THERE = ("kill", "policy emergency-open", "policy ramp pause", "policy ramp resume", "policy ramp abort")
@@ -49,7 +50,7 @@ UNKNOWN = [
     ("ban add nonsense --reason t", 1, "nonsense"), ("ban add 10.0.0.0/4 --reason t", 1, "confirm"),
     ("ban import {folder}/none.txt --reason t", 1, "none.txt"), ("limits set none 9/1h --ttl 1h --reason t", 5, "none"),
     ("limits set otp_phone_minute many --ttl 1h --reason t", 1, "limit"), ("limits reset none --reason t", 5, "none"),
-    ("revoke user 3f0c8e1a --reason t", 1, "user"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
+    ("revoke user 3f0c8e1a --reason t", 1, "user"), ("unlock number 12 --reason t", 1, "phone"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
 
 # What can hurt, and the name that has to be said.
 HARMS = [("policy set closed --reason t", "closed"), ("policy set -f {closed} --force --reason t", "closed"),
