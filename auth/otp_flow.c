@@ -92,13 +92,6 @@ static int run_activate(struct pg *pg, void *arg)
     return otp_activate(pg, &f->conf, &f->subject, &f->code.id);
 }
 
-static void on_decoy(struct auth_job *job, int rc)
-{
-    bool is_held = ((struct otp_flow *)job)->answer == OTP_ANSWER_ACCOUNTS_ONLY;
-    otp_count(rc != 0 ? "failed" : is_held ? "held" : "decoy");
-    auth_job_free(job);
-}
-
 static int run_drop(struct pg *pg, void *arg)
 {
     struct otp_flow *f = arg;
@@ -136,17 +129,30 @@ static enum auth_taken_end end_unsent(const struct otp_flow *f, int rc)
     return f->answer == OTP_ANSWER_SENT ? AUTH_TAKEN_ALL_BACK : AUTH_TAKEN_BUDGETS_BACK;
 }
 
+/* The answer came first: the code is live and ages like a decoy, also when it reached nobody. */
+static void end_answered(struct otp_flow *f, int rc)
+{
+    otp_count(rc == 0 ? "sent" : "send_failed");
+    auth_job_free(&f->job);
+}
+
 static void on_message_sent(void *arg, int rc)
 {
     struct otp_flow *f = arg;
     secret_cleanse(&f->message, sizeof f->message);
-    if (rc == 0) {
-        auth_job_submit(&f->job, run_activate, on_activated);
-    } else if (rc == ERR_CANCELED) {
+    if (rc == ERR_CANCELED) {
         auth_job_free(&f->job); /* the process ends */
-    } else {
+        return;
+    }
+    if (rc != 0) {
         f->end = end_unsent(f, rc);
         otp_settle(f, f->end);
+    }
+    if (f->answer != OTP_ANSWER_SENT) {
+        end_answered(f, rc);
+    } else if (rc == 0) {
+        auth_job_submit(&f->job, run_activate, on_activated);
+    } else {
         auth_job_submit(&f->job, run_drop, on_dropped);
     }
 }
@@ -162,7 +168,12 @@ static void otp_send(struct otp_flow *f)
     f->job.al->ports->send_message(f->job.al->ports->arg, &f->message, on_message_sent, f);
 }
 
-/* --- the middle: a pending row ----------------------------------------------------------------------- */
+/* --- the middle: a row, pending or live -------------------------------------------------------------- */
+
+static bool is_decoy(const struct otp_flow *f)
+{
+    return !f->is_known && !f->intent.may_create;
+}
 
 static int run_begin(struct pg *pg, void *arg)
 {
@@ -173,8 +184,12 @@ static int run_begin(struct pg *pg, void *arg)
         return found;
     }
     f->is_known = found > 0;
-    otp_draw(f->job.secrets, f->phone.e164, !f->is_known && !f->intent.may_create, &f->code);
+    otp_draw(f->job.secrets, f->phone.e164, is_decoy(f), &f->code);
     int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, &f->intent, &f->wait_s);
+    if (rc == 0 && f->answer != OTP_ANSWER_SENT) {
+        rc = otp_activate(pg, &f->conf, &f->subject,
+                          &f->code.id); /* guesses count from here, at a decoy too */
+    }
     return rc == ERR_LIMIT ? err_set(pg_err(pg), ERR_LIMIT, "too soon") : rc;
 }
 
@@ -198,14 +213,14 @@ static void on_begun(struct auth_job *job, int rc)
         auth_job_free(job);
         return;
     }
-    bool is_decoy = !f->is_known && !f->intent.may_create;
     if (job->call && f->answer != OTP_ANSWER_SENT) {
         otp_reply_sent(f);
         auth_job_release(job);
     }
-    if (is_decoy) {
+    if (is_decoy(f)) {
         otp_settle(f, AUTH_TAKEN_BUDGETS_BACK); /* as for a number of nobody past the budgets' open part */
-        auth_job_submit(job, run_activate, on_decoy); /* guesses at it count like any others */
+        otp_count(f->answer == OTP_ANSWER_ACCOUNTS_ONLY ? "held" : "decoy");
+        auth_job_free(job);
     } else {
         otp_send(f);
     }

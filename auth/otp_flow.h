@@ -4,8 +4,12 @@
  *         \- too soon: 429      \- failed: drop, 503
  *
  * When it makes no account, because create_user is false or the budgets have room for accounts alone, the answer is 200
- * and comes before the message is sent: known and unknown take the same steps (an unknown number gets a decoy row and no
- * message). The flow outlives its client: what was begun is settled, and what limits
+ * and comes before the message is sent:
+ *
+ *     begin (live row) -> 200 -> send -> nothing more, whatever came of it
+ *
+ * Known and unknown take the same steps (an unknown number gets a decoy row and no message), and guesses count from the same
+ * moment. The flow outlives its client: what was begun is settled, and what limits
  * and budgets took is given back when no message went, whatever failed.
  * Thread rule: the call's loop. Private to auth/. */
 #ifndef TIDE_AUTH_OTP_FLOW_H

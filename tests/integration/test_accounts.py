@@ -16,6 +16,7 @@ from supabase_auth.errors import AuthApiError
 
 from tide.client import code_of, mainland_phone
 from tide.process import wait_until
+from tide.provider import Provider
 from tide.stack import APIKEY
 from tide.tokens import Issuer
 
@@ -444,6 +445,42 @@ def test_known_and_unknown_take_as_long(pair, a):
             took[kind].append(time.perf_counter() - began)
     medians = [statistics.median(times) for times in took.values()]
     assert max(medians) < 1.5 * min(medians), medians
+
+
+def test_guesses_count_alike_whatever_the_provider_does(own_stack):
+    """The answer is known before the provider has taken the message: a code that counts later, or never, would tell."""
+    own_stack.start_servers()
+    provider = Provider()
+    settings = own_stack.settings()
+    settings["auth"]["otp_failures"] = 3
+    settings["hooks"]["sms"] |= {"url": provider.url, "tries": 1}
+    gateway = own_stack.start_gateway(settings)
+    known = [mainland_phone(), mainland_phone()]
+    try:
+        with own_stack.app() as app:
+            for phone in known:
+                assert app.ask_code(phone).status_code == 200
+                assert app.verify(phone, provider.codes[phone][0]).status_code == 200
+            own_stack.resend_time_passes()
+            for phone, provider.mode in zip(known, (503, "hang")):
+                numbers = (phone, mainland_phone())
+                for number in numbers:
+                    assert app.ask_code(number, create_user=False).status_code == 200
+                if provider.mode == 503:
+                    wait_until(lambda: gateway.metric('tidegate_auth_code_requests_total{result="send_failed"}') == 1, 60, "refused")
+                guesses = [[code_of(app.verify(number, "000000")) for _ in range(5)] for number in numbers]
+                assert guesses[0] == guesses[1] and guesses[0][2] == "otp_expired" != guesses[0][3], guesses
+            # the number is closed for codes, until an operator opens it
+            phone, provider.mode = known[0], "ok"
+            own_stack.resend_time_passes()
+            assert app.ask_code(phone).status_code == 429
+            assert gateway.ctl("unlock", "number", phone, "--reason", "called support").stdout == f"number/{phone} unlocked\n"
+            assert app.ask_code(phone).status_code == 200
+            assert app.verify(phone, provider.codes[phone][-1]).status_code == 200
+            audited = own_stack.postgres.query("SELECT target, reason, detail ->> 'failures' FROM audit WHERE action = 'number.unlock'")
+            assert audited == f"number/{phone[:6]}****{phone[-4:]}|called support|3"
+    finally:
+        provider.stop()
 
 
 def test_without_create_user_nobody_is_made(pair, a):

@@ -201,7 +201,7 @@ class Stack:
         self.postgres.query("UPDATE otp_numbers SET last_sent_at = last_sent_at - interval '1 minute'")
 
     def wait_for_code(self, phone: str, seen: int, seconds: float = 60) -> str:
-        """A code that opens the door: with create_user false the answer comes before the message is noted as sent."""
+        """A code that opens the door: the message is there before it is noted as sent."""
         code = self.outbox.wait_for_code(phone, seen, seconds)
         pending = "SELECT count(*) FROM otp_codes WHERE NOT is_live"
         wait_until(lambda: self.postgres.query(pending).strip() == "0", seconds, "the code counts", every=0.02)
