@@ -141,10 +141,10 @@ void limits_loop_close(struct gateway_loop *gl)
     struct limits_loop *ll = gl->limits;
     if (ll) {
         limiter_free(ll->limiter);
+        redis_free(ll->redis); /* first: whoever is told so may go on to the ledger */
         if (ll->ledger != ll->redis) {
             redis_free(ll->ledger);
         }
-        redis_free(ll->redis);
         free(ll);
         gl->limits = NULL;
     }
@@ -281,6 +281,9 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
         if (keys->account.n > 0) {
             subject.by[LIMIT_BY_ACCOUNT] = keys->account;
         }
+    }
+    if (t->event) {
+        limiter_forget(t->event); /* what ran at the event before has ended */
     }
     t->event = ARENA_NEW(&r->ex->arena, struct limit_check);
     t->event_is_sms = strcmp(event, "sms") == 0;
