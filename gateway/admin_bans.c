@@ -20,6 +20,8 @@ enum {
     ERRORS_TOLD = 10,
 };
 
+#define TTL_WANTED "ttl_s: 0 (no end) to a year"
+
 /* --- what there is ----------------------------------------------------------------------------------- */
 
 static void on_listed(struct admin_call *c, void *arg, int rc, const struct err *err)
@@ -209,8 +211,8 @@ static int check_ban(const struct ban_edit *e, const struct ban_target *t, struc
         return err_set(err, ERR_INVALID, "%s would ban the trusted proxy %s", t->text, text);
     }
     if (ban_target_is_wide(t) && !str_is(e->confirm, t->text)) {
-        return err_set(err, ERR_INVALID, "%s is a large part of the Internet: confirm it by its name",
-                       t->text);
+        return err_set(err, ERR_INVALID, "%s is a large part of %s: confirm it by its name", t->text,
+                       t->kind == BAN_PHONE ? "the world's numbers" : "the Internet");
     }
     return 0;
 }
@@ -241,7 +243,7 @@ static bool read_item(struct ban_edit *e, const struct json_slice *v, struct ite
         }
     }
     if (out->ttl_s < 0 || out->ttl_s > TTL_MAX_S) {
-        *why = "ttl_s: 0 (no end) to a year";
+        *why = TTL_WANTED;
         return false;
     }
     if (out->reason.n > REASON_MAX) {
@@ -331,6 +333,10 @@ static bool edit_begin(struct ban_edit *e, struct admin_call *c)
     }
     if (e->list.n > LIST_NAME_MAX) {
         http_reply_error(c->ex, "validation_failed", "list: at most %d bytes", LIST_NAME_MAX);
+        return false;
+    }
+    if (json_member(&c->body, "ttl_s") != NULL && (e->ttl_s < 0 || e->ttl_s > TTL_MAX_S)) {
+        http_reply_error(c->ex, "validation_failed", TTL_WANTED);
         return false;
     }
     if (e->ttl_s < 0) {

@@ -2,8 +2,9 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { WIDE_BITS4 = 96 + 8, WIDE_BITS6 = 16, JA4_LEN = 36, JA4_HEAD = 10, DEVICE_MAX = 128 };
+enum { WIDE_BITS4 = 96 + 8, WIDE_BITS6 = 16, WIDE_DIGITS = 3, JA4_LEN = 36, JA4_HEAD = 10, DEVICE_MAX = 128 };
 
 static const char *const names[BAN_KINDS] = {"address", "asn", "ja4", "device", "phone"};
 
@@ -116,6 +117,9 @@ int ban_target_parse(struct str s, struct ban_target *out, struct err *err)
 
 bool ban_target_is_wide(const struct ban_target *t)
 {
+    if (t->kind == BAN_PHONE) {
+        return strlen(t->text) <= 1 + WIDE_DIGITS;
+    }
     if (t->kind != BAN_ADDRESS) {
         return false;
     }

@@ -33,7 +33,8 @@ struct ban_target {
 
 /* ERR_INVALID: says what is wrong with it. */
 int ban_target_parse(struct str s, struct ban_target *out, struct err *err) TIDE_CHECK;
-/* So much of the Internet that it is hardly meant: wider than an IPv4 /8 or an IPv6 /16. */
+/* So much of the world that it is hardly meant: wider than an IPv4 /8 or an IPv6 /16, or a phone prefix of at most three
+ * digits, as countries have. */
 bool ban_target_is_wide(const struct ban_target *t);
 
 #endif

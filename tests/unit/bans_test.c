@@ -162,6 +162,7 @@ static void bad_targets_are_refused(void **state)
                                       "10.0.0.1:80",
                                       "+0123",
                                       "ja4:t13d1516h2_8daaf6152771_02713d6af86X"};
+    static const char *const countries[] = {"+1", "+86", "+852", "+861"};
     struct ban_target t;
     struct err err;
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -176,6 +177,12 @@ static void bad_targets_are_refused(void **state)
     assert_true(ban_target_is_wide(&t));
     assert_int_equal(ban_target_parse(STR("2000::/3"), &t, &err), 0);
     assert_true(ban_target_is_wide(&t));
+    for (unsigned i = 0; i < sizeof countries / sizeof *countries; i++) {
+        assert_int_equal(ban_target_parse(str_from(countries[i]), &t, &err), 0);
+        assert_true(ban_target_is_wide(&t));
+    }
+    assert_int_equal(ban_target_parse(STR("+8617"), &t, &err), 0);
+    assert_false(ban_target_is_wide(&t));
     assert_int_equal(ban_target_parse(STR("as064500"), &t, &err), 0);
     assert_string_equal(t.text, "AS64500");
     assert_int_equal(ban_target_parse(STR("2001:DB8:0::1"), &t, &err), 0);
