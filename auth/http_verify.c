@@ -298,6 +298,7 @@ static void on_verified(struct auth_job *job, int rc)
         job->al->ports->ask_caps(job->al->arg, &f->decision, true, on_place, f);
         return;
     }
+    bool is_kept = rc == 0; /* a refusal for now rolls all back: the code may be presented again */
     rc = rc == ERR_LIMIT && f->outcome == VERIFY_DENIED ? 0 : rc;
     /* policy_stale, an invite or a release that ran out, or the number got its account on another gateway: all was rolled back, so begin again */
     if (rc == ERR_CONFLICT && ++f->rounds < VERIFY_ROUNDS) {
@@ -306,7 +307,7 @@ static void on_verified(struct auth_job *job, int rc)
     }
     verify_settle_place(f, rc);
     verify_count(f, rc);
-    if (rc == 0 && f->outcome != VERIFY_WRONG && f->outcome != VERIFY_TOO_MANY) { /* the code was right */
+    if (is_kept && f->outcome != VERIFY_WRONG && f->outcome != VERIFY_TOO_MANY) { /* a code was used */
         char prefix[PHONE_E164_MAX + 1];
         phone_prefix(&f->phone, prefix);
         job->al->ports->code_used(job->al->arg, &f->client, str_from(prefix));

@@ -46,6 +46,12 @@ def today(redis_port: int, rule: str) -> int:
     return int(stored.split()[1]) if stored else 0
 
 
+def used(stack) -> int:
+    """Codes that the guard of prefixes knows to have been typed in."""
+    pairs = [stack.redis.command("HGETALL", key).split() for key in stack.redis.command("KEYS", "{sms}:counts:*").split()]
+    return sum(int(n) for fields in pairs for at, n in zip(fields[::2], fields[1::2]) if at.startswith("u"))
+
+
 def accounts(stack, rule: str) -> int:
     return int(stack.postgres.query(f"SELECT count(*) FROM users WHERE policy_rule = '{rule}'"))
 
@@ -71,6 +77,8 @@ def test_as_many_as_the_cap_says(single, tmp_path):
         late = app.verify(*others[1])
         assert (late.status_code, code_of(late)) == (503, "signup_busy")
         assert 0 < int(late.headers["retry-after"]) <= 86400 * 1.31  # not all come back in the same second
+        credited = used(single)
+        assert [app.verify(*others[1]).status_code for _ in range(3)] == [503] * 3
         before = places(single, "full")
         refused = app.ask_code(mainland_phone())  # nobody gets a message for nothing
         assert (refused.status_code, code_of(refused)) == (503, "signup_busy") and 0 < int(refused.headers["retry-after"])
@@ -79,6 +87,7 @@ def test_as_many_as_the_cap_says(single, tmp_path):
         assert app.ask_code(first).status_code == 200  # who has an account is not touched
         again = single.outbox.wait_for_code(first, seen=1, seconds=60)
         assert app.verify(first, again).json()["is_new_user"] is False
+        wait_until(lambda: used(single) == credited + 1, 30, "a code that is not used up is not counted as used")
         assert (accounts(single, "two"), today(single.redis.port, "two")) == (2, 2)
         put(single, tmp_path, [capped("two", per_day=3)])
         assert app.verify(*others[1]).status_code == 200  # its code is still good: the guess was not counted
