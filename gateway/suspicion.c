@@ -239,10 +239,16 @@ static bool is_trap(const struct suspicion_conf *conf, struct str path)
     return false;
 }
 
+/* A browser says so of what another site's page makes it ask for: its person wanted nothing of us. */
+static bool is_sent_by_another_site(const struct request *r)
+{
+    return str_is(http_field_get(r->ex, "sec-fetch-site"), "cross-site");
+}
+
 void suspicion_look_at_path(struct request *r)
 {
     struct gcra g;
-    if (conf_of(r)->mode == SUSPICION_OFF || !is_trap(conf_of(r), r->ex->path) ||
+    if (conf_of(r)->mode == SUSPICION_OFF || !is_trap(conf_of(r), r->ex->path) || is_sent_by_another_site(r) ||
         !gcra_init(&g, TRAPS_PER_S, SECOND_US, TRAPS_PER_S, 0)) {
         return;
     }

@@ -128,7 +128,8 @@ def test_traps(servers, made):
             assert app.http.get(path, headers={"x-forwarded-for": address}).status_code == 404
             wait_until(lambda: explain(g, address)["counts"]["trapped"], 30, "the step is noted")
             assert parts(attempt(g, ask(app, address))) == {"honeypot": 7}
-        assert app.http.get("/wp-login.phpx", headers={"x-forwarded-for": "198.51.100.77"}).status_code == 404
+        for path, more in (("/wp-login.phpx", {}), ("/wp-login.php", {"sec-fetch-site": "cross-site"})):
+            assert app.http.get(path, headers={"x-forwarded-for": "198.51.100.77", **more}).status_code == 404
         assert parts(attempt(g, ask(app, "198.51.100.77"))) == {}
 
 
