@@ -400,7 +400,7 @@ def test_the_service_manager_is_told(place):
         assert g.get("/livez").status_code == 200  # what was said is true
         next_with("WATCHDOG=1")
         g.process.send(signal.SIGSTOP)  # all of it stands still for longer than process.watchdog, and goes on
-        time.sleep(3)
+        time.sleep(2)
         while select.select([manager], [], [], 0)[0]:
             manager.recv(4096)  # from before
         g.process.send(signal.SIGCONT)
