@@ -175,7 +175,7 @@ struct auth_ports {
     void (*ask_caps)(void *loop_arg, const struct policy_decision *d, bool takes, auth_caps_cb done,
                      void *arg);
     void (*give_back_place)(void *loop_arg, const struct auth_place *place);
-    /* A code to a number like this was typed in rightly, from there. */
+    /* A code to a number like this was typed in rightly and used up, from there. */
     void (*code_used)(void *loop_arg, const struct addr *client, struct str prefix);
     void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
     /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */

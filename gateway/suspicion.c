@@ -248,8 +248,8 @@ static bool is_sent_by_another_site(const struct request *r)
 void suspicion_look_at_path(struct request *r)
 {
     struct gcra g;
-    if (conf_of(r)->mode == SUSPICION_OFF || !is_trap(conf_of(r), r->ex->path) || is_sent_by_another_site(r) ||
-        !gcra_init(&g, TRAPS_PER_S, SECOND_US, TRAPS_PER_S, 0)) {
+    if (conf_of(r)->mode == SUSPICION_OFF || !is_trap(conf_of(r), r->ex->path) ||
+        is_sent_by_another_site(r) || !gcra_init(&g, TRAPS_PER_S, SECOND_US, TRAPS_PER_S, 0)) {
         return;
     }
     int64_t d = gcra_step(&g, &r->gl->traps_noted_us, (int64_t)clock_mono_us(), gcra_inc_us(&g, 1));
