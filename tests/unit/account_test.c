@@ -41,7 +41,7 @@ static int run_sql(struct pg *pg, void *sql)
 static int sql_as(const char *uri, const char *sql)
 {
     struct err err = {0};
-    struct pg *pg = pg_open(uri, 2000, &err);
+    struct pg *pg = pg_open(uri, 60000, &err);
     assert_non_null(pg);
     int rc = pg_transaction(pg, run_sql, (void *)(uintptr_t)sql, 5000, &err);
     pg_close(pg);
@@ -64,7 +64,7 @@ static int run_number(struct pg *pg, void *arg)
 static int64_t number_of(const char *sql)
 {
     struct number n = {sql, 0};
-    struct pg *pg = pg_open(owner_uri, 2000, NULL);
+    struct pg *pg = pg_open(owner_uri, 60000, NULL);
     assert_non_null(pg);
     assert_int_equal(pg_transaction(pg, run_number, &n, 5000, NULL), 0);
     pg_close(pg);
@@ -74,7 +74,7 @@ static int64_t number_of(const char *sql)
 static int as_app(int (*run)(struct pg *, void *), void *arg)
 {
     struct err err = {0};
-    struct pg *pg = pg_open(app_uri, 2000, &err);
+    struct pg *pg = pg_open(app_uri, 60000, &err);
     assert_non_null(pg);
     int rc = pg_transaction(pg, run, arg, 5000, &err);
     pg_close(pg);
@@ -707,7 +707,7 @@ static int make_database(void)
 static int run_autocommit(const char *sql)
 {
     struct err err = {0};
-    struct pg *pg = pg_open(server_uri, 2000, &err);
+    struct pg *pg = pg_open(server_uri, 60000, &err);
     int rc = pg ? pg_exec(pg, sql) : ERR_UNAVAILABLE;
     if (pg) {
         pg_close(pg);
@@ -744,7 +744,7 @@ static int set_up(void **state)
         run_autocommit("CREATE DATABASE tide_account_test") < 0) {
         return -1;
     }
-    struct pg *pg = pg_open(owner_uri, 2000, &err);
+    struct pg *pg = pg_open(owner_uri, 60000, &err);
     int rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
     if (rc < 0) {
         print_message("%s\n", err.msg);

@@ -18,7 +18,7 @@ static struct pg *app; /* as the gateway */
 
 static struct pg *open_owner(void)
 {
-    struct pg *pg = pg_open(owner_uri, 2000, NULL);
+    struct pg *pg = pg_open(owner_uri, 60000, NULL);
     assert_non_null(pg);
     return pg;
 }
@@ -275,7 +275,7 @@ static int make_database(void)
 {
     const char *db = strstr(server_uri, "///postgres?"), *user = strstr(server_uri, "&user=");
     struct err err = {0};
-    struct pg *pg = db && user ? pg_open(server_uri, 2000, &err) : NULL;
+    struct pg *pg = db && user ? pg_open(server_uri, 60000, &err) : NULL;
     if (!pg) {
         return -1;
     }
@@ -297,11 +297,11 @@ static int set_up(void **state)
     if (!server_uri) {
         return 0;
     }
-    struct pg *pg = make_database() < 0 ? NULL : pg_open(owner_uri, 2000, &err);
+    struct pg *pg = make_database() < 0 ? NULL : pg_open(owner_uri, 60000, &err);
     int rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
     rc = rc < 0 ? rc : pg_exec(pg, make_people);
     pg_close(pg);
-    app = rc < 0 ? NULL : pg_open(app_uri, 2000, &err);
+    app = rc < 0 ? NULL : pg_open(app_uri, 60000, &err);
     print_message("%s", err.msg);
     return app ? 0 : -1;
 }

@@ -122,7 +122,7 @@ static struct incident *post(struct page *p, const char *code, enum incident_sta
 
 static int setup(void **state)
 {
-    struct pg *pg = server_uri ? pg_open(uri, 2000, NULL) : NULL;
+    struct pg *pg = server_uri ? pg_open(uri, 60000, NULL) : NULL;
     if (!pg) {
         return server_uri ? -1 : 0;
     }
@@ -227,7 +227,7 @@ static int make_database(void **state)
         return 0;
     }
     const char *db = strstr(server_uri, "///postgres?");
-    struct pg *pg = db ? pg_open(server_uri, 2000, &err) : NULL;
+    struct pg *pg = db ? pg_open(server_uri, 60000, &err) : NULL;
     if (!pg) {
         return -1;
     }
@@ -236,7 +236,7 @@ static int make_database(void **state)
     int rc = pg_exec(pg, "DROP DATABASE IF EXISTS tide_store_test");
     rc = rc < 0 ? rc : pg_exec(pg, "CREATE DATABASE tide_store_test");
     pg_close(pg);
-    pg = rc < 0 ? NULL : pg_open(uri, 2000, &err);
+    pg = rc < 0 ? NULL : pg_open(uri, 60000, &err);
     rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
     pg_close(pg);
     print_message("%s", err.msg);
