@@ -19,7 +19,7 @@ static __device__ struct span split_span(const struct attend_params &p, uint32_t
 {
     struct span s = token_span(p, token);
     uint32_t from = split * ATTEND_SPLIT;
-    return {s.from > from ? s.from : from, s.to < from + ATTEND_SPLIT ? s.to : from + ATTEND_SPLIT};
+    return {max(s.from, from), min(s.to, from + ATTEND_SPLIT)};
 }
 
 /* Floats of a split's answer: out_dim sums, the largest score, the sum of exponentials. */
@@ -111,7 +111,7 @@ static __global__ void __launch_bounds__(THREADS) attend_split(struct attend_par
     uint32_t key_head = blockIdx.y / tiles;
     uint32_t in_group = blockIdx.y % tiles * HEADS;
     uint32_t head = key_head * group + in_group;
-    uint32_t heads = group - in_group < HEADS ? group - in_group : (uint32_t)HEADS;
+    uint32_t heads = min(group - in_group, (uint32_t)HEADS);
     uint32_t warp = threadIdx.x / WARP_LANES;
     const uint32_t *table = token_table(p, blockIdx.z);
     const float *queries = p.query + ((size_t)blockIdx.z * p.heads + head) * p.layer.key_dim;

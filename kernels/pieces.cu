@@ -118,7 +118,7 @@ cudaError_t pieces_launch(const struct pieces_params *p, cudaStream_t stream)
     }
     struct piece_arguments a = {*p, p->uses ? *p->uses : (struct expert_uses){NULL, NULL, NULL}};
     unsigned rows = p->w.rows / p->pieces;
-    unsigned blocks = p->uses && p->count < p->pieces ? p->count : p->pieces;
+    unsigned blocks = p->uses ? min(p->count, p->pieces) : p->pieces;
     unsigned each = p->uses ? p->count / p->pieces : p->count; /* columns, spread evenly */
     dim3 grid((rows + ROWS - 1) / ROWS, blocks);
     if (matmul_takes(p->w.kind, each)) {

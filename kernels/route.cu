@@ -72,7 +72,7 @@ static __device__ uint32_t open_groups(const struct route_params &p, const float
         second = fmaxf(second, fminf(best, choice[e]));
         best = fmaxf(best, choice[e]);
     }
-    struct ranked mine = {p.is_sigmoid ? best + second : best, lane < p.groups ? lane : UINT32_MAX};
+    struct ranked mine = {p.is_sigmoid ? best + second : best, lane}; /* behind the groups -infinity: last */
     uint32_t open = 0;
     for (uint32_t k = 0; k < p.groups_used; k++) {
         uint32_t group = warp_first(mine).number;

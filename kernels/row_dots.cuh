@@ -136,8 +136,7 @@ static __device__ void row_dots(const struct matrix &w, uint32_t row, const stru
 {
     size_t at[COLUMNS];
     for (int c = 0; c < COLUMNS; c++) {
-        uint32_t i = first + c < columns.count ? first + c : columns.count - 1;
-        at[c] = column_x(columns, i);
+        at[c] = column_x(columns, min(first + c, columns.count - 1));
         sums[c] = 0.0F;
     }
     switch (w.kind) {

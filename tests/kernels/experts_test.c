@@ -341,6 +341,82 @@ static void test_expert_traffic(void **state)
     free(scores);
 }
 
+/* What one head of 64 rows asks memory for, by its columns. */
+static struct emu_traffic traffic_of_columns(uint32_t count)
+{
+    enum { ROWS = 64, COLUMNS = 128 };
+    struct matrix w = random_matrix(MATRIX_8BIT, ROWS, COLUMNS);
+    struct pieces_params p = {.w = device_matrix(&w),
+                              .x_q = device_rows(count, COLUMNS),
+                              .out = device_bytes((size_t)count * ROWS * sizeof(float)),
+                              .pieces = 1,
+                              .count = count,
+                              .uses_of_row = 1,
+                              .x_pitch = COLUMNS,
+                              .out_pitch = ROWS};
+    struct quantize_params q = {device_floats((size_t)count * COLUMNS, 1.0F), p.x_q, count, COLUMNS};
+    assert_int_equal(quantize_launch(&q, device_stream), cudaSuccess);
+    device_wait();
+    emu_traffic_start();
+    assert_int_equal(pieces_launch(&p, device_stream), cudaSuccess);
+    device_wait();
+    matrix_free(&w);
+    return emu_traffic_stop();
+}
+
+/* Few columns are computed one, four or eight at once, never more than needed; of many, no tile more. */
+static void test_cost_of_columns(void **state)
+{
+    uint64_t requests[9] = {0};
+    for (uint32_t count = 1; count <= 8; count++) {
+        requests[count] = traffic_of_columns(count).requests;
+    }
+    uint64_t to_write_one = requests[3] - requests[2];
+    assert_true(requests[2] - requests[1] > to_write_one);
+    assert_int_equal(requests[4] - requests[3], to_write_one);
+    assert_true(requests[5] - requests[4] > to_write_one);
+    assert_int_equal(requests[8] - requests[7], to_write_one);
+    assert_true(requests[8] < 2 * requests[4]); /* the weights are read once */
+    assert_int_equal(traffic_of_columns(64).shared_requests, traffic_of_columns(40).shared_requests);
+}
+
+/* Two tokens that use the same experts: behind the active ones stands what an earlier batch left there. */
+static uint64_t requests_over(uint32_t left_there)
+{
+    enum { EXPERTS = 16, USED = 3, COUNT = 2, ROWS = 16, COLUMNS = 64 };
+    struct route_params router = {
+        .count = COUNT, .experts = EXPERTS, .used = USED, .groups = 1, .groups_used = 1, .scale = 1.0F};
+    float scores[COUNT * EXPERTS] = {0}; /* 0, 1 and 2 are used */
+    struct routed r = run_route(router, scores, NULL);
+    uint32_t active[EXPERTS + 1] = {USED, 0, 1, 2};
+    for (uint32_t i = USED + 1; i <= EXPERTS; i++) {
+        active[i] = left_there;
+    }
+    device_wait();
+    r.device.by_expert.active = device_copy(active, sizeof active);
+    struct matrix w = random_matrix(MATRIX_F32, EXPERTS * ROWS, COLUMNS);
+    struct pieces_params p = {.w = device_matrix(&w),
+                              .x = device_floats(COUNT * COLUMNS, 1.0F),
+                              .out = device_bytes(COUNT * USED * ROWS * sizeof(float)),
+                              .pieces = EXPERTS,
+                              .count = COUNT * USED,
+                              .uses = &r.device.by_expert,
+                              .uses_of_row = USED,
+                              .x_pitch = COLUMNS,
+                              .out_pitch = ROWS};
+    emu_traffic_start();
+    assert_int_equal(pieces_launch(&p, device_stream), cudaSuccess);
+    device_wait();
+    matrix_free(&w);
+    routed_free(&r);
+    return emu_traffic_stop().requests;
+}
+
+static void test_only_active_experts_are_computed(void **state)
+{
+    assert_int_equal(requests_over(1), requests_over(UINT32_MAX));
+}
+
 /* --- the sum --------------------------------------------------------------------------------------------------- */
 
 static void test_combine(void **state)
@@ -382,6 +458,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_experts, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_piece_bounds, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_expert_traffic, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_cost_of_columns, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_only_active_experts_are_computed, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_combine, device_setup, device_teardown),
     };
     return cmocka_run_group_tests_name("experts", tests, NULL, NULL);
