@@ -25,6 +25,7 @@ static void *zeros(size_t bytes)
     void *p = NULL;
     must(cudaMalloc(&p, bytes), "memory");
     must(cudaMemset(p, 0, bytes), "zeros");
+    must(cudaDeviceSynchronize(), "zeros"); /* the stream would not wait for them */
     return p;
 }
 
