@@ -6,7 +6,7 @@
  *     otp_check     counts the attempt BEFORE anybody compares, then compares; a right code is consumed by otp_use
  *
  * Where the answer comes before the message, otp_activate is part of the first transaction.
- * A code is kept as HMAC(pepper; purpose, number, id, code). A decoy is a pending row that no code opens: what a
+ * A code is kept as HMAC(pepper; purpose, number, id, code). A decoy is a row that no code opens: what a
  * number without account gets when no account may be made, so that both look alike.
  * Thread rule: inside jobs. */
 #ifndef TIDE_AUTH_OTP_H

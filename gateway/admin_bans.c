@@ -200,6 +200,18 @@ static const struct addr_prefix *proxy_hit(const struct gateway_settings *set, c
     return NULL;
 }
 
+/* confirm: a name, or several with commas between. */
+static bool is_confirmed(struct str confirm, const char *name)
+{
+    struct str item;
+    while (str_cut(&confirm, ',', &item)) {
+        if (str_is(str_trim(item), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether a ban of it may be put in force; else why not. */
 static int check_ban(const struct ban_edit *e, const struct ban_target *t, struct err *err)
 {
@@ -210,7 +222,7 @@ static int check_ban(const struct ban_edit *e, const struct ban_target *t, struc
         addr_prefix_format(proxy, text);
         return err_set(err, ERR_INVALID, "%s would ban the trusted proxy %s", t->text, text);
     }
-    if (ban_target_is_wide(t) && !str_is(e->confirm, t->text)) {
+    if (ban_target_is_wide(t) && !is_confirmed(e->confirm, t->text)) {
         return err_set(err, ERR_INVALID, "%s is a large part of %s: confirm it by its name", t->text,
                        t->kind == BAN_PHONE ? "the world's numbers" : "the Internet");
     }

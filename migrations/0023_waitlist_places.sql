@@ -2,10 +2,13 @@
 -- place whether the number gets it or not, so positions are counted in places near the end and by proportion farther
 -- ahead, never in rows between two places. And a place goes only by a ticket that nobody else can have been meant by.
 
+LOCK TABLE waitlist, waitlist_state IN ACCESS EXCLUSIVE MODE; -- in the order of those who join meanwhile
+
 ALTER TABLE waitlist_state ADD COLUMN passed bigint NOT NULL DEFAULT 0; -- no place after this one was released or expired
+ALTER TABLE waitlist_state ADD COLUMN head bigint; -- the first place in which somebody waits, as last counted; NULL: nobody
 SELECT nextval('waitlist_seq'); -- last_value is the last place from here on, also where nobody has ever joined
-UPDATE waitlist_state SET passed = coalesce((SELECT min(w.seq) - 1 FROM waitlist w WHERE w.state = 'waiting'),
-                                            (SELECT q.last_value FROM waitlist_seq q));
+UPDATE waitlist_state SET head = (SELECT min(w.seq) FROM waitlist w WHERE w.state = 'waiting');
+UPDATE waitlist_state SET passed = coalesce(head - 1, (SELECT q.last_value FROM waitlist_seq q));
 
 -- The number was named again since it got its place. Numbers need no proof, so it may be the first ticket that is a stranger's.
 ALTER TABLE waitlist ADD COLUMN named_again boolean NOT NULL DEFAULT false;
@@ -17,7 +20,6 @@ CREATE OR REPLACE FUNCTION waitlist_ahead(p_seq bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     s waitlist_state;
-    first bigint := (SELECT min(w.seq) FROM waitlist w WHERE w.state = 'waiting'); -- NULL: nobody waits
     own bigint; -- its block
     begins bigint;
     places bigint;
@@ -25,7 +27,7 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT s FROM waitlist_state;
     own := least(p_seq / 4096, s.counted);
-    begins := greatest(own * 4096, least(s.passed + 1, first));
+    begins := greatest(own * 4096, least(s.passed + 1, s.head));
     places := greatest(0, p_seq - begins);
     IF own < s.counted AND places > 0 THEN
         SELECT b.waiting INTO here FROM waitlist_blocks b WHERE b.block = own;
@@ -96,7 +98,8 @@ BEGIN
         WHERE w.id = chosen.id RETURNING w.seq
     )
     SELECT count(*), max(l.seq) INTO n, last FROM let_in l;
-    UPDATE waitlist_state SET passed = greatest(passed, last), tended_at = '-infinity'; -- counted again at once
+    UPDATE waitlist_state SET passed = greatest(passed, last), tended_at = '-infinity', -- counted again at once
+        head = (SELECT min(w.seq) FROM waitlist w WHERE w.state = 'waiting');
     INSERT INTO audit (actor, action, target, reason, request_id, detail)
         VALUES (p_actor, 'waitlist.release', 'waitlist', p_reason, coalesce(p_request_id, ''),
                 jsonb_build_object('asked', p_count, 'released', n, 'country', p_country, 'joined_before', p_joined_before,
@@ -125,6 +128,7 @@ BEGIN
             SELECT o.id FROM waitlist o WHERE o.state IN ('joined', 'expired') AND o.expires_at < now() - interval '30 days'
             LIMIT p_rows FOR UPDATE SKIP LOCKED) old WHERE w.id = old.id;
         UPDATE waitlist_state s SET tended_at = clock_timestamp(), passed = greatest(s.passed, last),
+            head = (SELECT min(h.seq) FROM waitlist h WHERE h.state = 'waiting'),
             counted = (SELECT q.last_value / 4096 FROM waitlist_seq q),
             released = (SELECT count(*) FROM waitlist r WHERE r.state = 'released');
         WITH counts AS (

@@ -325,16 +325,17 @@ const struct ctl_verb ctl_verbs_bans[] = {
         .options = "reason! ttl allow list confirm dry-run",
         .level = CTL_LEVEL_WRITE,
         .summary = "turn somebody away, on every gateway within a second",
-        .about = "TARGET is an address or prefix (203.0.113.0/24, 2001:db8::/32), an AS number (AS64500), a "
-                 "kind of "
-                 "TLS client (ja4:...), a device (device:...), or how phone numbers begin (+86170). "
-                 "Connections of "
-                 "banned addresses are reset before TLS; other requests get 403.\n\n"
-                 "Without --ttl a ban ends after bans.ttl of the configuration (4h). An allowance has no end "
-                 "unless "
-                 "one is given, and wins over every ban. Trusted proxies are never banned. More than an IPv4 "
-                 "/8 or an "
-                 "IPv6 /16 wants --confirm with its name.",
+        .about =
+            "TARGET is an address or prefix (203.0.113.0/24, 2001:db8::/32), an AS number (AS64500), a "
+            "kind of "
+            "TLS client (ja4:...), a device (device:...), or how phone numbers begin (+86170). "
+            "Connections of "
+            "banned addresses are reset before TLS; other requests get 403.\n\n"
+            "Without --ttl a ban ends after bans.ttl of the configuration (4h). An allowance has no end "
+            "unless "
+            "one is given, and wins over every ban. Trusted proxies are never banned. More than an IPv4 "
+            "/8 or an IPv6 /16, or a phone prefix of at most three digits, wants --confirm with its name "
+            "(of several: with commas).",
         .examples = "ban add 203.0.113.0/24 --ttl 2h --reason \"pumping\"\n"
                     "ban add AS64500 ja4:t13d1516h2_8daaf6152771_02713d6af862 --reason \"attack 17\"\n"
                     "ban add 198.51.100.7 --allow --reason \"partner\"  # never banned",

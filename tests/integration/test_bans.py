@@ -224,6 +224,7 @@ def test_bad_changes_say_what_is_wrong_and_change_nothing(own_stack):
             ({"items": ["192.0.2.1"], "ttl_s": -3}, "ttl_s"),
             ({"items": ["192.0.2.1"], "ttl_s": 9223372036854775807}, "ttl_s: 0 (no end) to a year"),
             ({"items": ["+86"]}, "+86 is a large part of the world's numbers: confirm it by its name"),
+            ({"items": ["+882", "+979"], "confirm": "+882"}, "+979 is a large part"),
             ({"items": []}, "1 to 2000"),
             ({"items": ["192.0.2.1"] * 2001}, "1 to 2000"),
             ({"items": "192.0.2.1"}, "items: wants an array"),
@@ -244,6 +245,7 @@ def test_bad_changes_say_what_is_wrong_and_change_nothing(own_stack):
     assert bans.add("192.0.2.1", "192.0.2.1/32")["added"] == 1
     assert bans.add("192.0.2.1", "192.0.2.2") == {"added": 1, "renewed": 1, "removed": 0, "dry_run": False}
     assert bans.add("0.0.0.0/1", confirm="0.0.0.0/1", effect="allow")["added"] == 1
+    assert bans.add("+882", "+979", confirm="+882, +979")["added"] == 2
 
 
 def test_what_has_ended_takes_no_place_from_what_is_in_force(own_stack):
