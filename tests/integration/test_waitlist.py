@@ -24,7 +24,7 @@ def waitlist(pair):
 def nobody_waits(pair):
     """Each test begins with an empty line."""
     pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_blocks;"
-                        " UPDATE waitlist_state SET passed = (SELECT last_value FROM waitlist_seq)")
+                        " UPDATE waitlist_state SET head = NULL, passed = (SELECT last_value FROM waitlist_seq)")
 
 
 def put(stack, *words: str) -> None:
