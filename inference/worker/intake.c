@@ -16,6 +16,7 @@ struct reading {
     struct openai_context context;
     struct arena arena; /* of what was read */
     struct intake_result result;
+    uint64_t turn; /* where its last byte stands, behind all the bytes taken when it came */
     size_t n;
     char body[];
 };
@@ -25,7 +26,8 @@ struct intake {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    struct reading *waiting; /* the shortest first */
+    struct reading *waiting; /* by turn: of those that come together the shortest is first */
+    uint64_t taken;          /* bytes, so far */
     bool ending;
 };
 
@@ -63,6 +65,7 @@ static struct reading *take_next(struct intake *in)
     struct reading *r = in->ending ? NULL : in->waiting;
     if (r) {
         in->waiting = r->next;
+        in->taken += r->n;
     }
     pthread_mutex_unlock(&in->mutex);
     return r;
@@ -136,8 +139,9 @@ void intake_read(struct intake *in, struct http_exchange *ex, enum intake_kind k
     ex->user = r;
     ex->on_finish = on_finish;
     pthread_mutex_lock(&in->mutex);
+    r->turn = in->taken + r->n;
     struct reading **at = &in->waiting;
-    while (*at && (*at)->n <= r->n) {
+    while (*at && (*at)->turn <= r->turn) {
         at = &(*at)->next;
     }
     r->next = *at;

@@ -3,7 +3,8 @@
  *
  *     intake_read (loop) -> read (the intake's thread) -> on_read (loop)     not called when the client has left
  *
- * One after the other, the shortest body first, so that a few words need not wait behind all the long texts.
+ * One after the other, the shortest first of those that come together, so that a few words need not wait behind all the long
+ * texts; and of those that come later no more bytes than its own go before a long one.
  * Ownership: the body is copied. What on_read is given is borrowed until it returns, but for `prompt` and `tokens`, which it
  * may take.
  * Bounds: as many bodies wait as there are open requests, each of --body-limit at most.

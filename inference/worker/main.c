@@ -1,6 +1,7 @@
 /* tide-worker: serves one GGUF model behind the OpenAI dialect.
  *
- *     main thread    the HTTP loop: parses and tokenizes requests, writes answers
+ *     main thread    the HTTP loop: takes requests, writes answers
+ *     intake         parses and tokenizes the bodies of requests
  *     engine         loads the model, then computes batch after batch
  *     compute-N      help the engine within a step
  *
@@ -9,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/crash.h"
 #include "inference/worker/cpu/packed_file.h"
@@ -37,6 +39,7 @@ struct worker {
     struct event *signals[3];
     char packed[PACKED_PATH_ROOM];
     bool draining;
+    bool is_loading;
     int exit_code;
 };
 
@@ -60,6 +63,7 @@ static void on_loaded_msg(struct loop_msg *m, bool canceled)
 {
     struct engine_msg *msg = (struct engine_msg *)m;
     struct worker *w = msg->worker;
+    w->is_loading = false;
     if (msg->rc) {
         w->exit_code = report(msg->rc, &msg->err);
         loop_stop(w->loop);
@@ -134,6 +138,7 @@ static void watch_signals(struct worker *w)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file of packed weights past the limit of files: EFBIG, and none is kept */
     for (unsigned i = 0; i < 3; i++) {
         w->signals[i] = evsignal_new(loop_event_base(w->loop), numbers[i], on_signal, w);
         BUG_ON(!w->signals[i] || evsignal_add(w->signals[i], NULL));
@@ -177,9 +182,15 @@ static int serve(const struct options *o)
     if (rc) {
         w.exit_code = report(rc, &err);
     } else {
+        w.is_loading = true;
         loop_run(w.loop);
     }
     front_close(w.front);
+    if (w.is_loading) { /* its thread may be at it for minutes, and hears nothing: what it writes is the next writer's */
+        log_info("worker state=stopped");
+        log_close();
+        _exit(w.exit_code);
+    }
     engine_free(w.engine);
     for (unsigned i = 0; i < 3; i++) {
         event_free(w.signals[i]);

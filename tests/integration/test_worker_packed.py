@@ -1,4 +1,5 @@
 """The file of packed weights: workers of one machine share it, and start whatever is in its place."""
+import fcntl
 import os
 import signal
 
@@ -72,3 +73,21 @@ def test_a_damaged_file_in_a_folder_that_cannot_be_written(tmp_path, model):
         assert worker.complete("Tides rise and", max_tokens=4).status_code == 200
     assert packed(model).stat().st_size == 1008 and len(list(model.parent.iterdir())) == 2
     model.parent.chmod(0o755)
+
+
+def test_it_can_be_stopped_while_it_waits_for_another_who_writes(tmp_path, model):
+    with open(f"{packed(model)}.new", "w") as writers:
+        fcntl.flock(writers, fcntl.LOCK_EX)
+        worker = Worker(tmp_path, "--context", "256", model=model)
+        worker.start()
+        wait_until(lambda: "weights state=waiting" in worker.tail(), 60, "it waits")
+        assert worker.stop(20) == 0
+    worker.assert_no_report()
+
+
+def test_a_file_past_the_limit_of_files_is_done_without(tmp_path, model):
+    worker = Worker(tmp_path, "--context", "256", model=model)
+    worker.command = ["prlimit", f"--fsize={2**20}:{2**20}", *worker.command]
+    with worker:
+        assert "weights=private" in worker.tail() and "File too large" in worker.tail()
+    assert not packed(model).exists()

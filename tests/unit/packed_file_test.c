@@ -341,6 +341,10 @@ static void where_it_stands(void **state)
     assert_int_equal(packed_file_path("/srv/a.gguf", NULL, out, &err), 0);
     assert_string_equal(out, "/srv/a.gguf.tide-packed");
     assert_int_equal(packed_file_path("/srv/a.gguf", "/var/cache", out, &err), 0);
+    assert_string_equal(out, "/var/cache/srv.a.gguf.tide-packed");
+    assert_int_equal(packed_file_path("/srv/models/a.gguf", "/var/cache", out, &err), 0);
+    assert_string_equal(out, "/var/cache/models.a.gguf.tide-packed");
+    assert_int_equal(packed_file_path("/a.gguf", "/var/cache", out, &err), 0);
     assert_string_equal(out, "/var/cache/a.gguf.tide-packed");
     assert_int_equal(packed_file_path("a.gguf", "cache", out, &err), 0);
     assert_string_equal(out, "cache/a.gguf.tide-packed");

@@ -363,13 +363,20 @@ void packed_file_close(struct packed_file *f)
 
 int packed_file_path(const char *model, const char *folder, char out[PACKED_PATH_ROOM], struct err *err)
 {
-    const char *slash = strrchr(model, '/');
+    const char *slash = strrchr(model, '/'), *parent = slash;
+    while (parent && parent > model && parent[-1] != '/') {
+        parent--;
+    }
     size_t most = PACKED_PATH_ROOM - strlen(".new");
     int n = 0;
     if (!folder) {
         n = snprintf(out, most, "%s.tide-packed", model);
     } else if (strcmp(folder, "none") != 0) {
-        n = snprintf(out, most, "%s/%s.tide-packed", folder, slash ? slash + 1 : model);
+        /* with the name of the model's own folder: many a model is model.gguf */
+        n = slash && slash > parent
+                ? snprintf(out, most, "%s/%.*s.%s.tide-packed", folder, (int)(slash - parent), parent,
+                           slash + 1)
+                : snprintf(out, most, "%s/%s.tide-packed", folder, slash ? slash + 1 : model);
     } else {
         out[0] = '\0';
     }

@@ -6,6 +6,12 @@
 #include "kernels/activation.h"
 #include "kernels/attend.h"
 
+#ifdef TIDE_NO_FP8 /* compiled for devices before 8.9 too, whose code newer ones would run: there such kernels trap */
+static const bool is_fp8_compiled = false;
+#else
+static const bool is_fp8_compiled = true;
+#endif
+
 /* --- memory -------------------------------------------------------------------------------------------------- */
 
 /* Device memory until close; never NULL. */
@@ -263,7 +269,7 @@ static int find_device(struct backend *b, struct err *err)
     rc = rc ? rc : device_error(cudaGetDeviceProperties(&prop, device), "asking for its properties", err);
     if (!rc) {
         snprintf(b->device_name, sizeof b->device_name, "%.63s", prop.name);
-        b->has_fp8 = prop.major > 8 || (prop.major == 8 && prop.minor >= 9);
+        b->has_fp8 = is_fp8_compiled && (prop.major > 8 || (prop.major == 8 && prop.minor >= 9));
         rc = device_error(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), "making a stream",
                           err);
     }

@@ -42,8 +42,10 @@ struct decode_graph *decode_graphs_pad(struct backend *b)
     if (b->conf.portable || b->picked_count != b->n || b->n > most) {
         return NULL;
     }
+    pthread_mutex_lock(&b->graphs.mutex);
     struct decode_graph *g =
         find(&b->graphs, doubled(1, b->n, most), doubled(ATTEND_SPLIT, b->positions, b->conf.context));
+    pthread_mutex_unlock(&b->graphs.mutex);
     if (!g) {
         return NULL;
     }
