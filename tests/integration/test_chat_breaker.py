@@ -91,6 +91,6 @@ def test_cuts_while_the_client_reads_do(scripted):
     scripted.worker.behave = cut
     for _ in range(ENOUGH):
         scripted.post(stream=True)
-    assert scripted.of_worker(0, "breaker_opened_total") == 1
+    wait_until(lambda: scripted.of_worker(0, "breaker_opened_total") == 1, 20, "the breaker opens")
     scripted.worker.behave = answer_well
     wait_until(lambda: scripted.post().status_code == 200, 30, "it is tried again")

@@ -37,7 +37,7 @@ class Server:
 
     def start(self) -> "Server":
         self.process.start()
-        wait_until(lambda: cli(self.port, "PING") == "PONG", 20, f"{self.address} answers")
+        wait_until(lambda: cli(self.port, "PING") == "PONG", 60, f"{self.address} answers")
         return self
 
     def role(self) -> str:
@@ -57,7 +57,7 @@ class TlsServer:
 
     def start(self) -> "TlsServer":
         self.process.start()
-        wait_until(lambda: self.cli("PING") == "PONG", 20, "Redis with TLS answers")
+        wait_until(lambda: self.cli("PING") == "PONG", 60, "Redis with TLS answers")
         return self
 
     def cli(self, *words) -> str:
@@ -87,12 +87,12 @@ class Sentinels:
         for server in self.servers:
             server.start()
         wait_until(lambda: all("master_link_status:up" in cli(server.port, "INFO", "replication")
-                               for server in self.servers[1:]), 20, "the replicas follow")
+                               for server in self.servers[1:]), 60, "the replicas follow")
         for watcher in self.watchers:
             watcher.start()
         for port in self.ports:
             wait_until(lambda: cli(port, "SENTINEL", "CKQUORUM", "tide").startswith("OK 3") and
-                       len(cli(port, "SENTINEL", "REPLICAS", "tide").split("runid\n")) == 3, 30, "the Sentinels know all")
+                       len(cli(port, "SENTINEL", "REPLICAS", "tide").split("runid\n")) == 3, 60, "the Sentinels know all")
         return self
 
     @property
@@ -140,10 +140,10 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
         for server in self.servers:
             wait_until(lambda: "cluster_state:ok" in cli(server.port, "CLUSTER", "INFO") and
-                       cli(server.port, "CLUSTER", "NODES").count("\n") == len(self.servers) - 1, 20, "the cluster is up")
+                       cli(server.port, "CLUSTER", "NODES").count("\n") == len(self.servers) - 1, 60, "the cluster is up")
         wait_until(lambda: sum(cli(server.port, "INFO", "replication").count("master_link_status:up")
-                               for server in self.servers) == 3 * self.replicas, 20, "the replicas follow")
-        wait_until(self.agrees, 20, "the nodes agree about the slots")
+                               for server in self.servers) == 3 * self.replicas, 60, "the replicas follow")
+        wait_until(self.agrees, 60, "the nodes agree about the slots")
         return self
 
     def agrees(self) -> bool:
@@ -163,7 +163,7 @@ class Cluster:
     def move(self, slots: int, source: Server, target: Server) -> None:
         cli(source.port, "--cluster", "reshard", source.address, "--cluster-from", self.id_of(source), "--cluster-to",
             self.id_of(target), "--cluster-slots", slots, "--cluster-yes", check=True)
-        wait_until(self.agrees, 20, "the nodes agree about the slots that moved")
+        wait_until(self.agrees, 60, "the nodes agree about the slots that moved")
 
     def keys(self) -> list[str]:
         return [key for server in self.primaries() for key in cli(server.port, "KEYS", "*").split()]
