@@ -171,7 +171,7 @@ def test_many_at_once_on_two_gateways_get_what_there_is(pair):
     g = pair.gateways[0]
     code = create_one(g, uses=5)
     phones = [mainland_phone() for _ in range(20)]
-    apps = [pair.app(gateway) for gateway in pair.gateways]
+    apps = [pair.app(gateway, http2=False) for gateway in pair.gateways]  # httpx shares HTTP/2 badly between threads
     try:
         for phone, app in zip(phones, itertools.cycle(apps)):
             assert ask(app, phone, code).status_code == 200

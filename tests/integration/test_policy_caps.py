@@ -113,7 +113,7 @@ def test_what_stands_behind_a_full_rule(single, tmp_path):
 
 def test_a_place_comes_back_when_no_account_was_made(single, tmp_path):
     """One code presented eight times at once: one account, one place."""
-    with single.app() as app:
+    with single.app(http2=False) as app:  # httpx shares HTTP/2 badly between threads
         put(single, tmp_path, [capped("race", per_day=50)])
         phone, code = with_code(single, app, 1)[0]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
