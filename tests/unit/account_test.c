@@ -483,42 +483,6 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     free(e);
 }
 
-struct reading {
-    struct auth_sync sync;
-    int64_t rows; /* that the server looked at */
-};
-
-static int run_reading(struct pg *pg, void *arg)
-{
-    struct reading *r = arg;
-    int rc = pg_exec(pg, "SET LOCAL enable_seqscan = off"); /* the table is small here */
-    rc = rc < 0 ? rc : auth_sync_revocations(pg, &r->sync);
-    rc = rc < 0 ? rc
-                : pg_query(pg, "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM"
-                               " pg_stat_xact_user_tables WHERE relname = 'revocations'");
-    r->rows = rc > 0 ? pg_i64(pg, 0, 0) : -1;
-    return rc < 0 ? rc : 0;
-}
-
-static void a_poll_reads_only_what_is_new(void **state)
-{
-    need_server();
-    struct reading r = {.sync = {.keep_ms = 86400000}};
-    assert_int_equal(
-        sql_as(
-            owner_uri,
-            "INSERT INTO revocations (session_id, user_id, created_at) SELECT"
-            " gen_random_uuid(), gen_random_uuid(), now() - interval '2 h'"
-            " FROM generate_series(1, 2000);"
-            " INSERT INTO revocations (session_id, user_id) SELECT gen_random_uuid(), id FROM users LIMIT 1"),
-        0);
-    r.sync.since_ms = number_of("SELECT (extract(epoch FROM now()) * 1000)::bigint");
-    assert_int_equal(as_app(run_reading, &r), 0);
-    assert_true(r.sync.ended_count >= 1 && r.rows >= 1);
-    assert_true(r.rows < 100);
-    auth_sync_clear(&r.sync);
-}
-
 static int admin(enum auth_admin_verb verb, const char *preset, const char *document, int64_t version,
                  int64_t if_version, struct auth_admin **out)
 {
@@ -811,7 +775,6 @@ int main(void)
         cmocka_unit_test(grace_of_the_parent),
         cmocka_unit_test(sessions_grow_old),
         cmocka_unit_test(logout_scopes_and_what_gateways_learn),
-        cmocka_unit_test(a_poll_reads_only_what_is_new),
         cmocka_unit_test(policy_versions),
         cmocka_unit_test(ten_uses_are_ten_accounts_whoever_comes_at_once),
         cmocka_unit_test(inviters_have_a_quota_even_at_once),

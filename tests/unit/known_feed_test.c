@@ -20,7 +20,8 @@ static struct pg *open_owner(void)
 {
     struct pg *pg = pg_open(owner_uri, 60000, NULL);
     assert_non_null(pg);
-    assert_int_equal(pg_exec(pg, "SET idle_in_transaction_session_timeout = 0"), 0); /* some tests wait on purpose */
+    assert_int_equal(pg_exec(pg, "SET idle_in_transaction_session_timeout = 0"),
+                     0); /* some tests wait on purpose */
     return pg;
 }
 

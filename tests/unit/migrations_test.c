@@ -1,4 +1,4 @@
-/* What the functions of the migrations promise, whoever calls them and however calls overlap: tests/with-postgres
+/* What the functions of the migrations promise, whoever calls them and however calls overlap, and what a poll reads: tests/with-postgres
  * build/dev/tests/migrations_test. Without TIDE_TEST_PG all of it is skipped, visibly. */
 #include "tests/unit/unit.h"
 
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "auth/sync.h"
 #include "base/clock.h"
 #include "base/pg.h"
 
@@ -150,6 +151,47 @@ static void a_change_of_the_policy_has_its_turn_among_sign_ups(void **state)
     assert_int_equal(sql_as(app_uri, SIGN_UP("after")), 0); /* decided again */
 }
 
+/* --- ended sessions -------------------------------------------------------------------------------------- */
+
+struct reading {
+    struct auth_sync sync;
+    int64_t rows; /* that the server looked at */
+};
+
+static int run_reading(struct pg *pg, void *arg)
+{
+    struct reading *r = arg;
+    int rc = pg_exec(pg, "SET LOCAL enable_seqscan = off"); /* the table is small here */
+    rc = rc < 0 ? rc : auth_sync_revocations(pg, &r->sync);
+    rc = rc < 0 ? rc
+                : pg_query(pg, "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM"
+                               " pg_stat_xact_user_tables WHERE relname = 'revocations'");
+    r->rows = rc > 0 ? pg_i64(pg, 0, 0) : -1;
+    return rc < 0 ? rc : 0;
+}
+
+static void a_poll_reads_only_what_is_new(void **state)
+{
+    need_server();
+    struct reading r = {.sync = {.keep_ms = 86400000}};
+    assert_int_equal(
+        sql_as(
+            owner_uri,
+            "INSERT INTO revocations (session_id, user_id, created_at) SELECT"
+            " gen_random_uuid(), gen_random_uuid(), now() - interval '2 h'"
+            " FROM generate_series(1, 2000);"
+            " INSERT INTO revocations (session_id, user_id) VALUES (gen_random_uuid(), gen_random_uuid())"),
+        0);
+    r.sync.since_ms = number_of("SELECT (extract(epoch FROM now()) * 1000)::bigint");
+    struct pg *app = pg_open(app_uri, PATIENCE_MS, NULL);
+    assert_non_null(app);
+    assert_int_equal(pg_transaction(app, run_reading, &r, PATIENCE_MS, NULL), 0);
+    pg_close(app);
+    assert_true(r.sync.ended_count >= 1 && r.rows >= 1);
+    assert_true(r.rows < 100);
+    auth_sync_clear(&r.sync);
+}
+
 /* --- the program ------------------------------------------------------------------------------------- */
 
 static int make_database(void)
@@ -196,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_are_for_whom_they_are_granted_to),
         cmocka_unit_test(a_change_of_the_policy_has_its_turn_among_sign_ups),
+        cmocka_unit_test(a_poll_reads_only_what_is_new),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
