@@ -147,14 +147,18 @@ void queue_pump(const struct worker_table *t, const struct table_model *m, uint6
         return;
     }
     pthread_mutex_lock(&q->mutex);
-    struct queue_waiter *w;
-    while ((w = q->head) != NULL) {
+    struct queue_waiter *next;
+    for (struct queue_waiter *w = q->head; w; w = next) {
         struct worker_grant grant;
+        next = w->next;
         if (worker_choose(t, m, w->req.exclude, w->req.tokens, now_ms, &grant) != CHOOSE_OK) {
+            if (w->req.exclude) {
+                continue; /* what it may not have may do for those behind it */
+            }
             break;
         }
         take_out(q, w);
-        q->round = w->round;
+        q->round = w->round > q->round ? w->round : q->round;
         w->grant = grant;
         w->is_granted = true;
         loop_post(w->req.loop, &w->msg);

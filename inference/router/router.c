@@ -145,12 +145,21 @@ void member_show(struct member *m)
 
 /* --- tables ------------------------------------------------------------------------------------------- */
 
-static struct model_queue *find_queue(struct router *r, const char *model)
+static struct model_queue *known_queue(const struct router *r, const char *model)
 {
     for (unsigned i = 0; i < r->queue_count; i++) {
         if (strcmp(model_queue_name(r->queues[i]), model) == 0) {
             return r->queues[i];
         }
+    }
+    return NULL;
+}
+
+static struct model_queue *find_queue(struct router *r, const char *model)
+{
+    struct model_queue *q = known_queue(r, model);
+    if (q) {
+        return q;
     }
     BUG_ON(r->queue_count == QUEUES_MAX);
     r->queues = reallocarray(r->queues, r->queue_count + 1, sizeof *r->queues);
@@ -163,7 +172,7 @@ static struct model_queue *find_queue(struct router *r, const char *model)
 static unsigned known_models(struct router *r, const struct member *m)
 {
     unsigned n = 0;
-    while (n < m->model_count && r->queue_count + 1 < QUEUES_MAX) {
+    while (n < m->model_count && (r->queue_count + 1 < QUEUES_MAX || known_queue(r, m->models[n]))) {
         (void)find_queue(r, m->models[n++]);
     }
     return n;
@@ -202,14 +211,30 @@ struct worker_table *router_table(struct router *r)
 
 /* --- configuration ------------------------------------------------------------------------------------ */
 
+/* The file of its key says what it said before. */
+static bool has_same_key(const struct member *m, const struct worker_conf *c)
+{
+    struct err err;
+    struct buf key;
+    if (!c->api_key_file || !m->key_file) {
+        return c->api_key_file == m->key_file;
+    }
+    buf_init(&key, 4096);
+    bool same = read_key(c->api_key_file, &key, &err) == 0 &&
+                str_eq(buf_str(&key), str_skip(str_from(m->worker->authorization), strlen("Bearer ")));
+    secret_cleanse(key.p, key.n);
+    buf_clear(&key);
+    return same;
+}
+
 static bool is_same(const struct member *m, const struct worker_conf *c)
 {
     const struct worker *w = m->worker;
     if (strcmp(w->name, c->name) != 0 || strcmp(w->target, c->target) != 0 || w->protocol != c->protocol ||
         w->ping_ms != c->ping_ms || w->weight != c->weight || w->slots != c->slots ||
         w->report_fresh_ms != (c->load_report ? c->report_fresh_ms : 0) ||
-        m->models_given != (c->models.n > 0) || c->api_key_file || m->key_file) {
-        return false; /* a key file may have other content: such a worker is made anew */
+        m->models_given != (c->models.n > 0) || !has_same_key(m, c)) {
+        return false;
     }
     for (unsigned i = 0; m->models_given && i < c->models.n; i++) {
         if (c->models.n != m->model_count || strcmp(m->models[i], c->models.items[i]) != 0) {
@@ -219,16 +244,29 @@ static bool is_same(const struct member *m, const struct worker_conf *c)
     return true;
 }
 
-static struct member *take_same(struct member **list, const struct worker_conf *c)
+static struct member **find_named(struct member **list, const char *name)
 {
-    for (struct member **at = list; *at; at = &(*at)->next) {
-        if (is_same(*at, c)) {
-            struct member *m = *at;
-            *at = m->next;
-            return m;
-        }
+    while (*list && strcmp((*list)->worker->name, name) != 0) {
+        list = &(*list)->next;
     }
-    return NULL;
+    return list;
+}
+
+/* The member of this name, out of the list. */
+static struct member *take_named(struct member **list, const char *name)
+{
+    struct member **at = find_named(list, name), *m = *at;
+    BUG_ON(!m);
+    *at = m->next;
+    return m;
+}
+
+/* One that is made anew: an operator's drain stays. */
+static void inherit(struct member *m, const struct member *old)
+{
+    if (old) {
+        atomic_store(&m->worker->load.draining, atomic_load(&old->worker->load.draining));
+    }
 }
 
 static void free_members(struct member *list)
@@ -244,10 +282,8 @@ static void free_members(struct member *list)
 static int make_new(struct router *r, const struct router_conf *conf, struct member **made, struct err *err)
 {
     for (unsigned i = 0; i < conf->worker_count; i++) {
-        bool kept = false;
-        for (struct member *m = r->members; m && !kept; m = m->next) {
-            kept = is_same(m, &conf->workers[i]);
-        }
+        const struct member *m = *find_named(&r->members, conf->workers[i].name);
+        bool kept = m && is_same(m, &conf->workers[i]);
         made[i] = kept ? NULL : new_member(r, &conf->workers[i], err);
         if (!kept && !made[i]) {
             while (i-- > 0) {
@@ -270,7 +306,10 @@ int router_configure(struct router *r, const struct router_conf *conf, struct er
         struct member *old = r->members;
         struct member **tail = &r->members;
         for (unsigned i = 0; i < conf->worker_count; i++) {
-            struct member *m = made[i] ? made[i] : take_same(&old, &conf->workers[i]);
+            struct member *m = made[i] ? made[i] : take_named(&old, conf->workers[i].name);
+            if (made[i]) {
+                inherit(m, *find_named(&old, m->worker->name));
+            }
             *tail = m;
             tail = &m->next;
         }

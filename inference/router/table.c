@@ -46,7 +46,10 @@ struct worker_table *worker_table_new(struct worker **workers, unsigned count,
         t->workers[i] = worker_ref(workers[i]);
         for (unsigned k = 0; k < model_counts[i]; k++) {
             struct table_model *m = find_or_add(t, models[i][k]);
-            m->workers[m->worker_count++] = i;
+            if (m->worker_count == 0 ||
+                m->workers[m->worker_count - 1] != i) { /* a worker may name one twice */
+                m->workers[m->worker_count++] = i;
+            }
         }
     }
     qsort(t->models, t->model_count, sizeof *t->models, compare_models);

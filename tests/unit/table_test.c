@@ -308,6 +308,23 @@ static void models_are_found_by_their_whole_name(void **state)
     worker_unref(w);
 }
 
+static void a_worker_that_names_a_model_again_is_there_once(void **state)
+{
+    struct worker_conf conf = {.name = "w", .target = "x:1"};
+    struct worker *w = worker_new(&conf, STR(""), 0);
+    static char names[WORKER_MODELS][MODEL_NAME];
+    char(*lists[1])[MODEL_NAME] = {names};
+    unsigned counts[1] = {WORKER_MODELS};
+    for (unsigned i = 0; i < WORKER_MODELS; i++) {
+        snprintf(names[i], MODEL_NAME, "%s", i == 3 ? "other" : "m");
+    }
+    struct worker_table *t = worker_table_new(&w, 1, lists, counts);
+    assert_int_equal(worker_table_model(t, STR("m"))->worker_count, 1);
+    assert_int_equal(worker_table_model(t, STR("other"))->worker_count, 1);
+    worker_table_unref(t);
+    worker_unref(w);
+}
+
 /* --- queue -------------------------------------------------------------------------------------------- */
 
 struct waiting {
@@ -376,6 +393,39 @@ static void the_queue_is_bounded_and_fair(void **state)
     fleet_clear(&f);
 }
 
+static void whom_the_head_may_not_have_serves_the_next(void **state)
+{
+    struct fleet f;
+    struct worker_grant g[2];
+    enum queue_refusal why;
+    struct waiting w = {.loop = loop_new("test", 0), .stop_after = 1};
+    struct one retry = {&w, 'r'}, other = {&w, 'o'};
+    const struct queue_limits limits = {.length = 5, .per_user = 3};
+    fleet_init(&f, 2, 1);
+    assert_non_null(choose(&f, NULL, &g[0]));
+    assert_non_null(choose(&f, NULL, &g[1]));
+    struct queue_request req = {
+        .loop = w.loop, .user = 1, .tokens = 1, .exclude = g[0].worker, .on_grant = on_grant, .arg = &retry};
+    assert_non_null(queue_enter(f.model->queue, &limits, &req, &why));
+    assert_non_null(enter(&f, &other, 2, &why));
+    const struct worker *its = g[1].worker;
+    worker_grant_end(&g[0], 1000);
+    queue_pump_all(f.table, 1000);
+    assert_int_equal(model_queue_length(f.model->queue), 1);
+    loop_run(w.loop);
+    assert_string_equal(w.order, "o");
+    worker_grant_end(&w.last, 1000);
+    worker_grant_end(&g[1], 1000);
+    queue_pump_all(f.table, 1000);
+    w.stop_after = 2;
+    loop_run(w.loop);
+    assert_string_equal(w.order, "or");
+    assert_ptr_equal(w.last.worker, its);
+    worker_grant_end(&w.last, 1000);
+    loop_free(w.loop);
+    fleet_clear(&f);
+}
+
 static void stop(void *arg)
 {
     loop_stop(arg);
@@ -413,6 +463,8 @@ int main(void)
         cmocka_unit_test(who_falls_silent_does_not_look_idle),
         cmocka_unit_test(a_report_ages_by_halves),
         cmocka_unit_test(one_that_says_it_drains_is_suspect),
+        cmocka_unit_test(a_worker_that_names_a_model_again_is_there_once),
+        cmocka_unit_test(whom_the_head_may_not_have_serves_the_next),
         cmocka_unit_test(the_excluded_one_is_never_taken),
         cmocka_unit_test(suspects_serve_only_when_nobody_is_ready),
         cmocka_unit_test(taken_slots_are_busy_not_gone),
