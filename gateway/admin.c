@@ -339,8 +339,19 @@ static bool take_dry_run(struct admin_call *c, const struct admin_route *route)
     return true;
 }
 
+/* A page of somebody else's must not ask by the browser of an operator. tidectl and curl send neither field. */
+static bool is_from_a_page(const struct http_exchange *ex)
+{
+    struct str site = http_field_get(ex, "sec-fetch-site");
+    return http_field_get(ex, "origin").n > 0 || (site.n > 0 && !str_is(site, "none"));
+}
+
 void admin_on_request(struct http_exchange *ex, void *control)
 {
+    if (is_from_a_page(ex)) {
+        http_reply_error(ex, "forbidden", "the admin API is not for pages in a browser");
+        return;
+    }
     struct pending *p = ARENA_NEW(&ex->arena, struct pending);
     bool path_known = false;
     p->call = (struct admin_call){.ex = ex, .control = control, .name = STR("")};

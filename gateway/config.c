@@ -100,6 +100,10 @@ static int load_issuers(struct gateway_config *c, struct err *err)
         rc = add_issuer(
             c, &(struct jws_issuer){.iss = auth->issuer, .aud = auth->audience, .needs_session = true},
             auth->signing_keys, err);
+        struct err why = {.msg = ""};
+        if (rc == 0 && jws_keys_signer(&c->issuers[0].keys, auth->signing_kid, &why) == NULL) {
+            rc = err_set(err, ERR_INVALID, "auth.signing_keys %s: %s", auth->signing_keys, why.msg);
+        }
     }
     for (unsigned i = 0; i < c->set->issuers.n && rc == 0; i++) {
         rc = add_issuer(c,

@@ -183,6 +183,11 @@ static int check_root(void *section, const char **field, struct err *err)
         return err_set(err, ERR_INVALID, "accounts (section auth) need %s",
                        s->database == NULL ? "a database" : "at least one apikey");
     }
+    if (s->auth != NULL && (s->process.state_dir == NULL || s->process.state_dir[0] == '\0')) {
+        *field = "process";
+        return err_set(err, ERR_INVALID,
+                       "accounts (section auth) need state_dir: ended sessions outlast a restart there");
+    }
     return 0;
 }
 

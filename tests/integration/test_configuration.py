@@ -1,4 +1,5 @@
 """Configuration as an operator meets it, beyond what test_lifecycle tries: secrets, restarts, the shipped example."""
+import httpx
 import pytest
 import yaml
 
@@ -53,3 +54,36 @@ def test_the_shipped_example_is_good(own_stack):
     conf["hooks"]["sms"]["secret_file"] = str(f / "hook.secret")
     (f / "example.yaml").write_text(yaml.safe_dump(conf))
     assert "good" in run(program("tidegate"), "-c", f / "example.yaml", "--check").stdout
+
+
+def test_accounts_that_could_not_sign_or_remember_are_refused(own_stack):
+    """Not at the first sign-in, after its code is used up."""
+    f = own_stack.folder
+    own_stack.start_servers()
+    conf = own_stack.settings()
+    conf["process"]["state_dir"] = str(f)
+
+    def check() -> str:
+        (f / "conf.yaml").write_text(yaml.safe_dump(conf))
+        done = run(program("tidegate"), "-c", f / "conf.yaml", "--check", check=False)
+        return done.stdout if done.returncode == 0 else done.stderr
+    assert "good" in check()
+    run(program("tidectl"), "keys", "generate", f / "keys")
+    assert f"auth.signing_keys {f / 'keys'}: " in check() and "several private keys" in check()
+    for key in (f / "keys").iterdir():
+        key.unlink()
+    run(program("tidectl"), "keys", "generate", f / "keys")
+    assert "good" in check()
+    del conf["process"]["state_dir"]
+    assert "need state_dir" in check()
+
+
+def test_the_admin_api_is_not_for_pages(own_stack):
+    own_stack.start_servers()
+    gateway = own_stack.start_gateway(own_stack.settings())
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(gateway.socket)), base_url="http://admin", timeout=60) as http:
+        def ask(**fields) -> int:
+            return http.post("/admin/v1/policy/lint", content=b"{}", headers=fields).status_code
+        assert ask() != 403
+        assert ask(origin="https://other.example") == 403
+        assert ask(**{"sec-fetch-site": "cross-site"}) == 403
