@@ -92,19 +92,17 @@ static void remove_stale(const struct endpoint *e)
     }
 }
 
-static int open_shard(const struct http_listener *l, const struct http_listener_conf *conf, struct err *err)
+static int open_shard(const struct http_listener *l, struct err *err)
 {
     const struct endpoint *e = &l->endpoint;
     int fd = socket(e->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return err_set(err, ERR_IO, "%s: no socket: %s", e->text, strerror(errno));
     }
-    bool is_unix = e->sa.ss_family == AF_UNIX;
-    if (is_unix) {
+    if (e->sa.ss_family == AF_UNIX) {
         remove_stale(e);
     }
-    if (set_options(fd, e) != 0 || bind(fd, (const struct sockaddr *)&e->sa, e->sa_len) != 0 ||
-        (is_unix && chmod(unix_path(e), (mode_t)(conf->unix_mode ? conf->unix_mode : 0600)) != 0)) {
+    if (set_options(fd, e) != 0 || bind(fd, (const struct sockaddr *)&e->sa, e->sa_len) != 0) {
         int code = errno;
         close(fd);
         return err_set(err, ERR_IO, "%s: cannot bind: %s", e->text, strerror(code));
@@ -114,6 +112,10 @@ static int open_shard(const struct http_listener *l, const struct http_listener_
 
 int http_listener_begin(struct http_listener *l, struct err *err)
 {
+    /* Of a new one, to which nobody can connect before this, and of one that another process had opened to others. */
+    if (l->endpoint.sa.ss_family == AF_UNIX && chmod(unix_path(&l->endpoint), (mode_t)l->unix_mode) != 0) {
+        return err_set(err, ERR_IO, "%s: cannot set its mode: %s", l->endpoint.text, strerror(errno));
+    }
     for (unsigned i = 0; i < l->shards; i++) {
         if (listen(l->fds[i], l->backlog) != 0) {
             return err_set(err, ERR_IO, "%s: cannot listen: %s", l->endpoint.text, strerror(errno));
@@ -124,13 +126,12 @@ int http_listener_begin(struct http_listener *l, struct err *err)
 }
 
 /* Shards up to `wanted`: all of them, or those that the process before had not. */
-static int open_shards(struct http_listener *l, const struct http_listener_conf *conf, unsigned wanted,
-                       struct err *err)
+static int open_shards(struct http_listener *l, unsigned wanted, struct err *err)
 {
     l->fds = reallocarray(l->fds, l->shards > wanted ? l->shards : wanted, sizeof(*l->fds));
     BUG_ON(!l->fds);
     while (l->shards < wanted) {
-        int fd = open_shard(l, conf, err);
+        int fd = open_shard(l, err);
         if (fd < 0) {
             return fd;
         }
@@ -167,7 +168,7 @@ static int open_all(struct http_listener *l, const struct http_listener_conf *co
     } else if (has_port(&l->endpoint) && (l->lock_fd = take_lock(l->endpoint.text, err)) < 0) {
         return l->lock_fd;
     }
-    int rc = open_shards(l, conf, wanted, err);
+    int rc = open_shards(l, wanted, err);
     return rc == 0 && !conf->waits ? http_listener_begin(l, err) : rc;
 }
 
@@ -194,6 +195,7 @@ struct http_listener *http_listener_open(const struct http_listener_conf *conf, 
     l->endpoint = conf->endpoint;
     memcpy(l->asked, conf->endpoint.text, sizeof(l->asked));
     l->backlog = conf->backlog ? (int)conf->backlog : 4096;
+    l->unix_mode = conf->unix_mode ? conf->unix_mode : 0600;
     l->tls = conf->tls;
     l->http2 = conf->http2;
     l->hsts = conf->hsts;

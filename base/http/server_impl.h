@@ -25,7 +25,8 @@ struct http_listener {
     unsigned proxy_count;
     bool is_left; /* another process has it now: the file of a unix socket is that one's */
     int backlog;
-    int *fds; /* one a shard */
+    uint32_t unix_mode; /* permission bits of a unix socket's file */
+    int *fds;           /* one a shard */
     unsigned shards;
     int lock_fd; /* abstract unix socket; -1 on port 0 before it is known */
 };

@@ -190,3 +190,16 @@ def test_the_end_of_both_at_once(place):
         child.send_signal(signal.SIGTERM)
     stream.assert_whole()
     assert before.wait(20) == 0 and g.process.child.wait(20) == 0
+
+
+def test_a_socket_that_was_open_to_others_is_closed_to_them(own_stack):
+    """The mode of its file is the new configuration's, though the socket is the old process's."""
+    settings = own_stack.settings()
+    settings["admin"] = {"mode": "0666"}
+    g = own_stack.start_gateway(settings)
+    assert g.socket.stat().st_mode & 0o777 == 0o666
+    g.settings["admin"]["mode"] = "0600"
+    g.write()
+    g.upgrade()
+    assert g.socket.stat().st_mode & 0o777 == 0o600
+    assert g.ctl("get", "workers").returncode == 0
