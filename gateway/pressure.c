@@ -37,6 +37,9 @@ struct pressure {
 
 enum pressure_level pressure_next(enum pressure_level now, uint64_t bytes, uint64_t limit)
 {
+    if (bytes == 0) { /* not known */
+        return now;
+    }
     unsigned percent = limit > 0 ? (unsigned)(bytes / (limit / 100 + 1)) : 0;
     enum pressure_level next = PRESSURE_NONE;
     for (unsigned l = PRESSURE_REQUESTS; l > PRESSURE_NONE && next == PRESSURE_NONE; l--) {
@@ -106,7 +109,7 @@ static uint64_t resident_bytes(void)
     unsigned long long pages = 0;
     FILE *f = fopen("/proc/self/statm", "re");
     if (f == NULL) {
-        return 0; /* out of descriptors, perhaps: accept.c takes care of those */
+        return 0; /* out of descriptors, perhaps */
     }
     int got = fscanf(f, "%llu %llu", &size, &pages);
     fclose(f);
@@ -147,7 +150,9 @@ static void look(void *arg)
     uint64_t bytes = resident_bytes();
     enum pressure_level next = pressure_next(p->level, bytes, limit);
     bool told = next != PRESSURE_NONE || next != p->level;
-    metric_set(&resident, (double)bytes);
+    if (bytes > 0) {
+        metric_set(&resident, (double)bytes);
+    }
     metric_set(&most, (double)limit);
     if (next != p->level) {
         note_change(p, next, bytes, limit);

@@ -25,7 +25,7 @@ enum pressure_level {
 
 void pressure_open(struct gateway *g); /* before the loops run */
 void pressure_close(struct gateway *g);
-/* The level that follows from `now` at so many bytes of a limit (0: none). */
+/* The level that follows from `now` at so many bytes (0: not known, it stays) of a limit (0: none). */
 enum pressure_level pressure_next(enum pressure_level now, uint64_t bytes, uint64_t limit);
 void pressure_count_refused(void); /* a request was */
 

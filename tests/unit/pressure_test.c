@@ -30,12 +30,21 @@ static void without_a_limit_there_is_none(void **state)
     assert_int_equal(pressure_next(PRESSURE_NONE, 1, 50), PRESSURE_NONE);
 }
 
+/* Nobody could look, for want of a descriptor: what was decided stands. */
+static void without_a_number_it_stays(void **state)
+{
+    assert_int_equal(pressure_next(PRESSURE_REQUESTS, 0, 1000000), PRESSURE_REQUESTS);
+    assert_int_equal(pressure_next(PRESSURE_IDLE, 0, 1000000), PRESSURE_IDLE);
+    assert_int_equal(pressure_next(PRESSURE_NONE, 0, 1000000), PRESSURE_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_up),
         cmocka_unit_test(steps_down),
         cmocka_unit_test(without_a_limit_there_is_none),
+        cmocka_unit_test(without_a_number_it_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
