@@ -291,6 +291,36 @@ static void check_types(struct reader *r)
     (void)read_integer(r, "n", 1, r->conf->max_choices, &r->out->choices, &raw);
 }
 
+/* Texts, or lists of ids, in a prompt; ids alone are one. */
+static int64_t count_prompts(const struct json_slice *prompt)
+{
+    struct str walk = prompt->raw;
+    struct json_slice item;
+    int64_t n = 0;
+    while (prompt->type == JSON_ARRAY && json_next(&walk, &item)) {
+        n += item.type != JSON_NUMBER;
+    }
+    return n > 0 ? n : 1;
+}
+
+/* Each text of a prompt has its n answers. */
+static void count_choices(struct reader *r)
+{
+    const struct json_slice *prompt = given(r, "prompt");
+    if (r->kind != CHAT_KIND_TEXT || !prompt || r->out->problem) {
+        return;
+    }
+    int64_t most = r->conf->max_choices / r->out->choices;
+    int64_t prompts = count_prompts(prompt);
+    if (prompts > most) {
+        refuse(r, "bad_request", "prompt",
+               arena_printf(r->arena, "prompt must hold at most %lld texts, with n %lld", (long long)most,
+                            (long long)r->out->choices));
+        return;
+    }
+    r->out->choices *= prompts;
+}
+
 void chat_body_read(struct arena *a, struct str text, enum chat_kind kind, const struct chat_conf *conf,
                     struct chat_body *out)
 {
@@ -316,6 +346,7 @@ void chat_body_read(struct arena *a, struct str text, enum chat_kind kind, const
     read_input(&r);
     check_numbers(&r);
     check_types(&r);
+    count_choices(&r);
     read_max_tokens(&r);
     read_stream(&r);
     if (!out->problem) {

@@ -160,6 +160,40 @@ static void what_was_asked_is_known(void **state)
     arena_clear(&a);
 }
 
+static void each_text_of_a_prompt_counts(void **state)
+{
+    static const struct {
+        const char *members;
+        int64_t choices; /* 0: refused */
+    } rows[] = {
+        {"\"prompt\":\"a\"", 1},
+        {"\"prompt\":[1,2,3,4,5]", 1},
+        {"\"prompt\":[]", 1},
+        {"\"prompt\":[1,2,3,4,5],\"n\":4", 4},
+        {"\"prompt\":[\"a\",\"b\"],\"n\":2", 4},
+        {"\"prompt\":[[1,2,3],[4,5]]", 2},
+        {"\"prompt\":[\"a\",\"b\",\"c\",\"d\"]", 4},
+        {"\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", 0},
+        {"\"prompt\":[1,[1],[2],[3],[4],[5]]", 0},
+        {"\"prompt\":[\"a\",\"b\"],\"n\":3", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct arena a;
+        struct chat_body b;
+        arena_init(&a);
+        struct str text = arena_printf(&a, "{\"model\":\"m\",%s}", rows[i].members);
+        chat_body_read(&a, text, CHAT_KIND_TEXT, &conf, &b);
+        bool is_right = rows[i].choices > 0
+                            ? !b.problem && b.choices == rows[i].choices
+                            : b.problem && strcmp(b.problem, "bad_request") == 0 && str_is(b.param, "prompt");
+        if (!is_right) {
+            fail_msg("%s: %s, %lld choices", rows[i].members, b.problem ? b.problem : "accepted",
+                     (long long)b.choices);
+        }
+        arena_clear(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +202,7 @@ int main(void)
         cmocka_unit_test(max_tokens_is_capped),
         cmocka_unit_test(wrong_bodies_are_refused_with_their_field),
         cmocka_unit_test(what_was_asked_is_known),
+        cmocka_unit_test(each_text_of_a_prompt_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
