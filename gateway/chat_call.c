@@ -115,6 +115,8 @@ static const struct chat_failure slow = {.problem = "gateway_timeout",
 static const struct chat_failure odd = {.problem = "bad_gateway",
                                         .detail = "the worker's answer is unusable"};
 static const struct chat_failure sick = {.problem = "bad_gateway", .detail = "the worker failed"};
+static const struct chat_failure unpaid = {
+    .problem = "bad_gateway", .may_retry = true, .detail = "the worker failed"};
 static const struct chat_failure overloaded = {.problem = "model_overloaded",
                                                .may_retry = true,
                                                .detail = "the worker is overloaded",
@@ -172,6 +174,8 @@ static bool is_late(struct chat_call *c, const struct upstream_end *end)
 
 static void on_status(struct chat_call *c, const struct upstream_end *end)
 {
+    struct upstream *up = c->up;
+    c->up = NULL;
     switch (end->status) {
     case 429:
     case 502:
@@ -185,7 +189,8 @@ static void on_status(struct chat_call *c, const struct upstream_end *end)
     case 402:
     case 403: /* our key or our bill: not the client's business */
         log_error("worker name=%s status=%u text=\"it refuses our key\"", c->r->worker, end->status);
-        chat_call_fail(c, &sick);
+        upstream_spoil(up); /* quick at it, it would be given all there is */
+        chat_call_fail(c, &unpaid);
         break;
     default:
         if (end->status >= 400 && end->status < 500) {
@@ -222,7 +227,6 @@ static void on_end(void *arg, const struct upstream_end *end)
     } else if (is_late(c, end)) {
         fail_late(c);
     } else if (end->status != 200) {
-        c->up = NULL;
         on_status(c, end);
     } else if (c->body.is_stream && end->body.n == 0) {
         on_stream_end(c);

@@ -38,6 +38,32 @@ def test_answers_past_the_workers_time_open_no_breaker(tmp_path):
         rig.close()
 
 
+def test_a_worker_that_refuses_our_key_is_left_alone(tmp_path):
+    """It is quick at it, so it always looks free: nobody may notice, and soon it is not asked any more."""
+    def refuse(x):
+        x.reply(401, {"error": {"message": "your key"}})
+    workers = [ScriptedWorker(), ScriptedWorker()]
+    rig = ChatRig(tmp_path, [w.target for w in workers])
+    workers[0].behave = workers[1].behave = refuse
+    answer = rig.post()
+    assert answer.status_code == 502 and "key" not in answer.text
+    assert [len(w.asked) for w in workers] == [1, 1]
+    workers[1].behave = answer_well
+
+    statuses = []
+
+    def is_opened_by_one_more():
+        statuses.append(rig.post().status_code)
+        return rig.of_worker(0, "breaker_opened_total") >= 1
+    wait_until(is_opened_by_one_more, 60, "the breaker opens")
+    assert set(statuses) == {200}
+    assert rig.of_worker(0, "failures_total") > 1 and rig.of_worker(1, "failures_total") == 1
+    rig.close()
+    for worker in workers:
+        worker.stop()
+        assert not worker.errors
+
+
 @pytest.fixture(params=["h1", "h2"])
 def scripted(tmp_path, request):
     worker = ScriptedH2Worker() if request.param == "h2" else ScriptedWorker()
