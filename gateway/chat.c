@@ -94,8 +94,7 @@ static void prepare(struct request *r, enum chat_kind kind)
     chat_body_read(&r->ex->arena, r->body, kind, c->conf, &c->body);
     r->handler = c;
     if (!c->body.problem) {
-        int64_t answer = c->body.max_tokens > 0 ? c->body.max_tokens : c->conf->expected_tokens;
-        limits_set_tokens(r, (uint64_t)(c->body.prompt_tokens + answer * c->body.choices));
+        limits_set_tokens(r, (uint64_t)(c->body.prompt_tokens + chat_call_reserved(c)));
     }
 }
 

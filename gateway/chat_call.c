@@ -36,6 +36,12 @@ void chat_call_init(struct chat_call *c, struct request *r, enum chat_kind kind)
     buf_init(&c->text, c->conf->answer_bytes + TEXT_BYTES);
 }
 
+int64_t chat_call_reserved(const struct chat_call *c)
+{
+    int64_t answer = c->body.max_tokens > 0 ? c->body.max_tokens : c->conf->expected_tokens;
+    return answer * c->body.choices;
+}
+
 void chat_call_release(struct chat_call *c)
 {
     struct request *r = c->r;
@@ -45,10 +51,16 @@ void chat_call_release(struct chat_call *c)
     buf_clear(&c->held);
     buf_clear(&c->scratch);
     buf_clear(&c->text);
-    if (r->completion_tokens < 0 && c->attempts > 0) { /* it broke off: one event is about one token */
+    if (r->completion_tokens < 0) { /* it broke off: one event is about one token */
         r->prompt_tokens = c->body.prompt_tokens;
         r->completion_tokens = c->content_events;
     }
+}
+
+static void charge(struct chat_call *c, int64_t prompt_tokens, int64_t completion_tokens)
+{
+    c->r->prompt_tokens = prompt_tokens;
+    c->r->completion_tokens = completion_tokens;
 }
 
 /* --- trouble ------------------------------------------------------------------------------------------ */
@@ -64,6 +76,8 @@ static void tell(struct chat_call *c, const struct chat_failure *f)
     if (c->committed) {
         p.code = "stream_interrupted";
         metric_add(&broken, 1);
+    } else {
+        charge(c, 0, 0);
     }
     chat_relay_error(c, &p);
     chat_call_release(c);
@@ -142,8 +156,7 @@ static void pass_refusal(struct chat_call *c, const struct upstream_end *end)
     static const struct http_field type[] = {{STR_INIT("content-type"), STR_INIT("application/json")}};
     struct str body = str_trim(end->body);
     bool is_json = body.n > 2 && body.p[0] == '{';
-    c->r->prompt_tokens = 0;
-    c->r->completion_tokens = 0;
+    charge(c, 0, 0);
     if (is_json && !c->started) {
         http_reply(c->r->ex, end->status, type, 1, body);
         chat_call_release(c);
@@ -395,10 +408,15 @@ static void on_drain(struct http_exchange *ex)
     }
 }
 
+/* The client left. A worker that wrote no stream has not said how far it came: all that was reserved is used. */
 static void on_cancel(struct request *r)
 {
     struct chat_call *c = r->handler;
+    if (c->up && !c->body.is_stream && r->completion_tokens < 0) {
+        charge(c, c->body.prompt_tokens, chat_call_reserved(c));
+    }
     if (c->waiter) {
+        charge(c, 0, 0);
         queue_leave(c->waiter);
         c->waiter = NULL;
     }

@@ -65,6 +65,7 @@ struct chat_call {
 
 /* chat_call.c */
 void chat_call_init(struct chat_call *c, struct request *r, enum chat_kind kind);
+int64_t chat_call_reserved(const struct chat_call *c); /* tokens of the answer that limits are asked for */
 void chat_call_run(struct chat_call *c);
 void chat_call_fail(struct chat_call *c, const struct chat_failure *f); /* retry, or the end */
 void chat_call_release(struct chat_call *c); /* drops timers and buffers: the answer is complete */
