@@ -1,8 +1,6 @@
 """One child process: started with a log file, ended by its pid, its log searched for sanitizer reports."""
 import ctypes
-import itertools
 import os
-import random
 import re
 from signal import SIGKILL, SIGTERM
 import socket
@@ -13,22 +11,10 @@ from pathlib import Path
 REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|BUG: |^crash signal=", re.MULTILINE)
 
 
-# Below the ports that the kernel gives to clients, so that none of those takes one before its server starts; a slice for
-# each of the processes that tests/run lets test side by side. A Redis Cluster node also listens 10,000 above its port.
-FIRST_PORT, PORTS, SLICES = 12000, 10000, 4
-slice_of_ports = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % SLICES
-turns = itertools.count(random.randrange(PORTS))
-
-
 def free_port() -> int:
-    for turn in turns:
-        port = FIRST_PORT + slice_of_ports * PORTS // SLICES + turn % (PORTS // SLICES)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue  # somebody has it
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def wait_until(check, seconds: float, what: str, every: float = 0.05):
