@@ -1,5 +1,6 @@
 /* Codes, accounts, sessions and policy against a real database: tests/with-postgres build/dev/tests/account_test.
  * Without TIDE_TEST_PG all of it is skipped, visibly. */
+#include "tests/unit/pg_database.h"
 #include "tests/unit/temp.h"
 
 #include <pthread.h>
@@ -14,71 +15,14 @@
 #include "auth/sync.h"
 #include "auth/waitlist.h"
 #include "base/conf.h"
-#include "base/pg.h"
 
-static const char *server_uri; /* superuser */
-static char owner_uri[512];    /* superuser, our database */
-static char app_uri[512];      /* tidegate_app, our database */
 static struct secret_ring *ring;
 static struct conf *conf_file;
 static struct auth_config conf;
 
-static void need_server(void)
-{
-    if (!server_uri) {
-        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
-        skip();
-    }
-}
-
-/* --- small steps ------------------------------------------------------------------------------------- */
-
-static int run_sql(struct pg *pg, void *sql)
-{
-    return pg_exec(pg, sql);
-}
-
-static int sql_as(const char *uri, const char *sql)
-{
-    struct err err = {0};
-    struct pg *pg = pg_open(uri, 60000, &err);
-    assert_non_null(pg);
-    int rc = pg_transaction(pg, run_sql, (void *)(uintptr_t)sql, 5000, &err);
-    pg_close(pg);
-    return rc;
-}
-
-struct number {
-    const char *sql;
-    int64_t value;
-};
-
-static int run_number(struct pg *pg, void *arg)
-{
-    struct number *n = arg;
-    int rows = pg_query(pg, n->sql);
-    n->value = rows > 0 ? pg_i64(pg, 0, 0) : -1;
-    return rows < 0 ? rows : 0;
-}
-
-static int64_t number_of(const char *sql)
-{
-    struct number n = {sql, 0};
-    struct pg *pg = pg_open(owner_uri, 60000, NULL);
-    assert_non_null(pg);
-    assert_int_equal(pg_transaction(pg, run_number, &n, 5000, NULL), 0);
-    pg_close(pg);
-    return n.value;
-}
-
 static int as_app(int (*run)(struct pg *, void *), void *arg)
 {
-    struct err err = {0};
-    struct pg *pg = pg_open(app_uri, 60000, &err);
-    assert_non_null(pg);
-    int rc = pg_transaction(pg, run, arg, 5000, &err);
-    pg_close(pg);
-    return rc;
+    return pg_run_as(app_uri, run, arg);
 }
 
 struct person {
@@ -688,33 +632,6 @@ static void people_for_operators(void **state)
     assert_int_equal(as_app(auth_sync_purge, NULL), 0);
 }
 
-static int make_database(void)
-{
-    char base[400];
-    snprintf(base, sizeof base, "%s", server_uri);
-    char *db = strstr(base, "///postgres?");
-    if (!db) {
-        return -1;
-    }
-    const char *rest = strchr(db, '?');
-    const char *host_end = strstr(rest, "&user=");
-    snprintf(owner_uri, sizeof owner_uri, "%.*s///tide_account_test%s", (int)(db - base), base, rest);
-    snprintf(app_uri, sizeof app_uri, "%.*s///tide_account_test%.*s&user=tidegate_app", (int)(db - base),
-             base, (int)(host_end - rest), rest);
-    return 0;
-}
-
-static int run_autocommit(const char *sql)
-{
-    struct err err = {0};
-    struct pg *pg = pg_open(server_uri, 60000, &err);
-    int rc = pg ? pg_exec(pg, sql) : ERR_UNAVAILABLE;
-    if (pg) {
-        pg_close(pg);
-    }
-    return rc;
-}
-
 static int read_conf(struct err *err)
 {
     char text[300];
@@ -736,23 +653,7 @@ static int set_up(void **state)
         print_message("%s\n", err.msg);
         return -1;
     }
-    server_uri = getenv("TIDE_TEST_PG");
-    if (!server_uri) {
-        return 0;
-    }
-    if (make_database() < 0 || run_autocommit("DROP DATABASE IF EXISTS tide_account_test") < 0 ||
-        run_autocommit("CREATE DATABASE tide_account_test") < 0) {
-        return -1;
-    }
-    struct pg *pg = pg_open(owner_uri, 60000, &err);
-    int rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
-    if (rc < 0) {
-        print_message("%s\n", err.msg);
-    }
-    if (pg) {
-        pg_close(pg);
-    }
-    return rc;
+    return pg_database_make("tide_account_test");
 }
 
 static int tear_down(void **state)

@@ -1,24 +1,17 @@
 /* What the filter of known numbers learns from a real database, whatever transactions overlap: tests/with-postgres
  * build/dev/tests/known_feed_test. Without TIDE_TEST_PG all of it is skipped, visibly. */
-#include "tests/unit/unit.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/unit/pg_database.h"
 
 #include "auth/known_feed.h"
 #include "auth/known_filter.h"
-#include "base/pg.h"
 
-static const char *server_uri; /* superuser */
-static char owner_uri[512], app_uri[512];
 static struct pg *app; /* as the gateway */
 
 /* --- small steps ------------------------------------------------------------------------------------- */
 
 static struct pg *open_owner(void)
 {
-    struct pg *pg = pg_open(owner_uri, 60000, NULL);
+    struct pg *pg = pg_open(owner_uri, PATIENCE_MS, NULL);
     assert_non_null(pg);
     assert_int_equal(pg_exec(pg, "SET idle_in_transaction_session_timeout = 0"),
                      0); /* some tests wait on purpose */
@@ -115,14 +108,6 @@ static void assert_is_lost(struct known_feed *f)
     job(known_feed_catch_up, f);
     assert_true(f->is_lost);
     known_feed_clear(f);
-}
-
-static void need_server(void)
-{
-    if (!server_uri) {
-        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
-        skip();
-    }
 }
 
 /* --- nothing is missed ------------------------------------------------------------------------------- */
@@ -273,39 +258,16 @@ static void too_many_at_once_lose_track(void **state)
 
 /* --- the program ------------------------------------------------------------------------------------- */
 
-static int make_database(void)
-{
-    const char *db = strstr(server_uri, "///postgres?"), *user = strstr(server_uri, "&user=");
-    struct err err = {0};
-    struct pg *pg = db && user ? pg_open(server_uri, 60000, &err) : NULL;
-    if (!pg) {
-        return -1;
-    }
-    const char *rest = strchr(db, '?');
-    int head = (int)(db - server_uri);
-    snprintf(owner_uri, sizeof owner_uri, "%.*s///tide_known_feed_test%s", head, server_uri, rest);
-    snprintf(app_uri, sizeof app_uri, "%.*s///tide_known_feed_test%.*s&user=tidegate_app", head, server_uri,
-             (int)(user - rest), rest);
-    int rc = pg_exec(pg, "DROP DATABASE IF EXISTS tide_known_feed_test");
-    rc = rc < 0 ? rc : pg_exec(pg, "CREATE DATABASE tide_known_feed_test");
-    pg_close(pg);
-    return rc;
-}
-
 static int set_up(void **state)
 {
-    struct err err = {0};
-    server_uri = getenv("TIDE_TEST_PG");
-    if (!server_uri) {
-        return 0;
+    if (pg_database_make("tide_known_feed_test") < 0) {
+        return -1;
     }
-    struct pg *pg = make_database() < 0 ? NULL : pg_open(owner_uri, 60000, &err);
-    int rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
-    rc = rc < 0 ? rc : pg_exec(pg, make_people);
-    pg_close(pg);
-    app = rc < 0 ? NULL : pg_open(app_uri, 60000, &err);
-    print_message("%s", err.msg);
-    return app ? 0 : -1;
+    if (server_uri) {
+        sql(make_people);
+        app = pg_open(app_uri, PATIENCE_MS, NULL);
+    }
+    return server_uri && !app ? -1 : 0;
 }
 
 static int tear_down(void **state)

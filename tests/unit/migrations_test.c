@@ -1,68 +1,15 @@
 /* What the functions of the migrations promise, whoever calls them and however calls overlap, and what a poll reads: tests/with-postgres
  * build/dev/tests/migrations_test. Without TIDE_TEST_PG all of it is skipped, visibly. */
-#include "tests/unit/unit.h"
+#include "tests/unit/pg_database.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "auth/sync.h"
 #include "base/clock.h"
-#include "base/pg.h"
 
-enum { PATIENCE_MS = 60000, TICK_MS = 5 };
-
-static const char *server_uri; /* superuser */
-static char owner_uri[512];    /* superuser, our database */
-static char app_uri[512], status_uri[512];
-static struct pg *owner;
-
-static void need_server(void)
-{
-    if (!server_uri) {
-        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
-        skip();
-    }
-}
-
-/* --- small steps ------------------------------------------------------------------------------------- */
-
-static int run_sql(struct pg *pg, void *sql)
-{
-    return pg_exec(pg, sql);
-}
-
-static int sql_as(const char *uri, const char *sql)
-{
-    struct pg *pg = pg_open(uri, PATIENCE_MS, NULL);
-    assert_non_null(pg);
-    int rc = pg_transaction(pg, run_sql, (void *)(uintptr_t)sql, PATIENCE_MS, NULL);
-    pg_close(pg);
-    return rc;
-}
-
-struct number {
-    const char *sql;
-    int64_t value;
-};
-
-static int run_number(struct pg *pg, void *arg)
-{
-    struct number *n = arg;
-    int rows = pg_query(pg, n->sql);
-    n->value = rows > 0 ? pg_i64(pg, 0, 0) : -1;
-    return rows < 0 ? rows : 0;
-}
-
-static int64_t number_of(const char *sql)
-{
-    struct number n = {sql, 0};
-    assert_int_equal(pg_transaction(owner, run_number, &n, PATIENCE_MS, NULL), 0);
-    return n.value;
-}
+enum { TICK_MS = 5 };
 
 /* One transaction of the application, on a thread of its own. */
 struct call {
@@ -102,7 +49,7 @@ static int call_end(struct call *c)
 #define SIGN_UP(number)                                                                                      \
     "SELECT auth_create_user((SELECT version FROM policy_current), 'default', 'phone', 'CN', "               \
     "gen_random_uuid(), gen_random_uuid(), sha256('" number "'), '1', '');"
-#define HOLD "SELECT pg_advisory_xact_lock(4711);" /* until give_hold() */
+#define HOLD "SELECT pg_advisory_xact_lock(4711);" /* until the holder gives it back */
 #define CLOSE_SIGN_UP                                                                                        \
     "SELECT policy_change('t', 'open', '{}', '{}', 'test', 'test', '', 0, 'policy.set', NULL);"
 
@@ -136,11 +83,13 @@ static void a_change_of_the_policy_has_its_turn_among_sign_ups(void **state)
     struct call before = {.sql = SIGN_UP("before") HOLD}, change = {.sql = CLOSE_SIGN_UP},
                 after = {.sql = SIGN_UP("after")};
     int64_t version = number_of("SELECT version FROM policy_current");
-    assert_int_equal(number_of("SELECT count(pg_advisory_lock(4711)::text)"), 1);
+    struct pg *holder = pg_open(owner_uri, PATIENCE_MS, NULL);
+    assert_non_null(holder);
+    assert_int_equal(pg_exec(holder, "SELECT pg_advisory_lock(4711)"), 0);
     call_start(&before, 1);
     call_start(&change, 2); /* waits for the account that is being made */
     call_start(&after, 3);  /* and this one for the change */
-    assert_int_equal(number_of("SELECT count(pg_advisory_unlock(4711)::text)"), 1);
+    pg_close(holder);
     assert_int_equal(call_end(&after), ERR_CONFLICT); /* policy_stale */
     assert_int_equal(call_end(&before), 0);
     assert_int_equal(call_end(&change), 0);
@@ -183,10 +132,7 @@ static void a_poll_reads_only_what_is_new(void **state)
             " INSERT INTO revocations (session_id, user_id) VALUES (gen_random_uuid(), gen_random_uuid())"),
         0);
     r.sync.since_ms = number_of("SELECT (extract(epoch FROM now()) * 1000)::bigint");
-    struct pg *app = pg_open(app_uri, PATIENCE_MS, NULL);
-    assert_non_null(app);
-    assert_int_equal(pg_transaction(app, run_reading, &r, PATIENCE_MS, NULL), 0);
-    pg_close(app);
+    assert_int_equal(pg_run_as(app_uri, run_reading, &r), 0);
     assert_true(r.sync.ended_count >= 1 && r.rows >= 1);
     assert_true(r.rows < 100);
     auth_sync_clear(&r.sync);
@@ -194,43 +140,9 @@ static void a_poll_reads_only_what_is_new(void **state)
 
 /* --- the program ------------------------------------------------------------------------------------- */
 
-static int make_database(void)
-{
-    const char *db = strstr(server_uri, "///postgres?"), *user = strstr(server_uri, "&user=");
-    struct pg *pg = db && user ? pg_open(server_uri, PATIENCE_MS, NULL) : NULL;
-    if (!pg) {
-        return -1;
-    }
-    const char *rest = strchr(db, '?');
-    int head = (int)(db - server_uri), host = (int)(user - rest);
-    snprintf(owner_uri, sizeof owner_uri, "%.*s///tide_migrations_test%s", head, server_uri, rest);
-    snprintf(app_uri, sizeof app_uri, "%.*s///tide_migrations_test%.*s&user=tidegate_app", head, server_uri,
-             host, rest);
-    snprintf(status_uri, sizeof status_uri, "%.*s///tide_migrations_test%.*s&user=tidegate_status", head,
-             server_uri, host, rest);
-    int rc = pg_exec(pg, "DROP DATABASE IF EXISTS tide_migrations_test");
-    rc = rc < 0 ? rc : pg_exec(pg, "CREATE DATABASE tide_migrations_test");
-    pg_close(pg);
-    return rc;
-}
-
 static int set_up(void **state)
 {
-    struct err err = {0};
-    server_uri = getenv("TIDE_TEST_PG");
-    if (!server_uri) {
-        return 0;
-    }
-    owner = make_database() < 0 ? NULL : pg_open(owner_uri, PATIENCE_MS, &err);
-    int rc = owner ? pg_migrate(owner, "migrations", NULL, NULL, &err) : -1;
-    print_message("%s", err.msg);
-    return rc;
-}
-
-static int tear_down(void **state)
-{
-    pg_close(owner);
-    return 0;
+    return pg_database_make("tide_migrations_test");
 }
 
 int main(void)
@@ -240,5 +152,5 @@ int main(void)
         cmocka_unit_test(a_change_of_the_policy_has_its_turn_among_sign_ups),
         cmocka_unit_test(a_poll_reads_only_what_is_new),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, NULL);
 }

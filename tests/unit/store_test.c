@@ -1,6 +1,6 @@
 /* Two tide-status over one real database: tests/with-postgres build/dev/tests/store_test. Without TIDE_TEST_PG all of it
  * is skipped, visibly. */
-#include "tests/unit/unit.h"
+#include "tests/unit/pg_database.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,26 +9,16 @@
 #include "base/clock.h"
 #include "status/store.h"
 
-enum { TICK_MS = 5, SECOND_MS = 1000, PATIENCE_MS = 60000 };
+enum { TICK_MS = 5, SECOND_MS = 1000 };
 
 struct page {
     struct board board;
     struct store *store;
 };
 
-static const char *server_uri; /* superuser */
-static char uri[512];          /* our database */
 static struct loop *loop;
 static struct page *writer, *reader;
 static const struct incident_text text = {{"N", NULL, NULL}};
-
-static void need_server(void)
-{
-    if (!server_uri) {
-        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
-        skip();
-    }
-}
 
 /* --- two stores on one loop -------------------------------------------------------------------------- */
 
@@ -89,7 +79,7 @@ static struct page *page_new(void)
 static void page_open(struct page *p)
 {
     struct pg_conf database = {
-        .uri = uri, .connections = 1, .queue = 8, .connect_ms = 20000, .job_ms = 20000};
+        .uri = owner_uri, .connections = 1, .queue = 8, .connect_ms = 20000, .job_ms = 20000};
     struct store_conf conf = {
         .database = &database, .on_change = on_change, .on_notice = on_notice, .on_attack = on_attack};
     struct err err;
@@ -122,7 +112,7 @@ static struct incident *post(struct page *p, const char *code, enum incident_sta
 
 static int setup(void **state)
 {
-    struct pg *pg = server_uri ? pg_open(uri, 60000, NULL) : NULL;
+    struct pg *pg = server_uri ? pg_open(owner_uri, PATIENCE_MS, NULL) : NULL;
     if (!pg) {
         return server_uri ? -1 : 0;
     }
@@ -221,26 +211,7 @@ static void the_largest_incident_is_written_whole(void **state)
 
 static int make_database(void **state)
 {
-    struct err err = {0};
-    server_uri = getenv("TIDE_TEST_PG");
-    if (!server_uri) {
-        return 0;
-    }
-    const char *db = strstr(server_uri, "///postgres?");
-    struct pg *pg = db ? pg_open(server_uri, 60000, &err) : NULL;
-    if (!pg) {
-        return -1;
-    }
-    snprintf(uri, sizeof uri, "%.*s///tide_store_test%s", (int)(db - server_uri), server_uri,
-             strchr(db, '?'));
-    int rc = pg_exec(pg, "DROP DATABASE IF EXISTS tide_store_test");
-    rc = rc < 0 ? rc : pg_exec(pg, "CREATE DATABASE tide_store_test");
-    pg_close(pg);
-    pg = rc < 0 ? NULL : pg_open(uri, 60000, &err);
-    rc = pg ? pg_migrate(pg, "migrations", NULL, NULL, &err) : -1;
-    pg_close(pg);
-    print_message("%s", err.msg);
-    return rc < 0 ? -1 : 0;
+    return pg_database_make("tide_store_test");
 }
 
 int main(void)
