@@ -1,5 +1,5 @@
 /* When a connection to Redis is given up for a while: after some failures in a row, or when more than half of the
- * last 20 commands failed. Only the counting: who opens, probes and closes is redis_conn.c.
+ * last 20 commands failed. Only the counting: who opens, probes and closes is redis_pipeline.c.
  * Thread rule: the connection's loop. */
 #ifndef TIDE_BASE_REDIS_BREAKER_H
 #define TIDE_BASE_REDIS_BREAKER_H
