@@ -14,7 +14,7 @@
 #include "inference/worker/cpu/packed.h"
 #include "inference/worker/graph.h"
 
-enum { KERNEL_TILE = 8 }; /* most columns of one call */
+enum { KERNEL_TILE = 16 }; /* most columns of one call */
 
 struct quantized {
     const int8_t *q;    /* columns of `width` values */

@@ -5,34 +5,13 @@
 
 #if defined(__x86_64__) && !defined(TIDE_NO_AVX512) /* measured without: engine_peer.py */
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))),                \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vnni")
-#endif
-
-#include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE __m512 load_halves(const uint8_t *p) /* 16 */
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
+#include "inference/worker/cpu/avx512.h"
 
 INLINE int32_t load4(const int8_t *q) /* four columns of one token */
 {
     int32_t four;
     memcpy(&four, q, sizeof four);
     return four;
-}
-
-/* acc += (d * scale) * dot: the one rounding of AVX2's block functions. */
-INLINE __m512 add_scaled(__m512 acc, __m512 d, float scale, __m512i dot)
-{
-    return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(dot), acc);
 }
 
 INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned n,
@@ -74,19 +53,6 @@ INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned 
     for (unsigned c = 0; c < n; c++) {
         _mm512_storeu_ps(out[c], acc[c]);
     }
-}
-
-/* The sum of 4*groups activations times their scale: in a block of 32 it is at hand. */
-INLINE float scaled_sum(const struct quantized *x, unsigned c, unsigned groups, uint32_t p, size_t at)
-{
-    if (groups == 8) {
-        return x->sum[at];
-    }
-    __m128i q = _mm_loadu_si128((const __m128i *)(x->q + (size_t)c * x->width + 16UL * p));
-    __m128i fours = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), q);
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E));
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xB1));
-    return x->scale[at] * (float)_mm_cvtsi128_si32(fours);
 }
 
 /* `parts` scales a block, behind `head` bytes of scales and minimums. The instruction wants one factor unsigned: activations are moved up by 128, which adds
@@ -155,13 +121,14 @@ TILE(tile_8bit_fine_min, 2, 64)
     static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
                      float out[KERNEL_TILE][PACKED_ROWS])                                                    \
     {                                                                                                        \
-        if (columns == 8) {                                                                                  \
-            tile(strip, x, 8, out);                                                                          \
-            return;                                                                                          \
-        }                                                                                                    \
         unsigned c = 0;                                                                                      \
+        for (; c + 8 <= columns; c += 8) {                                                                   \
+            struct quantized eight = quantized_from(x, c);                                                   \
+            tile(strip, &eight, 8, out + c);                                                                 \
+        }                                                                                                    \
         if (columns & 4) {                                                                                   \
-            tile(strip, x, 4, out);                                                                          \
+            struct quantized rest = quantized_from(x, c);                                                    \
+            tile(strip, &rest, 4, out + c);                                                                  \
             c += 4;                                                                                          \
         }                                                                                                    \
         if (columns & 2) {                                                                                   \
