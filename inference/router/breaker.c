@@ -46,8 +46,7 @@ const char *breaker_state_name(enum breaker_state s)
 bool breaker_would_admit(const struct breaker *b, uint64_t now_ms)
 {
     uint64_t word = atomic_load_explicit(&b->word, memory_order_relaxed);
-    enum breaker_state s = word_state(word);
-    return s == BREAKER_CLOSED || (s == BREAKER_OPEN && now_ms >= word_until(word));
+    return word_state(word) == BREAKER_CLOSED || now_ms >= word_until(word);
 }
 
 enum breaker_admission breaker_admit(struct breaker *b, uint64_t now_ms)
@@ -56,10 +55,10 @@ enum breaker_admission breaker_admit(struct breaker *b, uint64_t now_ms)
     if (word_state(word) == BREAKER_CLOSED) {
         return BREAKER_ADMIT;
     }
-    if (word_state(word) == BREAKER_HALF_OPEN || now_ms < word_until(word)) {
+    if (now_ms < word_until(word)) {
         return BREAKER_REFUSE;
     }
-    uint64_t probing = pack(BREAKER_HALF_OPEN, word_openings(word), now_ms);
+    uint64_t probing = pack(BREAKER_HALF_OPEN, word_openings(word), now_ms + BREAKER_PROBE_MS);
     return atomic_compare_exchange_strong(&b->word, &word, probing) ? BREAKER_ADMIT_PROBE : BREAKER_REFUSE;
 }
 
@@ -124,30 +123,8 @@ static void open_from(struct breaker *b, uint64_t now_ms, enum breaker_state fro
     }
 }
 
-static void note_probe(struct breaker *b, uint64_t now_ms, enum breaker_result result)
+static void note_result(struct breaker *b, uint64_t now_ms, enum breaker_result result)
 {
-    uint64_t word = atomic_load(&b->word);
-    BUG_ON(word_state(word) != BREAKER_HALF_OPEN);
-    switch (result) {
-    case BREAKER_OK:
-        clear_ring(b);
-        atomic_store(&b->connect_errors, 0);
-        atomic_store(&b->word, pack(BREAKER_CLOSED, 0, 0));
-        break;
-    case BREAKER_NO_VERDICT:
-        atomic_store(&b->word, pack(BREAKER_OPEN, word_openings(word), now_ms));
-        break;
-    default:
-        open_from(b, now_ms, BREAKER_HALF_OPEN);
-    }
-}
-
-void breaker_note(struct breaker *b, uint64_t now_ms, enum breaker_result result, bool is_probe)
-{
-    if (is_probe) {
-        note_probe(b, now_ms, result);
-        return;
-    }
     if (result == BREAKER_NO_VERDICT) {
         return;
     }
@@ -160,5 +137,35 @@ void breaker_note(struct breaker *b, uint64_t now_ms, enum breaker_result result
     }
     if (result != BREAKER_OK && (in_a_row >= BREAKER_CONNECT_ERRORS || ring_is_bad(b, now_ms))) {
         open_from(b, now_ms, BREAKER_CLOSED);
+    }
+}
+
+/* Not closed, when this probe began: a later one may have opened it again meanwhile. */
+static void note_probe(struct breaker *b, uint64_t now_ms, enum breaker_result result)
+{
+    uint64_t word = atomic_load(&b->word);
+    switch (result) {
+    case BREAKER_OK: /* however late: it works */
+        clear_ring(b);
+        atomic_store(&b->connect_errors, 0);
+        atomic_store(&b->word, pack(BREAKER_CLOSED, 0, 0));
+        break;
+    case BREAKER_NO_VERDICT:
+        if (word_state(word) == BREAKER_HALF_OPEN) {
+            uint64_t open = pack(BREAKER_OPEN, word_openings(word), now_ms);
+            (void)atomic_compare_exchange_strong(&b->word, &word, open);
+        }
+        break;
+    default:
+        open_from(b, now_ms, BREAKER_HALF_OPEN);
+    }
+}
+
+void breaker_note(struct breaker *b, uint64_t now_ms, enum breaker_result result, bool is_probe)
+{
+    if (is_probe && breaker_state(b) != BREAKER_CLOSED) {
+        note_probe(b, now_ms, result);
+    } else { /* a probe that others were quicker than is a request like any */
+        note_result(b, now_ms, result);
     }
 }

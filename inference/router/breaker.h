@@ -3,10 +3,12 @@
  *     CLOSED --(50 % of >= 5 results in 10 s failed, or 3 connect errors in a row)--> OPEN
  *     OPEN --(5 s, doubling to 60 s)--> the next request is the probe: HALF_OPEN
  *     HALF_OPEN --(probe fails)--> OPEN, twice as long; --(probe succeeds)--> CLOSED; others are refused
+ *     HALF_OPEN --(30 s)--> the next request probes as well
  *
- * Exactly one probe is out at a time: the change to HALF_OPEN is one compare-and-swap of a word that holds
- * state, number of openings and time. A probe that ends without a verdict (its client left) puts OPEN back
- * with its time in the past, so that the next request probes.
+ * One probe begins at a time: the change to HALF_OPEN is one compare-and-swap of a word that holds state, number of
+ * openings and time. A probe that ends without a verdict (its client left) puts OPEN back with its time in the past,
+ * so that the next request probes. One that is out for long (an answer that is not streamed tells nothing before its
+ * end) keeps others out for 30 s; its verdict counts whenever it comes.
  * Time: milliseconds of the monotonic clock, given by the caller.
  * Thread rule: any thread; all fields are relaxed atomics but for that word. */
 #ifndef TIDE_ROUTER_BREAKER_H
@@ -23,6 +25,7 @@ enum {
     BREAKER_CONNECT_ERRORS = 3,
     BREAKER_OPEN_MS = 5000,
     BREAKER_OPEN_MAX_MS = 60000,
+    BREAKER_PROBE_MS = 30000, /* for which others wait for a probe's verdict */
 };
 
 enum breaker_state { BREAKER_CLOSED = 0, BREAKER_OPEN = 1, BREAKER_HALF_OPEN = 2 };
@@ -42,7 +45,7 @@ struct breaker {
 };
 
 void breaker_init(struct breaker *b);
-/* May a request go there now? BREAKER_ADMIT_PROBE: it is the one probe, its result must be noted as such. */
+/* May a request go there now? BREAKER_ADMIT_PROBE: it is a probe, its result must be noted as such. */
 enum breaker_admission breaker_admit(struct breaker *b, uint64_t now_ms);
 bool breaker_would_admit(const struct breaker *b, uint64_t now_ms); /* looks, changes nothing */
 void breaker_note(struct breaker *b, uint64_t now_ms, enum breaker_result result, bool is_probe);

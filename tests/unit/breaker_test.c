@@ -72,14 +72,54 @@ static void half_open_admits_exactly_one_probe(void **state)
     fail_n(&b, 0, 5);
     assert_int_equal(breaker_admit(&b, 4999), BREAKER_REFUSE);
     assert_int_equal(breaker_admit(&b, 5000), BREAKER_ADMIT_PROBE);
-    for (uint64_t t = 5000; t < 900000; t += 1000) {
+    for (uint64_t t = 5000; t < 35000; t += 1000) {
         assert_int_equal(breaker_admit(&b, t), BREAKER_REFUSE);
     }
     fail_n(&b, 6000, 3); /* late news of requests from before say nothing now */
     assert_int_equal(breaker_state(&b), BREAKER_HALF_OPEN);
-    breaker_note(&b, 900000, BREAKER_OK, true);
+    breaker_note(&b, 34999, BREAKER_OK, true);
     assert_int_equal(breaker_state(&b), BREAKER_CLOSED);
-    assert_int_equal(breaker_admit(&b, 900000), BREAKER_ADMIT);
+    assert_int_equal(breaker_admit(&b, 34999), BREAKER_ADMIT);
+}
+
+/* A breaker of which two probes are out at 35,000. */
+static void let_two_probe(struct breaker *b)
+{
+    breaker_init(b);
+    fail_n(b, 0, 5);
+    assert_int_equal(breaker_admit(b, 5000), BREAKER_ADMIT_PROBE);
+    assert_false(breaker_would_admit(b, 34999));
+    assert_int_equal(breaker_admit(b, 34999), BREAKER_REFUSE);
+    assert_true(breaker_would_admit(b, 35000));
+    assert_int_equal(breaker_admit(b, 35000), BREAKER_ADMIT_PROBE);
+    assert_int_equal(breaker_admit(b, 35000), BREAKER_REFUSE);
+}
+
+static void a_long_probe_keeps_others_out_for_half_a_minute(void **state)
+{
+    static const enum breaker_result others[] = {BREAKER_OK, BREAKER_FAIL, BREAKER_NO_VERDICT};
+    struct breaker b;
+    for (unsigned i = 0; i < 3; i++) { /* its success closes it, whatever the other said before */
+        let_two_probe(&b);
+        breaker_note(&b, 36000, others[i], true);
+        assert_int_equal(breaker_state(&b), others[i] == BREAKER_OK ? BREAKER_CLOSED : BREAKER_OPEN);
+        breaker_note(&b, 37000, BREAKER_OK, true);
+        assert_int_equal(breaker_state(&b), BREAKER_CLOSED);
+        assert_int_equal(breaker_admit(&b, 37000), BREAKER_ADMIT);
+    }
+    let_two_probe(&b);
+    breaker_note(&b, 36000, BREAKER_OK, true);
+    breaker_note(&b, 37000, BREAKER_FAIL, true); /* one failure against one success */
+    assert_int_equal(breaker_state(&b), BREAKER_CLOSED);
+    fail_n(&b, 37000, 4);
+    assert_int_equal(breaker_state(&b), BREAKER_OPEN);
+    let_two_probe(&b);
+    breaker_note(&b, 36000, BREAKER_FAIL, true);
+    breaker_note(&b, 36000, BREAKER_FAIL, true); /* opens it once, not twice */
+    assert_int_equal(atomic_load(&b.opened), 2);
+    assert_true(breaker_would_admit(&b, 46000));
+    breaker_note(&b, 36000, BREAKER_NO_VERDICT, true);
+    assert_false(breaker_would_admit(&b, 45999)); /* which takes back no opening */
 }
 
 static void each_failed_probe_doubles_the_time_up_to_a_minute(void **state)
@@ -149,6 +189,7 @@ int main(void)
         cmocka_unit_test(mostly_good_results_keep_it_closed),
         cmocka_unit_test(three_connect_errors_in_a_row_open_it),
         cmocka_unit_test(half_open_admits_exactly_one_probe),
+        cmocka_unit_test(a_long_probe_keeps_others_out_for_half_a_minute),
         cmocka_unit_test(each_failed_probe_doubles_the_time_up_to_a_minute),
         cmocka_unit_test(a_probe_without_verdict_lets_the_next_request_probe),
         cmocka_unit_test(threads_that_ask_at_once_get_one_probe),
