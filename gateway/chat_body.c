@@ -286,9 +286,24 @@ static void check_types(struct reader *r)
     if (user && user->type != JSON_STRING) {
         refuse_type(r, "user", "a string");
     }
+}
+
+/* best_of: as many are made, and the best n sent. */
+static void read_choices(struct reader *r)
+{
     struct str raw;
-    r->out->choices = 1;
-    (void)read_integer(r, "n", 1, r->conf->max_choices, &r->out->choices, &raw);
+    int64_t n = 1, best_of;
+    (void)read_integer(r, "n", 1, r->conf->max_choices, &n, &raw);
+    r->out->choices = n;
+    if (!read_integer(r, "best_of", 1, r->conf->max_choices, &best_of, &raw)) {
+        return;
+    }
+    if (best_of < n) {
+        refuse(r, "bad_request", "best_of",
+               arena_printf(r->arena, "best_of must be at least n, which is %lld", (long long)n));
+        return;
+    }
+    r->out->choices = best_of;
 }
 
 /* Texts, or lists of ids, in a prompt; ids alone are one. */
@@ -303,7 +318,7 @@ static int64_t count_prompts(const struct json_slice *prompt)
     return n > 0 ? n : 1;
 }
 
-/* Each text of a prompt has its n answers. */
+/* Each text of a prompt has its answers. */
 static void count_choices(struct reader *r)
 {
     const struct json_slice *prompt = given(r, "prompt");
@@ -314,8 +329,8 @@ static void count_choices(struct reader *r)
     int64_t prompts = count_prompts(prompt);
     if (prompts > most) {
         refuse(r, "bad_request", "prompt",
-               arena_printf(r->arena, "prompt must hold at most %lld texts, with n %lld", (long long)most,
-                            (long long)r->out->choices));
+               arena_printf(r->arena, "prompt must hold at most %lld texts, with %lld answers to each",
+                            (long long)most, (long long)r->out->choices));
         return;
     }
     r->out->choices *= prompts;
@@ -346,6 +361,7 @@ void chat_body_read(struct arena *a, struct str text, enum chat_kind kind, const
     read_input(&r);
     check_numbers(&r);
     check_types(&r);
+    read_choices(&r);
     count_choices(&r);
     read_max_tokens(&r);
     read_stream(&r);

@@ -26,7 +26,7 @@ struct chat_body {
     bool is_stream;
     bool wants_usage;      /* the client asked for the usage event */
     int64_t max_tokens;    /* as sent upstream; -1: unbounded */
-    int64_t choices;       /* n, for each text of a prompt */
+    int64_t choices;       /* to be made: n, or best_of, for each text of a prompt */
     int64_t prompt_tokens; /* estimate from the size */
     struct str upstream;   /* what is sent */
 };

@@ -80,7 +80,7 @@ static const struct conf_entry entries[] = {
      .min = 1,
      .max = 128,
      .flags = CONF_RELOADABLE,
-     .help = "Most answers of a request: n, for each text of prompt."},
+     .help = "Most answers of a request: n, or best_of, for each text of prompt."},
     {.name = "expected_tokens",
      .type = CONF_INT,
      CONF_FIELD(struct chat_conf, expected_tokens),

@@ -121,6 +121,11 @@ static void wrong_bodies_are_refused_with_their_field(void **state)
         {"{\"model\":\"m\"," M ",\"max_completion_tokens\":99999999999}", "bad_request",
          "max_completion_tokens"},
         {"{\"model\":\"m\"," M ",\"n\":5}", "bad_request", "n"},
+        {"{\"model\":\"m\"," M ",\"n\":2,\"best_of\":1}", "bad_request", "best_of"},
+        {"{\"model\":\"m\"," M ",\"best_of\":5}", "bad_request", "best_of"},
+        {"{\"model\":\"m\"," M ",\"best_of\":0}", "bad_request", "best_of"},
+        {"{\"model\":\"m\"," M ",\"best_of\":\"2\"}", "bad_request", "best_of"},
+        {"{\"model\":\"m\"," M ",\"n\":5,\"best_of\":5}", "bad_request", "n"},
         {"{\"model\":\"m\"," M ",\"temperature\":2.1}", "bad_request", "temperature"},
         {"{\"model\":\"m\"," M ",\"temperature\":\"hot\"}", "bad_request", "temperature"},
         {"{\"model\":\"m\"," M ",\"top_p\":-0.1}", "bad_request", "top_p"},
@@ -176,6 +181,11 @@ static void each_text_of_a_prompt_counts(void **state)
         {"\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", 0},
         {"\"prompt\":[1,[1],[2],[3],[4],[5]]", 0},
         {"\"prompt\":[\"a\",\"b\"],\"n\":3", 0},
+        {"\"prompt\":\"a\",\"best_of\":3", 3},
+        {"\"prompt\":\"a\",\"best_of\":null,\"n\":2", 2},
+        {"\"prompt\":\"a\",\"best_of\":4,\"n\":4", 4},
+        {"\"prompt\":[\"a\",\"b\"],\"best_of\":2", 4},
+        {"\"prompt\":[\"a\",\"b\"],\"best_of\":3", 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct arena a;
