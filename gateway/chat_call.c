@@ -412,11 +412,12 @@ static void on_drain(struct http_exchange *ex)
 static void on_cancel(struct request *r)
 {
     struct chat_call *c = r->handler;
-    if (c->up && !c->body.is_stream && r->completion_tokens < 0) {
+    if (c->waiter || (c->up && upstream_is_connecting(c->up))) {
+        charge(c, 0, 0);
+    } else if (c->up && !c->body.is_stream && r->completion_tokens < 0) {
         charge(c, c->body.prompt_tokens, chat_call_reserved(c));
     }
     if (c->waiter) {
-        charge(c, 0, 0);
         queue_leave(c->waiter);
         c->waiter = NULL;
     }

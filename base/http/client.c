@@ -378,6 +378,12 @@ bool http_op_reused(const struct http_op *op)
     return op->reused;
 }
 
+bool http_op_is_connecting(const struct http_op *op)
+{
+    return op->h2 ? op->h2->state == CLIENT_H2_CONNECTING
+                  : op->conn && op->conn->state == CLIENT_CONN_CONNECTING;
+}
+
 static size_t queued(const struct http_op *op)
 {
     return op->out.n - op->out_sent;

@@ -129,6 +129,11 @@ void upstream_cancel(struct upstream *u)
     unpin_and_maybe_free(u);
 }
 
+bool upstream_is_connecting(const struct upstream *u)
+{
+    return u->op && http_op_is_connecting(u->op);
+}
+
 void upstream_spoil(struct upstream *u)
 {
     u->is_spoilt = true;

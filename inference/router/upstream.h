@@ -57,6 +57,7 @@ struct upstream *upstream_start(struct worker_origins *o, struct worker_grant gr
                                 void *arg); /* never NULL; callbacks come later */
 void upstream_resume(struct upstream *u);
 void upstream_cancel(struct upstream *u);
+bool upstream_is_connecting(const struct upstream *u); /* the worker has seen nothing of the request */
 /* What the handler found in a 200 stream: it was no good although HTTP was (an error event, no end). */
 void upstream_spoil(struct upstream *u);
 /* Or that it was the request's doing, and says nothing of the worker. */

@@ -15,7 +15,7 @@ from tide.scripted import ScriptedWorker, answer_well
 def rig(tmp_path):
     worker = ScriptedWorker()
     log = tmp_path / "access.log"
-    rig = ChatRig(tmp_path, [worker.target], slots=1, queue="700ms", keep_alive="100ms",
+    rig = ChatRig(tmp_path, [worker.target], slots=1, queue="700ms", keep_alive="100ms", connect="30s",
                   process={"access_log": str(log)})
     rig.worker, rig.log = worker, log
     yield rig
@@ -59,16 +59,21 @@ def test_who_was_served_nothing_pays_nothing(rig):
     assert wait_charged(rig, 1) == [(0, 0)]
 
 
-def leave_in_work(rig, gone: list, **body) -> int:
-    """Asks and leaves when the worker has been asked; the bytes of the question."""
-    rig.worker.behave = lambda x: gone.append(x.wait_gone(20))
+def ask_and_leave(rig, when, **body) -> int:
+    """The bytes of the question."""
     data = json.dumps({"model": "m", "messages": MESSAGES, "max_tokens": 50, **body}).encode()
     with socket.create_connection(("127.0.0.1", rig.port)) as s:
         s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: " +
                   rig.headers["authorization"].encode() + b"\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
-        wait_until(lambda: rig.worker.asked, 20, "the worker has it")
-    wait_until(lambda: gone, 20, "the worker sees the end")
+        wait_until(when, 20, "it is time to leave")
     return len(data)
+
+
+def leave_in_work(rig, gone: list, **body) -> int:
+    rig.worker.behave = lambda x: gone.append(x.wait_gone(20))
+    size = ask_and_leave(rig, lambda: rig.worker.asked, **body)
+    wait_until(lambda: gone, 20, "the worker sees the end")
+    return size
 
 
 def test_who_leaves_an_answer_in_work_pays_what_was_reserved(rig):
@@ -79,3 +84,12 @@ def test_who_leaves_an_answer_in_work_pays_what_was_reserved(rig):
 def test_who_leaves_a_stream_pays_what_was_sent(rig):
     size = leave_in_work(rig, [], stream=True)
     assert wait_charged(rig, 1) == [(size // 4 + 1, 0)]
+
+
+def test_who_leaves_before_the_worker_is_reached_pays_nothing(rig):
+    rig.worker.take_no_more()
+    for i, more in enumerate([{"n": 2}, {"stream": True}]):
+        ask_and_leave(rig, lambda: rig.of_worker(0, "requests_running") == 1, **more)
+        assert wait_charged(rig, i + 1)[i] == (0, 0)
+        wait_until(rig.is_idle, 20, "its place is free")
+    assert not rig.worker.asked

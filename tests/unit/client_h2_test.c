@@ -9,6 +9,7 @@ static void a_request_arrives_and_its_answer_comes_back(void **state)
     struct call c = {0};
     char want[200];
     start_request(r, &c, &(struct http_client_request){.method = STR("POST"), .body = STR("{\"a\":1}")});
+    assert_true(http_op_is_connecting(c.op));
     while (c.ends == 0) {
         run(r);
     }

@@ -185,6 +185,7 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
                     int64_t content_length)
 {
     struct rig *r = http_op_arg(op);
+    assert_false(http_op_is_connecting(op));
     r->heads++;
     r->status = status;
     r->content_length = content_length;
@@ -294,6 +295,7 @@ static void a_post_carries_its_body(void **state)
     struct rig *r = *state;
     r->answers[0] = "HTTP/1.1 204 No Content\r\n\r\n";
     start(r, "POST", STR("{\"a\":1}"));
+    assert_true(http_op_is_connecting(r->op));
     run(r);
     assert_int_equal(r->rc, 0);
     assert_non_null(strstr(r->got, "\r\ncontent-length: 7\r\n\r\n{\"a\":1}"));

@@ -290,6 +290,7 @@ static inline void on_head(struct http_op *op, unsigned status, const struct htt
                            unsigned count, int64_t content_length)
 {
     struct call *c = http_op_arg(op);
+    assert_false(http_op_is_connecting(op));
     c->heads++;
     c->status = status;
     c->content_length = content_length;

@@ -145,7 +145,8 @@ class ScriptedWorker:
     def start(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
         self.open: set[socket.socket] = set()
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        self.acceptor = threading.Thread(target=self._accept, args=(self.listener,), daemon=True)
+        self.acceptor.start()
 
     def stop(self) -> None:
         """As a crash would: the port refuses, all connections end."""
@@ -156,6 +157,18 @@ class ScriptedWorker:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def take_no_more(self) -> None:
+        """Whoever connects from now on waits: nobody accepts, and the kernel's queue is full. What is open goes on."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join()
+        self.listener.listen(0)
+        self.queued = []
+        try:
+            while True:
+                self.queued.append(socket.create_connection(("127.0.0.1", self.port), timeout=0.5))
+        except TimeoutError:
+            pass
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
