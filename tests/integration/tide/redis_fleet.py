@@ -1,7 +1,9 @@
 """Redis as fleets have it: with TLS, behind Sentinels, as a Cluster. Private ports, data in temporary folders."""
+import functools
 import random
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 from .process import Process, free_port, wait_until
@@ -21,6 +23,25 @@ def calls(port: int, command: str = "evalsha") -> int:
     return 0
 
 
+def stop_all(whatever: list) -> None:
+    """Also those behind one that does not end by itself."""
+    with ExitStack() as stack:
+        for one in reversed(whatever):
+            stack.callback(one.stop)
+
+
+def stopped_on_failure(start):
+    """Whoever fails to start leaves nothing behind: nobody will have it to stop it."""
+    @functools.wraps(start)
+    def start_or_stop(self):
+        try:
+            return start(self)
+        except BaseException:
+            self.stop()
+            raise
+    return start_or_stop
+
+
 class Server:
     """One redis-server on a loopback port, without persistence."""
 
@@ -35,10 +56,14 @@ class Server:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @stopped_on_failure
     def start(self) -> "Server":
         self.process.start()
         wait_until(lambda: cli(self.port, "PING") == "PONG", 60, f"{self.address} answers")
         return self
+
+    def stop(self) -> None:
+        self.process.stop()
 
     def role(self) -> str:
         return cli(self.port, "ROLE").split("\n")[0]
@@ -55,10 +80,14 @@ class TlsServer:
             "redis-server", "--port", "0", "--tls-port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
             "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "yes"], folder)
 
+    @stopped_on_failure
     def start(self) -> "TlsServer":
         self.process.start()
         wait_until(lambda: self.cli("PING") == "PONG", 60, "Redis with TLS answers")
         return self
+
+    def stop(self) -> None:
+        self.process.stop()
 
     def cli(self, *words) -> str:
         done = subprocess.run(["redis-cli", "-h", "localhost", "-p", str(self.port), *map(str, [*self.proof, *words])],
@@ -83,6 +112,7 @@ class Sentinels:
                             "sentinel parallel-syncs tide 2\n")
             self.watchers.append(Process(f"sentinel-{port}", ["redis-server", conf, "--sentinel"], folder))
 
+    @stopped_on_failure
     def start(self) -> "Sentinels":
         for server in self.servers:
             server.start()
@@ -105,8 +135,7 @@ class Sentinels:
         return next(server for server in self.servers if server.port == port)
 
     def stop(self) -> None:
-        for process in self.watchers + [server.process for server in self.servers]:
-            process.stop()
+        stop_all(self.watchers + self.servers)
 
 
 def cluster_port() -> int:
@@ -131,6 +160,7 @@ class Cluster:
                    "--cluster-node-timeout", down_ms, "--cluster-require-full-coverage", "no") for i in range(3 * (1 + replicas))]
         self.replicas = replicas
 
+    @stopped_on_failure
     def start(self) -> "Cluster":
         for server in self.servers:
             server.start()
@@ -169,5 +199,4 @@ class Cluster:
         return [key for server in self.primaries() for key in cli(server.port, "KEYS", "*").split()]
 
     def stop(self) -> None:
-        for server in self.servers:
-            server.process.stop()
+        stop_all(self.servers)
