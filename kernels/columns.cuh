@@ -19,10 +19,15 @@ static __device__ __forceinline__ size_t column_use(const struct columns &c, uin
     return c.use ? c.use[i] : i;
 }
 
+static __device__ __forceinline__ size_t column_row(const struct columns &c, uint32_t i)
+{
+    return column_use(c, i) / c.uses_of_row;
+}
+
 /* The first value of x that column i meets. */
 static __device__ __forceinline__ size_t column_x(const struct columns &c, uint32_t i)
 {
-    return c.x_from + column_use(c, i) / c.uses_of_row * c.x_pitch;
+    return c.x_from + column_row(c, i) * c.x_pitch;
 }
 
 /* The value of out that row 0 gives for column i. */

@@ -2,19 +2,16 @@
  *
  * Tolerance: products 1e-6 times the sum of |w * x| (each group of 128 in float, then scaled and summed in float); activations
  * are exact.
- * Tile: the bytes and fragments of tile.cuh, of which a stage of 128 columns is one group of scales; a block 64 rows x 64
- * columns, a warp 32 x 32; four mma.sync m16n8k32, then one scaling. The 64 rows of a block lie within one 128.
- * Shared memory: tile.cuh's 39,680 bytes, whose scales stay unused. Quantizing: a warp 128 values, none.
+ * Tile: tile_fp8.cuh, a block 64 rows x 64 columns; 39,680 bytes of shared memory and up to 248 registers. Quantizing: a warp
+ * 128 values, no shared memory.
  * Roofline: V3's gate of one expert (2048 x 7168) and 64 columns: 14.7 MB and 1.9 GFLOP, 4.4 us on an H800 by bandwidth (3.35
  * TB/s), 1 us by FP8 operations (1979 T). */
 #include "kernels/matmul_fp8.h"
 
 #include "kernels/matmul.h"
-#include "kernels/tile.cuh"
+#include "kernels/tile_fp8.cuh"
 
-enum { QUANTIZE_THREADS = 128, BLOCKS = 2 /* at once, at least */ };
-static_assert((int)FP8_BLOCK == TILE_BLOCKS * (int)MATRIX_BLOCK, "a stage is one group of scales");
-static_assert((int)FP8_BLOCK % TILE_ROWS == 0, "a block's rows share their scales");
+enum { QUANTIZE_THREADS = 128 };
 
 /* --- activations ------------------------------------------------------------------------------------------------------- */
 
@@ -44,32 +41,12 @@ static __global__ void __launch_bounds__(QUANTIZE_THREADS)
 
 /* --- products ------------------------------------------------------------------------------------------------------------ */
 
-/* A warp's 32 x 32 of one group of 128 columns, times their scales. */
-static __device__ void fp8_stage(const struct tile &t, const struct tile_memory &m, uint32_t block,
-                                 float w_scale, const float *x_scale, uint32_t groups, float (&out)[2][4][4])
-{
-    uint32_t warp = threadIdx.x / WARP_LANES;
-    float sums[2][4][4] = {};
-    tile_bytes<TILE_E4M3>(m, block / TILE_BLOCKS % 2, sums);
-    for (uint32_t n = 0; n < 4; n++) {
-        for (uint32_t i = 0; i < 2; i++) {
-            uint32_t column = t.column + warp % 2 * 32 + 8 * n + threadIdx.x % 4 * 2 + i;
-            float scale =
-                column < t.columns.count ? x_scale[(size_t)column * groups + block / TILE_BLOCKS] : 0.0F;
-            scale *= w_scale;
-            out[0][n][i] += scale * sums[0][n][i];
-            out[0][n][i + 2] += scale * sums[0][n][i + 2];
-            out[1][n][i] += scale * sums[1][n][i];
-            out[1][n][i + 2] += scale * sums[1][n][i + 2];
-        }
-    }
-}
-
-static __global__ void __launch_bounds__(TILE_THREADS, BLOCKS) matmul_fp8(struct matmul_fp8_params p)
+static __global__ void __launch_bounds__(TILE_THREADS, TILE_FP8_BLOCKS_AT_ONCE)
+    matmul_fp8(struct matmul_fp8_params p)
 {
     SHARED(struct tile_memory, memory, [1]);
     struct tile t = {};
-    t.w = {MATRIX_8BIT, p.w.rows, p.w.columns, p.w.values, NULL};
+    t.w = p.w;
     t.row = blockIdx.x * TILE_ROWS;
     t.row_end = p.w.rows;
     t.x.q = reinterpret_cast<int8_t *>(p.x.q);
@@ -79,20 +56,7 @@ static __global__ void __launch_bounds__(TILE_THREADS, BLOCKS) matmul_fp8(struct
     t.bias = p.bias;
     t.adds = p.adds;
     t.out_row = t.row;
-    uint32_t blocks = p.w.columns / MATRIX_BLOCK;
-    uint32_t groups = (blocks + TILE_BLOCKS - 1) / TILE_BLOCKS;
-    const float *w_scale = reinterpret_cast<const float *>(p.w.scale) + (size_t)(t.row / FP8_BLOCK) * groups;
-    float sums[2][4][4] = {};
-    tile_copy<MATRIX_8BIT>(t, memory[0], 0);
-    for (uint32_t block = 0; block < blocks; block += TILE_BLOCKS) {
-        copy_async_wait(0);
-        __syncthreads();
-        if (block + TILE_BLOCKS < blocks) {
-            tile_copy<MATRIX_8BIT>(t, memory[0], block + TILE_BLOCKS);
-        }
-        fp8_stage(t, memory[0], block, w_scale[block / TILE_BLOCKS], p.x.scale, groups, sums);
-    }
-    tile_write(t, sums);
+    tile_fp8_product(t, p.x.scale, memory[0]);
 }
 
 /* --- launchers ------------------------------------------------------------------------------------------------------------- */

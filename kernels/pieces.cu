@@ -2,14 +2,14 @@
  *
  * Tolerance: 1e-6 times the sum of |w * x|, as matvec.
  * Tile: up to MATMUL_LEAST - 1 columns a piece (as they spread evenly): a warp a row, 8 columns at once, as matvec; from there
- * on tensor cores, as matmul (tile.cuh). A block keeps to one piece and takes all its columns, so that its weights are read
+ * on tensor cores, as matmul (tile.cuh), or, FP8 experts, as matmul_fp8 (tile_fp8.cuh). A block keeps to one piece and takes all its columns, so that its weights are read
  * from memory once. Only pieces in use are launched: min(uses, experts) of them.
  * Roofline: the bytes of the pieces in use: 8 of 256 experts of V3 in 8 bits (3 x 2048 x 7168) are 352 MB a layer and token,
  * 105 us on an H800 (3.35 TB/s), 73 us on an H200. */
 #include "kernels/pieces.h"
 
 #include "kernels/matmul.h"
-#include "kernels/tile.cuh"
+#include "kernels/tile_fp8.cuh"
 
 enum { THREADS = 128, ROWS = THREADS / WARP_LANES, BLOCKS = 4 /* at once, at least */ };
 
@@ -41,6 +41,20 @@ static __device__ struct columns piece_columns(const struct piece_arguments &a, 
     return c;
 }
 
+/* The first of a piece, of this block's rows. */
+static __device__ struct tile piece_tile(const struct piece_arguments &a, uint32_t piece)
+{
+    uint32_t rows = a.p.w.rows / a.p.pieces;
+    struct tile t = {};
+    t.w = a.p.w;
+    t.out_row = blockIdx.x * TILE_ROWS;
+    t.row = piece * rows + t.out_row;
+    t.row_end = (piece + 1) * rows;
+    t.columns = piece_columns(a, piece);
+    t.out = a.p.out;
+    return t;
+}
+
 /* --- kernels --------------------------------------------------------------------------------------------------------------- */
 
 template <int COLUMNS>
@@ -69,21 +83,30 @@ static __global__ void __launch_bounds__(TILE_THREADS, TILE_BLOCKS_AT_ONCE)
     pieces_many(struct piece_arguments a)
 {
     SHARED(struct tile_memory, memory, [1]);
-    uint32_t rows = a.p.w.rows / a.p.pieces;
     uint32_t piece = piece_of_block(a);
     if (piece >= a.p.pieces) {
         return; /* the whole block */
     }
-    struct tile t = {};
-    t.w = a.p.w;
-    t.out_row = blockIdx.x * TILE_ROWS;
-    t.row = piece * rows + t.out_row;
-    t.row_end = (piece + 1) * rows;
+    struct tile t = piece_tile(a, piece);
     t.x = a.p.x_q;
-    t.columns = piece_columns(a, piece);
-    t.out = a.p.out;
     for (; t.column < t.columns.count; t.column += TILE_COLUMNS) {
         tile_product<KIND>(t, memory[0]);
+        __syncthreads();
+    }
+}
+
+static __global__ void __launch_bounds__(TILE_THREADS, TILE_FP8_BLOCKS_AT_ONCE)
+    pieces_fp8(struct piece_arguments a)
+{
+    SHARED(struct tile_memory, memory, [1]);
+    uint32_t piece = piece_of_block(a);
+    if (piece >= a.p.pieces) {
+        return; /* the whole block */
+    }
+    struct tile t = piece_tile(a, piece);
+    t.x.q = reinterpret_cast<int8_t *>(a.p.x_fp8.q);
+    for (; t.column < t.columns.count; t.column += TILE_COLUMNS) {
+        tile_fp8_product(t, a.p.x_fp8.scale, memory[0]);
         __syncthreads();
     }
 }
@@ -92,6 +115,10 @@ static __global__ void __launch_bounds__(TILE_THREADS, TILE_BLOCKS_AT_ONCE)
 
 static void launch_many(const struct piece_arguments &a, dim3 grid, cudaStream_t stream)
 {
+    if (a.p.x_fp8.q) {
+        LAUNCH(pieces_fp8, grid, dim3(TILE_THREADS), 0, stream, a);
+        return;
+    }
     switch (a.p.w.kind) {
     case MATRIX_4BIT:
         LAUNCH((pieces_many<MATRIX_4BIT>), grid, dim3(TILE_THREADS), 0, stream, a);
@@ -108,9 +135,22 @@ static void launch_many(const struct piece_arguments &a, dim3 grid, cudaStream_t
     }
 }
 
+/* Columns of a piece, as they spread evenly. */
+static uint32_t columns_of_each(const struct pieces_params *p)
+{
+    return p->uses ? p->count / p->pieces : p->count;
+}
+
+bool pieces_take_fp8(const struct pieces_params *p)
+{
+    bool is_whole = p->w.rows / p->pieces % TILE_ROWS == 0; /* each tile of each piece lies within one 128 */
+    return p->uses && is_whole && p->x_pitch == p->w.columns && matmul_fp8_takes(&p->w, columns_of_each(p));
+}
+
 cudaError_t pieces_launch(const struct pieces_params *p, cudaStream_t stream)
 {
-    if (!matrix_columns_fit(&p->w) || p->pieces == 0 || p->w.rows % p->pieces || p->uses_of_row == 0) {
+    if (!matrix_columns_fit(&p->w) || p->pieces == 0 || p->w.rows % p->pieces || p->uses_of_row == 0 ||
+        (p->x_fp8.q && !pieces_take_fp8(p))) {
         return cudaErrorInvalidValue;
     }
     if (p->count == 0 || p->w.rows == 0) {
@@ -119,9 +159,9 @@ cudaError_t pieces_launch(const struct pieces_params *p, cudaStream_t stream)
     struct piece_arguments a = {*p, p->uses ? *p->uses : (struct expert_uses){NULL, NULL, NULL}};
     unsigned rows = p->w.rows / p->pieces;
     unsigned blocks = p->uses ? min(p->count, p->pieces) : p->pieces;
-    unsigned each = p->uses ? p->count / p->pieces : p->count; /* columns, spread evenly */
+    uint32_t each = columns_of_each(p);
     dim3 grid((rows + ROWS - 1) / ROWS, blocks);
-    if (matmul_takes(p->w.kind, each)) {
+    if (p->x_fp8.q || matmul_takes(p->w.kind, each)) {
         launch_many(a, dim3((rows + TILE_ROWS - 1) / TILE_ROWS, blocks), stream);
     } else if (each <= 1) {
         LAUNCH((pieces_few<1>), grid, dim3(THREADS), 0, stream, a);

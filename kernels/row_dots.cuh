@@ -29,6 +29,12 @@ struct activations { /* what the columns are cut from: floats, or int8 */
     struct quantized_rows q;
 };
 
+/* Values are q * d + m. */
+static constexpr __device__ __forceinline__ bool has_minimum(enum matrix_kind kind)
+{
+    return kind != MATRIX_8BIT && kind != MATRIX_8BIT_FINE;
+}
+
 static __device__ __forceinline__ int dot_16(const uint4 &w, const uint4 &x)
 {
     int sum = __dp4a((int)w.x, (int)x.x, 0);
@@ -69,7 +75,6 @@ template <enum matrix_kind KIND, int COLUMNS>
 static __device__ void row_int8(const struct matrix &w, uint32_t row, const struct quantized_rows &x,
                                 const size_t (&at)[COLUMNS], float (&sums)[COLUMNS])
 {
-    const bool has_minimum = KIND != MATRIX_8BIT && KIND != MATRIX_8BIT_FINE;
     const uint4 ones = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
     uint32_t units = w.columns / UNIT;
     for (uint32_t u = threadIdx.x % WARP_LANES; u < units; u += WARP_LANES) {
@@ -80,7 +85,7 @@ static __device__ void row_int8(const struct matrix &w, uint32_t row, const stru
             sums[c] += unit.d * x.scale[block] * (float)dot_16(unit.q, q);
             if (KIND == MATRIX_8BIT_FINE_MIN) {
                 sums[c] += unit.m * x.scale[block] * (float)dot_16(ones, q);
-            } else if (has_minimum) {
+            } else if (has_minimum(KIND)) {
                 sums[c] += unit.m * x.sum[block];
             }
         }

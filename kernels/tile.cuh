@@ -1,6 +1,7 @@
 /* A tile of a product on tensor cores: 64 rows of quantized weights times 64 columns of int8 activations, by a block.
  *
  *     sum over blocks of 32 columns of w:  d[row] * scale[column] * (exact integer) + m[row] * sum[column]
+ *                                          (of kinds without a minimum m the sums are not read)
  *
  * Four warps, each 32 rows x 32 columns: mma.sync m16n8k32 on int8 gives a block's integers, which are scaled in float. Weights
  * come as they lie in memory: word t of a row's block of 4 bits is, nibble by nibble, just what lane t holds of A.
@@ -113,12 +114,13 @@ static __device__ struct tile_scales tile_load_scales(const struct tile &t, uint
         if (b < blocks && column < t.columns.count) {
             size_t at = column_x(t.columns, column) / MATRIX_BLOCK + b;
             s.x[i] = t.x.scale[at];
-            s.sum[i] = t.x.sum[at];
+            s.sum[i] = has_minimum(KIND) ? t.x.sum[at] : 0.0F;
         }
     }
     return s;
 }
 
+template <enum matrix_kind KIND>
 static __device__ void tile_store_scales(struct tile_memory &m, uint32_t block, const struct tile_scales &s)
 {
     uint32_t buffer = block / TILE_BLOCKS % 2;
@@ -127,7 +129,9 @@ static __device__ void tile_store_scales(struct tile_memory &m, uint32_t block, 
         uint32_t at = place % TILE_BLOCKS * TILE_SCALE_PITCH + place / TILE_BLOCKS;
         m.w_scale[buffer][at] = s.w[i];
         m.x_scale[buffer][at] = s.x[i];
-        m.x_sum[buffer][at] = s.sum[i];
+        if (has_minimum(KIND)) {
+            m.x_sum[buffer][at] = s.sum[i];
+        }
     }
 }
 
@@ -189,7 +193,7 @@ static __device__ __forceinline__ void tile_multiply(const uint32_t (&a)[4], con
         out[r] += low_half(dm[r / 2]) * x * tile_sum(c[r]);
         if (KIND == MATRIX_8BIT_FINE) {
             out[r] += high_half(dm[r / 2]) * x * tile_sum(fine[r]);
-        } else if (KIND != MATRIX_8BIT) {
+        } else if (has_minimum(KIND)) {
             out[r] += high_half(dm[r / 2]) * (r % 2 ? sum.y : sum.x);
         }
     }
@@ -217,7 +221,10 @@ static __device__ void tile_stage(const struct tile_memory &m, uint32_t buffer, 
                                    tile_word(m.x[buffer], TILE_PIECES, column + g, 2 * b + 1)};
             uint32_t at = b * TILE_SCALE_PITCH + column + 2 * t;
             float2 scale = *reinterpret_cast<const float2 *>(&m.x_scale[buffer][at]);
-            float2 sum = *reinterpret_cast<const float2 *>(&m.x_sum[buffer][at]);
+            float2 sum = {};
+            if (has_minimum(KIND)) {
+                sum = *reinterpret_cast<const float2 *>(&m.x_sum[buffer][at]);
+            }
             for (uint32_t i = 0; i < 2; i++) {
                 tile_multiply<KIND>(a[i], x, dm[i], scale, sum, out[i][n]);
             }
@@ -284,7 +291,7 @@ static __device__ void tile_product(const struct tile &t, struct tile_memory &m)
     float sums[2][4][4] = {};
     uint32_t blocks = t.w.columns / MATRIX_BLOCK;
     tile_copy<KIND>(t, m, 0);
-    tile_store_scales(m, 0, tile_load_scales<KIND>(t, 0));
+    tile_store_scales<KIND>(m, 0, tile_load_scales<KIND>(t, 0));
     for (uint32_t block = 0; block < blocks; block += TILE_BLOCKS) {
         uint32_t next = block + TILE_BLOCKS;
         struct tile_scales scales = {};
@@ -295,7 +302,7 @@ static __device__ void tile_product(const struct tile &t, struct tile_memory &m)
             scales = tile_load_scales<KIND>(t, next);
         }
         tile_stage<KIND>(m, block / TILE_BLOCKS % 2, sums);
-        tile_store_scales(m, next, scales); /* behind the last stage nobody reads them */
+        tile_store_scales<KIND>(m, next, scales); /* behind the last stage nobody reads them */
     }
     tile_write(t, sums);
 }

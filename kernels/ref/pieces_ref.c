@@ -1,7 +1,19 @@
 #include "kernels/pieces.h"
 
+#include "kernels/ref/half.h"
+
+static double fp8_value(const struct pieces_params *p, size_t at)
+{
+    size_t groups = (p->w.columns + FP8_BLOCK - 1) / FP8_BLOCK;
+    size_t group = at / p->w.columns * groups + at % p->w.columns / FP8_BLOCK;
+    return (double)ref_e4m3_to_float(p->x_fp8.q[at]) * (double)p->x_fp8.scale[group];
+}
+
 static double x_value(const struct pieces_params *p, size_t at)
 {
+    if (p->x_fp8.q) {
+        return fp8_value(p, at);
+    }
     return matrix_is_quantized(p->w.kind) ? (double)p->x_q.q[at] * (double)p->x_q.scale[at / 32]
                                           : (double)p->x[at];
 }

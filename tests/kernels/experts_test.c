@@ -1,223 +1,10 @@
-/* Routing, products of pieces (heads and experts) and the sum of experts against their references. */
-#include "tests/kernels/products.h"
+/* Products of pieces (heads and experts) and the sum of experts against their references. */
+#include "tests/kernels/experts.h"
 
 #include "kernels/combine.h"
 #include "kernels/matmul.h"
-#include "kernels/pieces.h"
-
-/* --- the router -------------------------------------------------------------------------------------------- */
-
-static struct expert_uses host_uses(uint32_t experts, size_t uses)
-{
-    return (struct expert_uses){host_bytes((experts + 1) * 4), host_bytes((experts + 1) * 4),
-                                host_bytes(uses * 4)};
-}
-
-static struct expert_uses device_uses(uint32_t experts, size_t uses)
-{
-    return (struct expert_uses){device_bytes((experts + 1) * 4), device_bytes((experts + 1) * 4),
-                                device_bytes(uses * 4)};
-}
-
-static void uses_free(struct expert_uses *u)
-{
-    free(u->active);
-    free(u->first);
-    free(u->use);
-}
-
-static void expect_same_words(const uint32_t *device, const uint32_t *wanted, size_t n)
-{
-    uint32_t *is = host_bytes(n * sizeof *is);
-    host_copy(is, device, n * sizeof *is);
-    for (size_t i = 0; i < n; i++) {
-        if (is[i] != wanted[i]) {
-            fail_msg("number %zu is %u, the reference says %u", i, is[i], wanted[i]);
-        }
-    }
-    free(is);
-}
-
-struct routed { /* what both sides found */
-    struct route_params host;
-    struct route_params device;
-};
-
-static struct routed run_route(struct route_params p, const float *scores, const float *bias)
-{
-    size_t n = (size_t)p.count * p.experts;
-    size_t uses = (size_t)p.count * p.used;
-    struct routed r = {p, p};
-    r.host.scores = host_bytes(n * sizeof *scores);
-    memcpy(r.host.scores, scores, n * sizeof *scores);
-    r.host.bias = bias;
-    r.host.expert_of = host_bytes(uses * 4);
-    r.host.by_expert = host_uses(p.experts, uses);
-    r.device.scores = device_copy(scores, n * sizeof *scores);
-    r.device.bias = bias ? device_copy(bias, p.experts * sizeof *bias) : NULL;
-    r.device.expert_of = device_bytes(uses * 4);
-    r.device.by_expert = device_uses(p.experts, uses);
-    route_ref(&r.host);
-    assert_int_equal(route_launch(&r.device, device_stream), cudaSuccess);
-    return r;
-}
-
-static void routed_free(struct routed *r)
-{
-    free(r->host.scores);
-    free(r->host.expert_of);
-    uses_free(&r->host.by_expert);
-}
-
-static void expect_routed(const char *what, struct routed *r)
-{
-    size_t n = (size_t)r->host.count * r->host.experts;
-    size_t uses = (size_t)r->host.count * r->host.used;
-    float *is = host_bytes(n * sizeof *is);
-    expect_same_words(r->device.expert_of, r->host.expert_of, uses);
-    expect_same_words(r->device.by_expert.first, r->host.by_expert.first, r->host.experts + 1);
-    expect_same_words(r->device.by_expert.use, r->host.by_expert.use, uses);
-    expect_same_words(r->device.by_expert.active, r->host.by_expert.active, r->host.by_expert.active[0] + 1);
-    host_copy(is, r->device.scores, n * sizeof *is);
-    expect_close(what, is, r->host.scores, n, 1e-5, 1e-7);
-    free(is);
-}
-
-static const struct route_params routers[] = {
-    {.count = 5, .experts = 64, .used = 6, .groups = 1, .groups_used = 1, .scale = 1.0F},
-    {.count = 3, .experts = 160, .used = 6, .groups = 8, .groups_used = 3, .scale = 16.0F},
-    {.count = 9,
-     .experts = 256,
-     .used = 8,
-     .groups = 8,
-     .groups_used = 4,
-     .is_sigmoid = true,
-     .is_normalised = true,
-     .scale = 2.5F},
-    {.count = 2, .experts = 33, .used = 33, .groups = 1, .groups_used = 1, .scale = 1.0F},
-    {.count = 2, .experts = 96, .used = 3, .groups = 32, .groups_used = 1, .is_sigmoid = true, .scale = 1.0F},
-    {.count = 1, .experts = 1024, .used = 2, .groups = 2, .groups_used = 1, .scale = 1.0F},
-    {.count = 1,
-     .experts = 1,
-     .used = 1,
-     .groups = 1,
-     .groups_used = 1,
-     .is_normalised = true,
-     .scale = 3.0F},
-};
-
-static void test_route(void **state)
-{
-    for (size_t i = 0; i < sizeof routers / sizeof *routers; i++) {
-        const struct route_params *p = &routers[i];
-        float *scores = random_floats((size_t)p->count * p->experts, i == 1 ? 200.0F : 4.0F);
-        float *bias = p->is_sigmoid ? random_floats(p->experts, 1.0F) : NULL;
-        struct routed r = run_route(*p, scores, bias);
-        char what[64];
-        snprintf(what, sizeof what, "%u of %u experts", p->used, p->experts);
-        expect_routed(what, &r);
-        routed_free(&r);
-        free(scores);
-        free(bias);
-    }
-}
-
-/* The largest decides alone where any other's exponential would be lost beside it, wherever it stands. */
-static void test_route_of_one_large_score(void **state)
-{
-    enum { EXPERTS = 160 };
-    struct route_params p = {
-        .count = 1, .experts = EXPERTS, .used = 3, .groups = 1, .groups_used = 1, .scale = 1.0F};
-    for (uint32_t at = 20; at < EXPERTS; at += 32) {
-        float scores[EXPERTS] = {0};
-        scores[at] = 200.0F;
-        struct routed r = run_route(p, scores, NULL);
-        expect_routed("one large score", &r);
-        assert_float_equal(r.host.scores[at], 1.0F, 1e-6);
-        routed_free(&r);
-    }
-}
-
-/* Of equals the lower number; a token whose scores are no numbers still gets distinct experts within bounds. */
-static void test_route_of_equals(void **state)
-{
-    enum { EXPERTS = 64, USED = 4 };
-    struct route_params p = {
-        .count = 1, .experts = EXPERTS, .used = USED, .groups = 4, .groups_used = 2, .scale = 1.0F};
-    float scores[EXPERTS] = {0};
-    struct routed r = run_route(p, scores, NULL);
-    expect_routed("equals", &r);
-    for (uint32_t i = 0; i < USED; i++) {
-        assert_int_equal(r.host.expert_of[i], i);
-    }
-    routed_free(&r);
-    for (uint32_t e = 0; e < EXPERTS; e++) {
-        scores[e] = NAN;
-    }
-    r = run_route(p, scores, NULL);
-    expect_same_words(r.device.expert_of, r.host.expert_of, USED);
-    routed_free(&r);
-}
-
-static void expect_refused_router(struct route_params p)
-{
-    assert_int_equal(route_launch(&p, device_stream), cudaErrorInvalidValue);
-}
-
-static void test_route_bounds(void **state)
-{
-    struct route_params p = {.experts = 8, .used = 2, .groups = 2, .groups_used = 1};
-    assert_int_equal(route_launch(&p, device_stream), cudaSuccess); /* no tokens: nothing to do */
-    p.used = 5;                                                     /* than are in the groups */
-    expect_refused_router(p);
-    p = (struct route_params){.experts = ROUTE_MOST + 2, .used = 2, .groups = 2, .groups_used = 1};
-    expect_refused_router(p);
-    p = (struct route_params){.experts = 66, .used = 2, .groups = 33, .groups_used = 1};
-    expect_refused_router(p);
-    p = (struct route_params){.experts = 9, .used = 2, .groups = 2, .groups_used = 1};
-    expect_refused_router(p);
-    p = (struct route_params){.experts = 8, .used = 2, .groups = 2, .groups_used = 3};
-    expect_refused_router(p);
-    p = (struct route_params){.experts = 8, .used = 2, .groups = 2};
-    expect_refused_router(p);
-    p = (struct route_params){.experts = 0};
-    expect_refused_router(p);
-}
 
 /* --- pieces -------------------------------------------------------------------------------------------------- */
-
-/* Both sides' products; out begins with random values, so that what is not written stays. */
-static void compare_pieces(const char *what, struct pieces_params p, size_t x_values, size_t out_values,
-                           const struct expert_uses *device_side)
-{
-    struct pieces_params q = p;
-    float *x = random_floats(x_values, 2.0F);
-    float *is = host_bytes(out_values * sizeof *is);
-    p.w = random_matrix(p.w.kind, p.w.rows, p.w.columns);
-    p.x = x;
-    p.out = random_floats(out_values, 1.0F);
-    q.w = device_matrix(&p.w);
-    q.x = device_copy(x, x_values * sizeof *x);
-    q.out = device_copy(p.out, out_values * sizeof *x);
-    q.uses = device_side;
-    if (matrix_is_quantized(p.w.kind)) {
-        uint32_t rows = (uint32_t)(x_values / p.x_pitch);
-        p.x_q = host_rows(rows, (uint32_t)p.x_pitch);
-        q.x_q = device_rows(rows, (uint32_t)p.x_pitch);
-        quantize_ref(&(struct quantize_params){x, p.x_q, rows, (uint32_t)p.x_pitch});
-        struct quantize_params first = {q.x, q.x_q, rows, (uint32_t)p.x_pitch};
-        assert_int_equal(quantize_launch(&first, device_stream), cudaSuccess);
-    }
-    pieces_ref(&p);
-    assert_int_equal(pieces_launch(&q, device_stream), cudaSuccess);
-    host_copy(is, q.out, out_values * sizeof *is);
-    expect_close(what, is, p.out, out_values, 1e-6, 1e-6 * 3 * p.w.columns);
-    matrix_free(&p.w);
-    free(x);
-    free(is);
-    free(p.out);
-    rows_free(&p.x_q);
-}
 
 /* A head's part begins a piece of x and of out that is longer than what is multiplied. */
 static void compare_heads(enum matrix_kind kind, uint32_t rows, uint32_t columns, uint32_t count)
@@ -251,45 +38,23 @@ static void test_heads(void **state)
     }
 }
 
-/* Uses that a router drew: `rows_shared` of them read one row of x, as the first products of an expert do, or each its own. */
-static void compare_experts(enum matrix_kind kind, uint32_t count, uint32_t experts, uint32_t used,
-                            bool shares)
-{
-    enum { ROWS = 37, COLUMNS = 64 };
-    struct route_params router = {
-        .count = count, .experts = experts, .used = used, .groups = 1, .groups_used = 1, .scale = 1.0F};
-    float *scores = random_floats((size_t)count * experts, 4.0F);
-    for (uint32_t i = 0; i < count; i++) {
-        scores[(size_t)i * experts] = -100.0F; /* the first expert is used where all are */
-    }
-    struct routed r = run_route(router, scores, NULL);
-    size_t uses = (size_t)count * used;
-    struct pieces_params p = {.w = {.kind = kind, .rows = experts * ROWS, .columns = COLUMNS},
-                              .pieces = experts,
-                              .count = (uint32_t)uses,
-                              .uses = &r.host.by_expert,
-                              .uses_of_row = shares ? used : 1,
-                              .x_pitch = COLUMNS,
-                              .out_pitch = ROWS};
-    char what[96];
-    snprintf(what, sizeof what, "experts, %s, %u tokens, %u of %u", matrix_names[kind], count, used, experts);
-    compare_pieces(what, p, (shares ? count : uses) * COLUMNS, uses * ROWS, &r.device.by_expert);
-    routed_free(&r);
-    free(scores);
-}
-
 static void test_experts(void **state)
 {
-    compare_experts(MATRIX_4BIT, 1, 16, 3, true);
-    compare_experts(MATRIX_8BIT, 1, 16, 3, false);
-    compare_experts(MATRIX_F32, 5, 8, 2, true);
-    compare_experts(MATRIX_E4M3, 5, 8, 2, true); /* scales of 128 rows, whichever piece they are of */
-    compare_experts(MATRIX_4BIT, 12, 8, 3, false);
-    compare_experts(MATRIX_8BIT_FINE, 7, 4, 4, true);
-    compare_experts(MATRIX_4BIT, 30, 5, 3, true); /* eighteen columns each: tensor cores */
-    compare_experts(MATRIX_8BIT, 30, 5, 3, false);
-    compare_experts(MATRIX_8BIT_FINE, 20, 3, 2, true);
-    compare_experts(MATRIX_8BIT_MIN, 150, 3, 2, true); /* more than a tile */
+    static const struct experts_case cases[] = {
+        {MATRIX_4BIT, 37, 64, 1, 16, 3, true},
+        {MATRIX_8BIT, 37, 64, 1, 16, 3, false},
+        {MATRIX_F32, 37, 64, 5, 8, 2, true},
+        {MATRIX_E4M3, 37, 64, 5, 8, 2, true}, /* scales of 128 rows, whichever piece they are of */
+        {MATRIX_4BIT, 37, 64, 12, 8, 3, false},
+        {MATRIX_8BIT_FINE, 37, 64, 7, 4, 4, true},
+        {MATRIX_4BIT, 37, 64, 30, 5, 3, true}, /* eighteen columns each: tensor cores */
+        {MATRIX_8BIT, 37, 64, 30, 5, 3, false},
+        {MATRIX_8BIT_FINE, 37, 64, 20, 3, 2, true},
+        {MATRIX_8BIT_MIN, 37, 64, 150, 3, 2, true}, /* more than a tile */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        compare_experts(&cases[i]);
+    }
 }
 
 static void test_piece_bounds(void **state)
@@ -450,10 +215,6 @@ static void test_combine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_route, device_setup, device_teardown),
-        cmocka_unit_test_setup_teardown(test_route_of_one_large_score, device_setup, device_teardown),
-        cmocka_unit_test_setup_teardown(test_route_of_equals, device_setup, device_teardown),
-        cmocka_unit_test_setup_teardown(test_route_bounds, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_heads, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_experts, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_piece_bounds, device_setup, device_teardown),

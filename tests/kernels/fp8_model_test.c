@@ -32,6 +32,7 @@ static struct fp8_model experts_model(void)
 {
     struct fp8_model m = {"deepseek2-v3", *tiny_spec_find("deepseek2-v3")};
     m.spec.layers = 2;
+    m.spec.width = 128;
     m.spec.ff = 256;
     m.spec.experts = m.spec.used;
     m.spec.groups = m.spec.groups_used = 1;
@@ -100,6 +101,7 @@ static void write_fp8_config(const struct fp8_model *m)
     set_number(text, sizeof text, "num_hidden_layers", m->spec.layers);
     set_number(text, sizeof text, "intermediate_size", m->spec.ff);
     if (m->spec.experts) {
+        set_number(text, sizeof text, "hidden_size", m->spec.width);
         set_number(text, sizeof text, "n_routed_experts", m->spec.experts);
         set_number(text, sizeof text, "n_group", m->spec.groups);
         set_number(text, sizeof text, "topk_group", m->spec.groups_used);
@@ -232,7 +234,7 @@ static void test_experts_stay_fp8(void **state)
     open_devices(&m, NULL);
     assert_int_equal(kind_of(m.backend, "blk.1.ffn_gate_exps.weight"), MATRIX_E4M3);
     assert_int_equal(kind_of(m.backend, "blk.1.ffn_up_exps.weight"), MATRIX_E4M3);
-    assert_int_equal(kind_of(m.backend, "blk.1.ffn_down_exps.weight"), MATRIX_BF16); /* 64 rows each */
+    assert_int_equal(kind_of(m.backend, "blk.1.ffn_down_exps.weight"), MATRIX_E4M3);
     assert_int_equal(kind_of(m.backend, "blk.1.attn_q_b.weight"), MATRIX_E4M3);
     assert_int_equal(kind_of(m.backend, "blk.1.attn_k_b.weight"), MATRIX_BF16); /* made of another */
     compare("deepseek2-v3 in FP8", &m, EXPERTS_NOISE);

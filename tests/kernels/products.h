@@ -4,6 +4,7 @@
 
 #include "tests/kernels/matrices.h"
 
+#include "kernels/matmul_fp8.h"
 #include "kernels/matvec.h"
 
 __attribute__((unused)) static struct quantized_rows host_rows(uint32_t rows, uint32_t width)
@@ -25,6 +26,18 @@ __attribute__((unused)) static struct quantized_rows device_rows(uint32_t rows, 
     size_t n = (size_t)rows * width;
     return (struct quantized_rows){device_bytes(n), device_bytes(n / 32 * sizeof(float)),
                                    device_bytes(n / 32 * sizeof(float))};
+}
+
+__attribute__((unused)) static struct fp8_rows host_fp8_rows(uint32_t rows, uint32_t width)
+{
+    return (struct fp8_rows){host_bytes((size_t)rows * width),
+                             host_bytes(rows * fp8_blocks(width) * sizeof(float))};
+}
+
+__attribute__((unused)) static struct fp8_rows device_fp8_rows(uint32_t rows, uint32_t width)
+{
+    return (struct fp8_rows){device_bytes((size_t)rows * width),
+                             device_bytes(rows * fp8_blocks(width) * sizeof(float))};
 }
 
 enum extra { NOTHING, BIAS, ADDS };

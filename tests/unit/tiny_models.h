@@ -10,6 +10,7 @@ struct tiny_spec {
     const char *name;
     const char *family;
     uint32_t layers;
+    uint32_t width; /* 0: TINY_FAMILY_WIDTH */
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
@@ -174,6 +175,11 @@ struct tiny_builder {
     unsigned matrices; /* so far: they take turns in type */
 };
 
+static uint32_t tiny_width(const struct tiny_spec *s)
+{
+    return s->width ? s->width : TINY_FAMILY_WIDTH;
+}
+
 static uint32_t tiny_ff(const struct tiny_spec *s)
 {
     return s->ff ? s->ff : TINY_FAMILY_FF;
@@ -231,7 +237,7 @@ static void tiny_pairs(struct tiny_builder *t)
     pair_text(&t->b, "general.name", s->name);
     tiny_u32(t, "block_count", s->layers);
     tiny_u32(t, "context_length", TINY_CONTEXT);
-    tiny_u32(t, "embedding_length", TINY_FAMILY_WIDTH);
+    tiny_u32(t, "embedding_length", tiny_width(s));
     tiny_u32(t, "feed_forward_length", tiny_ff(t->spec));
     tiny_u32(t, "attention.head_count", s->heads);
     tiny_u32(t, "attention.head_count_kv", s->kv_heads);
@@ -292,10 +298,10 @@ static void tiny_grouped(struct tiny_builder *t)
     const struct tiny_spec *s = t->spec;
     uint64_t q_width = (uint64_t)s->heads * s->head_dim;
     uint64_t kv_width = (uint64_t)s->kv_heads * s->head_dim;
-    tiny_matrix(t, "attn_q", TINY_FAMILY_WIDTH, q_width, 0);
-    tiny_matrix(t, "attn_k", TINY_FAMILY_WIDTH, kv_width, 0);
-    tiny_matrix(t, "attn_v", TINY_FAMILY_WIDTH, kv_width, 0);
-    tiny_matrix(t, "attn_output", q_width, TINY_FAMILY_WIDTH, 0);
+    tiny_matrix(t, "attn_q", tiny_width(s), q_width, 0);
+    tiny_matrix(t, "attn_k", tiny_width(s), kv_width, 0);
+    tiny_matrix(t, "attn_v", tiny_width(s), kv_width, 0);
+    tiny_matrix(t, "attn_output", q_width, tiny_width(s), 0);
     if (strcmp(s->family, "qwen2") == 0) {
         tiny_vector(t, "attn_q.bias", q_width, 0.0F, 0.5F);
         tiny_vector(t, "attn_k.bias", kv_width, 0.0F, 0.5F);
@@ -306,8 +312,8 @@ static void tiny_grouped(struct tiny_builder *t)
         tiny_norm(t, "attn_k_norm.weight", s->head_dim);
     }
     if (strcmp(s->family, "gemma3") == 0) {
-        tiny_norm(t, "post_attention_norm.weight", TINY_FAMILY_WIDTH);
-        tiny_norm(t, "post_ffw_norm.weight", TINY_FAMILY_WIDTH);
+        tiny_norm(t, "post_attention_norm.weight", tiny_width(s));
+        tiny_norm(t, "post_ffw_norm.weight", tiny_width(s));
     }
 }
 
@@ -316,17 +322,17 @@ static void tiny_latent(struct tiny_builder *t)
     const struct tiny_spec *s = t->spec;
     uint64_t q_width = (uint64_t)s->heads * s->head_dim;
     if (s->query_rank) {
-        tiny_matrix(t, "attn_q_a", TINY_FAMILY_WIDTH, s->query_rank, 0);
+        tiny_matrix(t, "attn_q_a", tiny_width(s), s->query_rank, 0);
         tiny_norm(t, "attn_q_a_norm.weight", s->query_rank);
         tiny_matrix(t, "attn_q_b", s->query_rank, q_width, 0);
     } else {
-        tiny_matrix(t, "attn_q", TINY_FAMILY_WIDTH, q_width, 0);
+        tiny_matrix(t, "attn_q", tiny_width(s), q_width, 0);
     }
-    tiny_matrix(t, "attn_kv_a_mqa", TINY_FAMILY_WIDTH, s->rank + s->rotated, 0);
+    tiny_matrix(t, "attn_kv_a_mqa", tiny_width(s), s->rank + s->rotated, 0);
     tiny_norm(t, "attn_kv_a_norm.weight", s->rank);
     tiny_matrix(t, "attn_k_b", s->head_dim - s->rotated, s->rank, s->heads);
     tiny_matrix(t, "attn_v_b", s->rank, s->value_dim, s->heads);
-    tiny_matrix(t, "attn_output", (uint64_t)s->heads * s->value_dim, TINY_FAMILY_WIDTH, 0);
+    tiny_matrix(t, "attn_output", (uint64_t)s->heads * s->value_dim, tiny_width(s), 0);
 }
 
 static void tiny_feed_forward(struct tiny_builder *t)
@@ -335,21 +341,21 @@ static void tiny_feed_forward(struct tiny_builder *t)
     uint64_t ff = tiny_expert_ff(s);
     uint64_t shared = (uint64_t)s->shared * ff;
     if (s->experts == 0 || t->layer == 0) {
-        tiny_matrix(t, "ffn_gate", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
-        tiny_matrix(t, "ffn_up", TINY_FAMILY_WIDTH, tiny_ff(s), 0);
-        tiny_matrix(t, "ffn_down", tiny_ff(s), TINY_FAMILY_WIDTH, 0);
+        tiny_matrix(t, "ffn_gate", tiny_width(s), tiny_ff(s), 0);
+        tiny_matrix(t, "ffn_up", tiny_width(s), tiny_ff(s), 0);
+        tiny_matrix(t, "ffn_down", tiny_ff(s), tiny_width(s), 0);
         return;
     }
     char name[64];
     snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", t->layer);
-    add_reals(&t->b, name, TINY_FAMILY_WIDTH, s->experts, 0.0F, 0.5F);
-    tiny_matrix(t, "ffn_gate_exps", TINY_FAMILY_WIDTH, ff, s->experts);
-    tiny_matrix(t, "ffn_up_exps", TINY_FAMILY_WIDTH, ff, s->experts);
-    tiny_matrix(t, "ffn_down_exps", ff, TINY_FAMILY_WIDTH, s->experts);
+    add_reals(&t->b, name, tiny_width(s), s->experts, 0.0F, 0.5F);
+    tiny_matrix(t, "ffn_gate_exps", tiny_width(s), ff, s->experts);
+    tiny_matrix(t, "ffn_up_exps", tiny_width(s), ff, s->experts);
+    tiny_matrix(t, "ffn_down_exps", ff, tiny_width(s), s->experts);
     if (shared) {
-        tiny_matrix(t, "ffn_gate_shexp", TINY_FAMILY_WIDTH, shared, 0);
-        tiny_matrix(t, "ffn_up_shexp", TINY_FAMILY_WIDTH, shared, 0);
-        tiny_matrix(t, "ffn_down_shexp", shared, TINY_FAMILY_WIDTH, 0);
+        tiny_matrix(t, "ffn_gate_shexp", tiny_width(s), shared, 0);
+        tiny_matrix(t, "ffn_up_shexp", tiny_width(s), shared, 0);
+        tiny_matrix(t, "ffn_down_shexp", shared, tiny_width(s), 0);
     }
     if (s->is_sigmoid) {
         tiny_vector(t, "exp_probs_b.bias", s->experts, 0.25F, 0.25F);
@@ -367,20 +373,20 @@ static void tiny_build(struct tiny_builder *t, const struct tiny_spec *spec, boo
     }
     add_tiny_vocabulary(&t->b);
     if (is_quantized) {
-        add_tensor(&t->b, "token_embd.weight", TENSOR_Q8_0, TINY_FAMILY_WIDTH, TINY_VOCAB);
+        add_tensor(&t->b, "token_embd.weight", TENSOR_Q8_0, tiny_width(spec), TINY_VOCAB);
     } else {
-        add_reals(&t->b, "token_embd.weight", TINY_FAMILY_WIDTH, TINY_VOCAB, 0.0F, 0.5F);
+        add_reals(&t->b, "token_embd.weight", tiny_width(spec), TINY_VOCAB, 0.0F, 0.5F);
     }
     if (spec->has_own_head) {
-        add_reals(&t->b, "output.weight", TINY_FAMILY_WIDTH, TINY_VOCAB, 0.0F, 0.5F);
+        add_reals(&t->b, "output.weight", tiny_width(spec), TINY_VOCAB, 0.0F, 0.5F);
     }
-    add_reals(&t->b, "output_norm.weight", TINY_FAMILY_WIDTH, 1, 1.0F, 0.25F);
+    add_reals(&t->b, "output_norm.weight", tiny_width(spec), 1, 1.0F, 0.25F);
     if (spec->has_divisors) {
         add_reals(&t->b, "rope_freqs.weight", spec->head_dim / 2, 1, 4.5F, 3.5F);
     }
     for (t->layer = 0; t->layer < spec->layers; t->layer++) {
-        tiny_norm(t, "attn_norm.weight", TINY_FAMILY_WIDTH);
-        tiny_norm(t, "ffn_norm.weight", TINY_FAMILY_WIDTH);
+        tiny_norm(t, "attn_norm.weight", tiny_width(spec));
+        tiny_norm(t, "ffn_norm.weight", tiny_width(spec));
         if (spec->rank) {
             tiny_latent(t);
         } else {

@@ -62,7 +62,8 @@ static int take_forms(struct backend *b, size_t rows, size_t widest, struct err 
     }
     if (!rc && has_fp8) {
         rc = take_values(b, rows, widest, 1, &b->fp8.q, err);
-        rc = rc ? rc : take_values(b, rows, widest / FP8_BLOCK + 1, sizeof(float), &b->fp8.scale, err);
+        /* a row may be that of several experts, each with a last group that is shorter */
+        rc = rc ? rc : take_values(b, rows, widest / MATRIX_BLOCK, sizeof(float), &b->fp8.scale, err);
     }
     return rc;
 }
@@ -170,6 +171,7 @@ static int make_rotation(struct backend *b, enum model_rope which, struct err *e
 struct prepared {
     enum graph_buffer int8;
     enum graph_buffer fp8;
+    bool is_of_experts; /* fp8: made by them, which take it from more rows on than other products do */
     enum graph_buffer halves;
     enum matrix_kind kind; /* of halves */
 };
@@ -178,12 +180,14 @@ static void prepare_input(struct cuda_step *step, struct prepared *has)
 {
     const struct graph_op *op = step->op;
     bool is_dense = op->kind == GRAPH_MATMUL || op->kind == GRAPH_MATMUL_ADD;
+    bool is_experts = op->kind == GRAPH_EXPERTS || op->kind == GRAPH_EXPERTS_ADD;
     if (cuda_is_product(op->kind) && matrix_is_quantized(step->weight->matrix.kind)) {
         step->quantizes = op->a != has->int8;
         has->int8 = op->a;
-    } else if (is_dense && step->weight->matrix.kind == MATRIX_E4M3) {
-        step->rounds = op->a != has->fp8;
+    } else if ((is_dense || is_experts) && step->weight->matrix.kind == MATRIX_E4M3) {
+        step->rounds = op->a != has->fp8 || is_experts != has->is_of_experts;
         has->fp8 = op->a;
+        has->is_of_experts = is_experts;
     } else if (is_dense && step->weight->matrix.kind != MATRIX_F32) {
         step->splits = op->a != has->halves || step->weight->matrix.kind != has->kind;
         has->halves = op->a;
@@ -197,7 +201,7 @@ static void prepare_input(struct cuda_step *step, struct prepared *has)
 static int make_steps(struct backend *b, struct err *err)
 {
     const struct graph *g = b->graph;
-    struct prepared has = {GRAPH_NONE, GRAPH_NONE, GRAPH_NONE, MATRIX_F32};
+    struct prepared has = {GRAPH_NONE, GRAPH_NONE, false, GRAPH_NONE, MATRIX_F32};
     b->steps = calloc(g->op_count, sizeof *b->steps);
     if (!b->steps) {
         return err_set(err, ERR_NOMEM, "cuda: no memory for %zu steps", g->op_count);

@@ -102,6 +102,8 @@ int cuda_shard_run(struct backend *b, const struct batch *batch, float **logits,
 bool cuda_is_product(enum graph_op_kind kind);
 cudaError_t cuda_quantize(struct backend *b,
                           const struct cuda_step *step); /* op->a, where the step does so */
+/* The same as FP8, in rows of `width` each. */
+cudaError_t cuda_round(struct backend *b, const struct cuda_step *step, uint32_t rows, uint32_t width);
 
 cudaError_t cuda_launch_heads(struct backend *b, const struct cuda_step *step);
 cudaError_t cuda_launch_route(struct backend *b, const struct cuda_step *step);

@@ -68,6 +68,13 @@ cudaError_t cuda_quantize(struct backend *b, const struct cuda_step *step)
     return step->quantizes ? quantize_launch(&p, b->stream) : cudaSuccess;
 }
 
+cudaError_t cuda_round(struct backend *b, const struct cuda_step *step, uint32_t rows, uint32_t width)
+{
+    struct quantize_fp8_params p = {
+        .x = b->buffers[step->op->a], .out = b->fp8, .rows = rows, .width = width};
+    return step->rounds ? quantize_fp8_launch(&p, b->stream) : cudaSuccess;
+}
+
 static cudaError_t launch_halves(struct backend *b, const struct cuda_step *step,
                                  const struct matvec_params *p)
 {
@@ -85,8 +92,7 @@ static cudaError_t launch_fp8(struct backend *b, const struct cuda_step *step, c
 {
     struct matmul_fp8_params q = {
         .w = p->w, .x = b->fp8, .bias = p->bias, .out = p->out, .count = p->count, .adds = p->adds};
-    struct quantize_fp8_params round = {.x = p->x, .out = b->fp8, .rows = p->count, .width = p->w.columns};
-    cudaError_t rc = step->rounds ? quantize_fp8_launch(&round, b->stream) : cudaSuccess;
+    cudaError_t rc = cuda_round(b, step, p->count, p->w.columns);
     return rc != cudaSuccess ? rc : matmul_fp8_launch(&q, b->stream);
 }
 

@@ -60,6 +60,10 @@ static cudaError_t launch_uses(struct backend *b, const struct cuda_step *step, 
                               .x_pitch = w->columns,
                               .out_pitch = w->rows / x->count};
     cudaError_t rc = cuda_quantize(b, step);
+    if (rc == cudaSuccess && pieces_take_fp8(&p)) {
+        p.x_fp8 = b->fp8;
+        rc = cuda_round(b, step, p.count / uses_of_row, w->columns);
+    }
     return rc != cudaSuccess ? rc : pieces_launch(&p, b->stream);
 }
 
