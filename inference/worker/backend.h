@@ -26,6 +26,7 @@ struct backend_conf {
     uint32_t threads;          /* of computation, the caller's included; 0: one a core that may be used */
     const char *packed; /* of the CPU: a file that keeps packed weights, borrowed for open; NULL: none */
     bool portable;      /* plain C even where the processor has better, no CUDA graphs: for tests */
+    bool no_amx;        /* of the CPU: AVX-512 where the processor has AMX too */
 };
 
 struct backend_kind {

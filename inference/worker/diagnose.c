@@ -140,7 +140,8 @@ static int run_model(const struct options *o, struct model *m, const struct id_l
                                 .batch_tokens = o->step_tokens,
                                 .batch_logits = o->step_tokens,
                                 .threads = o->threads,
-                                .portable = o->portable};
+                                .portable = o->portable,
+                                .no_amx = o->no_amx};
     struct device device = {0};
     struct graph *g = graph_new(m);
     int rc = g ? device_open(&o->device, g, &conf, &device, err)

@@ -399,7 +399,8 @@ static int load_backend(struct engine *e, struct err *err)
                                 .batch_logits = e->conf.slots,
                                 .threads = e->conf.threads,
                                 .packed = e->conf.packed,
-                                .portable = e->conf.portable};
+                                .portable = e->conf.portable,
+                                .no_amx = e->conf.no_amx};
     e->graph = graph_new(e->model);
     e->sampler =
         sampler_new(e->model->sizes.vocab, e->conf.portable ? &cpu_kernels_portable : cpu_kernels_best());

@@ -76,6 +76,7 @@ struct engine_conf {
     uint32_t queue;
     const char *packed; /* a file that keeps packed weights (cpu/packed_file.h), borrowed; NULL: none */
     bool portable;
+    bool no_amx;
     struct device_wish device;
     void (*on_loaded)(void *arg, int rc, const struct err *err); /* on the engine's thread, once */
     void (*on_told)(void *arg);   /* likewise, after the outputs of each step; NULL: nobody asks */

@@ -161,6 +161,7 @@ static int start(struct worker *w, struct err *err)
                                      .queue = o->queue,
                                      .packed = w->packed[0] ? w->packed : NULL,
                                      .portable = o->portable,
+                                     .no_amx = o->no_amx,
                                      .device = o->device,
                                      .on_loaded = on_loaded,
                                      .on_told = on_told,

@@ -44,6 +44,7 @@ static const struct option_row rows[] = {
      "where MODEL.tide-packed keeps what the CPU made of the weights, for all workers to map; beside MODEL"},
     {"portable", FLAG, AT(portable), 0, 0, NULL,
      "plain C kernels, whatever the processor offers; no CUDA graphs"},
+    {"no-amx", FLAG, AT(no_amx), 0, 0, NULL, "prompts by AVX-512 where the processor has AMX too"},
     {"log-level", WORD, AT(log_level), 0, 0, "error|warn|info|debug",
      "least important level that is written; info"},
     {"rounds", NUMBER, AT(rounds), 1, 100, "N", "bench: how often each row is measured; 5"},

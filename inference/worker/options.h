@@ -48,6 +48,7 @@ struct options {
     uint32_t rounds;           /* of `bench`; 5 */
     uint32_t top;              /* of `logits`: tokens a position; 10 */
     bool portable;             /* plain C kernels; on a device no CUDA graphs */
+    bool no_amx;               /* AVX-512 where the processor has AMX too */
     struct device_wish device; /* auto; what is linked is main.c's to say */
     enum log_level log_level;
 };

@@ -121,7 +121,8 @@ static int prepare(struct run *r, const struct options *o, const struct graph *g
                                 .batch_tokens = r->step_tokens,
                                 .batch_logits = r->step_tokens,
                                 .threads = o->threads,
-                                .portable = o->portable};
+                                .portable = o->portable,
+                                .no_amx = o->no_amx};
     r->vocab = g->model->sizes.vocab;
     r->batch = calloc(r->step_tokens, sizeof *r->batch);
     r->table = calloc(blocks, sizeof *r->table);

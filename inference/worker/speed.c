@@ -133,7 +133,8 @@ static int prepare(struct bench *b, const struct options *o, struct graph *g, st
                                 .batch_tokens = o->step_tokens > BATCH_MAX ? o->step_tokens : BATCH_MAX,
                                 .batch_logits = BATCH_MAX,
                                 .threads = o->threads,
-                                .portable = o->portable};
+                                .portable = o->portable,
+                                .no_amx = o->no_amx};
     b->table_width = WIDTH;
     b->step_tokens = conf.batch_tokens;
     b->vocab = g->model->sizes.vocab;

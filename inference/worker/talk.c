@@ -72,6 +72,7 @@ static int start(struct talk *t, const struct options *o, struct err *err)
                                      .step_tokens = o->step_tokens,
                                      .queue = 1,
                                      .portable = o->portable,
+                                     .no_amx = o->no_amx,
                                      .device = o->device,
                                      .on_loaded = on_loaded,
                                      .arg = t};

@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_a_talk_in_the_terminal():
     assert len(told) == 3 and "never read" not in done.stdout
     known = [int(line.split(", ")[1].split(" of ")[0]) for line in told]
     assert known[0] == 0 and known[1] >= 32 and known[1] > known[2]  # the second turn goes on, the third begins anew
+
+
+def test_amx_or_the_reason_why_not(tmp_path):
+    """The log says which kernels multiply prompts and why; a prompt's logits are the same bits either way."""
+    ids = tmp_path / "ids.json"
+    ids.write_text(json.dumps([1, 504, 3575, 282, 4649, 314] + list(range(2000, 2030))))
+    both = [tool("logits", "--model", model_file(), "--tokens", ids, "--top", "20", *options) for options in ([], ["--no-amx"])]
+    reasons = [done.stderr.decode().count("amx=no reason=") for done in both]
+    assert reasons == [0 if "amx_int8" in Path("/proc/cpuinfo").read_text() else 1, 0], both[0].stderr
+    assert len(both[0].stdout.splitlines()) == 36 and both[0].stdout == both[1].stdout
 
 
 @pytest.mark.parametrize("arguments, message", [

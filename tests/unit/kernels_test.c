@@ -5,6 +5,12 @@
 
 #include "inference/worker/cpu/kernels.h"
 
+#if defined(__x86_64__)
+#include "tests/unit/tile_standin.h"
+
+#include "inference/worker/cpu/amx_strips.h"
+#endif
+
 enum { MAX_COLUMNS = 33, MAX_WIDTH = 512 };
 
 static const struct cpu_kernels *kernels;
@@ -350,7 +356,7 @@ static void halves(void **state)
     assert_int_equal(float_to_half(1.0F + 0x1.8p-10F), 0x3C02);
 }
 
-int main(void)
+static int run_group(const char *name, const struct cpu_kernels *k, const struct cpu_kernels *same)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products),
@@ -360,16 +366,37 @@ int main(void)
         cmocka_unit_test(rows_of_logits),
         cmocka_unit_test(halves),
     };
-    kernels = &cpu_kernels_portable;
-    int failed = cmocka_run_group_tests_name("portable", tests, NULL, NULL);
+    kernels = k;
+    same_bits_as = same;
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+/* Over the stand-in on any machine with AVX-512, and over the processor's own tiles where there are any. */
+static int run_amx(void)
+{
+#if defined(__x86_64__)
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products)};
+    struct cpu_kernels over_standin = amx_kernels(cpu_kernels_avx512());
+    struct err why;
+    kernels = &over_standin;
+    same_bits_as = cpu_kernels_avx512();
+    int failed = cmocka_run_group_tests_name("amx, over a stand-in", tests, NULL, NULL);
+    kernels = cpu_kernels_amx(&why);
+    return failed + (kernels ? cmocka_run_group_tests_name("amx", tests, NULL, NULL) : 0);
+#else
+    return 0;
+#endif
+}
+
+int main(void)
+{
+    int failed = run_group("portable", &cpu_kernels_portable, NULL);
     if (cpu_kernels_avx2()) {
-        kernels = cpu_kernels_avx2();
-        failed += cmocka_run_group_tests_name("avx2", tests, NULL, NULL);
+        failed += run_group("avx2", cpu_kernels_avx2(), NULL);
     }
     if (cpu_kernels_avx512()) {
-        kernels = cpu_kernels_avx512();
-        same_bits_as = cpu_kernels_avx2();
-        failed += cmocka_run_group_tests_name("avx512", tests, NULL, NULL);
+        failed += run_group("avx512", cpu_kernels_avx512(), cpu_kernels_avx2());
+        failed += run_amx();
     }
     return failed;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "inference/worker/cpu/cpu_backend.h"
 
 static void *floats(size_t rows, size_t columns) /* 64-byte aligned; NULL: no memory */
@@ -159,6 +160,25 @@ static void cpu_close(struct backend *b)
     free(b);
 }
 
+static const struct cpu_kernels *choose_kernels(const struct backend_conf *conf)
+{
+    const struct cpu_kernels *best = conf->portable ? &cpu_kernels_portable : cpu_kernels_best();
+    struct err why = {.code = ERR_OK};
+    if (conf->portable || conf->no_amx) {
+        return best;
+    }
+    const struct cpu_kernels *amx = cpu_kernels_amx(&why);
+    if (amx) {
+        return amx;
+    }
+    if (why.code == ERR_UNAVAILABLE) {
+        log_info("worker kernels=%s amx=no reason=\"%s\"", best->name, why.msg);
+    } else { /* there is one, and it could be used */
+        log_warn("worker kernels=%s amx=no reason=\"%s\"", best->name, why.msg);
+    }
+    return best;
+}
+
 static int cpu_open(const struct graph *g, const struct backend_conf *conf, struct backend **out,
                     struct err *err)
 {
@@ -168,7 +188,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
     }
     b->graph = g;
     b->conf = *conf;
-    b->kernels = conf->portable ? &cpu_kernels_portable : cpu_kernels_best();
+    b->kernels = choose_kernels(conf);
     int rc = team_new(conf->threads ? conf->threads : team_usable_cores(), &b->team, err);
     if (!rc) {
         rc = allocate_buffers(b, err);

@@ -122,6 +122,11 @@ static inline strip_cb cpu_kernels_strip(const struct cpu_kernels *k, enum packe
 extern const struct cpu_kernels cpu_kernels_portable;
 const struct cpu_kernels *cpu_kernels_avx2(void);   /* NULL where the processor or compiler lacks it */
 const struct cpu_kernels *cpu_kernels_avx512(void); /* likewise; the same bits as AVX2 */
-const struct cpu_kernels *cpu_kernels_best(void);
+const struct cpu_kernels *cpu_kernels_best(void);   /* of these */
+/* AVX-512's bits, for sixteen columns at once; NULL, and why, where it cannot be used. */
+const struct cpu_kernels *cpu_kernels_amx(struct err *why);
+
+/* Whether both give the same bits, in a small product of every kind of strip. */
+bool cpu_kernels_agree(const struct cpu_kernels *a, const struct cpu_kernels *b);
 
 #endif

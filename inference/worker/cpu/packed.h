@@ -1,5 +1,5 @@
 /* Weight matrices as the CPU multiplies them: rows in strips of 16, interleaved, a block of 32 columns at a
- * time. One layout for AVX2 (two halves of 8 rows) and for wider instructions (all 16 at once).
+ * time. One layout for AVX2 (two halves of 8 rows), AVX-512 (all 16 at once) and AMX (a block of bytes is a tile).
  *
  *     4-bit block, 320 bytes:  f16 d[16] | f16 m[16] | 4 x (16 rows x 4 bytes); byte i of group g of a row
  *                              holds column 4g+i in its low and 16+4g+i in its high half; value q*d + m
