@@ -50,10 +50,15 @@ void auth_loop_set_emergency(struct auth_loop *al, struct policy *p)
     }
 }
 
-void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s)
+void auth_loop_end_sessions(struct auth_loop *al, const struct auth_ended *ended, unsigned n)
 {
-    if (revoked_add(al->revoked, session, ended_s, clock_wall_s())) {
-        al->ports->session_ended(al->arg, session);
+    int64_t now_s = clock_wall_s();
+    bool is_new = false;
+    for (unsigned i = 0; i < n; i++) {
+        is_new |= revoked_add(al->revoked, &ended[i].session, ended[i].ended_s, now_s);
+    }
+    if (is_new) {
+        al->ports->sessions_ended(al->arg);
     }
 }
 

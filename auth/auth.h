@@ -178,8 +178,8 @@ struct auth_ports {
     /* A code to a number like this was typed in rightly and used up, from there. */
     void (*code_used)(void *loop_arg, const struct addr *client, struct str prefix);
     void (*poll_soon)(void *ports_arg); /* something in `versions` moved by our own hand */
-    /* This session has ended: cached tokens and streams of this loop go now. loop_arg: of the auth_loop. */
-    void (*session_ended)(void *loop_arg, const struct uuid *session);
+    /* Sessions have ended, auth_is_revoked says which: their streams on this loop go now. loop_arg: of the auth_loop. */
+    void (*sessions_ended)(void *loop_arg);
     void *arg;
 };
 
@@ -200,7 +200,7 @@ struct auth_loop {
     bool is_emergency;              /* policy stands, whatever the database has */
     struct revoked *revoked;        /* owned: sessions ended while an access token may still live */
     struct refusal_sampler refusals;
-    void *arg; /* the gateway's own, for session_ended */
+    void *arg; /* the gateway's own, for sessions_ended */
 };
 
 void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,
@@ -210,8 +210,12 @@ void auth_loop_clear(struct auth_loop *al);
 void auth_loop_set_policy(struct auth_loop *al, struct policy *p); /* takes a reference */
 /* Likewise, of a policy that stands over the others until it is lifted (NULL). */
 void auth_loop_set_emergency(struct auth_loop *al, struct policy *p);
-/* A session ended (told by the poll, or just done here). Remembered, cached tokens and streams dropped. */
-void auth_loop_end_session(struct auth_loop *al, const struct uuid *session, int64_t ended_s);
+/* Sessions ended (told by the poll, or just done here): their tokens are refused from now on, their streams cut. */
+struct auth_ended {
+    struct uuid session;
+    int64_t ended_s; /* Unix seconds */
+};
+void auth_loop_end_sessions(struct auth_loop *al, const struct auth_ended *ended, unsigned n);
 
 /* What a request is of a log-in of somebody who has an account; told to the gateway, which counts them. */
 enum auth_login {

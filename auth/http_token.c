@@ -62,7 +62,7 @@ static void on_refreshed(struct auth_job *job, int rc)
     count(rc < 0 ? "failed" : refusals[done->outcome].metric);
     if (rc == 0 && done->outcome == SESSION_REUSED) {
         log_warn("refresh token reused, session ended event=token_reuse");
-        auth_loop_end_session(job->al, &f->token.session, clock_wall_s());
+        auth_loop_end_sessions(job->al, &(struct auth_ended){f->token.session, clock_wall_s()}, 1);
         job->al->ports->poll_soon(job->al->ports->arg);
     }
     if (job->call && rc < 0) {

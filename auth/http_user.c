@@ -58,7 +58,7 @@ struct logout_flow {
     struct auth_job job; /* first */
     struct uuid user, session;
     char scope[8];
-    struct uuid ended[SESSION_ENDED_MAX];
+    struct auth_ended ended[SESSION_ENDED_MAX];
     unsigned ended_count;
 };
 
@@ -73,10 +73,8 @@ static void on_logged_out(struct auth_job *job, int rc)
 {
     struct logout_flow *f = (struct logout_flow *)job;
     struct auth_call *call = job->call;
-    for (unsigned i = 0; rc == 0 && i < f->ended_count; i++) {
-        auth_loop_end_session(job->al, &f->ended[i], clock_wall_s());
-    }
     if (rc == 0 && f->ended_count > 0) {
+        auth_loop_end_sessions(job->al, f->ended, f->ended_count);
         job->al->ports->poll_soon(job->al->ports->arg);
     }
     if (call && rc < 0) {

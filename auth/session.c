@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+
 static void copy_clean(struct str text, char *out, size_t n)
 {
     size_t k = 0;
@@ -91,7 +93,7 @@ int session_confirm(struct pg *pg, const struct uuid *session, int64_t token_iat
 }
 
 int session_end(struct pg *pg, const struct uuid *user, const struct uuid *session, const char *scope,
-                const char *reason, struct uuid *ended, unsigned *count)
+                const char *reason, struct auth_ended *ended, unsigned *count)
 {
     int rows = pg_query(pg, "SELECT auth_end_sessions($1, $2, $3, $4)", PG_UUID(*user), PG_UUID(*session),
                         PG_CSTR(scope), PG_CSTR(reason));
@@ -100,7 +102,7 @@ int session_end(struct pg *pg, const struct uuid *user, const struct uuid *sessi
     }
     *count = (unsigned)(rows < SESSION_ENDED_MAX ? rows : SESSION_ENDED_MAX);
     for (unsigned i = 0; i < *count; i++) {
-        ended[i] = pg_uuid(pg, (int)i, 0);
+        ended[i] = (struct auth_ended){pg_uuid(pg, (int)i, 0), clock_wall_s()};
     }
     return 0;
 }

@@ -45,6 +45,6 @@ int session_confirm(struct pg *pg, const struct uuid *session, int64_t token_iat
 
 /* scope: "local", "global", "others". ended: up to SESSION_ENDED_MAX ids of what ended, in *count. */
 int session_end(struct pg *pg, const struct uuid *user, const struct uuid *session, const char *scope,
-                const char *reason, struct uuid *ended, unsigned *count) TIDE_CHECK;
+                const char *reason, struct auth_ended *ended, unsigned *count) TIDE_CHECK;
 
 #endif

@@ -12,11 +12,6 @@
 
 struct pg;
 
-struct auth_ended {
-    struct uuid session;
-    int64_t ended_s; /* Unix seconds */
-};
-
 struct auth_sync {
     /* in */
     struct policy *known; /* a reference or NULL */

@@ -12,7 +12,6 @@
 #include "gateway/control.h"
 #include "gateway/emergency.h"
 #include "gateway/hooks.h"
-#include "gateway/identify.h"
 #include "gateway/limits.h"
 #include "gateway/logins.h"
 #include "gateway/routes.h"
@@ -167,10 +166,9 @@ static void port_poll_soon(void *arg)
     control_poll_soon(a->gateway->control);
 }
 
-static void port_session_ended(void *loop_arg, const struct uuid *session)
+static void port_sessions_ended(void *loop_arg)
 {
-    identify_forget_session(loop_arg, session);
-    request_cut_session(loop_arg, session);
+    request_cut_ended(loop_arg);
 }
 
 /* --- routes ------------------------------------------------------------------------------------------ */
@@ -367,7 +365,7 @@ int accounts_open(struct gateway *g, struct err *err)
                                    .send_message = port_send_message,
                                    .code_used = port_code_used,
                                    .poll_soon = port_poll_soon,
-                                   .session_ended = port_session_ended,
+                                   .sessions_ended = port_sessions_ended,
                                    .arg = a};
     a->hooks = hooks_open(control_loop(g->control), &g->conf->set->hooks, err);
     if (!a->hooks) {

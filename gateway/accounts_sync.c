@@ -57,9 +57,7 @@ struct ended_list {
 static void give_ended(struct gateway_loop *gl, void *arg)
 {
     struct ended_list *list = arg;
-    for (unsigned i = 0; i < list->n; i++) {
-        auth_loop_end_session(&gl->accounts->auth, &list->items[i].session, list->items[i].ended_s);
-    }
+    auth_loop_end_sessions(&gl->accounts->auth, list->items, list->n);
     if (atomic_fetch_sub(&list->refs, 1) == 1) {
         free(list);
     }
@@ -303,9 +301,7 @@ void accounts_sync_loop_open(struct accounts *a, struct gateway_loop *gl)
         auth_loop_set_policy(&gl->accounts->auth, a->policy);
     }
     emergency_loop_open(a->emergency, gl);
-    for (unsigned i = 0; i < a->ended_count; i++) {
-        auth_loop_end_session(&gl->accounts->auth, &a->ended[i].session, a->ended[i].ended_s);
-    }
+    auth_loop_end_sessions(&gl->accounts->auth, a->ended, a->ended_count);
 }
 
 void accounts_sync_close(struct accounts *a)

@@ -12,6 +12,7 @@
 #include "base/jws.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
+#include "gateway/accounts.h"
 #include "gateway/challenge.h"
 #include "gateway/bans.h"
 #include "gateway/client_addr.h"
@@ -213,11 +214,11 @@ static void unlink_running(struct request *r)
     metric_add(&active, -1);
 }
 
-void request_cut_session(struct gateway_loop *gl, const struct uuid *session)
+void request_cut_ended(struct gateway_loop *gl)
 {
     for (struct request *r = gl->running; r != NULL; r = r->next) {
-        bool is_of_session = r->who != NULL && uuid_eq(&r->who->session, session);
-        if (is_of_session && r->ex->dialect != HTTP_DIALECT_GOTRUE) {
+        bool is_ended = r->who != NULL && accounts_is_revoked(gl, r->who);
+        if (is_ended && r->ex->dialect != HTTP_DIALECT_GOTRUE) {
             http_abort(r->ex); /* on_finish follows from the loop: the list stays as it is here */
         }
     }

@@ -136,8 +136,9 @@ void request_ref_drop(struct request_ref *ref);
 
 extern const struct http_handler
     request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */
-/* A session has ended: what runs for it here is cut, but for the account's own requests (its logout among them). */
-void request_cut_session(struct gateway_loop *gl, const struct uuid *session);
+/* Sessions have ended (accounts_is_revoked): what runs for them here is cut, but for the account's own requests (the logout
+ * among them). */
+void request_cut_ended(struct gateway_loop *gl);
 void request_crash_note(int fd, void *gl); /* the requests in flight on this loop (base/crash.h) */
 void request_set_state(struct request *r, enum request_state state);
 const char *request_state_name(enum request_state state);

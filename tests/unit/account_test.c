@@ -376,7 +376,7 @@ static void sessions_grow_old(void **state)
 struct end {
     struct uuid user, session;
     const char *scope;
-    struct uuid ended[SESSION_ENDED_MAX];
+    struct auth_ended ended[SESSION_ENDED_MAX];
     unsigned count;
 };
 
@@ -408,7 +408,7 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     e->scope = "local";
     assert_int_equal(as_app(run_end, e), 0);
     assert_int_equal(e->count, 1);
-    assert_true(uuid_eq(&e->ended[0], &p.session));
+    assert_true(uuid_eq(&e->ended[0].session, &p.session));
     e->scope = "global";
     assert_int_equal(as_app(run_end, e), 0);
     assert_int_equal(e->count, 0); /* nothing is left, nothing is told */
