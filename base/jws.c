@@ -258,11 +258,11 @@ static int check_time(const struct jws_verifier *v, const struct json_doc *doc, 
         !read_date(doc, "iat", false, &out->iat)) {
         return err_set(err, ERR_INVALID, "token: exp, nbf and iat must be dates in seconds");
     }
+    if (nbf > now_s + v->leeway_s || out->iat > now_s + v->leeway_s) {
+        return err_set(err, ERR_AGAIN, "token: it is not valid yet");
+    }
     if (now_s >= out->exp + v->leeway_s + grace_s) {
         return err_set(err, ERR_TIMEOUT, "token: it has expired");
-    }
-    if (nbf > now_s + v->leeway_s || out->iat > now_s + v->leeway_s) {
-        return err_set(err, ERR_TIMEOUT, "token: it is not valid yet");
     }
     return 0;
 }

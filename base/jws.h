@@ -6,8 +6,8 @@
  * that it names, and of these with the one whose kid it names.
  * Ownership: a verifier borrows its issuers and their keys until it is thrown away. Claims are a plain value.
  * Errors of jws_verify: ERR_LIMIT (too long), ERR_INVALID (not such a token), ERR_NOT_FOUND (unknown issuer or
- * key), ERR_DENIED (signature, audience, type or session), ERR_TIMEOUT (all is well, but it has expired or is
- * not valid yet). The text never holds parts of the token.
+ * key), ERR_DENIED (signature, audience, type or session), ERR_AGAIN (all is well, but it is not valid yet),
+ * ERR_TIMEOUT (all is well, but it has expired: out->exp says when). The text never holds parts of the token.
  * Thread rule: keys and verifiers are immutable once made; any thread. */
 #ifndef TIDE_BASE_JWS_H
 #define TIDE_BASE_JWS_H

@@ -1,4 +1,4 @@
-/* Chained hashing over a fixed array of entries. Links are indexes plus one; 0 is none. */
+/* Entries: chained hashing over a fixed array. Links are indexes plus one; 0 is none. */
 #include "base/token_cache.h"
 
 #include <stdlib.h>
@@ -16,9 +16,15 @@ struct entry {
     struct jws_claims claims;
 };
 
+struct over_row {
+    uint64_t hash; /* of a whole token */
+    int64_t exp_s; /* 0: the row is free */
+};
+
 struct token_cache {
     struct entry *entries;
-    uint32_t *chains; /* heads, chain_mask + 1 of them */
+    struct over_row *over; /* chain_mask + 1 of them */
+    uint32_t *chains;      /* heads, chain_mask + 1 of them */
     uint32_t chain_mask;
     unsigned size, count;
     unsigned hand;
@@ -38,7 +44,8 @@ struct token_cache *token_cache_new(unsigned entries)
     BUG_ON(!c || entries == 0);
     c->entries = calloc(entries, sizeof(*c->entries));
     c->chains = calloc(chains, sizeof(*c->chains));
-    BUG_ON(!c->entries || !c->chains);
+    c->over = calloc(chains, sizeof(*c->over));
+    BUG_ON(!c->entries || !c->chains || !c->over);
     c->chain_mask = chains - 1;
     c->size = entries;
     c->hits = metric_child(&lookups, "hit");
@@ -53,6 +60,7 @@ void token_cache_free(struct token_cache *c)
         token_cache_drop_all(c);
         free(c->entries);
         free(c->chains);
+        free(c->over);
         free(c);
     }
 }
@@ -88,24 +96,44 @@ static struct entry *find(struct token_cache *c, struct str token, uint64_t hash
     return NULL;
 }
 
-const struct jws_claims *token_cache_find(struct token_cache *c, struct str token, int64_t now_s,
-                                          int64_t grace_s)
+static struct over_row *over_row_of(const struct token_cache *c, uint64_t hash)
+{
+    return &c->over[hash & c->chain_mask];
+}
+
+static bool is_known_over(const struct token_cache *c, struct str token, int64_t now_s, int64_t slack_s)
+{
+    uint64_t hash = id_siphash(token.p, token.n);
+    const struct over_row *row = over_row_of(c, hash);
+    return row->exp_s != 0 && row->hash == hash && now_s >= row->exp_s + slack_s;
+}
+
+void token_cache_add_over(struct token_cache *c, struct str token, int64_t exp_s)
+{
+    uint64_t hash = id_siphash(token.p, token.n);
+    *over_row_of(c, hash) = (struct over_row){.hash = hash, .exp_s = exp_s};
+}
+
+enum token_cache_answer token_cache_find(struct token_cache *c, struct str token, int64_t now_s,
+                                         int64_t slack_s, const struct jws_claims **claims)
 {
     struct entry *e = find(c, token, hash_of(token));
-    if (!e) {
+    if (!e && !is_known_over(c, token, now_s, slack_s)) {
         metric_child_add(c->misses, 1);
-        return NULL;
+        return TOKEN_CACHE_MISS;
     }
-    if (now_s >= e->claims.exp + grace_s) {
+    if (!e || now_s >= e->claims.exp + slack_s) {
         metric_child_add(c->expired, 1);
-        if (now_s >= e->claims.exp + STALE_S) {
+        if (e && now_s >= e->claims.exp + STALE_S) {
+            token_cache_add_over(c, token, e->claims.exp);
             drop(c, e);
         }
-        return NULL;
+        return TOKEN_CACHE_OVER;
     }
     e->referenced = true;
     metric_child_add(c->hits, 1);
-    return &e->claims;
+    *claims = &e->claims;
+    return TOKEN_CACHE_HIT;
 }
 
 /* A free entry, made by the clock hand when there is none: it spares once what was used since it passed. */
@@ -143,28 +171,6 @@ void token_cache_add(struct token_cache *c, struct str token, const struct jws_c
     c->count++;
 }
 
-unsigned token_cache_drop_session(struct token_cache *c, const struct uuid *session)
-{
-    unsigned before = c->count;
-    for (unsigned i = 0; i < c->size; i++) {
-        if (c->entries[i].token && uuid_eq(&c->entries[i].claims.session, session)) {
-            drop(c, &c->entries[i]);
-        }
-    }
-    return before - c->count;
-}
-
-unsigned token_cache_drop_user(struct token_cache *c, const struct uuid *user)
-{
-    unsigned before = c->count;
-    for (unsigned i = 0; i < c->size; i++) {
-        if (c->entries[i].token && uuid_eq(&c->entries[i].claims.user, user)) {
-            drop(c, &c->entries[i]);
-        }
-    }
-    return before - c->count;
-}
-
 void token_cache_drop_all(struct token_cache *c)
 {
     for (unsigned i = 0; i < c->size; i++) {
@@ -172,6 +178,7 @@ void token_cache_drop_all(struct token_cache *c)
             drop(c, &c->entries[i]);
         }
     }
+    memset(c->over, 0, (c->chain_mask + 1) * sizeof(*c->over));
 }
 
 unsigned token_cache_count(const struct token_cache *c)

@@ -78,16 +78,6 @@ struct str identify_account(const struct request *r)
     return str_of(p, iss.n + 1 + sub.n);
 }
 
-void identify_forget_session(struct gateway_loop *gl, const struct uuid *session)
-{
-    (void)token_cache_drop_session(gl->identify->cache, session);
-}
-
-void identify_forget_user(struct gateway_loop *gl, const struct uuid *user)
-{
-    (void)token_cache_drop_user(gl->identify->cache, user);
-}
-
 /* --- the apikey ---------------------------------------------------------------------------------- */
 
 static bool is_apikey(const struct gateway_config *conf, struct str key)
@@ -170,6 +160,12 @@ static bool take_spare(struct identify_loop *il, const struct identify_conf *con
     return is_taken;
 }
 
+/* A request of before a reload has another verifier than the cache was filled by. */
+static bool is_cache_of(const struct identify_loop *il, const struct request *r)
+{
+    return il->verifier == &r->conf->verifier;
+}
+
 /* Verifies a token that the cache does not have. NULL: it has answered. */
 static const struct jws_claims *verify(struct request *r)
 {
@@ -187,14 +183,18 @@ static const struct jws_claims *verify(struct request *r)
     int rc = jws_verify(&r->conf->verifier, r->token, clock_wall_s(), grace_s(r), &r->ex->arena, &claims,
                         NULL, &err);
     if (rc != 0) {
-        if (has_failures && rc != ERR_TIMEOUT) { /* an expired token of ours is no attack */
+        bool is_ours = rc == ERR_TIMEOUT || rc == ERR_AGAIN; /* but for its time: no attack */
+        if (has_failures && !is_ours) {
             failure_bucket_charge(&il->failures, &r->client, conf->failure_period_ms, now_ms);
+        }
+        if (rc == ERR_TIMEOUT && is_cache_of(il, r)) {
+            token_cache_add_over(il->cache, r->token, claims.exp);
         }
         refuse_token(r, CHECK_REFUSED, "bad_jwt", err.msg);
         return NULL;
     }
     count(r, CHECK_VERIFIED);
-    if (il->verifier == &r->conf->verifier) {
+    if (is_cache_of(il, r)) {
         token_cache_add(il->cache, r->token, &claims);
     }
     return keep(r, &claims);
@@ -204,14 +204,22 @@ static const struct jws_claims *look_up(struct request *r)
 {
     struct identify_loop *il = r->gl->identify;
     const struct jws_claims *hit = NULL;
-    if (il->verifier == &r->conf->verifier) {
-        hit = token_cache_find(il->cache, r->token, clock_wall_s(), grace_s(r));
+    enum token_cache_answer answer = TOKEN_CACHE_MISS;
+    if (is_cache_of(il, r)) {
+        int64_t slack_s = il->verifier->leeway_s + grace_s(r);
+        answer = token_cache_find(il->cache, r->token, clock_wall_s(), slack_s, &hit);
     }
-    if (hit == NULL) {
-        return verify(r);
+    switch (answer) {
+    case TOKEN_CACHE_MISS:
+        break;
+    case TOKEN_CACHE_OVER: /* of clients that never refresh, after an outage of thousands */
+        refuse_token(r, CHECK_REFUSED, "bad_jwt", "token: it has expired");
+        return NULL;
+    case TOKEN_CACHE_HIT:
+        count(r, CHECK_CACHED);
+        return keep(r, hit);
     }
-    count(r, CHECK_CACHED);
-    return keep(r, hit);
+    return verify(r);
 }
 
 static bool take_token(struct request *r)

@@ -1,6 +1,7 @@
 /* Who is asking: the publishable apikey, the Bearer token, and which issuer vouches for it.
  *
- * A token seen before is answered by the loop's cache (exp is checked on each hit). Another one is verified only
+ * A token seen before is answered by the loop's cache: exp, and whether its session has ended, are looked at on each hit,
+ * and one that was over is refused by a look-up. Another one is verified only
  * when its kid is known, its size is exact, and the address still has a token in its bucket of failed checks;
  * a failure is charged there, so a flood of bad tokens costs one hash each, and a few checks a second for whoever shares
  * the address.
@@ -14,7 +15,6 @@
 #include "gateway/request.h"
 
 struct identify_loop;
-struct uuid;
 
 int identify_loop_open(struct gateway_loop *gl, struct err *err) TIDE_CHECK;
 void identify_loop_reload(struct gateway_loop *gl); /* after gl->conf was swapped, or keys moved */
@@ -26,9 +26,5 @@ bool identify_request(struct request *r);
 /* Of an identified request: "iss\0sub", since a subject means something only with its issuer; empty without a user. On the
  * exchange's arena. */
 struct str identify_account(const struct request *r);
-
-/* A session was revoked: its tokens are forgotten here and refused from now on. */
-void identify_forget_session(struct gateway_loop *gl, const struct uuid *session);
-void identify_forget_user(struct gateway_loop *gl, const struct uuid *user);
 
 #endif

@@ -136,9 +136,10 @@ static void token_cached(unsigned calls)
 {
     struct token_cache *c = token_cache_new(TOKEN_CACHE_ENTRIES);
     struct jws_claims claims = {.exp = INT64_MAX / 2};
+    const struct jws_claims *hit = NULL;
     token_cache_add(c, buf_str(&token), &claims);
     for (unsigned i = 0; i < calls; i++) {
-        BUG_ON(!token_cache_find(c, buf_str(&token), 1, 0));
+        BUG_ON(token_cache_find(c, buf_str(&token), 1, 0, &hit) != TOKEN_CACHE_HIT);
     }
     token_cache_free(c);
 }

@@ -18,7 +18,7 @@ from tide.client import code_of, mainland_phone
 from tide.process import wait_until
 from tide.provider import Provider
 from tide.stack import APIKEY
-from tide.tokens import Issuer
+from tide.tokens import Issuer, aged
 
 
 def claims(token: str) -> dict:
@@ -130,15 +130,21 @@ def test_who_shares_an_address_with_an_attacker_still_comes_in(own_stack):
     gateway = own_stack.start_gateway(settings)
     throttled = 'tidegate_token_checks_total{result="throttled"}'
 
+    def show(token: str) -> int:
+        return app.http.get("/auth/v1/user", headers={"authorization": f"Bearer {token}"}).status_code
+
     def try_made_up(n: int) -> list[int]:
-        token = app.session["access_token"]
-        return [app.http.get("/auth/v1/user", headers={"authorization": f"Bearer {token[:-20]}{i:020d}"}).status_code
-                for i in range(n)]
+        return [show(f"{app.session['access_token'][:-20]}{i:020d}") for i in range(n)]
 
     with own_stack.app() as app:
         app.sign_up()
+        old, older = (aged(app.session["access_token"], own_stack.folder / "keys", seconds) for seconds in (60, 120))
+        assert show(old) == 401
         assert try_made_up(5) == [401, 401, 401, 429, 429]
         assert app.user().status_code == 429 and gateway.metric(throttled) == 3
+        # one that was seen to be over is known; as one that is not, it would have to be checked
+        assert [show(old), show(old), show(older)] == [401, 401, 429]
+        assert gateway.metric('tidegate_token_cache_lookups_total{result="expired"}') == 2
         gateway.settings["identify"]["spare_checks"] = 100
         gateway.write()
         gateway.ctl("reload")
@@ -260,6 +266,21 @@ def test_logout_acts_on_every_gateway_within_a_second(a, b):
     assert a.user().status_code in (401, 403)
     wait_until(lambda: b.user().status_code in (401, 403), 1.0, "logout on the other gateway", every=0.05)
     assert time.monotonic() - left < 1.0
+
+
+def test_what_a_loop_remembers_of_a_token_ends_with_its_session(pair, a):
+    """On /v1 nobody asks the database. Connections enough that each loop has some."""
+    session = a.sign_up()
+    bearer = a.bearer()
+    with contextlib.ExitStack() as stack:
+        there = [stack.enter_context(pair.app(pair.gateways[1])).http for _ in range(12)]
+        for _ in range(2):
+            assert {one.get("/v1/models", headers=bearer).status_code for one in there} == {200}
+        pair.gateways[0].ctl("revoke", "user", session["user"]["id"], "--reason", "test")
+        for one in there:
+            wait_until(lambda: one.get("/v1/models", headers=bearer).status_code == 401, 30, "the session has ended")
+        answers = [one.get("/v1/models", headers=bearer) for one in there]
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {(401, "session_expired")}
 
 
 @pytest.mark.parametrize("scope,alive", [("local", [False, True, True]), ("others", [True, False, False]),
