@@ -302,6 +302,21 @@ struct pending {
     const struct admin_route *route;
 };
 
+/* False: it has answered. */
+static bool may_go_on(struct pending *p)
+{
+    struct http_exchange *ex = p->call.ex;
+    enum admin_level level = admin_identify(&p->call);
+    if (level >= p->route->level) {
+        return true;
+    }
+    log_warn("admin actor=%s state=refused level=%s method=" STR_FMT " path=" STR_FMT, p->call.actor,
+             admin_level_name(level), STR_ARG(ex->method_text), STR_ARG(ex->path));
+    http_reply_error(ex, "forbidden", "this wants level %s; %s has %s", admin_level_name(p->route->level),
+                     p->call.actor, admin_level_name(level));
+    return false;
+}
+
 static void on_body(struct http_exchange *ex, int rc, struct str body)
 {
     struct pending *p = ex->user; /* call is its first member */
@@ -320,7 +335,9 @@ static void on_body(struct http_exchange *ex, int rc, struct str body)
         http_reply_error(ex, "bad_json", "the body is not an object");
         return;
     }
-    p->route->handle(&p->call);
+    if (may_go_on(p)) { /* a body may take long: who may send it may have changed */
+        p->route->handle(&p->call);
+    }
 }
 
 /* A change that is only tried must not happen: false when it has answered. */
@@ -361,15 +378,7 @@ void admin_on_request(struct http_exchange *ex, void *control)
                          "the admin API has no such verb");
         return;
     }
-    if (!take_dry_run(&p->call, p->route)) {
-        return;
-    }
-    enum admin_level level = admin_identify(&p->call);
-    if (level < p->route->level) {
-        log_warn("admin actor=%s state=refused level=%s method=" STR_FMT " path=" STR_FMT, p->call.actor,
-                 admin_level_name(level), STR_ARG(ex->method_text), STR_ARG(ex->path));
-        http_reply_error(ex, "forbidden", "this wants level %s; %s has %s", admin_level_name(p->route->level),
-                         p->call.actor, admin_level_name(level));
+    if (!take_dry_run(&p->call, p->route) || !may_go_on(p)) {
         return;
     }
     ex->user = p;

@@ -27,6 +27,7 @@ enum admin_level admin_identify(struct admin_call *c)
                                                                             : ADMIN_LEVEL_ADMIN;
     }
     struct str name = http_peer_name(c->ex);
+    name = name.n > 0 ? name : STR("?"); /* let in once, and by a reload no more */
     snprintf(c->actor, sizeof c->actor, "cert:" STR_FMT, STR_ARG(name));
     return admin_conf_level_of(&c->control->gateway->conf->set->admin, name);
 }

@@ -140,7 +140,7 @@ bool http_peer_uid(const struct http_exchange *ex, uint32_t *uid)
 struct str http_peer_name(const struct http_exchange *ex)
 {
     const struct conn *c = exchange_of(ex)->conn;
-    const char *name = c->ssl ? tls_client_name(c->ssl) : NULL;
+    const char *name = c->ssl ? tls_client_name(c->ssl, c->at->ssl_ctx) : NULL;
     return name ? arena_dup(&exchange_of(ex)->pub.arena, str_from(name)) : STR("");
 }
 

@@ -152,7 +152,8 @@ void http_close_after(struct http_exchange *ex); /* h1: no keep-alive after this
 
 /* SO_PEERCRED of a unix socket's client: false on other sockets. */
 bool http_peer_uid(const struct http_exchange *ex, uint32_t *uid);
-/* On an mTLS listener: the allowed name that the client's certificate carries; empty otherwise. */
+/* On an mTLS listener: the allowed name that the client's certificate carries, by authorities, names and time as they are
+ * now and not when it connected; empty otherwise. It costs a verification. */
 struct str http_peer_name(const struct http_exchange *ex);
 
 #endif

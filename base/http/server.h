@@ -7,7 +7,8 @@
  * A listener has `shards` sockets (SO_REUSEPORT) so that the number of loops may change without moving them;
  * an abstract unix socket named after the address is its lock: a second instance is refused.
  * TLS material lives in struct tls_set, immutable and reference-counted; a reload makes a new one and hands
- * it to each loop with http_server_set_tls; connections keep theirs until they close.
+ * it to each loop with http_server_set_tls; connections keep theirs until they close, but who a client is (mTLS) is
+ * asked of the one that its listener has now.
  *
  * Limits: all of struct http_limits, on by default (the table in server_conf.c has the numbers and names).
  * Thread rule: listeners and tls_set are made on one thread and then only read; a struct http_server belongs to

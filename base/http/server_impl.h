@@ -102,7 +102,8 @@ unsigned accept_connections_limit(const struct http_limits *limits); /* of the p
 /* tls.c: an SSL_CTX of this loop for the set. */
 SSL_CTX *tls_set_context(struct tls_set *set, struct err *err);
 int tls_on_client_hello(SSL *ssl, int *alert, void *arg); /* tls_io.c */
-const char *tls_client_name(const SSL *ssl);              /* of an mTLS client, or NULL */
+/* Of an mTLS client, by the context that its listener has now; or NULL. */
+const char *tls_client_name(SSL *ssl, const SSL_CTX *now);
 
 /* server_metrics.c */
 void http_count_refused(const char *reason); /* a connection was not taken */

@@ -184,10 +184,10 @@ static int on_certificate(SSL *ssl, void *arg)
     return 1;
 }
 
-const char *tls_client_name(const SSL *ssl)
+const char *tls_client_name(SSL *ssl, const SSL_CTX *now)
 {
-    X509 *cert = SSL_get0_peer_certificate(ssl);
-    return cert ? tls_clients_name_of(&set_of(ssl)->clients, cert) : NULL;
+    const struct tls_set *s = SSL_CTX_get_app_data(now);
+    return tls_clients_name_now(&s->clients, ssl);
 }
 
 /* --- contexts ------------------------------------------------------------------------------------- */

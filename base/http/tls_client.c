@@ -1,5 +1,6 @@
 #include "base/http/tls_client.h"
 
+#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
@@ -62,7 +63,7 @@ static bool has_common_name(X509 *cert, const char *name)
     return false;
 }
 
-const char *tls_clients_name_of(const struct tls_clients *c, X509 *cert)
+static const char *name_of(const struct tls_clients *c, X509 *cert)
 {
     GENERAL_NAMES *alternatives = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     const char *found = NULL;
@@ -75,6 +76,29 @@ const char *tls_clients_name_of(const struct tls_clients *c, X509 *cert)
     return found;
 }
 
+/* As OpenSSL does in a handshake. */
+static bool is_signed_now(const struct tls_clients *c, SSL *ssl, X509 *cert)
+{
+    X509_STORE_CTX *store = X509_STORE_CTX_new();
+    BUG_ON(!store);
+    bool is_signed = X509_STORE_CTX_init(store, c->authorities, cert, SSL_get_peer_cert_chain(ssl)) == 1 &&
+                     X509_STORE_CTX_set_default(store, "ssl_client") == 1;
+    if (is_signed) {
+        X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(store);
+        X509_VERIFY_PARAM_set_auth_level(param, SSL_get_security_level(ssl));
+        is_signed = X509_VERIFY_PARAM_set1(param, SSL_get0_param(ssl)) == 1 && X509_verify_cert(store) == 1;
+    }
+    X509_STORE_CTX_free(store);
+    ERR_clear_error();
+    return is_signed;
+}
+
+const char *tls_clients_name_now(const struct tls_clients *c, SSL *ssl)
+{
+    X509 *cert = SSL_get0_peer_certificate(ssl);
+    return cert && c->authorities && is_signed_now(c, ssl, cert) ? name_of(c, cert) : NULL;
+}
+
 /* --- the handshake ---------------------------------------------------------------------------------- */
 
 static int on_verify(X509_STORE_CTX *store, void *arg)
@@ -83,7 +107,7 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
     if (X509_verify_cert(store) != 1) {
         return 0;
     }
-    if (!tls_clients_name_of(c, X509_STORE_CTX_get0_cert(store))) {
+    if (!name_of(c, X509_STORE_CTX_get0_cert(store))) {
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
         return 0;
     }

@@ -1,6 +1,9 @@
 """TLS of whole gateways: tickets of a fleet, kinds of clients, the admin API for clients with certificates."""
+import contextlib
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 
@@ -169,7 +172,7 @@ def admin(stack):
                          "clients": [{"name": "reader@ops.test"}, {"name": "writer", "level": "write"},
                                      {"name": "spiffe://ops.test/chief", "level": "admin"}]}
     gateway = stack.start_gateway(settings)
-    gateway.server, gateway.ca = f"https://localhost:{port}", own.file
+    gateway.server, gateway.ca, gateway.aliens = f"https://localhost:{port}", own.file, alien.file
     gateway.shown = {"reader": own.issue("r", ["reader@ops.test"], client=True),
                      "writer": own.issue("writer", client=True),
                      "chief": own.issue("c", ["spiffe://ops.test/chief"], client=True),
@@ -206,6 +209,54 @@ def test_others_fail_in_the_handshake(admin, who):
     done = ctl(admin, who, "get", "workers", code=7)
     assert "alert" in done.stderr and done.stdout == ""
     assert admin.metric('tidegate_http_tls_handshakes_total{outcome="failed"}') == before + 1
+
+
+@contextlib.contextmanager
+def connected(gateway, who):
+    """A connection that stays, with the certificate of `who`."""
+    trust = ssl.create_default_context(cafile=str(gateway.ca))
+    trust.load_cert_chain(*gateway.shown[who])
+    one = http.client.HTTPSConnection("localhost", int(gateway.server.rpartition(":")[2]), context=trust, timeout=60)
+    one.connect()
+    one.auto_open = 0  # once it is closed, asking fails
+    yield one
+    one.close()
+
+
+def ask(connection):
+    connection.request("GET", "/admin/v1/workers")
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def change(gateway, **settings):
+    gateway.settings["admin"].update(settings)
+    gateway.write()
+    reload(gateway)
+
+
+def test_open_connections_may_do_what_the_last_reload_says(admin):
+    """A name that is gone, and an authority that is: also for a request whose body is still coming."""
+    before = dict(admin.settings["admin"])
+    with connected(admin, "writer") as open_one, connected(admin, "writer") as asking, connected(admin, "reader") as reader:
+        assert ask(open_one)[0] == ask(asking)[0] == ask(reader)[0] == 200
+        change(admin, clients=[one for one in before["clients"] if one["name"] != "writer"])
+        status, text = ask(open_one)
+        assert status == 403 and "cert:? has none" in text and ask(reader)[0] == 200
+        change(admin, clients=before["clients"])
+        assert ask(open_one)[0] == 200
+        body = b'{"drain": true, "reason": "test"}'
+        asking.putrequest("POST", "/admin/v1/workers/late/drain")
+        asking.putheader("content-length", str(len(body)))
+        asking.endheaders(body[:-1])
+        wait_until(lambda: "path=/admin/v1/workers/late/drain" in admin.process.tail(400), 30, "the head was read")
+        change(admin, client_ca_file=str(admin.aliens))
+        assert ask(open_one)[0] == ask(reader)[0] == 403
+        asking.send(body[-1:])
+        assert asking.getresponse().status == 403
+        ctl(admin, "alien", "get", "workers")
+        change(admin, **before)
+        assert ask(open_one)[0] == ask(reader)[0] == 200
 
 
 def test_without_a_certificate(admin):
