@@ -75,13 +75,19 @@ static bool take_body(struct http_exchange *ex, int rc)
     return true;
 }
 
-/* A gateway says for whom it asks; what the request itself says is told apart within that. */
-static void name_tenant(struct http_exchange *ex, struct openai_request *q)
+/* For whom a gateway asks; 0: it does not say. */
+static uint64_t payer_of(const struct http_exchange *ex)
 {
     struct str name = http_field_get(ex, "x-tide-tenant");
-    if (name.n) {
-        uint64_t both[2] = {id_siphash(name.p, name.n), q->tenant};
-        q->payer = both[0];
+    return name.n ? id_siphash(name.p, name.n) : 0;
+}
+
+/* What the request itself says is told apart within that. */
+static void name_tenant(const struct http_exchange *ex, struct openai_request *q)
+{
+    q->payer = payer_of(ex);
+    if (q->payer) {
+        uint64_t both[2] = {q->payer, q->tenant};
         q->tenant = id_siphash(both, sizeof both);
     }
 }
@@ -105,7 +111,8 @@ static void on_answer_body(struct http_exchange *ex, int rc, struct str body)
     }
     struct openai_context c = context_of(f);
     bool chat = str_is(ex->path, "/v1/chat/completions");
-    intake_read(f->intake, ex, chat ? INTAKE_CHAT : INTAKE_COMPLETION, body, &c, on_request_read);
+    intake_read(f->intake, ex, payer_of(ex), chat ? INTAKE_CHAT : INTAKE_COMPLETION, body, &c,
+                on_request_read);
 }
 
 /* --- tokens ------------------------------------------------------------------------------------------ */
@@ -143,7 +150,7 @@ static void on_tokenize_body(struct http_exchange *ex, int rc, struct str body)
     struct front *f = front_of(ex);
     if (take_body(ex, rc)) {
         struct openai_context c = context_of(f);
-        intake_read(f->intake, ex, INTAKE_TOKENS, body, &c, on_tokens_read);
+        intake_read(f->intake, ex, payer_of(ex), INTAKE_TOKENS, body, &c, on_tokens_read);
     }
 }
 

@@ -16,7 +16,8 @@ struct reading {
     struct openai_context context;
     struct arena arena; /* of what was read */
     struct intake_result result;
-    uint64_t turn; /* where its last byte stands, behind all the bytes taken when it came */
+    uint64_t payer;
+    uint64_t turn; /* where its last byte stands: intake.h */
     size_t n;
     char body[];
 };
@@ -26,7 +27,7 @@ struct intake {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    struct reading *waiting; /* by turn: of those that come together the shortest is first */
+    struct reading *waiting; /* by turn */
     uint64_t taken;          /* bytes, so far */
     bool ending;
 };
@@ -121,8 +122,23 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     }
 }
 
-void intake_read(struct intake *in, struct http_exchange *ex, enum intake_kind kind, struct str body,
-                 const struct openai_context *c, intake_cb on_read)
+static void enqueue(struct intake *in, struct reading *r)
+{
+    struct reading **at = &in->waiting;
+    uint64_t behind = in->taken;
+    for (const struct reading *w = in->waiting; w && r->payer; w = w->next) {
+        behind = w->payer == r->payer ? w->turn : behind;
+    }
+    r->turn = behind + r->n;
+    while (*at && (*at)->turn <= r->turn) {
+        at = &(*at)->next;
+    }
+    r->next = *at;
+    *at = r;
+}
+
+void intake_read(struct intake *in, struct http_exchange *ex, uint64_t payer, enum intake_kind kind,
+                 struct str body, const struct openai_context *c, intake_cb on_read)
 {
     struct reading *r = malloc(sizeof *r + body.n);
     BUG_ON(!r);
@@ -133,19 +149,14 @@ void intake_read(struct intake *in, struct http_exchange *ex, enum intake_kind k
                           .on_read = on_read,
                           .kind = kind,
                           .context = *c,
+                          .payer = payer,
                           .n = body.n};
     arena_init(&r->arena);
     memcpy(r->body, body.p, body.n);
     ex->user = r;
     ex->on_finish = on_finish;
     pthread_mutex_lock(&in->mutex);
-    r->turn = in->taken + r->n;
-    struct reading **at = &in->waiting;
-    while (*at && (*at)->turn <= r->turn) {
-        at = &(*at)->next;
-    }
-    r->next = *at;
-    *at = r;
+    enqueue(in, r);
     pthread_cond_signal(&in->wake);
     pthread_mutex_unlock(&in->mutex);
 }

@@ -3,8 +3,9 @@
  *
  *     intake_read (loop) -> read (the intake's thread) -> on_read (loop)     not called when the client has left
  *
- * One after the other, the shortest first of those that come together, so that a few words need not wait behind all the long
- * texts; and of those that come later no more bytes than its own go before a long one.
+ * One after the other, by turns. A body's turn is its bytes behind those taken when it came, or behind the turn of its payer's
+ * last one that waits. So the shortest of those that come together is first, few words wait for the long text in work and not
+ * for all that one payer sent before them, and who comes when the bytes taken have reached a long text's turn stands behind it.
  * Ownership: the body is copied. What on_read is given is borrowed until it returns, but for `prompt` and `tokens`, which it
  * may take.
  * Bounds: as many bodies wait as there are open requests, each of --body-limit at most.
@@ -30,8 +31,9 @@ struct intake;
 int intake_new(struct loop *loop, struct intake **out, struct err *err) TIDE_CHECK;
 /* After the last exchange has ended, before the tokenizer does; waits for the body in work. */
 void intake_free(struct intake *in);
-/* ex->user and ex->on_finish are the intake's until on_read; there the first is what it was. */
-void intake_read(struct intake *in, struct http_exchange *ex, enum intake_kind kind, struct str body,
-                 const struct openai_context *c, intake_cb on_read);
+/* ex->user and ex->on_finish are the intake's until on_read; there the first is what it was.
+ * payer: whose bodies wait for one another; 0: nobody's. */
+void intake_read(struct intake *in, struct http_exchange *ex, uint64_t payer, enum intake_kind kind,
+                 struct str body, const struct openai_context *c, intake_cb on_read);
 
 #endif

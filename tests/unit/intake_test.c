@@ -6,7 +6,7 @@
 #include "base/loop.h"
 #include "inference/worker/intake.h"
 
-enum { ASKED = 4, LONG_TEXT = 200000, TRIES = 60 };
+enum { ASKED = 4, MOST = 8, LONG_TEXT = 200000, TRIES = 60 };
 
 static struct gguf *file;
 static struct tokenizer *tokenizer;
@@ -15,9 +15,9 @@ struct rig {
     struct loop *loop;
     struct intake *intake;
     struct loop_timer guard;
-    struct http_exchange ex[ASKED];
-    struct http_exchange *order[ASKED];
-    struct intake_result seen[ASKED]; /* by ex; numbers only */
+    struct http_exchange ex[MOST];
+    struct http_exchange *order[MOST];
+    struct intake_result seen[MOST]; /* by ex; numbers only */
     unsigned done;
     unsigned wanted;
 };
@@ -56,11 +56,16 @@ static void on_read(struct http_exchange *ex, struct intake_result *r)
     }
 }
 
-static void ask(unsigned i, enum intake_kind kind, struct str body)
+static void ask_for(uint64_t payer, unsigned i, enum intake_kind kind, struct str body)
 {
     const struct openai_context c = {.tokenizer = tokenizer, .model = STR("tiny"), .context = 100};
     rig.ex[i].user = &rig;
-    intake_read(rig.intake, &rig.ex[i], kind, body, &c, on_read);
+    intake_read(rig.intake, &rig.ex[i], payer, kind, body, &c, on_read);
+}
+
+static void ask(unsigned i, enum intake_kind kind, struct str body)
+{
+    ask_for(0, i, kind, body);
 }
 
 static void wait_for(unsigned wanted)
@@ -139,7 +144,7 @@ static void on_short_read(struct http_exchange *ex, struct intake_result *r)
     }
     shorts++;
     ex->user = &rig;
-    intake_read(rig.intake, ex, INTAKE_TOKENS, buf_str(&short_text), &c, on_short_read);
+    intake_read(rig.intake, ex, 0, INTAKE_TOKENS, buf_str(&short_text), &c, on_short_read);
 }
 
 static void those_who_come_later_do_not_pass_for_ever(void **state)
@@ -152,7 +157,7 @@ static void those_who_come_later_do_not_pass_for_ever(void **state)
     }
     const struct openai_context c = {.tokenizer = tokenizer, .model = STR("tiny"), .context = 100};
     rig.ex[0].user = &rig;
-    intake_read(rig.intake, &rig.ex[0], INTAKE_TOKENS, buf_str(&text), &c, on_short_read);
+    intake_read(rig.intake, &rig.ex[0], 0, INTAKE_TOKENS, buf_str(&text), &c, on_short_read);
     loop_timer_arm(&rig.guard, 60000);
     loop_run(rig.loop);
     assert_true(shorts < SHORTS / 2);
@@ -163,6 +168,57 @@ static void those_who_come_later_do_not_pass_for_ever(void **state)
     }
     buf_clear(&text);
     buf_clear(&short_text);
+}
+
+/* Somebody's few words come when the first of one payer's many long texts has been read: they wait for the one that is
+ * in work by then, not for all that came before. On a slow machine a few more may have been read meanwhile. */
+static struct buf long_text;
+
+static void on_first_read(struct http_exchange *ex, struct intake_result *r)
+{
+    usleep(5000); /* the next one is in work */
+    ask_for(8, MOST - 1, INTAKE_TOKENS, STR("{\"prompt\":\"he\"}"));
+    on_read(ex, r);
+}
+
+static void one_payer_waits_for_himself(void **state)
+{
+    const struct openai_context c = {.tokenizer = tokenizer, .model = STR("tiny"), .context = 100};
+    long_text = long_body(LONG_TEXT);
+    rig.ex[0].user = &rig;
+    intake_read(rig.intake, &rig.ex[0], 7, INTAKE_TOKENS, buf_str(&long_text), &c, on_first_read);
+    for (unsigned i = 1; i < MOST - 1; i++) {
+        ask_for(7, i, INTAKE_TOKENS, buf_str(&long_text));
+    }
+    wait_for(MOST);
+    unsigned theirs = 0;
+    for (unsigned i = 0; i < MOST && rig.order[i] != &rig.ex[MOST - 1]; i++) {
+        assert_ptr_equal(rig.order[i], &rig.ex[theirs++]); /* and his come in their order */
+    }
+    assert_in_range(theirs, 1, MOST - 2);
+    buf_clear(&long_text);
+}
+
+/* He waits behind what he has waiting, not behind what he took back. */
+static void what_is_taken_back_takes_no_turn(void **state)
+{
+    enum { HIS = MOST - 2, ANOTHERS = MOST - 1 };
+    struct buf half = long_body(LONG_TEXT / 2);
+    long_text = long_body(LONG_TEXT);
+    ask_for(9, 0, INTAKE_TOKENS, buf_str(&long_text)); /* it keeps the thread busy */
+    for (unsigned i = 1; i < HIS; i++) {
+        ask_for(7, i, INTAKE_TOKENS, buf_str(&long_text));
+    }
+    for (unsigned i = 1; i < HIS; i++) {
+        rig.ex[i].on_finish(&rig.ex[i], HTTP_FINISH_CLIENT_GONE);
+    }
+    ask_for(7, HIS, INTAKE_TOKENS, STR("{\"prompt\":\"he\"}"));
+    ask_for(8, ANOTHERS, INTAKE_TOKENS, buf_str(&half));
+    wait_for(3);
+    bool is_his_first = rig.order[0] == &rig.ex[HIS] || rig.order[2] == &rig.ex[ANOTHERS];
+    assert_true(is_his_first); /* whether the first of all was in work when they came, or not */
+    buf_clear(&long_text);
+    buf_clear(&half);
 }
 
 static void whoever_has_left_hears_nothing(void **state)
@@ -203,6 +259,8 @@ int main(void)
         CASE(each_kind_comes_back_read),
         CASE(the_shortest_goes_first),
         CASE(those_who_come_later_do_not_pass_for_ever),
+        CASE(one_payer_waits_for_himself),
+        CASE(what_is_taken_back_takes_no_turn),
         CASE(whoever_has_left_hears_nothing),
     };
     return cmocka_run_group_tests(tests, make, drop);
