@@ -110,11 +110,25 @@ static int open_shard(const struct http_listener *l, struct err *err)
     return fd;
 }
 
+/* Of a new one, to which nobody can connect before this, and of one that another process had opened to others. One
+ * that was taken over and whose file somebody has removed serves nobody new, which is no reason to stop the rest. */
+static int set_mode(const struct http_listener *l, struct err *err)
+{
+    if (l->endpoint.sa.ss_family != AF_UNIX || chmod(unix_path(&l->endpoint), (mode_t)l->unix_mode) == 0) {
+        return 0;
+    }
+    if (errno == ENOENT && l->is_left) {
+        log_warn("%s: its file is gone, nobody can connect before a restart", l->endpoint.text);
+        return 0;
+    }
+    return err_set(err, ERR_IO, "%s: cannot set its mode: %s", l->endpoint.text, strerror(errno));
+}
+
 int http_listener_begin(struct http_listener *l, struct err *err)
 {
-    /* Of a new one, to which nobody can connect before this, and of one that another process had opened to others. */
-    if (l->endpoint.sa.ss_family == AF_UNIX && chmod(unix_path(&l->endpoint), (mode_t)l->unix_mode) != 0) {
-        return err_set(err, ERR_IO, "%s: cannot set its mode: %s", l->endpoint.text, strerror(errno));
+    int rc = set_mode(l, err);
+    if (rc != 0) {
+        return rc;
     }
     for (unsigned i = 0; i < l->shards; i++) {
         if (listen(l->fds[i], l->backlog) != 0) {

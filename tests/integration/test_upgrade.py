@@ -203,3 +203,16 @@ def test_a_socket_that_was_open_to_others_is_closed_to_them(own_stack):
     g.upgrade()
     assert g.socket.stat().st_mode & 0o777 == 0o600
     assert g.ctl("get", "workers").returncode == 0
+
+
+def test_a_socket_whose_file_is_gone_stops_no_upgrade(own_stack):
+    """Something that clears old files removed it: nobody finds that socket before a restart, but everything else is served."""
+    settings = own_stack.settings()
+    read_socket = own_stack.folder / "read.sock"
+    settings["admin"] = {"read_socket": f"unix:{read_socket}"}
+    g = own_stack.start_gateway(settings)
+    read_socket.unlink()
+    before = g.upgrade()
+    assert before.wait(60) == 0
+    assert pid_of(g) == g.process.pid and g.get("/livez").status_code == 200
+    assert "its file is gone" in g.process.tail()

@@ -126,6 +126,26 @@ static void the_file_of_a_unix_socket(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* Somebody removed the file of a socket: who takes it over serves on what it has, and its other listeners. */
+static void a_unix_socket_whose_file_is_gone(void **state)
+{
+    struct err err = {0};
+    char address[64];
+    char folder[] = "/tmp/tide-handover-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    snprintf(address, sizeof(address), "unix:%s/s", folder);
+    struct http_listener *old = open_at(address, 1, NULL, &err);
+    assert_int_equal(unlink(address + 5), 0);
+    struct http_handover *h = handed_over(old);
+    struct http_listener *new = open_at(address, 1, h, &err);
+    assert_int_equal(http_listener_begin(new, &err), 0);
+    http_listener_leave(old);
+    http_listener_close(old);
+    http_handover_free(h);
+    http_listener_close(new);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void what_is_not_a_handover(void **state)
 {
     static const char *const bad[] = {"\n",
@@ -148,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_queued_connection_moves_along),
         cmocka_unit_test(the_file_of_a_unix_socket),
+        cmocka_unit_test(a_unix_socket_whose_file_is_gone),
         cmocka_unit_test(what_is_not_a_handover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
