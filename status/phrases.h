@@ -20,6 +20,7 @@ enum phrase {
     PHRASE_STILL,
     PHRASE_AGAIN,
     PHRASE_RECOVERED,
+    PHRASE_WITHDRAWN, /* what was bad is probed no longer */
     PHRASE_RESOLVED,
     /* the sign-up policy */
     PHRASE_NAME_SIGNUP_MAINLAND,

@@ -30,11 +30,26 @@ static struct incident *newest_automatic(const struct board *b)
     return newest;
 }
 
+static bool is_named(const struct incident *i, const struct component *c)
+{
+    for (unsigned k = 0; k < i->component_count; k++) {
+        if (strcmp(i->components[k], c->code) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void watch_resume(struct watch *w, struct board *b, uint64_t mono_ms)
 {
-    const struct incident *i = newest_automatic(b);
+    const struct incident *newest = newest_automatic(b);
+    const struct incident *i = newest && incident_is_open(newest) ? newest : NULL;
     w->clean_since_mono_ms = w->posted_mono_ms = mono_ms;
-    for (unsigned k = 0; i && incident_is_open(i) && k < i->update_count; k++) {
+    for (unsigned k = 0; k < b->component_count; k++) {
+        struct component *c = &b->components[k];
+        c->told = i && is_named(i, c) ? c->told : COMPONENT_OPERATIONAL;
+    }
+    for (unsigned k = 0; i && k < i->update_count; k++) {
         for (unsigned n = 0; n < i->updates[k].change_count; n++) {
             const struct incident_change *change = &i->updates[k].changes[n];
             struct component *c = board_find_component(b, str_from(change->code));
@@ -74,10 +89,12 @@ static bool is_confirmed(const struct watch *w, const struct component *c, uint6
            mono_ms - c->bad_since_mono_ms >= w->conf.open_after_ms;
 }
 
-static bool any_bad(const struct board *b)
+typedef bool (*component_test)(const struct component *c);
+
+static bool any_is(const struct board *b, component_test wanted)
 {
     for (unsigned k = 0; k < b->component_count; k++) {
-        if (is_bad(&b->components[k])) {
+        if (wanted(&b->components[k])) {
             return true;
         }
     }
@@ -128,8 +145,6 @@ static unsigned collect_changes(struct board *b, struct incident_change *out)
     return n;
 }
 
-typedef bool (*component_test)(const struct component *c);
-
 static bool is_told_bad(const struct component *c)
 {
     return c->told >= COMPONENT_DEGRADED;
@@ -177,16 +192,6 @@ static void fill_with_names(struct incident_text *out, enum phrase p, const stru
     }
 }
 
-static bool tells_of_outage(const struct board *b)
-{
-    for (unsigned k = 0; k < b->component_count; k++) {
-        if (is_told_down(&b->components[k])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void post(struct watch *w, struct board *b, struct incident *i, enum incident_status status,
                  enum phrase p, int64_t now_ms, uint64_t mono_ms)
 {
@@ -212,7 +217,7 @@ static void post(struct watch *w, struct board *b, struct incident *i, enum inci
 static void rename_for_told(struct board *b, struct incident *i)
 {
     struct incident_text name = {{0}};
-    bool outage = tells_of_outage(b);
+    bool outage = any_is(b, is_told_down);
     fill_with_names(&name, outage ? PHRASE_NAME_OUTAGE : PHRASE_NAME_SLOW, b,
                     outage ? is_told_down : is_told_bad, 0);
     incident_rename(i, &name);
@@ -254,9 +259,10 @@ static bool tick_without_open(struct watch *w, struct board *b, struct incident 
 static bool tick_investigating(struct watch *w, struct board *b, struct incident *i, int64_t now_ms,
                                uint64_t mono_ms)
 {
-    if (!any_bad(b)) {
+    if (!any_is(b, is_bad)) {
+        enum phrase said = any_is(b, is_told_bad) ? PHRASE_RECOVERED : PHRASE_WITHDRAWN;
         w->clean_since_mono_ms = mono_ms;
-        post(w, b, i, INCIDENT_MONITORING, PHRASE_RECOVERED, now_ms, mono_ms);
+        post(w, b, i, INCIDENT_MONITORING, said, now_ms, mono_ms);
         return true;
     }
     uint64_t silent_ms = mono_ms - w->posted_mono_ms;
@@ -279,7 +285,7 @@ static bool tick_monitoring(struct watch *w, struct board *b, struct incident *i
         post(w, b, i, INCIDENT_INVESTIGATING, PHRASE_AGAIN, now_ms, mono_ms);
         return true;
     }
-    if (any_bad(b) || b->is_stale) {
+    if (any_is(b, is_bad) || b->is_stale) {
         w->clean_since_mono_ms = mono_ms;
         return false;
     }

@@ -32,7 +32,7 @@ struct watch {
 
 void watch_init(struct watch *w, const struct watch_conf *conf);
 /* After the board was loaded from the snapshot or from PostgreSQL: what has been told is read from
- * the incident. */
+ * the open incident, and of what it does not name nothing has been. */
 void watch_resume(struct watch *w, struct board *b, uint64_t mono_ms);
 /* True when it changed the book. */
 bool watch_tick(struct watch *w, struct board *b, int64_t now_ms, uint64_t mono_ms);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "status/phrases.h"
 #include "status/watch.h"
 
 static struct board *b;
@@ -190,6 +191,59 @@ static void goes_on_after_a_restart(void **state)
     assert_non_null(strstr(last_body(only()), "Log-in"));
 }
 
+/* Nothing works again: it is not there any more. */
+static void what_is_taken_away_did_not_recover(void **state)
+{
+    (void)state;
+    struct component *signup = board_component(b, COMPONENT_SIGNUP, STR(""), wall());
+    for (int s = 0; s < 20; s += 2) {
+        component_observe(signup, PROBE_FAIL, wall(), mono);
+        run_s(2);
+    }
+    struct incident *i = only();
+    assert_string_equal(i->name.of[PROBLEM_LANG_EN], "Service interruption: Sign-up");
+    board_drop_component(b, signup);
+    run_s(6);
+    assert_int_equal(i->status, INCIDENT_MONITORING);
+    for (int lang = 0; lang < STATUS_LANGS; lang++) {
+        const char *said = i->updates[i->update_count - 1].body.of[lang];
+        assert_string_equal(said, phrase(PHRASE_WITHDRAWN, (enum problem_lang)lang));
+        assert_null(strchr(said, '{'));
+    }
+    run_s(320);
+    assert_int_equal(i->status, INCIDENT_RESOLVED);
+}
+
+/* As a reader's, told while it was alone, that yields to what the writer wrote. */
+static void what_was_told_goes_with_the_incident(void **state)
+{
+    (void)state;
+    login_fails = true;
+    run_s(40);
+    assert_int_equal(login->told, COMPONENT_MAJOR_OUTAGE);
+    incident_free(only());
+    b->book.count = 0;
+    watch_resume(&w, b, mono);
+    assert_int_equal(login->told, COMPONENT_OPERATIONAL);
+}
+
+/* The writer's incident stays open, and knows only of the log-in. */
+static void what_only_a_reader_told_goes(void **state)
+{
+    (void)state;
+    login_fails = true;
+    run_s(40);
+    struct incident *written = incident_copy(only());
+    chat_fails = true;
+    run_s(60);
+    assert_int_equal(chat->told, COMPONENT_MAJOR_OUTAGE);
+    incident_free(only());
+    b->book.items[0] = written;
+    watch_resume(&w, b, mono);
+    assert_int_equal(login->told, COMPONENT_MAJOR_OUTAGE);
+    assert_int_equal(chat->told, COMPONENT_OPERATIONAL);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -201,6 +255,9 @@ int main(void)
         TEST(silence_is_broken_every_half_hour),
         TEST(being_blind_neither_opens_nor_resolves),
         TEST(goes_on_after_a_restart),
+        TEST(what_is_taken_away_did_not_recover),
+        TEST(what_was_told_goes_with_the_incident),
+        TEST(what_only_a_reader_told_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
