@@ -5,19 +5,12 @@
 #include "base/err.h"
 
 struct bpe_symbol {
-    token_id id;    /* TOKEN_NONE: a byte or character without token */
-    uint32_t start; /* in the piece */
-    uint32_t n;     /* bytes; 0: merged into its left neighbour */
-    int32_t prev;   /* index, -1 at the start */
-    int32_t next;   /* index, -1 at the end */
-};
-
-struct bpe_candidate {
-    uint32_t rank;
-    int32_t left;    /* symbol index */
-    uint32_t left_n; /* as they were when the candidate was made: else it is stale */
-    uint32_t right_n;
-    token_id whole;
+    token_id id;              /* TOKEN_NONE: a byte or character without token */
+    uint32_t start;           /* in the piece */
+    uint32_t n;               /* bytes */
+    int32_t prev;             /* index, -1 at the start */
+    int32_t next;             /* index, -1 at the end */
+    struct vocab_merge merge; /* with the next one; whole is TOKEN_NONE: they do not merge */
 };
 
 static void *grown(void *p, size_t *cap, size_t wanted, size_t each)
@@ -59,32 +52,25 @@ void bpe_clear(struct bpe *b)
     bpe_init(b, b->vocab, b->takes_whole);
 }
 
-static bool is_before(const struct bpe_candidate *a, const struct bpe_candidate *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->left < b->left;
-}
-
-static void heap_push(struct bpe *b, struct bpe_candidate c)
+static void heap_push(struct bpe *b, uint64_t c)
 {
     b->heap = grown(b->heap, &b->heap_cap, b->heap_n + 1, sizeof *b->heap);
     size_t at = b->heap_n++;
-    while (at > 0 && is_before(&c, &b->heap[(at - 1) / 2])) {
+    while (at > 0 && c < b->heap[(at - 1) / 2]) {
         b->heap[at] = b->heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
     b->heap[at] = c;
 }
 
-static struct bpe_candidate heap_pop(struct bpe *b)
+static uint64_t heap_pop(struct bpe *b)
 {
-    struct bpe_candidate top = b->heap[0];
-    struct bpe_candidate moved = b->heap[--b->heap_n];
+    uint64_t top = b->heap[0];
+    uint64_t moved = b->heap[--b->heap_n];
     size_t at = 0;
     for (size_t child = 1; child < b->heap_n; child = 2 * at + 1) {
-        if (child + 1 < b->heap_n && is_before(&b->heap[child + 1], &b->heap[child])) {
-            child++;
-        }
-        if (!is_before(&b->heap[child], &moved)) {
+        child += child + 1 < b->heap_n && b->heap[child + 1] < b->heap[child];
+        if (b->heap[child] >= moved) {
             break;
         }
         b->heap[at] = b->heap[child];
@@ -94,41 +80,45 @@ static struct bpe_candidate heap_pop(struct bpe *b)
     return top;
 }
 
+/* Looks at the pair that begins with a symbol, which is another one than before. */
 static void consider(struct bpe *b, struct str piece, int32_t at)
 {
-    if (at < 0 || b->symbols[at].next < 0) {
+    if (at < 0) {
         return;
     }
-    const struct bpe_symbol *left = &b->symbols[at];
+    struct bpe_symbol *left = &b->symbols[at];
+    left->merge.whole = TOKEN_NONE;
+    if (left->next < 0) {
+        return;
+    }
     const struct bpe_symbol *right = &b->symbols[left->next];
     struct vocab_merge merge;
     bool merges = vocab_family_of(b->vocab) == VOCAB_SPM
                       ? vocab_find_joined(b->vocab, str_of(piece.p + left->start, left->n + right->n), &merge)
                       : vocab_find_merge(b->vocab, left->id, right->id, &merge);
     if (merges) {
-        heap_push(b, (struct bpe_candidate){merge.rank, at, left->n, right->n, merge.whole});
+        left->merge = merge;
+        heap_push(b, (uint64_t)merge.rank << 32 | (uint32_t)at);
     }
 }
 
-static void merge(struct bpe *b, struct str piece, const struct bpe_candidate *c)
+static void merge(struct bpe *b, struct str piece, uint64_t candidate)
 {
-    struct bpe_symbol *left = &b->symbols[c->left];
-    if (left->n != c->left_n || left->next < 0) {
-        return;
+    int32_t at = (int32_t)(uint32_t)candidate;
+    struct bpe_symbol *left = &b->symbols[at];
+    if (left->merge.whole == TOKEN_NONE || left->merge.rank != candidate >> 32) {
+        return; /* one of both has merged with another meanwhile */
     }
     struct bpe_symbol *right = &b->symbols[left->next];
-    if (right->n != c->right_n) {
-        return;
-    }
-    left->id = c->whole;
+    left->id = left->merge.whole;
     left->n += right->n;
     left->next = right->next;
-    right->n = 0;
+    right->merge.whole = TOKEN_NONE;
     if (left->next >= 0) {
-        b->symbols[left->next].prev = c->left;
+        b->symbols[left->next].prev = at;
     }
     consider(b, piece, left->prev);
-    consider(b, piece, c->left);
+    consider(b, piece, at);
 }
 
 /* Bytes of the UTF-8 character that text starts with. */
@@ -149,7 +139,7 @@ static int32_t cut_symbols(struct bpe *b, struct str piece)
         uint32_t n = is_spm ? character_n(str_skip(piece, at)) : 1;
         token_id id = is_spm ? vocab_find(b->vocab, str_of(piece.p + at, n))
                              : vocab_byte(b->vocab, (uint8_t)piece.p[at]);
-        b->symbols[count] = (struct bpe_symbol){id, at, n, count - 1, count + 1};
+        b->symbols[count] = (struct bpe_symbol){id, at, n, count - 1, count + 1, {0, TOKEN_NONE}};
         at += n;
     }
     if (count) {
@@ -183,12 +173,11 @@ void bpe_encode(struct bpe *b, struct str piece, struct token_list *out)
     BUG_ON(piece.n > INT32_MAX);
     int32_t n = cut_symbols(b, piece);
     b->heap_n = 0;
-    for (int32_t i = 0; i + 1 < n; i++) {
+    for (int32_t i = 0; i < n; i++) {
         consider(b, piece, i);
     }
     while (b->heap_n) {
-        struct bpe_candidate c = heap_pop(b);
-        merge(b, piece, &c);
+        merge(b, piece, heap_pop(b));
     }
     for (int32_t i = 0; i >= 0 && n > 0; i = b->symbols[i].next) {
         add_symbol(b, piece, &b->symbols[i], out);

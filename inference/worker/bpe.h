@@ -23,13 +23,12 @@ void token_list_add(struct token_list *l, token_id id);
 void token_list_clear(struct token_list *l); /* frees; usable again */
 
 struct bpe_symbol;
-struct bpe_candidate;
 struct bpe {
     const struct vocab *vocab; /* borrowed */
     bool takes_whole;          /* a piece that is a token is that token, whatever the merges say */
     struct bpe_symbol *symbols;
     size_t symbol_cap;
-    struct bpe_candidate *heap;
+    uint64_t *heap; /* pairs that merge: rank, then index of the left symbol; stale ones among them */
     size_t heap_n;
     size_t heap_cap;
 };
