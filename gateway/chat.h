@@ -26,7 +26,7 @@ struct buf;
 void chat_write_workers(struct gateway *g, struct buf *out);
 bool chat_drain_worker(struct gateway *g, struct str name, bool drain);
 bool chat_has_worker(struct gateway *g, struct str name);
-/* Any worker ready: for /readyz. Any thread. */
+/* Any worker ready for a model: for /readyz. Any thread. */
 bool chat_is_ready(struct gateway *g);
 
 #endif

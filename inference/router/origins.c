@@ -16,26 +16,48 @@ static void free_origin(struct worker_origin *at)
     free(at);
 }
 
+/* Where the origin of this worker is or would be noted. */
+static struct worker_origin **find(struct worker_origins *o, const struct worker *w)
+{
+    struct worker_origin **at = &o->buckets[w->id % ORIGIN_BUCKETS];
+    while (*at && (*at)->worker != w) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+static void retire_all(struct worker_origins *o)
+{
+    for (unsigned i = 0; i < ORIGIN_BUCKETS; i++) {
+        for (struct worker_origin *at = o->buckets[i]; at; at = at->next) {
+            at->retired = true;
+        }
+    }
+}
+
+/* Those that are retired, but for those with calls. */
 static void sweep(struct worker_origins *o)
 {
-    for (struct worker_origin **at = &o->list; *at;) {
-        struct worker_origin *one = *at;
-        if (one->retired && one->calls == 0) {
-            *at = one->next;
-            free_origin(one);
-        } else {
-            at = &one->next;
+    for (unsigned i = 0; i < ORIGIN_BUCKETS; i++) {
+        for (struct worker_origin **at = &o->buckets[i]; *at;) {
+            struct worker_origin *one = *at;
+            if (one->retired && one->calls == 0) {
+                *at = one->next;
+                free_origin(one);
+            } else {
+                at = &one->next;
+            }
         }
     }
 }
 
 void worker_origins_clear(struct worker_origins *o)
 {
-    for (struct worker_origin *at = o->list; at; at = at->next) {
-        BUG_ON(at->calls > 0);
-        at->retired = true;
-    }
+    retire_all(o);
     sweep(o);
+    for (unsigned i = 0; i < ORIGIN_BUCKETS; i++) {
+        BUG_ON(o->buckets[i]);
+    }
     worker_table_unref(o->table);
     o->table = NULL;
 }
@@ -44,10 +66,11 @@ void worker_origins_set_table(struct worker_origins *o, struct worker_table *tab
 {
     worker_table_unref(o->table);
     o->table = table;
-    for (struct worker_origin *at = o->list; at; at = at->next) {
-        at->retired = true;
-        for (unsigned i = 0; i < table->worker_count; i++) {
-            at->retired = at->retired && table->workers[i] != at->worker;
+    retire_all(o);
+    for (unsigned i = 0; i < table->worker_count; i++) {
+        struct worker_origin *at = *find(o, table->workers[i]);
+        if (at) {
+            at->retired = false;
         }
     }
     sweep(o);
@@ -55,10 +78,8 @@ void worker_origins_set_table(struct worker_origins *o, struct worker_table *tab
 
 struct worker_origin *worker_origin_take(struct worker_origins *o, struct worker *w, struct err *err)
 {
-    struct worker_origin *at = o->list;
-    while (at && at->worker != w) {
-        at = at->next;
-    }
+    struct worker_origin **place = find(o, w);
+    struct worker_origin *at = *place;
     if (!at) {
         struct http_origin_conf conf = {.target = str_from(w->target),
                                         .protocol = w->protocol,
@@ -71,8 +92,8 @@ struct worker_origin *worker_origin_take(struct worker_origins *o, struct worker
         }
         at = calloc(1, sizeof *at);
         BUG_ON(!at);
-        *at = (struct worker_origin){.http = http, .worker = worker_ref(w), .next = o->list};
-        o->list = at;
+        *at = (struct worker_origin){.http = http, .worker = worker_ref(w)};
+        *place = at;
     }
     at->calls++;
     return at;
@@ -83,6 +104,7 @@ void worker_origin_give_back_and_maybe_free(struct worker_origins *o, struct wor
     BUG_ON(at->calls == 0);
     at->calls--;
     if (at->retired && at->calls == 0) {
-        sweep(o);
+        *find(o, at->worker) = at->next;
+        free_origin(at);
     }
 }

@@ -11,16 +11,18 @@
 
 struct worker_origin {
     struct http_origin *http;
-    struct worker *worker; /* a reference */
-    unsigned calls;        /* running */
-    bool retired;          /* not in the table any more: goes with its last call */
-    struct worker_origin *next;
+    struct worker *worker;      /* a reference */
+    unsigned calls;             /* running */
+    bool retired;               /* not in the table any more: goes with its last call */
+    struct worker_origin *next; /* of its bucket */
 };
+
+enum { ORIGIN_BUCKETS = 1024 };
 
 struct worker_origins {
     struct loop *loop;
-    struct worker_table *table; /* a reference */
-    struct worker_origin *list;
+    struct worker_table *table;                    /* a reference */
+    struct worker_origin *buckets[ORIGIN_BUCKETS]; /* by worker->id */
 };
 
 void worker_origins_init(struct worker_origins *o, struct loop *loop, struct worker_table *table);

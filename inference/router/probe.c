@@ -20,7 +20,7 @@ static const struct http_client_handler probe_handler;
 
 static void set_health(struct member *m, enum worker_state to)
 {
-    enum worker_state from = (enum worker_state)atomic_exchange(&m->worker->load.health, (uint8_t)to);
+    enum worker_state from = (enum worker_state)atomic_exchange(&m->worker->load->health, (uint8_t)to);
     if (from != to) {
         log_info("worker name=%s state=%s was=%s", m->worker->name, worker_state_name(to),
                  worker_state_name(from));
@@ -30,7 +30,7 @@ static void set_health(struct member *m, enum worker_state to)
 static void rest(struct member *m)
 {
     uint64_t period = m->router->probe_ms;
-    if (atomic_load(&m->worker->load.health) != WORKER_READY) {
+    if (atomic_load(&m->worker->load->health) != WORKER_READY) {
         period /= 4;
     }
     m->phase = MEMBER_RESTING;
@@ -48,8 +48,8 @@ static void note_alive(struct member *m)
 
 static void note_failed(struct member *m)
 {
-    enum worker_state s = (enum worker_state)atomic_load(&m->worker->load.health);
-    uint64_t progress = atomic_load(&m->worker->load.progress_ms);
+    enum worker_state s = (enum worker_state)atomic_load(&m->worker->load->health);
+    uint64_t progress = atomic_load(&m->worker->load->progress_ms);
     bool is_busy = progress != 0 && clock_mono_ms() - progress < PROBE_BUSY_MS;
     m->failed++;
     if (s == WORKER_READY || (s == WORKER_SUSPECT && (m->failed < PROBE_DOWN_AFTER || is_busy))) {
@@ -144,7 +144,7 @@ static void learn_models(struct member *m)
         memcpy(m->models, models, sizeof models);
         m->model_count = n;
         log_info("worker name=%s models=%u first=%s", m->worker->name, n, models[0]);
-        router_publish(m->router);
+        router_publish_soon(m->router);
     }
 }
 
@@ -177,7 +177,7 @@ static const struct http_client_handler probe_handler = {
 void member_probe_if_due(struct member *m, uint64_t now_ms)
 {
     /* A request that could not connect made it SUSPECT: look at once, not when the old period ends. */
-    bool hurry = m->failed == 0 && atomic_load(&m->worker->load.health) == WORKER_SUSPECT;
+    bool hurry = m->failed == 0 && atomic_load(&m->worker->load->health) == WORKER_SUSPECT;
     if (m->phase == MEMBER_RESTING && (now_ms >= m->next_ms || hurry)) {
         ask(m, MEMBER_ASKING_HEALTH);
     }

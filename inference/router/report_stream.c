@@ -97,7 +97,7 @@ static void listen_to(struct member *m)
 
 void member_listen_if_due(struct member *m, uint64_t now_ms)
 {
-    uint8_t health = atomic_load(&m->worker->load.health);
+    uint8_t health = atomic_load(&m->worker->load->health);
     bool answers = health == WORKER_READY || health == WORKER_SUSPECT;
     if (m->worker->report_fresh_ms > 0 && m->report.op == NULL && answers && now_ms >= m->report.next_ms) {
         listen_to(m);

@@ -116,8 +116,8 @@ static void show_report(struct member *m)
         m->credit = child(&credit, w);
     }
     catch_up(m->reports, m->report.heard);
-    metric_child_set(m->others, atomic_load_explicit(&w->load.others, memory_order_relaxed));
-    metric_child_set(m->kv_used, atomic_load_explicit(&w->load.kv_used, memory_order_relaxed) / 100.0);
+    metric_child_set(m->others, atomic_load_explicit(&w->load->others, memory_order_relaxed));
+    metric_child_set(m->kv_used, atomic_load_explicit(&w->load->kv_used, memory_order_relaxed) / 100.0);
     metric_child_set(m->credit, worker_report_halves(w, clock_mono_ms()) / 2.0);
 }
 
@@ -133,8 +133,8 @@ void member_show(struct member *m)
         m->opened = child(&opened, w);
     }
     metric_child_set(m->up, worker_state(w) == WORKER_READY);
-    metric_child_set(m->running, atomic_load_explicit(&w->load.in_flight, memory_order_relaxed));
-    metric_child_set(m->outstanding, (double)atomic_load_explicit(&w->load.tokens, memory_order_relaxed));
+    metric_child_set(m->running, atomic_load_explicit(&w->load->in_flight, memory_order_relaxed));
+    metric_child_set(m->outstanding, (double)atomic_load_explicit(&w->load->tokens, memory_order_relaxed));
     catch_up(m->requests, atomic_load_explicit(&w->requests, memory_order_relaxed));
     catch_up(m->failures, atomic_load_explicit(&w->failures, memory_order_relaxed));
     catch_up(m->opened, atomic_load_explicit(&w->breaker.opened, memory_order_relaxed));
@@ -178,8 +178,10 @@ static unsigned known_models(struct router *r, const struct member *m)
     return n;
 }
 
-void router_publish(struct router *r)
+/* A new table of what members serve now. */
+static void publish(struct router *r)
 {
+    r->has_news = false;
     struct worker *workers[r->member_count + 1];
     char(*models[r->member_count + 1])[MODEL_NAME];
     unsigned counts[r->member_count + 1];
@@ -199,6 +201,14 @@ void router_publish(struct router *r)
     pthread_mutex_unlock(&r->mutex);
     worker_table_unref(old);
     r->on_table(r->arg, t);
+}
+
+void router_publish_soon(struct router *r)
+{
+    if (!r->has_news) {
+        r->has_news = true;
+        loop_timer_arm(&r->tick, TICK_MIN_MS);
+    }
 }
 
 struct worker_table *router_table(struct router *r)
@@ -261,11 +271,22 @@ static struct member *take_named(struct member **list, const char *name)
     return m;
 }
 
-/* One that is made anew: an operator's drain stays. */
+/* One that is made anew: what runs at its server goes on and takes its places, and an operator's drain stays. */
 static void inherit(struct member *m, const struct member *old)
 {
-    if (old) {
-        atomic_store(&m->worker->load.draining, atomic_load(&old->worker->load.draining));
+    if (!old) {
+        return;
+    }
+    struct worker *w = m->worker;
+    bool is_same_server = strcmp(w->target, old->worker->target) == 0 && w->protocol == old->worker->protocol;
+    if (!is_same_server) {
+        atomic_store(&w->load->draining, atomic_load(&old->worker->load->draining));
+        return;
+    }
+    worker_succeed(w, old->worker);
+    if (!m->models_given && !old->models_given) { /* until it is asked again */
+        memcpy(m->models, old->models, sizeof m->models);
+        m->model_count = old->model_count;
     }
 }
 
@@ -317,7 +338,7 @@ int router_configure(struct router *r, const struct router_conf *conf, struct er
         free_members(old);
         r->member_count = conf->worker_count;
         r->probe_ms = conf->probe_ms ? conf->probe_ms : 2000;
-        router_publish(r);
+        publish(r);
         loop_timer_arm(&r->tick, 0);
     }
     free(made);
@@ -331,6 +352,9 @@ static void on_tick(void *arg)
     struct router *r = arg;
     uint64_t now = clock_mono_ms();
     unsigned n = 0;
+    if (r->has_news) {
+        publish(r);
+    }
     for (struct member *m = r->members; m; m = m->next) {
         member_probe_if_due(m, now);
         member_listen_if_due(m, now);
@@ -358,7 +382,7 @@ struct router *router_new(struct loop *control, void (*on_table)(void *arg, stru
     r->probe_ms = 2000;
     pthread_mutex_init(&r->mutex, NULL);
     loop_timer_init(control, &r->tick, on_tick, r);
-    router_publish(r);
+    publish(r);
     r->on_table = on_table;
     r->arg = arg;
     return r;
@@ -400,7 +424,7 @@ bool router_drain(struct router *r, struct str name, bool drain)
     if (m == NULL) {
         return false;
     }
-    atomic_store(&m->worker->load.draining, drain);
+    atomic_store(&m->worker->load->draining, drain);
     log_info("worker name=%s draining=%d", m->worker->name, drain);
     return true;
 }
@@ -415,9 +439,9 @@ static void write_report(struct json_writer *w, const struct worker *k)
         json_null_at(w, "report_age_ms");
         return;
     }
-    json_i64_at(w, "others", atomic_load(&k->load.others));
-    json_i64_at(w, "kv_used_percent", atomic_load(&k->load.kv_used));
-    json_i64_at(w, "report_age_ms", (int64_t)(now - atomic_load(&k->load.report_ms)));
+    json_i64_at(w, "others", atomic_load(&k->load->others));
+    json_i64_at(w, "kv_used_percent", atomic_load(&k->load->kv_used));
+    json_i64_at(w, "report_age_ms", (int64_t)(now - atomic_load(&k->load->report_ms)));
 }
 
 static void write_member(struct json_writer *w, const struct member *m)
@@ -428,12 +452,12 @@ static void write_member(struct json_writer *w, const struct member *m)
     json_str_at(w, "target", str_from(k->target));
     json_str_at(w, "state", str_from(worker_state_name(worker_state(k))));
     json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&k->breaker))));
-    json_i64_at(w, "running", atomic_load(&k->load.in_flight));
+    json_i64_at(w, "running", atomic_load(&k->load->in_flight));
     json_i64_at(w, "slots", k->slots);
-    json_i64_at(w, "tokens", atomic_load(&k->load.tokens));
+    json_i64_at(w, "tokens", atomic_load(&k->load->tokens));
     write_report(w, k);
-    json_i64_at(w, "first_token_ms", atomic_load(&k->load.ttft_us) / 1000);
-    json_bool_at(w, "draining", atomic_load(&k->load.draining));
+    json_i64_at(w, "first_token_ms", atomic_load(&k->load->ttft_us) / 1000);
+    json_bool_at(w, "draining", atomic_load(&k->load->draining));
     json_i64_at(w, "weight", k->weight);
     json_i64_at(w, "requests", (int64_t)atomic_load(&k->requests));
     json_i64_at(w, "failures", (int64_t)atomic_load(&k->failures));

@@ -47,6 +47,7 @@ struct router {
     uint32_t next_id;
     uint64_t probe_ms;
     struct loop_timer tick;
+    bool has_news; /* the next tick publishes */
     struct model_queue **queues;
     unsigned queue_count;
     pthread_mutex_t mutex; /* of `table` */
@@ -54,8 +55,9 @@ struct router {
 };
 
 /* router.c */
-void router_publish(struct router *r); /* a new table of what members serve now */
-void member_show(struct member *m);    /* its metrics */
+void router_publish_soon(
+    struct router *r);              /* what members serve has changed: one table for all of a tick's news */
+void member_show(struct member *m); /* its metrics */
 /* probe.c */
 void member_probe_if_due(struct member *m, uint64_t now_ms);
 void member_probe_stop(struct member *m);

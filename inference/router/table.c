@@ -112,8 +112,8 @@ static int64_t mean_tokens(struct worker *const *list, unsigned n, int64_t token
 {
     int64_t sum = tokens, count = 1;
     for (unsigned i = 0; i < n; i++) {
-        sum += atomic_load_explicit(&list[i]->load.tokens, memory_order_relaxed);
-        count += atomic_load_explicit(&list[i]->load.in_flight, memory_order_relaxed);
+        sum += atomic_load_explicit(&list[i]->load->tokens, memory_order_relaxed);
+        count += atomic_load_explicit(&list[i]->load->in_flight, memory_order_relaxed);
     }
     return sum / count;
 }
@@ -121,9 +121,9 @@ static int64_t mean_tokens(struct worker *const *list, unsigned n, int64_t token
 /* Outstanding tokens, ours and those of others, against the share of the KV cache that is free. */
 static int64_t load_of(const struct worker *w, const struct choice *c, unsigned halves)
 {
-    int64_t ours = atomic_load_explicit(&w->load.tokens, memory_order_relaxed);
-    int64_t others = atomic_load_explicit(&w->load.others, memory_order_relaxed);
-    int64_t used = atomic_load_explicit(&w->load.kv_used, memory_order_relaxed);
+    int64_t ours = atomic_load_explicit(&w->load->tokens, memory_order_relaxed);
+    int64_t others = atomic_load_explicit(&w->load->others, memory_order_relaxed);
+    int64_t used = atomic_load_explicit(&w->load->kv_used, memory_order_relaxed);
     used = (used < KV_USED_MAX ? used : KV_USED_MAX) * halves / 2;
     return (ours + others * c->mean * halves / 2) * 100 / (100 - used);
 }
@@ -137,8 +137,8 @@ static bool is_less_loaded(const struct worker *a, const struct worker *b, const
     if (ta != tb) {
         return ta < tb;
     }
-    int32_t na = atomic_load_explicit(&a->load.in_flight, memory_order_relaxed);
-    int32_t nb = atomic_load_explicit(&b->load.in_flight, memory_order_relaxed);
+    int32_t na = atomic_load_explicit(&a->load->in_flight, memory_order_relaxed);
+    int32_t nb = atomic_load_explicit(&b->load->in_flight, memory_order_relaxed);
     return na != nb ? na < nb : (id_fast_random() & 1) != 0;
 }
 
@@ -165,8 +165,8 @@ static unsigned gather(const struct worker_table *t, const struct table_model *m
     unsigned n = 0;
     for (unsigned i = 0; i < m->worker_count && n < CANDIDATES; i++) {
         struct worker *w = t->workers[m->workers[i]];
-        uint8_t health = atomic_load_explicit(&w->load.health, memory_order_relaxed);
-        bool usable = w != exclude && !atomic_load_explicit(&w->load.draining, memory_order_relaxed) &&
+        uint8_t health = atomic_load_explicit(&w->load->health, memory_order_relaxed);
+        bool usable = w != exclude && !atomic_load_explicit(&w->load->draining, memory_order_relaxed) &&
                       health == (suspects ? WORKER_SUSPECT : WORKER_READY) &&
                       breaker_would_admit(&w->breaker, now_ms);
         if (usable && !worker_has_slot(w)) {

@@ -4,7 +4,8 @@
  *     PENDING --probe ok, models known--> READY <--probe--> SUSPECT --3 failed probes--> DOWN --probe ok--> READY
  *     any --operator--> DRAINING (gets nothing new) --operator--> back
  *
- * Ownership: reference-counted; tables and grants hold references.
+ * Changed settings make a new worker; what the server has to do stays: worker_succeed.
+ * Ownership: reference-counted; tables and grants hold references. A load belongs to all workers that share it.
  * Thread rule: name, target, protocol, key, weight and slots are fixed at birth; all else is relaxed atomics, read and
  * written by every loop. The hot ones share one cache line. */
 #ifndef TIDE_ROUTER_WORKER_H
@@ -28,35 +29,39 @@ enum worker_state {
 };
 const char *worker_state_name(enum worker_state s);
 
+/* Of the server, whatever the settings with which it is asked. */
 struct worker_load {
-    _Atomic int64_t tokens;       /* outstanding: prompt and expected answer of what runs */
-    _Atomic int32_t in_flight;    /* requests */
-    _Atomic uint32_t ttft_us;     /* moving average of time to first token, 0: none yet */
-    _Atomic uint64_t progress_ms; /* monotonic, when it last sent something for a request */
-    _Atomic uint64_t report_ms;   /* monotonic, when it last told its load; 0: never */
-    _Atomic int32_t others;       /* requests that it had then beyond ours */
-    _Atomic uint8_t kv_used;      /* percent of its KV cache, then */
-    _Atomic uint8_t health;       /* enum worker_state, never DRAINING */
+    alignas(64) _Atomic int64_t tokens; /* outstanding: prompt and expected answer of what runs */
+    _Atomic int32_t in_flight;          /* requests */
+    _Atomic uint32_t ttft_us;           /* moving average of time to first token, 0: none yet */
+    _Atomic uint64_t progress_ms;       /* monotonic, when it last sent something for a request */
+    _Atomic uint64_t report_ms;         /* monotonic, when it last told its load; 0: never */
+    _Atomic int32_t others;             /* requests that it had then beyond ours */
+    _Atomic uint8_t kv_used;            /* percent of its KV cache, then */
+    _Atomic uint8_t health;             /* enum worker_state, never DRAINING */
     _Atomic bool draining;
+    atomic_uint refs; /* workers */
 };
 
 struct worker {
-    alignas(64) struct worker_load load;
+    alignas(64) struct worker_load *load;
+    uint32_t weight, slots;
+    uint64_t report_fresh_ms; /* worker_conf.h; 0: it is not listened to */
     struct breaker breaker;
     char name[WORKER_NAME];
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
     enum http_origin_protocol protocol;
     uint64_t ping_ms; /* HTTP/2; worker_conf.h */
-    uint32_t weight, slots;
-    uint64_t report_fresh_ms; /* worker_conf.h; 0: it is not listened to */
-    uint32_t id;              /* small, unique in the router: index of loops' origins */
+    uint32_t id;      /* unique in the router */
     atomic_uint refs;
     _Atomic uint64_t requests, failures;
 };
 
 /* api_key: the content of conf->api_key_file, or empty. */
 struct worker *worker_new(const struct worker_conf *conf, struct str api_key, uint32_t id);
+/* Before anybody else has w: it asks the same server as `old`, so that what runs there counts for both. */
+void worker_succeed(struct worker *w, const struct worker *old);
 struct worker *worker_ref(struct worker *w);
 void worker_unref(struct worker *w);
 

@@ -32,7 +32,7 @@ static void fleet_init(struct fleet *f, unsigned n, uint32_t slots)
                                    .load_report = true,
                                    .report_fresh_ms = 500};
         f->workers[i] = worker_new(&conf, STR(""), i);
-        atomic_store(&f->workers[i]->load.health, (uint8_t)WORKER_READY);
+        atomic_store(&f->workers[i]->load->health, (uint8_t)WORKER_READY);
         memcpy(models[i][0], "m", 2);
         lists[i] = models[i];
         counts[i] = 1;
@@ -48,8 +48,8 @@ static void fleet_clear(struct fleet *f)
     model_queue_free(f->model->queue);
     worker_table_unref(f->table);
     for (unsigned i = 0; i < f->n; i++) {
-        assert_int_equal(atomic_load(&f->workers[i]->load.in_flight), 0);
-        assert_int_equal(atomic_load(&f->workers[i]->load.tokens), 0);
+        assert_int_equal(atomic_load(&f->workers[i]->load->in_flight), 0);
+        assert_int_equal(atomic_load(&f->workers[i]->load->tokens), 0);
         assert_int_equal(atomic_load(&f->workers[i]->refs), 1);
         worker_unref(f->workers[i]);
     }
@@ -66,19 +66,19 @@ static void the_less_loaded_of_two_wins(void **state)
     struct fleet f;
     struct worker_grant g;
     fleet_init(&f, 2, 0);
-    atomic_store(&f.workers[0]->load.tokens, 5000);
+    atomic_store(&f.workers[0]->load->tokens, 5000);
     for (unsigned i = 0; i < 20; i++) {
         assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]);
         worker_grant_end(&g, 1000);
     }
-    atomic_store(&f.workers[1]->load.tokens, 6000);
+    atomic_store(&f.workers[1]->load->tokens, 6000);
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
     worker_grant_end(&g, 1000);
     f.workers[1]->weight = 200; /* twice as strong: 6000 weigh less than 5000 */
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]);
     worker_grant_end(&g, 1000);
-    atomic_store(&f.workers[0]->load.tokens, 0);
-    atomic_store(&f.workers[1]->load.tokens, 0);
+    atomic_store(&f.workers[0]->load->tokens, 0);
+    atomic_store(&f.workers[1]->load->tokens, 0);
     fleet_clear(&f);
 }
 
@@ -91,7 +91,7 @@ static void two_random_choices_balance_a_fleet(void **state)
         assert_non_null(choose(&f, NULL, &held[i]));
     }
     for (unsigned i = 0; i < WORKERS; i++) {
-        assert_in_range(atomic_load(&f.workers[i]->load.in_flight), 90, 110);
+        assert_in_range(atomic_load(&f.workers[i]->load->in_flight), 90, 110);
     }
     for (unsigned i = 0; i < WORKERS * 100; i++) {
         worker_grant_end(&held[i], 1000);
@@ -121,9 +121,9 @@ static void work_of_others_counts_as_our_own(void **state)
     }
     assert_int_equal(of_first, 4);
     tell(f.workers[0], 6, 2, 0, 1000); /* it knows of our four now: the same four of others */
-    assert_int_equal(atomic_load(&f.workers[0]->load.others), 4);
+    assert_int_equal(atomic_load(&f.workers[0]->load->others), 4);
     tell(f.workers[0], 1, 0, 0, 1000); /* ours that it has not seen yet are no debt */
-    assert_int_equal(atomic_load(&f.workers[0]->load.others), 0);
+    assert_int_equal(atomic_load(&f.workers[0]->load->others), 0);
     for (unsigned i = 0; i < 12; i++) {
         worker_grant_end(&g[i], 1000);
     }
@@ -224,12 +224,12 @@ static void the_excluded_one_is_never_taken(void **state)
     struct fleet f;
     struct worker_grant g;
     fleet_init(&f, 2, 0);
-    atomic_store(&f.workers[1]->load.tokens, 100000);
+    atomic_store(&f.workers[1]->load->tokens, 100000);
     assert_ptr_equal(choose(&f, f.workers[0], &g), f.workers[1]);
     worker_grant_end(&g, 1000);
-    atomic_store(&f.workers[1]->load.health, (uint8_t)WORKER_DOWN);
+    atomic_store(&f.workers[1]->load->health, (uint8_t)WORKER_DOWN);
     assert_null(choose(&f, f.workers[0], &g));
-    atomic_store(&f.workers[1]->load.tokens, 0);
+    atomic_store(&f.workers[1]->load->tokens, 0);
     fleet_clear(&f);
 }
 
@@ -238,17 +238,17 @@ static void suspects_serve_only_when_nobody_is_ready(void **state)
     struct fleet f;
     struct worker_grant g;
     fleet_init(&f, 3, 0);
-    atomic_store(&f.workers[0]->load.health, (uint8_t)WORKER_SUSPECT);
-    atomic_store(&f.workers[1]->load.health, (uint8_t)WORKER_PENDING);
-    atomic_store(&f.workers[2]->load.tokens, 100000);
+    atomic_store(&f.workers[0]->load->health, (uint8_t)WORKER_SUSPECT);
+    atomic_store(&f.workers[1]->load->health, (uint8_t)WORKER_PENDING);
+    atomic_store(&f.workers[2]->load->tokens, 100000);
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[2]);
     worker_grant_end(&g, 1000);
-    atomic_store(&f.workers[2]->load.draining, true);
+    atomic_store(&f.workers[2]->load->draining, true);
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
     worker_grant_end(&g, 1000);
-    atomic_store(&f.workers[0]->load.health, (uint8_t)WORKER_DOWN);
+    atomic_store(&f.workers[0]->load->health, (uint8_t)WORKER_DOWN);
     assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 1000, &g), CHOOSE_NONE);
-    atomic_store(&f.workers[2]->load.tokens, 0);
+    atomic_store(&f.workers[2]->load->tokens, 0);
     fleet_clear(&f);
 }
 
@@ -440,12 +440,12 @@ static void a_grant_for_one_who_left_comes_back(void **state)
     fleet_init(&f, 1, 1);
     struct queue_waiter *q = enter(&f, &a, 1, &why);
     queue_pump_all(f.table, 1000); /* granted, not yet told */
-    assert_int_equal(atomic_load(&f.workers[0]->load.in_flight), 1);
+    assert_int_equal(atomic_load(&f.workers[0]->load->in_flight), 1);
     queue_leave(q);
     loop_call(w.loop, stop, w.loop);
     loop_run(w.loop);
     assert_int_equal(w.n, 0);
-    assert_int_equal(atomic_load(&f.workers[0]->load.in_flight), 0);
+    assert_int_equal(atomic_load(&f.workers[0]->load->in_flight), 0);
     assert_non_null(enter(&f, &b, 1, &why));
     queue_pump_all(f.table, 1000);
     loop_free(w.loop); /* a loop that goes away gives its grants back */
