@@ -579,8 +579,8 @@ static void conn_flush(struct conn *c)
  * a lost answer (RST): so its bytes are read and dropped for a moment. */
 static void close_politely(struct conn *c)
 {
-    bool quiet = !c->is_h2 && c->in.n == 0 && !c->exchanges &&
-                 (!c->h1.close_after || (c->h1.client_closes && c->h1.skip_left == 0));
+    bool quiet = !c->is_h2 && c->in.n == 0 && !c->exchanges && c->h1.skip_left == 0 &&
+                 (!c->h1.close_after || c->h1.client_closes);
     if (quiet || c->at_eof || shutdown(c->fd, SHUT_WR) != 0) {
         conn_die(c, HTTP_FINISH_DONE);
         return;
