@@ -48,6 +48,7 @@ void chat_call_release(struct chat_call *c)
     r->cancel = NULL;
     loop_timer_disarm(&c->queue_timer);
     loop_timer_disarm(&c->keep_alive);
+    worker_doubt_end(&c->doubt, loop_now_ms(r->gl->loop), BREAKER_NO_VERDICT);
     buf_clear(&c->held);
     buf_clear(&c->scratch);
     buf_clear(&c->text);
@@ -55,6 +56,13 @@ void chat_call_release(struct chat_call *c)
         r->prompt_tokens = c->body.prompt_tokens;
         r->completion_tokens = c->content_events;
     }
+}
+
+/* Who asks; never 0. */
+static uint64_t user_of(const struct request *r)
+{
+    struct str account = identify_account(r);
+    return (r->who ? id_siphash(account.p, account.n) : id_siphash(r->client.b, sizeof r->client.b)) | 1;
 }
 
 static void charge(struct chat_call *c, int64_t prompt_tokens, int64_t completion_tokens)
@@ -107,9 +115,17 @@ void chat_call_fail(struct chat_call *c, const struct chat_failure *f)
 
 /* --- the worker's answer ------------------------------------------------------------------------------ */
 
+/* What it means is decided by what follows, but for one thing: a request that this worker takes was refused before for
+ * our key, unless the one that refused has answered others since. */
 static void on_head(void *arg, const struct upstream_head *head)
 {
-    /* What it means is decided by what follows. */
+    struct chat_call *c = arg;
+    if (head->status != 200 || !c->doubt.worker || !worker_is_refusing(c->doubt.worker)) {
+        return;
+    }
+    log_error("worker name=%s status=403 text=\"it refuses what another answers: our key?\"",
+              c->doubt.worker->name);
+    worker_doubt_end(&c->doubt, loop_now_ms(c->r->gl->loop), BREAKER_FAIL);
 }
 
 static enum http_flow on_event(void *arg, struct str event)
@@ -131,6 +147,8 @@ static const struct chat_failure odd = {.problem = "bad_gateway",
 static const struct chat_failure sick = {.problem = "bad_gateway", .detail = "the worker failed"};
 static const struct chat_failure unpaid = {
     .problem = "bad_gateway", .may_retry = true, .detail = "the worker failed"};
+static const struct chat_failure forbidden = {
+    .problem = "bad_request", .may_retry = true, .detail = "the worker refused the request"};
 static const struct chat_failure overloaded = {.problem = "model_overloaded",
                                                .may_retry = true,
                                                .detail = "the worker is overloaded",
@@ -167,6 +185,25 @@ static void pass_refusal(struct chat_call *c, const struct upstream_end *end)
     tell(c, &refused);
 }
 
+/* Our key or our bill: not the client's business. */
+static void fail_unpaid(struct chat_call *c, unsigned status)
+{
+    log_error("worker name=%s status=%u text=\"it refuses our key\"", c->r->worker, status);
+    chat_call_fail(c, &unpaid);
+}
+
+/* 403 may be for our key, or for the request: some filter content so. Their words may tell of the key, and stay here.
+ * It is the key when users one after another are refused, or when another worker answers (on_head). So nobody opens a
+ * breaker by what he asks, and a worker whose key is bad does not keep the traffic. */
+static void on_forbidden(struct chat_call *c, struct upstream *up)
+{
+    if (upstream_refuse(up, user_of(c->r), &c->doubt)) {
+        fail_unpaid(c, 403);
+    } else {
+        chat_call_fail(c, &forbidden);
+    }
+}
+
 /* The worker works, but not as long as this answer would take. */
 static void fail_late(struct chat_call *c)
 {
@@ -200,10 +237,11 @@ static void on_status(struct chat_call *c, const struct upstream_end *end)
     }
     case 401:
     case 402:
-    case 403: /* our key or our bill: not the client's business */
-        log_error("worker name=%s status=%u text=\"it refuses our key\"", c->r->worker, end->status);
         upstream_spoil(up); /* quick at it, it would be given all there is */
-        chat_call_fail(c, &unpaid);
+        fail_unpaid(c, end->status);
+        break;
+    case 403:
+        on_forbidden(c, up);
         break;
     default:
         if (end->status >= 400 && end->status < 500) {
@@ -324,12 +362,6 @@ static void on_grant(void *arg, struct worker_grant grant)
     c->r->queue_us += waited_ms * 1000;
     loop_timer_disarm(&c->queue_timer);
     attempt(c, grant);
-}
-
-static uint64_t user_of(const struct request *r)
-{
-    struct str account = identify_account(r);
-    return r->who ? id_siphash(account.p, account.n) : id_siphash(r->client.b, sizeof r->client.b);
 }
 
 static int64_t expected_tokens(const struct chat_call *c)

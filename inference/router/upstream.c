@@ -107,6 +107,9 @@ static void end(struct upstream *u, int rc, const struct err *err)
         log_warn("worker name=%s failed=%s text=\"%s\"", w->name, rc ? err_name(rc) : "answer",
                  err ? err->msg : "");
     }
+    if (v == BREAKER_OK && u->head.status == 200) {
+        worker_note_answer(w);
+    }
     if (v == BREAKER_CONNECT_FAIL || (v == BREAKER_FAIL && rc == ERR_CLOSED)) {
         worker_suspect(w);
     }
@@ -142,6 +145,19 @@ void upstream_spoil(struct upstream *u)
 void upstream_excuse(struct upstream *u)
 {
     u->is_excused = true;
+}
+
+bool upstream_refuse(struct upstream *u, uint64_t user, struct worker_doubt *doubt)
+{
+    if (worker_note_refusal(u->grant.worker, user)) {
+        u->is_spoilt = true;
+        return true;
+    }
+    u->is_excused = true;
+    if (!doubt->worker) {
+        worker_grant_doubt(&u->grant, doubt);
+    }
+    return false;
 }
 
 static void on_fail(void *arg)

@@ -62,5 +62,8 @@ bool upstream_is_connecting(const struct upstream *u); /* the worker has seen no
 void upstream_spoil(struct upstream *u);
 /* Or that it was the request's doing, and says nothing of the worker. */
 void upstream_excuse(struct upstream *u);
+/* Or that it was refused (403), which may be either. True: it was our key (worker_note_refusal). Else the verdict is left to
+ * the handler, in `doubt`, unless that holds an earlier one: two that refuse the same are right. */
+bool upstream_refuse(struct upstream *u, uint64_t user, struct worker_doubt *doubt);
 
 #endif

@@ -120,6 +120,24 @@ void worker_note_progress(struct worker *w, uint64_t now_ms)
     atomic_store_explicit(&w->load->progress_ms, now_ms, memory_order_relaxed);
 }
 
+bool worker_note_refusal(struct worker *w, uint64_t user)
+{
+    uint64_t before = atomic_exchange_explicit(&w->refused, user, memory_order_relaxed);
+    return before != 0 && before != user;
+}
+
+bool worker_is_refusing(const struct worker *w)
+{
+    return atomic_load_explicit(&w->refused, memory_order_relaxed) != 0;
+}
+
+void worker_note_answer(struct worker *w)
+{
+    if (worker_is_refusing(w)) {
+        atomic_store_explicit(&w->refused, 0, memory_order_relaxed);
+    }
+}
+
 /* Of what it has, ours at this moment are known here, better and at once; only the rest is news. A request that has just
  * left or ended makes the rest wrong by one, until the next report. */
 enum { OTHERS_MAX = 1000000 }; /* more is nonsense, and would not fit the products of the choice */

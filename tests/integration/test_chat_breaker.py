@@ -38,30 +38,56 @@ def test_answers_past_the_workers_time_open_no_breaker(tmp_path):
         rig.close()
 
 
-def test_a_worker_that_refuses_our_key_is_left_alone(tmp_path):
-    """It is quick at it, so it always looks free: nobody may notice, and soon it is not asked any more."""
-    def refuse(x):
-        x.reply(401, {"error": {"message": "your key"}})
+@pytest.fixture
+def two(tmp_path):
+    """Two workers behind a gateway."""
     workers = [ScriptedWorker(), ScriptedWorker()]
     rig = ChatRig(tmp_path, [w.target for w in workers])
-    workers[0].behave = workers[1].behave = refuse
-    answer = rig.post()
-    assert answer.status_code == 502 and "key" not in answer.text
-    assert [len(w.asked) for w in workers] == [1, 1]
-    workers[1].behave = answer_well
-
-    statuses = []
-
-    def is_opened_by_one_more():
-        statuses.append(rig.post().status_code)
-        return rig.of_worker(0, "breaker_opened_total") >= 1
-    wait_until(is_opened_by_one_more, 60, "the breaker opens")
-    assert set(statuses) == {200}
-    assert rig.of_worker(0, "failures_total") > 1 and rig.of_worker(1, "failures_total") == 1
+    rig.workers = workers
+    yield rig
     rig.close()
     for worker in workers:
         worker.stop()
         assert not worker.errors
+
+
+def refuse(status: int):
+    return lambda x: x.reply(status, {"error": {"message": "your key"}})
+
+
+@pytest.mark.parametrize("status, told", [(401, 502), (403, 400)])
+def test_a_worker_that_refuses_our_key_is_left_alone(two, status, told):
+    """It is quick at it, so it always looks free: nobody may notice, and soon it is not asked any more."""
+    for worker in two.workers:
+        worker.behave = refuse(status)
+    answer = two.post()
+    assert answer.status_code == told and "key" not in answer.text
+    assert [len(w.asked) for w in two.workers] == [1, 1]
+    two.workers[1].behave = answer_well
+
+    statuses = []
+
+    def is_opened_by_one_more():
+        statuses.append(two.post().status_code)
+        return two.of_worker(0, "breaker_opened_total") >= 1
+    wait_until(is_opened_by_one_more, 60, "the breaker opens")
+    assert set(statuses) == {200}
+    assert two.of_worker(0, "failures_total") > 1 and two.of_worker(1, "failures_total") == (status == 401)
+
+
+def test_a_user_whose_requests_are_refused_opens_no_breaker(two):
+    """What every worker answers with 403 is for what was asked, as far as one user can show."""
+    for worker in two.workers:
+        worker.behave = refuse(403)
+    answers = [two.post() for _ in range(2 * ENOUGH)]
+    assert {a.status_code for a in answers} == {400} and "key" not in answers[0].text
+    wait_until(lambda: sum(two.of_worker(i, "requests_total") for i in (0, 1)) == sum(len(w.asked) for w in two.workers),
+               20, "all are counted")
+    assert [two.of_worker(i, what) for i in (0, 1) for what in ("breaker_opened_total", "failures_total")] == [0] * 4
+
+    other = {"authorization": f"Bearer {two.issuer.token('00000000-0000-4000-8000-000000000002')}"}
+    assert two.post(headers=other).status_code == 502, "two users in a row"
+    wait_until(lambda: sum(two.of_worker(i, "failures_total") for i in (0, 1)) >= 1, 20, "the key is bad")
 
 
 @pytest.fixture(params=["h1", "h2"])
