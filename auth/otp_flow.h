@@ -1,7 +1,7 @@
 /* A code on its way to a phone, once everything that could refuse it has let it pass (http_otp.c). Answers the call.
  *
  *     begin (pending row) -> send -> activate -> 200
- *         \- too soon: 429      \- failed: drop, 503
+ *         \- too soon: 429      \- failed: drop, 422
  *
  * When it makes no account, because create_user is false or the budgets have room for accounts alone, the answer is 200
  * and comes before the message is sent:

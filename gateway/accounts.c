@@ -309,7 +309,7 @@ const struct route accounts_routes[] = {
      .handle = on_logout},
     GET_ROW("auth_settings", "/auth/v1/settings", ROUTE_AUTH_APIKEY, on_settings),
     GET_ROW("auth_health", "/auth/v1/health", ROUTE_AUTH_APIKEY, on_health),
-    GET_ROW("auth_jwks", "/auth/v1/.well-known/jwks.json", ROUTE_AUTH_APIKEY, on_jwks),
+    GET_ROW("auth_jwks", "/auth/v1/.well-known/jwks.json", ROUTE_AUTH_NONE, on_jwks),
     GET_ROW("jwks", "/.well-known/jwks.json", ROUTE_AUTH_NONE, on_jwks),
     POST_ROW("auth_signup", "/auth/v1/signup", on_refused),
     POST_ROW("auth_recover", "/auth/v1/recover", on_refused),

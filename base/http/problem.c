@@ -203,6 +203,19 @@ static void add_field(struct http_field *fields, unsigned *n, struct str name, s
     }
 }
 
+/* Where a type names no charset, supabase-flutter reads latin-1: Chinese words would be garbage. */
+static struct str body_type(const struct http_exchange *ex)
+{
+    switch (ex->dialect) {
+    case HTTP_DIALECT_OPENAI:
+        return STR("application/json");
+    case HTTP_DIALECT_GOTRUE:
+        return STR("application/problem+json; charset=utf-8");
+    default:
+        return STR("application/problem+json");
+    }
+}
+
 void http_reply_problem(struct http_exchange *ex, const struct problem *problem)
 {
     struct problem p = *problem;
@@ -213,8 +226,7 @@ void http_reply_problem(struct http_exchange *ex, const struct problem *problem)
     struct buf body;
 
     p.retry_after_s = jitter(p.retry_after_s);
-    add_field(fields, &n, STR("content-type"),
-              ex->dialect == HTTP_DIALECT_OPENAI ? STR("application/json") : STR("application/problem+json"));
+    add_field(fields, &n, STR("content-type"), body_type(ex));
     add_field(fields, &n, STR("content-language"), str_from(problem_lang_tag(lang_of_exchange(ex))));
     add_field(fields, &n, STR("cache-control"), STR("no-store"));
     if (ex->dialect == HTTP_DIALECT_GOTRUE) {

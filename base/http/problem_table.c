@@ -162,7 +162,7 @@ const struct problem_row problem_rows[] = {
         "登入已過期，請重新登入。"),
     ROW("session_not_found", 403, AUTH, "Session not found", "Please sign in again.", "请重新登录。",
         "請重新登入。"),
-    ROW("signup_busy", 503, SERVER, "Sign-up is busy",
+    ROW("signup_busy", 429, RATE, "Sign-up is busy",
         "Registration may be busy. Please wait and try again. If you have an account you can sign "
         "in.",
         "注册人数较多，请稍后再试。已注册用户可正常登录。",
@@ -183,7 +183,7 @@ const struct problem_row problem_rows[] = {
         "目前限制注册。已注册用户可正常登录。", "目前限制註冊。已註冊使用者可正常登入。"),
     ROW("signup_waitlisted", 403, PERMIT, "Waiting list",
         "Sign-up goes through a waiting list at the moment.", "目前需排队注册。", "目前需排隊註冊。"),
-    ROW("sms_send_failed", 503, SERVER, "The code could not be sent",
+    ROW("sms_send_failed", 422, SERVER, "The code could not be sent",
         "The code could not be sent. Please try again.", "验证码发送失败，请重试。",
         "驗證碼發送失敗，請重試。"),
     ROW("stream_interrupted", 502, SERVER, "The answer was interrupted",

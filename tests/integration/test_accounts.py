@@ -3,12 +3,14 @@ import base64
 import contextlib
 import json
 import queue
+import ssl
 import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import jwt
 import openai
 import pytest
 from supabase_auth import SyncGoTrueClient
@@ -88,6 +90,13 @@ def test_supabase_client_reads_our_errors(pair):
     with pytest.raises(AuthApiError) as refused:
         client.sign_up({"phone": phone, "password": "correct horse battery"})
     assert refused.value.code == "signup_disabled"
+
+
+def test_a_client_that_reads_latin_1_unless_told_shows_chinese(pair):
+    """As Dart does, and so supabase-flutter."""
+    with httpx.Client(base_url=pair.gateways[0].url, verify=str(pair.ca), default_encoding="latin-1") as http:
+        refused = http.post("/auth/v1/otp", json={"email": "a@example.com"}, headers={"apikey": APIKEY, "accept-language": "zh-CN"})
+    assert json.loads(refused.text)["message"] == "不支持邮箱登录。"
 
 
 # --- tokens -------------------------------------------------------------------------------------------
@@ -170,15 +179,22 @@ def test_keys_are_published(pair):
     g = pair.gateways[0]
     open_keys = g.get("/.well-known/jwks.json")
     assert open_keys.status_code == 200 and "max-age=600" in open_keys.headers["cache-control"]
-    assert open_keys.json() == g.get("/auth/v1/.well-known/jwks.json", headers={"apikey": APIKEY}).json()
+    assert open_keys.json() == g.get("/auth/v1/.well-known/jwks.json").json()
     key = open_keys.json()["keys"][0]
     assert key["kty"] == "EC" and key["crv"] == "P-256" and "d" not in key
 
 
+def test_a_backend_checks_tokens_by_the_published_keys(pair, a):
+    token = a.sign_up()["access_token"]
+    keys = jwt.PyJWKClient(pair.gateways[0].url + "/auth/v1/.well-known/jwks.json", 
+                            ssl_context=ssl.create_default_context(cafile=str(pair.ca)))
+    said = jwt.decode(token, keys.get_signing_key_from_jwt(token), algorithms=["ES256"], audience="authenticated")
+    assert said["sub"] == a.session["user"]["id"]
+
+
 @pytest.mark.parametrize("method,path", [
     ("POST", "/auth/v1/otp"), ("POST", "/auth/v1/verify"), ("POST", "/auth/v1/token?grant_type=refresh_token"),
-    ("GET", "/auth/v1/user"), ("POST", "/auth/v1/logout"), ("GET", "/auth/v1/settings"), ("GET", "/auth/v1/health"),
-    ("GET", "/auth/v1/.well-known/jwks.json")])
+    ("GET", "/auth/v1/user"), ("POST", "/auth/v1/logout"), ("GET", "/auth/v1/settings"), ("GET", "/auth/v1/health")])
 def test_every_path_wants_an_apikey(pair, method, path):
     with httpx.Client(base_url=pair.gateways[0].url, verify=str(pair.ca)) as http:
         for headers in ({}, {"apikey": "wrong"}, {"apikey": ""}):
@@ -544,7 +560,12 @@ def test_a_provider_that_fails_leaves_no_code(pair, a):
     pair.outbox_process.stop()
     try:
         answer = a.ask_code(phone)
-        assert (answer.status_code, code_of(answer)) == (503, "sms_send_failed")
+        assert (answer.status_code, code_of(answer)) == (422, "sms_send_failed")
+        client = SyncGoTrueClient(url=pair.gateways[0].url + "/auth/v1", http_client=httpx.Client(verify=str(pair.ca), timeout=30),
+                                  headers={"apikey": APIKEY})
+        with pytest.raises(AuthApiError) as refused:  # after 502, 503 or 504 it keeps the code to itself, in the browser the words too
+            client.sign_in_with_otp({"phone": phone})
+        assert (refused.value.code, refused.value.message) == ("sms_send_failed", "The code could not be sent. Please try again.")
         assert pair.postgres.query("SELECT count(*) FROM otp_codes") == codes
     finally:
         pair.start_outbox()

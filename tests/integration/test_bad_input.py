@@ -183,7 +183,7 @@ def test_wrong_fields_of_accounts_are_named(door, path, body, field):
     assert answer.status_code == 400, answer.text
     problem = answer.json()
     assert problem["code"] == "validation_failed" and field in problem["detail"], answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["content-type"] == "application/problem+json; charset=utf-8"
     assert answer.headers["x-sb-error-code"] == "validation_failed"
 
 

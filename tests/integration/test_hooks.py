@@ -87,7 +87,7 @@ def test_a_name_of_a_private_address_is_not_connected_to(installed):
     with receiver(installed, reply) as (port, seen):
         gateway = start(installed, f"https://hook.localhost:{port}/sms")
         refused = ask(installed, gateway)
-        assert (refused.status_code, refused.json()["code"]) == (503, "sms_send_failed"), refused.text
+        assert (refused.status_code, refused.json()["code"]) == (422, "sms_send_failed"), refused.text
         assert seen == [] and gateway.metric(DENIED) >= 1
         assert "hooks.allowed_networks" in gateway.process.log.read_text()
 
@@ -102,7 +102,7 @@ def test_a_redirect_is_not_followed(installed):
             as (port, seen):
         gateway = start(installed, f"http://127.0.0.1:{port}/sms", tries=3)
         refused = ask(installed, gateway)
-        assert (refused.status_code, refused.json()["code"]) == (503, "sms_send_failed")
+        assert (refused.status_code, refused.json()["code"]) == (422, "sms_send_failed")
         assert len(seen) == 1 and reached == []
 
 

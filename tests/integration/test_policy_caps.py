@@ -9,6 +9,8 @@ import threading
 import time
 
 import pytest
+from supabase_auth import SyncGoTrueClient
+from supabase_auth.errors import AuthApiError
 
 from tide.client import code_of, mainland_phone
 from tide.fixtures import new_stack
@@ -75,14 +77,18 @@ def test_as_many_as_the_cap_says(single, tmp_path):
         assert app.verify(first, code).status_code == 200
         assert app.verify(*others[0]).status_code == 200
         late = app.verify(*others[1])
-        assert (late.status_code, code_of(late)) == (503, "signup_busy")
+        assert (late.status_code, code_of(late)) == (429, "signup_busy")
         assert 0 < int(late.headers["retry-after"]) <= 86400 * 1.31  # not all come back in the same second
         credited = used(single)
-        assert [app.verify(*others[1]).status_code for _ in range(3)] == [503] * 3
+        assert [app.verify(*others[1]).status_code for _ in range(3)] == [429] * 3
         before = places(single, "full")
         refused = app.ask_code(mainland_phone())  # nobody gets a message for nothing
-        assert (refused.status_code, code_of(refused)) == (503, "signup_busy") and 0 < int(refused.headers["retry-after"])
+        assert (refused.status_code, code_of(refused)) == (429, "signup_busy") and 0 < int(refused.headers["retry-after"])
         assert places(single, "full") == before + 1
+        client = SyncGoTrueClient(url=single.gateway.url + "/auth/v1", http_client=app.http, headers={"apikey": APIKEY})
+        with pytest.raises(AuthApiError) as said:
+            client.sign_in_with_otp({"phone": mainland_phone()})
+        assert said.value.code == "signup_busy" and said.value.message.startswith("Registration may be busy.")
         single.resend_time_passes()
         assert app.ask_code(first).status_code == 200  # who has an account is not touched
         again = single.outbox.wait_for_code(first, seen=1, seconds=60)
@@ -97,7 +103,7 @@ def test_all_caps_of_a_rule_or_none(single, tmp_path):
     with single.app() as app:
         put(single, tmp_path, [capped("mixed", per_day=100, per_hour=1)])
         one, other = with_code(single, app, 2)
-        assert app.verify(*one).status_code == 200 and app.verify(*other).status_code == 503
+        assert app.verify(*one).status_code == 200 and app.verify(*other).status_code == 429
         assert today(single.redis.port, "mixed") == 1
 
 
@@ -174,9 +180,9 @@ def test_without_the_ledger_it_is_closed(tmp_path):
             phone, code = with_code(s, app, 1)[0]
             s.redis.stop()
             refused = app.verify(phone, code)
-            assert (refused.status_code, code_of(refused)) == (503, "signup_busy")
+            assert (refused.status_code, code_of(refused)) == (429, "signup_busy")
             refused = app.ask_code(mainland_phone())
-            assert (refused.status_code, code_of(refused)) == (503, "signup_busy")
+            assert (refused.status_code, code_of(refused)) == (429, "signup_busy")
             assert accounts(s, "closed") == 0 and places(s, "unavailable") >= 2
             s.redis.start()
             wait_until(lambda: app.verify(phone, code).status_code == 200, 60, "the account, once the ledger is back")
