@@ -5,10 +5,8 @@
 
 static const char exposed[] =
     "x-request-id, retry-after, ratelimit, ratelimit-policy, x-supabase-api-version, x-sb-error-code";
-static const char request_fields[] =
-    "authorization, apikey, content-type, accept-language, x-client-info, x-device-id, "
-    "x-supabase-api-version, x-supabase-client-platform, x-app-platform, x-app-version, x-altcha, "
-    "idempotency-key";
+
+enum { ASKED_FIELDS_MAX = 1024 /* bytes of access-control-request-headers that are allowed, else none */ };
 
 bool cors_lists(const struct gateway_config *conf, struct str origin)
 {
@@ -21,11 +19,16 @@ bool cors_lists(const struct gateway_config *conf, struct str origin)
     return false;
 }
 
+/* Whatever fields a listed origin asks for: which ones clients send changes with each of their versions. */
 static void answer_preflight(struct request *r, uint32_t methods)
 {
     struct http_exchange *ex = r->ex;
+    struct str asked = http_field_get(ex, "access-control-request-headers");
     http_add_field(ex, "access-control-allow-methods", route_methods_text(&ex->arena, methods));
-    http_add_field(ex, "access-control-allow-headers", str_from(request_fields));
+    if (asked.n > 0 && asked.n <= ASKED_FIELDS_MAX) {
+        http_add_field(ex, "access-control-allow-headers", asked);
+    }
+    http_add_field(ex, "vary", STR("access-control-request-headers"));
     http_add_field(ex, "access-control-max-age", STR("600"));
     http_reply(ex, 204, NULL, 0, STR(""));
 }
