@@ -66,7 +66,8 @@ void chat_models_handle(struct request *r)
         reply_list(r);
         return;
     }
-    struct str id = str_skip(r->ex->path, prefix.n);
+    /* Clients write the '/' of "org/model" as %2F. */
+    struct str id = http_path_decode(r->ex, str_skip(r->ex->path, prefix.n));
     if (!is_known(r, id)) {
         http_reply_error(r->ex, "model_not_found", "there is no model \"" STR_FMT "\"", STR_ARG(id));
         return;

@@ -85,14 +85,15 @@ struct str http_field_get(const struct http_exchange *ex, const char *name)
     return f ? f->value : STR("");
 }
 
-static bool percent_decode(struct arena *a, struct str in, struct str *out)
+/* plus: what a '+' says. */
+static bool percent_decode(struct arena *a, struct str in, char plus, struct str *out)
 {
     char *p = arena_alloc(a, in.n + 1);
     size_t n = 0;
     for (size_t i = 0; i < in.n; i++) {
         uint8_t byte;
         if (in.p[i] == '+') {
-            p[n++] = ' ';
+            p[n++] = plus;
         } else if (in.p[i] != '%') {
             p[n++] = in.p[i];
         } else if (in.n - i > 2 && str_hex_decode(str_of(in.p + i + 1, 2), &byte, 1) == 1 && byte != 0) {
@@ -107,6 +108,12 @@ static bool percent_decode(struct arena *a, struct str in, struct str *out)
     return true;
 }
 
+struct str http_path_decode(struct http_exchange *ex, struct str part)
+{
+    (void)percent_decode(&ex->arena, part, '+', &part); /* a path with broken escapes never came this far */
+    return part;
+}
+
 bool http_query_get(struct http_exchange *ex, const char *name, struct str *out)
 {
     struct str rest = ex->query;
@@ -118,7 +125,7 @@ bool http_query_get(struct http_exchange *ex, const char *name, struct str *out)
             continue;
         }
         if (str_is(key, name)) {
-            return percent_decode(&ex->arena, value, out);
+            return percent_decode(&ex->arena, value, ' ', out);
         }
     }
     return false;

@@ -125,6 +125,9 @@ const struct http_field *http_field_find(const struct http_exchange *ex, const c
 /* Value of a query parameter, percent-decoded on the arena; false when absent or badly encoded. */
 bool http_query_get(struct http_exchange *ex, const char *name, struct str *out);
 
+/* A part of the path, percent-decoded on the arena; a '+' stays one. */
+struct str http_path_decode(struct http_exchange *ex, struct str part);
+
 /* rc 0: body is whole, borrowed from the arena. ERR_LIMIT: more than max came; answer and it is over
  * (problem "payload_too_large"). Client trouble never reaches the callback: on_finish does. */
 typedef void (*http_body_cb)(struct http_exchange *ex, int rc, struct str body);

@@ -209,7 +209,7 @@ static void reply_models(struct http_exchange *ex)
     if (wanted.n == 0) {
         openai_write_models(&body, f->model, f->started_s, f->engine);
         reply_json(ex, &body);
-    } else if (str_eq(str_skip(wanted, 1), f->model)) {
+    } else if (str_eq(http_path_decode(ex, str_skip(wanted, 1)), f->model)) { /* clients write '/' as %2F */
         struct json_writer w = {.out = &body};
         openai_write_model(&w, f->model, f->started_s, f->engine);
         reply_json(ex, &body);

@@ -659,8 +659,14 @@ def test_a_reload_changes_workers_under_running_streams(rig, tmp_path):
 
 
 def test_models_that_come_and_go(rig):
-    rig.workers[0].models = ["m", "later"]
+    rig.workers[0].models = ["m", "later", "org/a+b-2.0"]
     wait_until(lambda: rig.http.get("/v1/models/later").status_code == 200, 15, "a new model is found")
     assert rig.post(model="later").status_code == 200
     assert rig.workers[0].asked[-1].json["model"] == "later"
     assert rig.post(model="never").json()["error"]["code"] == "model_not_found"
+    client = openai.OpenAI(base_url=rig.url + "/v1", api_key=rig.issuer.token(), max_retries=0)
+    assert client.models.retrieve("org/a+b-2.0").id == "org/a+b-2.0"  # the client writes %2F
+    assert rig.http.get("/v1/models/org/a+b-2.0").status_code == 200
+    for path in ("org%2Fother", "%ff", "org/a%20b-2.0"):
+        unknown = rig.http.get("/v1/models/" + path)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found"), path

@@ -414,7 +414,8 @@ def test_text_past_the_limit(tmp_path):
 
 def test_wrong_paths_and_methods(worker):
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/health", 405),
-                                 ("GET", f"/v1/models/{ALIAS}", 200), ("GET", "/v1/models/other", 404)):
+                                 ("GET", f"/v1/models/{ALIAS}", 200), ("GET", "/v1/models/other", 404),
+                                 ("GET", "/v1/models/%73mollm2", 200)):
         assert worker.http.request(method, path).status_code == status, path
     assert worker.http.post("/tokenize", json={"prompt": 5}).status_code == 400
     for tokens in ([49152], [-1], ["a"], 5, [1.5]):
