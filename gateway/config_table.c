@@ -167,8 +167,7 @@ static const struct conf_entry cors_entries[] = {
      CONF_FIELD(struct cors_conf, origins),
      .max = 64,
      .help = "Origins whose scripts may read answers and send the header fields that they ask for, exactly "
-             "as browsers "
-             "send them. None: CORS is off."},
+             "as browsers send them. None: CORS is off."},
 };
 static const struct conf_section cors_section = {
     .entries = cors_entries, .count = CONF_COUNT(cors_entries), .size = sizeof(struct cors_conf)};
