@@ -161,10 +161,10 @@ static void require_avx512(void)
 static void whole_tiles_go_to_the_unit(void **state)
 {
     enum { BLOCKS = 5 };
-    static const uint8_t strip[BLOCKS * PACKED_8BIT_FINE_BYTES];
+    static const uint8_t strip[BLOCKS * PACKED_6BIT_FINE_BYTES];
     static const int8_t q[KERNEL_TILE * 32 * BLOCKS];
-    static const float scales[KERNEL_TILE * BLOCKS];
-    const struct quantized x = {q, scales, scales, 32 * BLOCKS};
+    static const float scales[2 * KERNEL_TILE * BLOCKS];
+    const struct quantized x = {q, scales, scales, scales, 32 * BLOCKS};
     float out[KERNEL_TILE][PACKED_ROWS];
     require_avx512();
     struct cpu_kernels k = amx_kernels(cpu_kernels_avx512());
@@ -173,7 +173,7 @@ static void whole_tiles_go_to_the_unit(void **state)
     assert_int_equal(standin.products, 0);
     k.strip_4bit(strip, &x, KERNEL_TILE, out);
     assert_int_equal(standin.products, BLOCKS);
-    k.strip_8bit_fine(strip, &x, KERNEL_TILE, out);
+    k.strip_6bit_fine(strip, &x, KERNEL_TILE, out);
     assert_int_equal(standin.products, BLOCKS + 2 * BLOCKS);
     assert_false(standin.configured); /* left as it was found */
 }
@@ -194,8 +194,8 @@ static void a_wrong_product_is_seen(void **state)
     standin.error = 1;
     assert_false(cpu_kernels_agree(&k, right));
     standin.error = 0;
-    strip_cb *const kinds[] = {&k.strip_4bit, &k.strip_8bit, &k.strip_8bit_fine, &k.strip_8bit_min,
-                               &k.strip_8bit_fine_min};
+    strip_cb *const kinds[] = {&k.strip_4bit,      &k.strip_5bit, &k.strip_5bit_min,
+                               &k.strip_6bit_fine, &k.strip_8bit, &k.strip_8bit_fine_min};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         k = amx_kernels(right);
         *kinds[i] = wrong_strip;

@@ -21,6 +21,7 @@ struct activations {
     int8_t q[MAX_COLUMNS * MAX_WIDTH];
     float scale[MAX_COLUMNS * MAX_WIDTH / 32];
     float sum[MAX_COLUMNS * MAX_WIDTH / 32];
+    float halves[MAX_COLUMNS * MAX_WIDTH / 16];
 };
 
 static void fill(struct builder *b, float *x, size_t n)
@@ -68,8 +69,8 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
     float alone[KERNEL_TILE][PACKED_ROWS];
     uint32_t width = p->columns;
     for (uint32_t strip = 0; strip < p->strips; strip++) {
-        struct quantized x = {a->q + (size_t)first * width, a->scale + first * width / 32,
-                              a->sum + first * width / 32, width};
+        struct quantized all = {a->q, a->scale, a->sum, a->halves, width};
+        struct quantized x = quantized_from(&all, first);
         cpu_kernels_strip(kernels, p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
         if (same_bits_as) {
             float others[KERNEL_TILE][PACKED_ROWS];
@@ -77,8 +78,7 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
             assert_memory_equal(out, others, columns * sizeof out[0]);
         }
         for (unsigned c = 0; c < columns; c++) {
-            struct quantized one = {x.q + (size_t)c * width, x.scale + c * width / 32, x.sum + c * width / 32,
-                                    width};
+            struct quantized one = quantized_from(&x, c);
             cpu_kernels_strip(kernels, p->kind)(p->data + strip * p->strip_bytes, &one, 1, alone);
             assert_memory_equal(out[c], alone[0], sizeof alone[0]); /* whatever stands beside it */
             for (uint32_t row = 0; row < PACKED_ROWS && strip * PACKED_ROWS + row < t->rows; row++) {
@@ -101,7 +101,7 @@ static void check_type(enum tensor_type type, uint32_t width, double tolerance)
     builder_init(&b);
     struct gguf_tensor t = random_weight(&b, type, width, 37);
     fill(&b, a.x, (size_t)MAX_COLUMNS * width);
-    kernels->quantize(a.x, MAX_COLUMNS * width / 32, a.q, a.scale, a.sum);
+    kernels->quantize(a.x, MAX_COLUMNS * width / 32, a.q, a.scale, a.sum, a.halves);
     assert_int_equal(packed_init(&p, &t, NULL), 0);
     for (unsigned n = 1; n <= KERNEL_TILE; n++) {
         check_tile(&t, &p, &a, 0, n, tolerance);
@@ -161,13 +161,18 @@ static void activations_to_int8(void **state)
     builder_init(&b);
     fill(&b, a.x, 64);
     memset(a.x + 32, 0, 32 * sizeof *a.x);
-    kernels->quantize(a.x, 2, a.q, a.scale, a.sum);
+    kernels->quantize(a.x, 2, a.q, a.scale, a.sum, a.halves);
     int total = 0;
+    int first = 0;
     for (unsigned i = 0; i < 32; i++) {
         assert_true(fabsf((float)a.q[i] * a.scale[0] - a.x[i]) <= a.scale[0] * 0.501F);
         total += a.q[i];
+        first += i < 16 ? a.q[i] : 0;
     }
     assert_true(fabsf(a.sum[0] - a.scale[0] * (float)total) < 1e-5F);
+    assert_true(fabsf(a.halves[0] - a.scale[0] * (float)first) < 1e-5F);
+    assert_true(fabsf(a.halves[1] - a.scale[0] * (float)(total - first)) < 1e-5F);
+    assert_true(a.halves[2] == 0 && a.halves[3] == 0);
     assert_true(a.scale[1] == 0 && a.sum[1] == 0 && a.q[40] == 0);
     builder_clear(&b);
 }

@@ -1,8 +1,8 @@
 /* Strips times 16 columns with AMX: the text of the kernels, over whichever tile unit was included before, the processor's
  * (tile_unit.h, in kernels_amx.c) or the tests' stand-in.
  *
- * A strip's block is a tile as it stands: group g is row g, the 4 bytes of a row of weights are what the unit takes as
- * one. So are 16 tokens' int8 activations, a token a row. One multiplication gives the 16 x 16 sums of a block, or of half
+ * A strip's block of bytes is a tile as it stands (fewer bits become bytes first): group g is row g, the 4 bytes of a row of
+ * weights are what the unit takes as one. So are 16 tokens' int8 activations, a token a row. One multiplication gives the 16 x 16 sums of a block, or of half
  * of one where there is a scale for 16 columns; they go through memory to AVX-512, which scales and adds them. The
  * sums are exact and the floats' order is that of the AVX-512 kernels, so the results are the same bits. */
 #ifndef TIDE_WORKER_CPU_AMX_STRIPS_H
@@ -41,14 +41,16 @@ static const struct tile_config tiles_fine = TILES(4);  /* 16 */
 /* The kernels that multiply fewer columns than a tile has tokens. */
 static const struct cpu_kernels *amx_few;
 
-/* 4-bit weights as bytes: the low halves are columns 0 to 15, the high ones 16 to 31. */
-INLINE void spread_halves(const uint8_t *from, uint8_t to[8][64])
+/* Weights of 4, 5 or 6 bits as bytes: columns 0 to 15, then 16 to 31. */
+INLINE void spread_groups(const uint8_t *nibbles, unsigned bits, uint8_t to[8][64])
 {
-    const __m512i mask = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
     for (unsigned g = 0; g < 4; g++) {
-        __m512i both = _mm512_loadu_si512(from + 64 * g);
-        _mm512_store_si512(to[g], _mm512_and_si512(both, mask));
-        _mm512_store_si512(to[4 + g], _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+        __m512i low;
+        __m512i high;
+        unpack_group(nibbles, bits, g, &low, &high);
+        _mm512_store_si512(to[g], low);
+        _mm512_store_si512(to[4 + g], high);
     }
 }
 
@@ -62,36 +64,49 @@ INLINE void multiply(const int8_t *q, uint32_t width, const uint8_t *weights,
     tile_store(SUMS, sums, 64);
 }
 
-/* Weights of `bits`; `parts` scales a block, behind `head` bytes of scales and minimums. */
+/* Columns from `column` on, those of one scale: added as AVX-512's kernels do. m: nothing for 8 bits without minimums. */
+INLINE void add_part(const struct quantized *x, size_t column, const uint8_t *weights, unsigned parts,
+                     __m512 d, const __m512 *m, __m512 acc[KERNEL_TILE])
+{
+    _Alignas(64) int32_t dots[KERNEL_TILE][PACKED_ROWS];
+    multiply(x->q + column, x->width, weights, dots);
+#pragma GCC unroll 16
+    for (unsigned c = 0; c < KERNEL_TILE; c++) {
+        size_t at = (size_t)c * x->width + column;
+        acc[c] = add_scaled(acc[c], d, x->scale[at / 32], _mm512_load_si512(dots[c]));
+        if (m) {
+            float sum = parts == 1 ? x->sum[at / 32] : x->halves[at / 16];
+            acc[c] = _mm512_fmadd_ps(*m, _mm512_set1_ps(sum), acc[c]);
+        }
+    }
+}
+
+/* A block has `head` bytes of scales and minimums, of fine 8-bit ones each half has; `parts` scales. */
 INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned bits, unsigned parts,
-                      unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
+                      unsigned head, size_t block_bytes, float out[KERNEL_TILE][PACKED_ROWS])
 {
     const uint32_t blocks = x->width / PACKED_COLUMNS;
     const unsigned groups = 8 / parts;
+    const size_t next = bits == 6 ? 32 : block_bytes / parts; /* from a scale to that of the other half */
+    const float moved = bits == 6 ? -32.0F : -16.0F;
+    const bool has_minimum = head == 64 && bits != 6;
     _Alignas(64) uint8_t spread[8][64];
-    _Alignas(64) int32_t dots[KERNEL_TILE][PACKED_ROWS];
     __m512 acc[KERNEL_TILE];
 #pragma GCC unroll 16
     for (unsigned c = 0; c < KERNEL_TILE; c++) {
         acc[c] = _mm512_setzero_ps();
     }
     tile_configure(parts == 1 ? &tiles_whole : &tiles_fine);
-    for (uint32_t p = 0; p < blocks * parts; p++, strip += head + 8UL * groups * bits) {
-        const uint8_t *weights = strip + head;
-        if (bits == 4) {
-            spread_halves(weights, spread);
-            weights = spread[0];
+    for (uint32_t b = 0; b < blocks; b++, strip += block_bytes) {
+        if (bits < 8) {
+            spread_groups(strip + head, bits, spread);
         }
-        multiply(x->q + 4UL * groups * p, x->width, weights, dots);
-        __m512 d = load_halves(strip);
-        __m512 m = head == 64 ? load_halves(strip + 32) : _mm512_setzero_ps();
-#pragma GCC unroll 16
-        for (unsigned c = 0; c < KERNEL_TILE; c++) {
-            size_t at = (size_t)c * blocks + p / parts;
-            acc[c] = add_scaled(acc[c], d, x->scale[at], _mm512_load_si512(dots[c]));
-            if (head == 64) {
-                acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum(x, c, groups, p, at)), acc[c]);
-            }
+        for (unsigned part = 0; part < parts; part++) {
+            const uint8_t *scales = strip + part * next;
+            const uint8_t *weights = bits < 8 ? spread[groups * part] : scales + head;
+            __m512 d = load_halves(scales);
+            __m512 m = has_minimum ? load_halves(scales + 32) : _mm512_mul_ps(d, _mm512_set1_ps(moved));
+            add_part(x, 32UL * b + 16 * part, weights, parts, d, bits == 8 && head == 32 ? NULL : &m, acc);
         }
     }
     tile_release();
@@ -101,7 +116,7 @@ INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned 
     }
 }
 
-#define AMX_STRIP(kind, bits, parts, head)                                                                   \
+#define AMX_STRIP(kind, bits, parts, head, bytes)                                                            \
     static void amx_##kind(const uint8_t *strip, const struct quantized *x, unsigned columns,                \
                            float out[KERNEL_TILE][PACKED_ROWS])                                              \
     {                                                                                                        \
@@ -109,13 +124,14 @@ INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned 
             amx_few->strip_##kind(strip, x, columns, out);                                                   \
             return;                                                                                          \
         }                                                                                                    \
-        amx_strip(strip, x, bits, parts, head, out);                                                         \
+        amx_strip(strip, x, bits, parts, head, bytes, out);                                                  \
     }
-AMX_STRIP(4bit, 4, 1, 64)
-AMX_STRIP(8bit, 8, 1, 32)
-AMX_STRIP(8bit_fine, 8, 2, 32)
-AMX_STRIP(8bit_min, 8, 1, 64)
-AMX_STRIP(8bit_fine_min, 8, 2, 64)
+AMX_STRIP(4bit, 4, 1, 64, PACKED_4BIT_BYTES)
+AMX_STRIP(5bit, 5, 1, 32, PACKED_5BIT_BYTES)
+AMX_STRIP(5bit_min, 5, 1, 64, PACKED_5BIT_MIN_BYTES)
+AMX_STRIP(6bit_fine, 6, 2, 64, PACKED_6BIT_FINE_BYTES)
+AMX_STRIP(8bit, 8, 1, 32, PACKED_8BIT_BYTES)
+AMX_STRIP(8bit_fine_min, 8, 2, 64, PACKED_8BIT_FINE_MIN_BYTES)
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -131,9 +147,10 @@ static struct cpu_kernels amx_kernels(const struct cpu_kernels *few)
     amx_few = few;
     k.name = "amx-int8";
     k.strip_4bit = amx_4bit;
+    k.strip_5bit = amx_5bit;
+    k.strip_5bit_min = amx_5bit_min;
+    k.strip_6bit_fine = amx_6bit_fine;
     k.strip_8bit = amx_8bit;
-    k.strip_8bit_fine = amx_8bit_fine;
-    k.strip_8bit_min = amx_8bit_min;
     k.strip_8bit_fine_min = amx_8bit_fine_min;
     return k;
 }

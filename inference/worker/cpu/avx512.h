@@ -29,17 +29,28 @@ INLINE __m512 add_scaled(__m512 acc, __m512 d, float scale, __m512i dot)
     return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(dot), acc);
 }
 
-/* The sum of 4*groups activations times their scale: in a block of 32 it is at hand. */
-INLINE float scaled_sum(const struct quantized *x, unsigned c, unsigned groups, uint32_t p, size_t at)
+/* Puts bits of a plane above the lower four: those of each byte from bit `from` on, cut to the mask. */
+INLINE __m512i with_upper_bits(__m512i lower, __m512i plane, unsigned from, char mask)
 {
-    if (groups == 8) {
-        return x->sum[at];
+    __m512i moved = from < 4 ? _mm512_slli_epi16(plane, 4 - from) : _mm512_srli_epi16(plane, from - 4);
+    return _mm512_ternarylogic_epi32(moved, _mm512_set1_epi8(mask), lower, 0xEA); /* a & b | c */
+}
+
+/* Group g of a block's weights of 4, 5 or 6 bits, unsigned: columns 4g to 4g + 3 and 16 more than these. */
+INLINE void unpack_group(const uint8_t *nibbles, unsigned bits, unsigned g, __m512i *low, __m512i *high)
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    __m512i both = _mm512_loadu_si512(nibbles + 64 * g);
+    *low = _mm512_and_si512(both, mask);
+    *high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+    if (bits == 5) {
+        __m512i fifths = _mm512_loadu_si512(nibbles + 256);
+        *low = with_upper_bits(*low, fifths, g, 0x10);
+        *high = with_upper_bits(*high, fifths, g + 4, 0x10);
+    } else if (bits == 6) {
+        *low = with_upper_bits(*low, _mm512_loadu_si512(nibbles + 256), 2 * g, 0x30);
+        *high = with_upper_bits(*high, _mm512_loadu_si512(nibbles + 320), 2 * g, 0x30);
     }
-    __m128i q = _mm_loadu_si128((const __m128i *)(x->q + (size_t)c * x->width + 16UL * p));
-    __m128i fours = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), q);
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E));
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xB1));
-    return x->scale[at] * (float)_mm_cvtsi128_si32(fours);
 }
 
 #endif

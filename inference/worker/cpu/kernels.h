@@ -1,7 +1,7 @@
 /* The inner loops of the CPU backend and of the sampler: one table of functions a kind of processor, chosen at run time.
  *
  * A column is one token's activations. Quantized columns are int8 with one float scale per 32 values and,
- * for weights with a minimum, the sum of those 32 values; column c stands at q + c * width.
+ * for weights that are q*d + m or (q - 16)*d, the sum of those 32 values and of their halves; column c stands at q + c * width.
  * Every function gives a column the same bits whatever stands beside it: results do not depend on the batch.
  * Thread rule: pure functions. */
 #ifndef TIDE_WORKER_CPU_KERNELS_H
@@ -17,17 +17,19 @@
 enum { KERNEL_TILE = 16 }; /* most columns of one call */
 
 struct quantized {
-    const int8_t *q;    /* columns of `width` values */
-    const float *scale; /* width / 32 a column */
-    const float *sum;   /* scale times the sum of the 32 values */
-    uint32_t width;     /* a multiple of 32 */
+    const int8_t *q;     /* columns of `width` values */
+    const float *scale;  /* width / 32 a column */
+    const float *sum;    /* scale times the sum of the 32 values */
+    const float *halves; /* likewise of the first 16, and of the others: width / 16 a column */
+    uint32_t width;      /* a multiple of 32 */
 };
 
 /* The columns of x from c on. */
 static inline struct quantized quantized_from(const struct quantized *x, unsigned c)
 {
     size_t blocks = (size_t)c * (x->width / PACKED_COLUMNS);
-    return (struct quantized){x->q + (size_t)c * x->width, x->scale + blocks, x->sum + blocks, x->width};
+    return (struct quantized){x->q + (size_t)c * x->width, x->scale + blocks, x->sum + blocks,
+                              x->halves + 2 * blocks, x->width};
 }
 
 /* One strip of 16 rows times `columns` (1..KERNEL_TILE) columns; out[c][row]. */
@@ -78,11 +80,12 @@ enum { ROW_BLOCK = 64 }; /* logits that are looked at together */
 
 struct cpu_kernels {
     const char *name;
-    void (*quantize)(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum);
+    void (*quantize)(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves);
     strip_cb strip_4bit;
+    strip_cb strip_5bit;
+    strip_cb strip_5bit_min;
+    strip_cb strip_6bit_fine;
     strip_cb strip_8bit;
-    strip_cb strip_8bit_fine;
-    strip_cb strip_8bit_min;
     strip_cb strip_8bit_fine_min;
     dot_cb dot_f32;
     dot_cb dot_f16;
@@ -106,12 +109,14 @@ static inline strip_cb cpu_kernels_strip(const struct cpu_kernels *k, enum packe
     switch (kind) {
     case PACKED_4BIT:
         return k->strip_4bit;
+    case PACKED_5BIT:
+        return k->strip_5bit;
+    case PACKED_5BIT_MIN:
+        return k->strip_5bit_min;
+    case PACKED_6BIT_FINE:
+        return k->strip_6bit_fine;
     case PACKED_8BIT:
         return k->strip_8bit;
-    case PACKED_8BIT_FINE:
-        return k->strip_8bit_fine;
-    case PACKED_8BIT_MIN:
-        return k->strip_8bit_min;
     case PACKED_8BIT_FINE_MIN:
         return k->strip_8bit_fine_min;
     default:

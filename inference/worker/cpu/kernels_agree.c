@@ -8,6 +8,7 @@ struct product {
     int8_t q[KERNEL_TILE * WIDTH];
     float scale[KERNEL_TILE * BLOCKS];
     float sum[KERNEL_TILE * BLOCKS];
+    float halves[KERNEL_TILE * BLOCKS * 2];
     uint32_t random;
 };
 
@@ -18,9 +19,10 @@ static const struct shape {
     unsigned parts;      /* of a block */
 } shapes[] = {
     {PACKED_4BIT, 64, PACKED_4BIT_BYTES, 1},
+    {PACKED_5BIT, 32, PACKED_5BIT_BYTES, 1},
+    {PACKED_5BIT_MIN, 64, PACKED_5BIT_MIN_BYTES, 1},
+    {PACKED_6BIT_FINE, 64, PACKED_6BIT_FINE_BYTES, 1},
     {PACKED_8BIT, 32, PACKED_8BIT_BYTES, 1},
-    {PACKED_8BIT_FINE, 32, PACKED_8BIT_FINE_BYTES / 2, 2},
-    {PACKED_8BIT_MIN, 64, PACKED_8BIT_MIN_BYTES, 1},
     {PACKED_8BIT_FINE_MIN, 64, PACKED_8BIT_FINE_MIN_BYTES / 2, 2},
 };
 
@@ -36,12 +38,14 @@ static void fill_columns(struct product *p)
         p->q[i] = (int8_t)(random_byte(p) % 255 - 127);
     }
     for (unsigned i = 0; i < KERNEL_TILE * BLOCKS; i++) {
-        int total = 0;
+        int totals[2] = {0};
         for (unsigned k = 0; k < PACKED_COLUMNS; k++) {
-            total += p->q[i * PACKED_COLUMNS + k];
+            totals[k / 16] += p->q[i * PACKED_COLUMNS + k];
         }
         p->scale[i] = (float)(1 + random_byte(p)) / 1024.0F;
-        p->sum[i] = p->scale[i] * (float)total;
+        p->sum[i] = p->scale[i] * (float)(totals[0] + totals[1]);
+        p->halves[2 * i] = p->scale[i] * (float)totals[0];
+        p->halves[2 * i + 1] = p->scale[i] * (float)totals[1];
     }
 }
 
@@ -56,7 +60,7 @@ static void fill_strip(struct product *p, const struct shape *s)
 bool cpu_kernels_agree(const struct cpu_kernels *a, const struct cpu_kernels *b)
 {
     struct product p = {.random = 1};
-    struct quantized x = {.q = p.q, .scale = p.scale, .sum = p.sum, .width = WIDTH};
+    struct quantized x = {.q = p.q, .scale = p.scale, .sum = p.sum, .halves = p.halves, .width = WIDTH};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float by_a[KERNEL_TILE][PACKED_ROWS];
         float by_b[KERNEL_TILE][PACKED_ROWS];

@@ -1,5 +1,5 @@
-/* AVX2, FMA and F16C: x86 processors since 2013. Chosen at run time, so this file and attend_avx2.c are compiled for
- * them by a pragma (avx2.h) and nothing else is. */
+/* AVX2, FMA and F16C: x86 processors since 2013. Chosen at run time, so this file, attend_avx2.c and strips_avx2.c
+ * are compiled for them by a pragma (avx2.h) and nothing else is. */
 #include "inference/worker/cpu/kernels.h"
 
 #if defined(__x86_64__)
@@ -9,6 +9,7 @@
 
 #include "inference/worker/cpu/attend_avx2.h"
 #include "inference/worker/cpu/avx2.h"
+#include "inference/worker/cpu/strips_avx2.h"
 
 INLINE float max_of(__m256 v)
 {
@@ -33,7 +34,7 @@ INLINE __m256i round8(const float *x, __m256 inverse)
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
 }
 
-static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum)
+static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves)
 {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -49,198 +50,16 @@ static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, f
         __m256i v1 = round8(x + 8, inverse);
         __m256i v2 = round8(x + 16, inverse);
         __m256i v3 = round8(x + 24, inverse);
-        __m256i total = _mm256_add_epi32(_mm256_add_epi32(v0, v1), _mm256_add_epi32(v2, v3));
+        int first = sum_of_ints(_mm256_add_epi32(v0, v1));
+        int second = sum_of_ints(_mm256_add_epi32(v2, v3));
         __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v0, v1), _mm256_packs_epi32(v2, v3));
         _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(bytes, order));
         scale[b] = step;
-        sum[b] = step * (float)sum_of_ints(total);
+        sum[b] = step * (float)(first + second);
+        halves[2 * b] = step * (float)first;
+        halves[2 * b + 1] = step * (float)second;
     }
 }
-
-/* --- strips ------------------------------------------------------------------------------------------ */
-
-INLINE __m256i broadcast4(const int8_t *q) /* the same four columns for all 8 rows */
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return _mm256_set1_epi32(four);
-}
-
-INLINE __m256i load32(const uint8_t *p)
-{
-    return _mm256_loadu_si256((const __m256i *)p);
-}
-
-/* 8 rows x 32 columns of 4-bit weights times N columns, added to acc. Eight products of 15 * 127 * 2 fit
- * into 16 bits, so one widening does for the block. */
-INLINE void block_4bit(const uint8_t *block, unsigned half, const struct quantized *x, uint32_t b, unsigned n,
-                       __m256 *acc)
-{
-    const __m256i mask = _mm256_set1_epi8(15);
-    const __m256i ones = _mm256_set1_epi16(1);
-    const uint32_t blocks = x->width / PACKED_COLUMNS;
-    __m256i dots[KERNEL_TILE];
-    for (unsigned c = 0; c < n; c++) {
-        dots[c] = _mm256_setzero_si256();
-    }
-#pragma GCC unroll 4
-    for (unsigned g = 0; g < 4; g++) {
-        __m256i both = load32(block + 64 + 64 * g + 32 * half);
-        __m256i low = _mm256_and_si256(both, mask);
-        __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
-#pragma GCC unroll 4
-        for (unsigned c = 0; c < n; c++) {
-            const int8_t *q = x->q + (size_t)c * x->width + 32UL * b + 4 * g;
-            dots[c] = _mm256_add_epi16(dots[c], _mm256_maddubs_epi16(low, broadcast4(q)));
-            dots[c] = _mm256_add_epi16(dots[c], _mm256_maddubs_epi16(high, broadcast4(q + 16)));
-        }
-    }
-    __m256 d = load_halves(block + 16 * half);
-    __m256 m = load_halves(block + 32 + 16 * half);
-#pragma GCC unroll 4
-    for (unsigned c = 0; c < n; c++) {
-        size_t at = (size_t)c * blocks + b;
-        __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(dots[c], ones));
-        __m256 step = _mm256_mul_ps(d, _mm256_set1_ps(x->scale[at]));
-        acc[c] = _mm256_fmadd_ps(step, dot, acc[c]);
-        acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->sum[at]), acc[c]);
-    }
-}
-
-/* The sum of 4*groups activations times their scale: in a block of 32 it is at hand. */
-INLINE float scaled_sum(const struct quantized *x, unsigned c, unsigned groups, size_t column, size_t at)
-{
-    if (groups == 8) {
-        return x->sum[at];
-    }
-    __m128i q = _mm_loadu_si128((const __m128i *)(x->q + (size_t)c * x->width + column));
-    __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), q);
-    __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4E));
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xB1));
-    return x->scale[at] * (float)_mm_cvtsi128_si32(fours);
-}
-
-/* 8 rows x 4*groups columns of 8-bit weights behind `head` bytes of scales and minimums. |w| * sign(x, w) keeps both factors in the range of the
- * unsigned-by-signed multiply; two products fill 16 bits, so each is widened at once. */
-INLINE void block_8bit(const uint8_t *part, unsigned head, unsigned groups, unsigned half,
-                       const struct quantized *x, size_t column, size_t scale_at, unsigned n, __m256 *acc)
-{
-    const __m256i ones = _mm256_set1_epi16(1);
-    const uint32_t blocks = x->width / PACKED_COLUMNS;
-    __m256i dots[KERNEL_TILE];
-    for (unsigned c = 0; c < n; c++) {
-        dots[c] = _mm256_setzero_si256();
-    }
-#pragma GCC unroll 8
-    for (unsigned g = 0; g < groups; g++) {
-        __m256i w = load32(part + head + 64 * g + 32 * half);
-        __m256i magnitude = _mm256_abs_epi8(w);
-#pragma GCC unroll 4
-        for (unsigned c = 0; c < n; c++) {
-            __m256i v = _mm256_sign_epi8(broadcast4(x->q + (size_t)c * x->width + column + 4 * g), w);
-            __m256i pairs = _mm256_maddubs_epi16(magnitude, v);
-            dots[c] = _mm256_add_epi32(dots[c], _mm256_madd_epi16(pairs, ones));
-        }
-    }
-    __m256 d = load_halves(part + 16 * half);
-#pragma GCC unroll 4
-    for (unsigned c = 0; c < n; c++) {
-        __m256 step = _mm256_mul_ps(d, _mm256_set1_ps(x->scale[(size_t)c * blocks + scale_at]));
-        acc[c] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(dots[c]), acc[c]);
-    }
-    if (head == 64) {
-        __m256 m = load_halves(part + 32 + 16 * half);
-#pragma GCC unroll 4
-        for (unsigned c = 0; c < n; c++) {
-            float sum = scaled_sum(x, c, groups, column, (size_t)c * blocks + scale_at);
-            acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(sum), acc[c]);
-        }
-    }
-}
-
-INLINE void store_strip(const __m256 low[KERNEL_TILE], const __m256 high[KERNEL_TILE], unsigned n,
-                        float out[KERNEL_TILE][PACKED_ROWS])
-{
-    for (unsigned c = 0; c < n; c++) {
-        _mm256_storeu_ps(out[c], low[c]);
-        _mm256_storeu_ps(out[c] + 8, high[c]);
-    }
-}
-
-INLINE void clear_tile(__m256 low[KERNEL_TILE], __m256 high[KERNEL_TILE], unsigned n)
-{
-    for (unsigned c = 0; c < n; c++) {
-        low[c] = _mm256_setzero_ps();
-        high[c] = _mm256_setzero_ps();
-    }
-}
-
-INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned n,
-                      float out[KERNEL_TILE][PACKED_ROWS])
-{
-    __m256 low[KERNEL_TILE];
-    __m256 high[KERNEL_TILE];
-    uint32_t blocks = x->width / PACKED_COLUMNS;
-    clear_tile(low, high, n);
-    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_4BIT_BYTES) {
-        block_4bit(strip, 0, x, b, n, low);
-        block_4bit(strip, 1, x, b, n, high);
-    }
-    store_strip(low, high, n, out);
-}
-
-/* `parts` scales a block of 32 columns. */
-INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned parts,
-                       unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
-{
-    __m256 low[KERNEL_TILE];
-    __m256 high[KERNEL_TILE];
-    const unsigned groups = 8 / parts;
-    uint32_t count = x->width / PACKED_COLUMNS * parts;
-    clear_tile(low, high, n);
-    for (uint32_t p = 0; p < count; p++, strip += head + 64UL * groups) {
-        block_8bit(strip, head, groups, 0, x, 4UL * groups * p, p / parts, n, low);
-        block_8bit(strip, head, groups, 1, x, 4UL * groups * p, p / parts, n, high);
-    }
-    store_strip(low, high, n, out);
-}
-
-#define TILE(name, parts, head)                                                                              \
-    INLINE void name(const uint8_t *strip, const struct quantized *x, unsigned n,                            \
-                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
-    {                                                                                                        \
-        tile_parts(strip, x, n, parts, head, out);                                                           \
-    }
-TILE(tile_8bit, 1, 32)
-TILE(tile_8bit_fine, 2, 32)
-TILE(tile_8bit_min, 1, 64)
-TILE(tile_8bit_fine_min, 2, 64)
-
-/* The tile functions with their column count as a constant: more than four do not fit the registers. */
-#define STRIP(name, tile)                                                                                    \
-    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
-                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
-    {                                                                                                        \
-        unsigned c = 0;                                                                                      \
-        for (; c + 4 <= columns; c += 4) {                                                                   \
-            struct quantized four = quantized_from(x, c);                                                    \
-            tile(strip, &four, 4, out + c);                                                                  \
-        }                                                                                                    \
-        struct quantized rest = quantized_from(x, c);                                                        \
-        if (columns - c == 3) {                                                                              \
-            tile(strip, &rest, 3, out + c);                                                                  \
-        } else if (columns - c == 2) {                                                                       \
-            tile(strip, &rest, 2, out + c);                                                                  \
-        } else if (columns - c == 1) {                                                                       \
-            tile(strip, &rest, 1, out + c);                                                                  \
-        }                                                                                                    \
-    }
-STRIP(strip_4bit, tile_4bit)
-STRIP(strip_8bit, tile_8bit)
-STRIP(strip_8bit_fine, tile_8bit_fine)
-STRIP(strip_8bit_min, tile_8bit_min)
-STRIP(strip_8bit_fine_min, tile_8bit_fine_min)
 
 /* --- floats ------------------------------------------------------------------------------------------ */
 
@@ -387,11 +206,12 @@ static void row_weigh(const float *x, uint32_t blocks, float largest, float stee
 static const struct cpu_kernels kernels = {
     .name = "avx2",
     .quantize = quantize,
-    .strip_4bit = strip_4bit,
-    .strip_8bit = strip_8bit,
-    .strip_8bit_fine = strip_8bit_fine,
-    .strip_8bit_min = strip_8bit_min,
-    .strip_8bit_fine_min = strip_8bit_fine_min,
+    .strip_4bit = cpu_strip_4bit_avx2,
+    .strip_5bit = cpu_strip_5bit_avx2,
+    .strip_5bit_min = cpu_strip_5bit_min_avx2,
+    .strip_6bit_fine = cpu_strip_6bit_fine_avx2,
+    .strip_8bit = cpu_strip_8bit_avx2,
+    .strip_8bit_fine_min = cpu_strip_8bit_fine_min_avx2,
     .dot_f32 = dot_f32,
     .dot_f16 = dot_f16,
     .dot_bf16 = dot_bf16,

@@ -14,16 +14,22 @@ INLINE int32_t load4(const int8_t *q) /* four columns of one token */
     return four;
 }
 
-INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned n,
-                      float out[KERNEL_TILE][PACKED_ROWS])
+INLINE __m512i add_products(__m512i dots, __m512i unsigned_weights, const int8_t *q)
 {
-    const __m512i mask = _mm512_set1_epi8(15);
+    return _mm512_dpbusd_epi32(dots, unsigned_weights, _mm512_set1_epi32(load4(q)));
+}
+
+/* 4-bit or 5-bit weights behind `head` bytes of scales and minimums. */
+INLINE void tile_plane(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned bits,
+                       unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
+{
     const uint32_t blocks = x->width / PACKED_COLUMNS;
+    const size_t block_bytes = head + (bits == 5 ? 320UL : 256UL);
     __m512 acc[KERNEL_TILE];
     for (unsigned c = 0; c < n; c++) {
         acc[c] = _mm512_setzero_ps();
     }
-    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_4BIT_BYTES) {
+    for (uint32_t b = 0; b < blocks; b++, strip += block_bytes) {
         __m512i dots[KERNEL_TILE];
 #pragma GCC unroll 8
         for (unsigned c = 0; c < n; c++) {
@@ -31,18 +37,18 @@ INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned 
         }
 #pragma GCC unroll 4
         for (unsigned g = 0; g < 4; g++) {
-            __m512i both = _mm512_loadu_si512(strip + 64 + 64 * g);
-            __m512i low = _mm512_and_si512(both, mask);
-            __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+            __m512i low;
+            __m512i high;
+            unpack_group(strip + head, bits, g, &low, &high);
 #pragma GCC unroll 8
             for (unsigned c = 0; c < n; c++) {
                 const int8_t *q = x->q + (size_t)c * x->width + 32UL * b + 4 * g;
-                dots[c] = _mm512_dpbusd_epi32(dots[c], low, _mm512_set1_epi32(load4(q)));
-                dots[c] = _mm512_dpbusd_epi32(dots[c], high, _mm512_set1_epi32(load4(q + 16)));
+                dots[c] = add_products(dots[c], low, q);
+                dots[c] = add_products(dots[c], high, q + 16);
             }
         }
         __m512 d = load_halves(strip);
-        __m512 m = load_halves(strip + 32);
+        __m512 m = head == 64 ? load_halves(strip + 32) : _mm512_mul_ps(d, _mm512_set1_ps(-16.0F));
 #pragma GCC unroll 8
         for (unsigned c = 0; c < n; c++) {
             size_t at = (size_t)c * blocks + b;
@@ -55,8 +61,55 @@ INLINE void tile_4bit(const uint8_t *strip, const struct quantized *x, unsigned 
     }
 }
 
-/* `parts` scales a block, behind `head` bytes of scales and minimums. The instruction wants one factor unsigned: activations are moved up by 128, which adds
- * 128 times the sum of the row's weights to every column alike; that is taken off again, exactly. */
+/* 16 columns of 6-bit weights, the low (half 0) or the high halves of the bytes. */
+INLINE void half_6bit(const uint8_t *block, const struct quantized *x, unsigned n, uint32_t b, unsigned half,
+                      __m512 *acc)
+{
+    const uint32_t blocks = x->width / PACKED_COLUMNS;
+    __m512i dots[KERNEL_TILE];
+#pragma GCC unroll 8
+    for (unsigned c = 0; c < n; c++) {
+        dots[c] = _mm512_setzero_si512();
+    }
+#pragma GCC unroll 4
+    for (unsigned g = 0; g < 4; g++) {
+        __m512i halves[2];
+        unpack_group(block + 64, 6, g, &halves[0], &halves[1]);
+#pragma GCC unroll 8
+        for (unsigned c = 0; c < n; c++) {
+            dots[c] = add_products(dots[c], halves[half],
+                                   x->q + (size_t)c * x->width + 32UL * b + 16 * half + 4 * g);
+        }
+    }
+    __m512 d = load_halves(block + 32 * half);
+    __m512 m = _mm512_mul_ps(d, _mm512_set1_ps(-32.0F));
+#pragma GCC unroll 8
+    for (unsigned c = 0; c < n; c++) {
+        size_t at = (size_t)c * blocks + b;
+        acc[c] = add_scaled(acc[c], d, x->scale[at], dots[c]);
+        acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->halves[2 * at + half]), acc[c]);
+    }
+}
+
+INLINE void tile_6bit_fine(const uint8_t *strip, const struct quantized *x, unsigned n,
+                           float out[KERNEL_TILE][PACKED_ROWS])
+{
+    __m512 acc[KERNEL_TILE];
+    for (unsigned c = 0; c < n; c++) {
+        acc[c] = _mm512_setzero_ps();
+    }
+    for (uint32_t b = 0; b < x->width / PACKED_COLUMNS; b++, strip += PACKED_6BIT_FINE_BYTES) {
+        half_6bit(strip, x, n, b, 0, acc);
+        half_6bit(strip, x, n, b, 1, acc);
+    }
+    for (unsigned c = 0; c < n; c++) {
+        _mm512_storeu_ps(out[c], acc[c]);
+    }
+}
+
+/* 8-bit weights, `parts` scales a block, behind `head` bytes of scales and minimums. The instruction wants one factor
+ * unsigned: activations are moved up by 128, which adds 128 times the sum of the row's weights to every column alike;
+ * that is taken off again, exactly. */
 INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned n, unsigned parts,
                        unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
 {
@@ -95,7 +148,7 @@ INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned
             __m512 m = load_halves(strip + 32);
 #pragma GCC unroll 8
             for (unsigned c = 0; c < n; c++) {
-                float sum = scaled_sum(x, c, groups, p, (size_t)c * blocks + p / parts);
+                float sum = x->halves[(size_t)c * 2 * blocks + p];
                 acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), acc[c]);
             }
         }
@@ -105,16 +158,17 @@ INLINE void tile_parts(const uint8_t *strip, const struct quantized *x, unsigned
     }
 }
 
-#define TILE(name, parts, head)                                                                              \
+#define TILE(name, tile, first, head)                                                                        \
     INLINE void name(const uint8_t *strip, const struct quantized *x, unsigned n,                            \
                      float out[KERNEL_TILE][PACKED_ROWS])                                                    \
     {                                                                                                        \
-        tile_parts(strip, x, n, parts, head, out);                                                           \
+        tile(strip, x, n, first, head, out);                                                                 \
     }
-TILE(tile_8bit, 1, 32)
-TILE(tile_8bit_fine, 2, 32)
-TILE(tile_8bit_min, 1, 64)
-TILE(tile_8bit_fine_min, 2, 64)
+TILE(tile_4bit, tile_plane, 4, 64)
+TILE(tile_5bit, tile_plane, 5, 32)
+TILE(tile_5bit_min, tile_plane, 5, 64)
+TILE(tile_8bit, tile_parts, 1, 32)
+TILE(tile_8bit_fine_min, tile_parts, 2, 64)
 
 /* The tile functions with their column count as a constant: 8, 4, 2 and 1 at a time. */
 #define STRIP(name, tile)                                                                                    \
@@ -142,9 +196,10 @@ TILE(tile_8bit_fine_min, 2, 64)
         }                                                                                                    \
     }
 STRIP(strip_4bit, tile_4bit)
+STRIP(strip_5bit, tile_5bit)
+STRIP(strip_5bit_min, tile_5bit_min)
+STRIP(strip_6bit_fine, tile_6bit_fine)
 STRIP(strip_8bit, tile_8bit)
-STRIP(strip_8bit_fine, tile_8bit_fine)
-STRIP(strip_8bit_min, tile_8bit_min)
 STRIP(strip_8bit_fine_min, tile_8bit_fine_min)
 
 #if defined(__clang__)
@@ -165,9 +220,10 @@ const struct cpu_kernels *cpu_kernels_avx512(void)
     kernels = *rest;
     kernels.name = "avx512-vnni";
     kernels.strip_4bit = strip_4bit;
+    kernels.strip_5bit = strip_5bit;
+    kernels.strip_5bit_min = strip_5bit_min;
+    kernels.strip_6bit_fine = strip_6bit_fine;
     kernels.strip_8bit = strip_8bit;
-    kernels.strip_8bit_fine = strip_8bit_fine;
-    kernels.strip_8bit_min = strip_8bit_min;
     kernels.strip_8bit_fine_min = strip_8bit_fine_min;
     return &kernels;
 }

@@ -10,7 +10,7 @@ static float load_half(const uint8_t *p)
     return half_to_float(h);
 }
 
-static void quantize_block(const float *x, int8_t *q, float *scale, float *sum)
+static void quantize_block(const float *x, int8_t *q, float *scale, float *sum, float halves[2])
 {
     float largest = 0.0F;
     for (unsigned i = 0; i < PACKED_COLUMNS; i++) {
@@ -18,99 +18,65 @@ static void quantize_block(const float *x, int8_t *q, float *scale, float *sum)
     }
     float step = largest / 127.0F;
     float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    int total = 0;
+    int totals[2] = {0};
     for (unsigned i = 0; i < PACKED_COLUMNS; i++) {
         int v = (int)lrintf(x[i] * inverse);
         q[i] = (int8_t)v;
-        total += v;
+        totals[i / 16] += v;
     }
     *scale = step;
-    *sum = step * (float)total;
+    *sum = step * (float)(totals[0] + totals[1]);
+    halves[0] = step * (float)totals[0];
+    halves[1] = step * (float)totals[1];
 }
 
-static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum)
+static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves)
 {
     for (uint32_t b = 0; b < blocks; b++) {
-        quantize_block(x + 32UL * b, q + 32UL * b, scale + b, sum + b);
+        quantize_block(x + 32UL * b, q + 32UL * b, scale + b, sum + b, halves + 2UL * b);
     }
 }
 
-static void strip_4bit(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                       float out[KERNEL_TILE][PACKED_ROWS])
+static float half_block(const struct packed_row *row, unsigned half, const int8_t *q, float scale, float sum)
+{
+    int dot = 0;
+    for (unsigned j = 16 * half; j < 16 * half + 16; j++) {
+        dot += row->values[j] * q[j];
+    }
+    return half_to_float(row->scale[half]) * scale * (float)dot + half_to_float(row->minimum[half]) * sum;
+}
+
+static void strip_of(enum packed_kind kind, const uint8_t *strip, const struct quantized *x, unsigned columns,
+                     float out[KERNEL_TILE][PACKED_ROWS])
 {
     uint32_t blocks = x->width / PACKED_COLUMNS;
     memset(out, 0, columns * sizeof *out);
-    for (uint32_t b = 0; b < blocks; b++, strip += PACKED_4BIT_BYTES) {
-        for (unsigned c = 0; c < columns; c++) {
-            const int8_t *q = x->q + (size_t)c * x->width + 32UL * b;
-            size_t at = (size_t)c * blocks + b;
-            for (unsigned row = 0; row < PACKED_ROWS; row++) {
-                int dot = 0;
-                for (unsigned j = 0; j < 16; j++) {
-                    uint8_t byte = strip[64 + 64 * (j / 4) + 4 * row + j % 4];
-                    dot += (byte & 15) * q[j] + (byte >> 4) * q[j + 16];
-                }
-                out[c][row] += load_half(strip + 2 * row) * x->scale[at] * (float)dot +
-                               load_half(strip + 32 + 2 * row) * x->sum[at];
+    for (uint32_t b = 0; b < blocks; b++, strip += packed_block_bytes(kind)) {
+        for (unsigned lane = 0; lane < PACKED_ROWS; lane++) {
+            struct packed_row row;
+            packed_read(kind, strip, lane, &row);
+            for (unsigned c = 0; c < columns; c++) {
+                size_t at = (size_t)c * blocks + b;
+                const int8_t *q = x->q + 32 * at;
+                out[c][lane] += half_block(&row, 0, q, x->scale[at], x->halves[2 * at]) +
+                                half_block(&row, 1, q, x->scale[at], x->halves[2 * at + 1]);
             }
         }
     }
 }
 
-/* `parts` scales a block: each part is 32 bytes of scales, as many of minimums where the head has 64, and its
- * columns. */
-static void strip_8bit_parts(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                             unsigned parts, unsigned head, float out[KERNEL_TILE][PACKED_ROWS])
-{
-    uint32_t blocks = x->width / PACKED_COLUMNS;
-    unsigned values = PACKED_COLUMNS / parts;
-    size_t part_bytes = head + (size_t)values * PACKED_ROWS;
-    memset(out, 0, columns * sizeof *out);
-    for (uint32_t p = 0; p < blocks * parts; p++, strip += part_bytes) {
-        for (unsigned c = 0; c < columns; c++) {
-            const int8_t *q = x->q + (size_t)c * x->width + (size_t)values * p;
-            float scale = x->scale[(size_t)c * blocks + p / parts];
-            int total = 0;
-            for (unsigned j = 0; j < values; j++) {
-                total += q[j];
-            }
-            for (unsigned row = 0; row < PACKED_ROWS; row++) {
-                int dot = 0;
-                for (unsigned j = 0; j < values; j++) {
-                    dot += (int8_t)strip[head + 64 * (j / 4) + 4 * row + j % 4] * q[j];
-                }
-                out[c][row] += load_half(strip + 2 * row) * scale * (float)dot;
-                if (head == 64) {
-                    out[c][row] += load_half(strip + 32 + 2 * row) * scale * (float)total;
-                }
-            }
-        }
+#define STRIP(name, kind)                                                                                    \
+    static void name(const uint8_t *strip, const struct quantized *x, unsigned columns,                      \
+                     float out[KERNEL_TILE][PACKED_ROWS])                                                    \
+    {                                                                                                        \
+        strip_of(kind, strip, x, columns, out);                                                              \
     }
-}
-
-static void strip_8bit(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                       float out[KERNEL_TILE][PACKED_ROWS])
-{
-    strip_8bit_parts(strip, x, columns, 1, 32, out);
-}
-
-static void strip_8bit_fine(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                            float out[KERNEL_TILE][PACKED_ROWS])
-{
-    strip_8bit_parts(strip, x, columns, 2, 32, out);
-}
-
-static void strip_8bit_min(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                           float out[KERNEL_TILE][PACKED_ROWS])
-{
-    strip_8bit_parts(strip, x, columns, 1, 64, out);
-}
-
-static void strip_8bit_fine_min(const uint8_t *strip, const struct quantized *x, unsigned columns,
-                                float out[KERNEL_TILE][PACKED_ROWS])
-{
-    strip_8bit_parts(strip, x, columns, 2, 64, out);
-}
+STRIP(strip_4bit, PACKED_4BIT)
+STRIP(strip_5bit, PACKED_5BIT)
+STRIP(strip_5bit_min, PACKED_5BIT_MIN)
+STRIP(strip_6bit_fine, PACKED_6BIT_FINE)
+STRIP(strip_8bit, PACKED_8BIT)
+STRIP(strip_8bit_fine_min, PACKED_8BIT_FINE_MIN)
 
 static float dot_f32(const uint8_t *row, const float *x, uint32_t n)
 {
@@ -237,9 +203,10 @@ const struct cpu_kernels cpu_kernels_portable = {
     .name = "portable",
     .quantize = quantize,
     .strip_4bit = strip_4bit,
+    .strip_5bit = strip_5bit,
+    .strip_5bit_min = strip_5bit_min,
+    .strip_6bit_fine = strip_6bit_fine,
     .strip_8bit = strip_8bit,
-    .strip_8bit_fine = strip_8bit_fine,
-    .strip_8bit_min = strip_8bit_min,
     .strip_8bit_fine_min = strip_8bit_fine_min,
     .dot_f32 = dot_f32,
     .dot_f16 = dot_f16,

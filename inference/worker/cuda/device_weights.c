@@ -22,44 +22,44 @@ struct planes { /* host memory of one matrix */
     size_t scale_bytes;
 };
 
-static void put_scale(struct planes *out, size_t at, const uint8_t *strip, unsigned lane)
-{
-    memcpy(out->scale + at, strip + 2 * lane, sizeof *out->scale);
-}
-
-/* `groups` groups of 4 bytes of a lane, from the interleaved part of a strip's block. */
-static void put_values(struct planes *out, size_t at, const uint8_t *interleaved, unsigned lane,
-                       unsigned groups)
-{
-    for (unsigned g = 0; g < groups; g++) {
-        memcpy(out->values + at + 4UL * g, interleaved + 64UL * g + 4 * lane, 4);
-    }
-}
-
 static bool has_minimum(enum packed_kind kind)
 {
-    return kind == PACKED_4BIT || kind == PACKED_8BIT_MIN || kind == PACKED_8BIT_FINE_MIN;
+    return kind == PACKED_4BIT || kind == PACKED_5BIT_MIN || kind == PACKED_8BIT_FINE_MIN;
 }
 
 static bool is_fine(enum packed_kind kind)
 {
-    return kind == PACKED_8BIT_FINE || kind == PACKED_8BIT_FINE_MIN;
+    return kind == PACKED_6BIT_FINE || kind == PACKED_8BIT_FINE_MIN;
 }
 
-/* A block of a strip is one part, or two of 16 columns each: scales, minimums, values. */
+/* 4-bit values stay two a byte, all others become a byte each. */
+static void put_values(const struct packed_row *row, bool is_4bit, uint8_t *out)
+{
+    if (!is_4bit) {
+        memcpy(out, row->values, PACKED_COLUMNS);
+        return;
+    }
+    for (unsigned j = 0; j < PACKED_COLUMNS / 2; j++) {
+        out[j] = (uint8_t)(row->values[j] | row->values[j + 16] << 4);
+    }
+}
+
+/* A block has a scale, with its minimum where there are any, or two of them: each for 16 columns. */
 static void unpack_block(const struct packed *p, const uint8_t *strip, unsigned lane, size_t block,
                          struct planes *out)
 {
+    struct packed_row row;
+    bool is_4bit = p->kind == PACKED_4BIT;
     unsigned parts = is_fine(p->kind) ? 2 : 1;
     unsigned scales = has_minimum(p->kind) ? 2 : 1;
-    unsigned groups = p->kind == PACKED_4BIT ? 4 : 8 / parts;
-    size_t part_bytes = 32UL * scales + 64UL * groups;
-    for (unsigned part = 0; part < parts; part++, strip += part_bytes) {
-        size_t at = block * parts + part;
-        for (unsigned i = 0; i < scales; i++) {
-            put_scale(out, scales * at + i, strip + 32UL * i, lane);
+    uint16_t *scale = out->scale + block * parts * scales;
+    packed_read(p->kind, strip, lane, &row);
+    put_values(&row, is_4bit, out->values + block * (is_4bit ? 16 : 32));
+    for (unsigned part = 0; part < parts; part++, scale += scales) {
+        scale[0] = row.scale[part];
+        if (scales == 2) {
+            scale[1] = row.minimum[part];
         }
-        put_values(out, 4UL * groups * at, strip + 32UL * scales, lane, groups);
     }
 }
 
@@ -174,13 +174,10 @@ static int upload_planes(struct device_weights *w, struct device_weight *row, co
 static enum matrix_kind device_kind(enum packed_kind kind)
 {
     static const enum matrix_kind kinds[] = {
-        [PACKED_F32] = MATRIX_F32,
-        [PACKED_F16] = MATRIX_F16,
-        [PACKED_4BIT] = MATRIX_4BIT,
-        [PACKED_8BIT] = MATRIX_8BIT,
-        [PACKED_8BIT_FINE] = MATRIX_8BIT_FINE,
-        [PACKED_8BIT_MIN] = MATRIX_8BIT_MIN,
-        [PACKED_8BIT_FINE_MIN] = MATRIX_8BIT_FINE_MIN,
+        [PACKED_F32] = MATRIX_F32,           [PACKED_F16] = MATRIX_F16,
+        [PACKED_4BIT] = MATRIX_4BIT,         [PACKED_5BIT] = MATRIX_8BIT,
+        [PACKED_5BIT_MIN] = MATRIX_8BIT_MIN, [PACKED_6BIT_FINE] = MATRIX_8BIT_FINE,
+        [PACKED_8BIT] = MATRIX_8BIT,         [PACKED_8BIT_FINE_MIN] = MATRIX_8BIT_FINE_MIN,
         [PACKED_BF16] = MATRIX_BF16,
     };
     return kinds[kind];
