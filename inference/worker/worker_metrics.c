@@ -35,6 +35,9 @@ struct metric worker_step_tokens =
     METRIC_COUNTER("tide_worker_step_tokens_total", "Tokens in the batches computed.");
 struct metric worker_refused =
     METRIC_COUNTER_L("tide_worker_requests_refused_total", "Requests refused, by reason.", "reason");
+struct metric worker_weights = METRIC_GAUGE_L(
+    "tide_worker_weights_bytes",
+    "Packed weights of the CPU: mapped from the file that workers share, or private memory.", "place");
 struct metric worker_slots = METRIC_GAUGE("tide_worker_slots", "Requests that can run at once.");
 
 void worker_metrics_init(void)
@@ -45,7 +48,7 @@ void worker_metrics_init(void)
         &worker_whole_request, &worker_queue_time,    &worker_steps,       &worker_step_tokens,
         &worker_refused,       &worker_slots,         &worker_preemptions, &worker_prefix_queries,
         &worker_prefix_hits,   &worker_window_blocks, &worker_window_used, &worker_step_time,
-        &worker_backend_time,
+        &worker_backend_time,  &worker_weights,
     };
     static const char *const reasons[] = {"stop", "length", "abort", "error", "timeout"};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {

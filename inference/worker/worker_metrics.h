@@ -25,6 +25,7 @@ extern struct metric worker_backend_time;   /* tide_worker_backend_seconds */
 extern struct metric worker_steps;          /* tide_worker_steps_total */
 extern struct metric worker_step_tokens;    /* tide_worker_step_tokens_total */
 extern struct metric worker_refused;        /* tide_worker_requests_refused_total{reason} */
+extern struct metric worker_weights;        /* tide_worker_weights_bytes{place} */
 extern struct metric worker_slots;          /* tide_worker_slots */
 
 void worker_metrics_init(void); /* all of them appear from the start */

@@ -52,6 +52,8 @@ def test_workers_that_start_at_once_share_what_one_writes(tmp_path, model):
         size = packed(model).stat().st_size
         for w in two:
             assert "weights=mapped" in w.tail()
+            weights = [w.metric(f'tide_worker_weights_bytes{{place="{place}"}}') for place in ("mapped", "private")]
+            assert weights == [size - 64, 0]  # all but the header
             memory = resident(w, packed(model))
             assert memory["Rss"] > 0.9 * size and memory["Pss"] < 0.6 * size, (memory, size)
         two[0].__exit__(None)
@@ -70,6 +72,8 @@ def test_a_damaged_file_in_a_folder_that_cannot_be_written(tmp_path, model):
         assert "weights state=unusable" in said and "1008 bytes, expected" in said
         assert "weights state=private" in said and "Permission denied" in said
         assert "weights=private" in said
+        assert worker.metric('tide_worker_weights_bytes{place="mapped"}') == 0
+        assert worker.metric('tide_worker_weights_bytes{place="private"}') > 50e6
         assert worker.complete("Tides rise and", max_tokens=4).status_code == 200
     assert packed(model).stat().st_size == 1008 and len(list(model.parent.iterdir())) == 2
     model.parent.chmod(0o755)

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "inference/worker/cpu/cpu_backend.h"
+#include "inference/worker/worker_metrics.h"
 
 static void *floats(size_t rows, size_t columns) /* 64-byte aligned; NULL: no memory */
 {
@@ -129,6 +130,14 @@ static int make_rotations(struct backend *b, struct err *err)
     return 0;
 }
 
+static void tell_weights(const struct backend *b)
+{
+    bool is_mapped = b->program.file.map != NULL;
+    double bytes = (double)b->program.packed_bytes;
+    metric_child_set(metric_child(&worker_weights, "mapped"), is_mapped ? bytes : 0);
+    metric_child_set(metric_child(&worker_weights, "private"), is_mapped ? 0 : bytes);
+}
+
 static void cpu_close(struct backend *b)
 {
     if (!b) {
@@ -210,6 +219,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         cpu_close(b);
         return rc;
     }
+    tell_weights(b);
     *out = b;
     return 0;
 }
