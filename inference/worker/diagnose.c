@@ -36,6 +36,9 @@ int diagnose_tensor(const struct options *o, struct err *err)
         return rc;
     }
     const struct gguf_tensor *t = gguf_tensor_find(file, o->tensor);
+    if (t) {
+        gguf_fill(file, t);
+    }
     rc = t ? write_rows(t, err) : err_set(err, ERR_NOT_FOUND, "the file has no tensor %.80s", o->tensor);
     gguf_close(file);
     return rc;

@@ -404,6 +404,7 @@ int gguf_open_one(const char *path, struct gguf **out, struct err *err)
         return err_set(err, ERR_NOMEM, "GGUF: no memory");
     }
     arena_init(&g->names);
+    pthread_mutex_init(&g->filling, NULL);
     buf_init(&g->made, 0);
     int rc = map_file(g, path, err);
     if (!rc) {
@@ -448,6 +449,7 @@ void gguf_close(struct gguf *g)
     free(g->pairs);
     free(g->tensors);
     arena_clear(&g->names);
+    pthread_mutex_destroy(&g->filling);
     buf_clear(&g->made);
     free(g);
 }

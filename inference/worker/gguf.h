@@ -37,6 +37,7 @@ enum gguf_type {
 unsigned gguf_scalar_bytes(enum gguf_type type); /* 0: not a scalar */
 
 enum { GGUF_STAMP_BYTES = 32 };
+enum { GGUF_FP8_BLOCK = 128 }; /* rows and columns of FP8 that share a scale */
 enum { GGUF_MAX_DIMS = 4, GGUF_MAX_PAIRS = 1 << 16, GGUF_MAX_TENSORS = 1 << 17, GGUF_MAX_NAME = 127 };
 
 struct gguf_fp8 {          /* a matrix of e4m3 as its file has it, none of it aligned */
@@ -53,10 +54,10 @@ struct gguf_tensor {
     size_t row_bytes;             /* bytes of one row */
     size_t n_bytes;               /* rows * row_bytes */
     size_t offset;                /* from the start of the data section */
-    const uint8_t *data;          /* in the mapping, or in memory of its own */
+    const uint8_t *data;          /* in the mapping, or in memory of its own; of FP8 after gguf_fill only */
     bool is_made;                 /* its data stands in no file (gguf_make_tensor) */
-    const struct gguf_fp8
-        *fp8; /* what its BF16 was made of, each of its dims[2] matrices; NULL: not of FP8 */
+    const struct gguf_fp8 *fp8; /* what its BF16 is made of, each of its dims[2] matrices; NULL: not of FP8 */
+    bool *is_filled;            /* of FP8: data has that BF16; under a lock until it is true */
 };
 
 /* An array of scalars or strings. For strings, walk it with gguf_array_next. */
@@ -76,6 +77,9 @@ struct gguf;
 
 int gguf_open(const char *path, struct gguf **out, struct err *err) TIDE_CHECK;
 void gguf_close(struct gguf *g);
+/* Of a tensor of FP8 makes its data, the first time: whoever reads data asks before. Of others it has always been there.
+ * From any thread. */
+void gguf_fill(struct gguf *g, const struct gguf_tensor *t);
 /* Tells the kernel that the pages of a tensor are not needed for now; they come back from the file. Those of a tensor
  * that was made would come back as zeroes: nothing happens to them. */
 void gguf_release_pages(const struct gguf *g, const struct gguf_tensor *t);

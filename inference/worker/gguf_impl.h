@@ -3,6 +3,8 @@
 #ifndef TIDE_WORKER_GGUF_IMPL_H
 #define TIDE_WORKER_GGUF_IMPL_H
 
+#include <pthread.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "inference/worker/gguf.h"
@@ -29,8 +31,9 @@ struct gguf {
     uint64_t part_count;
     size_t file_bytes; /* of all files */
     uint8_t stamp[GGUF_STAMP_BYTES];
-    struct arena names; /* of tensors that were made */
-    struct buf made;    /* the keys, where they stand in no file */
+    struct arena names;      /* of tensors that were made */
+    struct buf made;         /* the keys, where they stand in no file */
+    pthread_mutex_t filling; /* gguf_fill, of any tensor */
 };
 
 int gguf_compare_pairs(const void *a, const void *b);

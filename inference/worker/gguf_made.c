@@ -86,6 +86,7 @@ int gguf_of_pairs(struct gguf_pairs *pairs, struct gguf **out, struct err *err)
         return err_set(err, ERR_NOMEM, "model: no memory for the keys");
     }
     arena_init(&g->names);
+    pthread_mutex_init(&g->filling, NULL);
     g->made = pairs->bytes;
     g->size = pairs->bytes.n;
     g->pair_count = pairs->count;
@@ -140,6 +141,17 @@ int gguf_add_tensor(struct gguf *g, const char *name, enum tensor_type type, con
     return rc;
 }
 
+int gguf_make_bytes(struct gguf *g, const char *name, size_t bytes, uint8_t **out, struct err *err)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return err_set(err, ERR_NOMEM, "model: no memory for tensor %s (%zu bytes)", name, bytes);
+    }
+    int rc = adopt(g, memory, bytes, err);
+    *out = rc ? NULL : memory;
+    return rc;
+}
+
 int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, const struct gguf_shape *shape,
                      uint8_t **data, struct err *err)
 {
@@ -148,32 +160,22 @@ int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, co
         return rc;
     }
     struct gguf_tensor *t = &g->tensors[g->tensor_count - 1];
-    void *memory = mmap(NULL, t->n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    rc = memory == MAP_FAILED
-             ? err_set(err, ERR_NOMEM, "model: no memory for tensor %s (%zu bytes)", name, t->n_bytes)
-             : adopt(g, memory, t->n_bytes, err);
+    rc = gguf_make_bytes(g, name, t->n_bytes, data, err);
     if (rc) {
         g->tensor_count--;
         return rc;
     }
-    t->data = memory;
+    t->data = *data;
     t->is_made = true;
-    *data = memory;
     return 0;
-}
-
-void gguf_keep_fp8(struct gguf *g, const struct gguf_fp8 *matrices)
-{
-    struct gguf_tensor *t = &g->tensors[g->tensor_count - 1];
-    size_t bytes = t->dims[2] * sizeof *matrices;
-    struct gguf_fp8 *kept = arena_alloc(&g->names, bytes);
-    memcpy(kept, matrices, bytes);
-    t->fp8 = kept;
 }
 
 void gguf_drop_tensor(struct gguf *g, const struct gguf_tensor *t)
 {
     size_t at = (size_t)(t - g->tensors);
+    if (t->is_made) { /* its pages would stay until the file is closed */
+        madvise((void *)(uintptr_t)t->data, t->n_bytes, MADV_DONTNEED);
+    }
     memmove(&g->tensors[at], &g->tensors[at + 1], (g->tensor_count - at - 1) * sizeof *t);
     g->tensor_count--;
 }

@@ -47,8 +47,14 @@ int gguf_add_tensor(struct gguf *g, const char *name, enum tensor_type type, con
 /* A tensor with memory of its own, zeroed, which the caller fills: *data. */
 int gguf_make_tensor(struct gguf *g, const char *name, enum tensor_type type, const struct gguf_shape *shape,
                      uint8_t **data, struct err *err) TIDE_CHECK;
-/* The tensor that joined last was made of these, one for each of its dims[2] matrices, in a file that is adopted. */
+/* Memory until gguf_close, zeroed; no tensor's data, but what one may be made of. */
+int gguf_make_bytes(struct gguf *g, const char *name, size_t bytes, uint8_t **out,
+                    struct err *err) TIDE_CHECK;
+/* The tensor that joined last, of BF16, is made of these, one for each of its dims[2] matrices, in a file that is adopted or in
+ * gguf_make_bytes. Its memory stays untouched until gguf_fill. */
 void gguf_keep_fp8(struct gguf *g, const struct gguf_fp8 *matrices);
+/* What a matrix means, value times scale, rounded. */
+void gguf_fp8_to_bf16(const struct gguf_fp8 *m, uint64_t rows, uint64_t columns, uint8_t *dst);
 void gguf_drop_tensor(struct gguf *g, const struct gguf_tensor *t);
 
 #endif

@@ -99,6 +99,7 @@ static int split_layer(struct model *m, uint32_t layer, struct err *err)
     if (!j.tensor || gguf_tensor_find(m->file, keys) || gguf_tensor_find(m->file, values)) {
         return 0;
     }
+    gguf_fill(m->file, j.tensor);
     int rc = check_joined(&j, err);
     rc = rc ? rc : split_keys(m, &j, keys, err);
     j.tensor = gguf_tensor_find(m->file, joined);

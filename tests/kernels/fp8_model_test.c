@@ -1,6 +1,6 @@
 /* Models that are published in FP8, on emulated devices: their weights stay FP8 where the device has the instructions, and the
- * logits are the CPU backend's, which computes with BF16; older devices get BF16; parts of a matrix that do not begin with a
- * block of scales do too. */
+ * logits are the CPU backend's, which computes with BF16; older devices get BF16; parts of a matrix that cut blocks of scales
+ * do too. */
 #include "tests/kernels/machines.h"
 #include "tests/unit/published_models.h"
 
@@ -122,12 +122,12 @@ static void write_fp8_model(const struct fp8_model *m)
 {
     static struct published_model plain;
     static struct published_model fp8;
-    static const char *written = "";
+    static struct tiny_spec written;
     struct tiny_builder t;
-    if (strcmp(written, m->oracle) == 0) {
+    if (memcmp(&written, &m->spec, sizeof written) == 0) {
         return;
     }
-    written = m->oracle;
+    written = m->spec;
     tiny_build(&t, &m->spec, false);
     publish_model(&plain, &m->spec, &t.b);
     builder_clear(&t.b);
@@ -207,6 +207,15 @@ static enum matrix_kind kind_of(const struct backend *b, const char *tensor)
     return MATRIX_F32;
 }
 
+/* The host has BF16 of those matrices only that some device wanted so. */
+static void expect_filled(const struct machine *m, const char *tensor, bool wanted)
+{
+    const struct gguf_tensor *t = gguf_tensor_find(m->model->file, tensor);
+    assert_non_null(t);
+    assert_non_null(t->fp8);
+    assert_int_equal(*t->is_filled, wanted);
+}
+
 static void test_dense_weights_stay_fp8(void **state)
 {
     static const char *const matrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
@@ -219,6 +228,7 @@ static void test_dense_weights_stay_fp8(void **state)
         char name[64];
         snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i]);
         assert_int_equal(kind_of(m.backend, name), MATRIX_E4M3);
+        expect_filled(&m, name, false);
     }
     assert_int_equal(kind_of(m.backend, "token_embd.weight"), MATRIX_F32);
     compare("qwen3 in FP8", &m, DENSE_NOISE);
@@ -259,6 +269,7 @@ static void test_older_devices_get_bf16(void **state)
     open_devices(&m, &older);
     assert_int_equal(m.backend->weights.fp8_bytes, 0);
     assert_int_equal(kind_of(m.backend, "blk.0.ffn_up.weight"), MATRIX_BF16);
+    expect_filled(&m, "blk.0.ffn_up.weight", true);
     size_t saved = m.backend->weights.bytes - bytes;
     print_message("weights: %zu bytes with FP8, %zu without: %zu less\n", bytes, m.backend->weights.bytes,
                   saved);
@@ -267,20 +278,25 @@ static void test_older_devices_get_bf16(void **state)
     machine_close(&m);
 }
 
-/* Keys are 128 rows: the second of two devices would begin within a block. */
-static void test_parts_that_begin_blocks_stay_fp8(void **state)
+/* Keys are 128 rows: the second of two devices begins within a block, and ends there. Of 320 values of the feed-forward layer it
+ * has the last 160, which begin within one block and end in the next. */
+static void test_parts_that_keep_blocks_stay_fp8(void **state)
 {
     struct fp8_model model = dense_model();
+    model.spec.ff = 320;
     struct machine m;
     write_fp8_model(&model);
     open_devices(&m, &two);
     for (uint32_t rank = 0; rank < 2; rank++) {
         const struct backend *b = ranks_backend(m.backend->ranks, rank);
         assert_int_equal(kind_of(b, "blk.0.attn_q.weight"), MATRIX_E4M3);
-        assert_int_equal(kind_of(b, "blk.0.attn_k.weight"), rank ? MATRIX_BF16 : MATRIX_E4M3);
+        assert_int_equal(kind_of(b, "blk.0.attn_k.weight"), MATRIX_E4M3);
         assert_int_equal(kind_of(b, "blk.0.attn_output.weight"), MATRIX_E4M3);
-        assert_int_equal(kind_of(b, "blk.0.ffn_down.weight"), MATRIX_E4M3);
+        assert_int_equal(kind_of(b, "blk.0.ffn_up.weight"), rank ? MATRIX_BF16 : MATRIX_E4M3);
+        assert_int_equal(kind_of(b, "blk.0.ffn_down.weight"), rank ? MATRIX_BF16 : MATRIX_E4M3);
     }
+    expect_filled(&m, "blk.0.attn_k.weight", false);
+    expect_filled(&m, "blk.0.ffn_up.weight", true);
     compare("qwen3 in FP8 on 2", &m, DENSE_NOISE);
     machine_close(&m);
 }
@@ -305,7 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dense_weights_stay_fp8),
         cmocka_unit_test(test_older_devices_get_bf16),
-        cmocka_unit_test(test_parts_that_begin_blocks_stay_fp8),
+        cmocka_unit_test(test_parts_that_keep_blocks_stay_fp8),
         cmocka_unit_test(test_experts_stay_fp8),
         cmocka_unit_test(test_parts_of_experts),
     };

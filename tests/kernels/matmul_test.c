@@ -75,6 +75,7 @@ static void test_columns_are_independent(void **state)
 static void test_traffic(void **state)
 {
     enum { ROWS = 64, COLUMNS = 512, COUNT = 64 };
+    size_t shared_requests[MATRIX_E4M3 + 1] = {0};
     for (size_t k = 0; k < KINDS; k++) {
         struct product t = make_product(kinds[k], ROWS, COLUMNS, COUNT, NOTHING);
         emu_traffic_start();
@@ -92,8 +93,13 @@ static void test_traffic(void **state)
         assert_int_equal(traffic.written_bytes, ROWS * COUNT * sizeof(float));
         assert_int_equal(traffic.bank_conflicts, 0);
         assert_int_equal(traffic.shared_bytes, 39680);
+        shared_requests[kinds[k]] = traffic.shared_requests;
         product_free(&t);
     }
+    /* what only a minimum asks of shared memory: by 4 warps, 2 sums of each lane before and behind 4 stages, and for each of their
+     * 4 blocks those of 4 times 8 columns */
+    assert_int_equal(shared_requests[MATRIX_8BIT_MIN] - shared_requests[MATRIX_8BIT],
+                     4 * (5 * 2 + 4 * 4 * 4));
 }
 
 int main(void)

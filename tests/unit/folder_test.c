@@ -257,9 +257,62 @@ static void fp8_is_value_times_scale(void **state)
         const struct gguf_tensor *made = gguf_tensor_find(g, "m");
         assert_int_equal(made->type->type, TENSOR_BF16);
         assert_true(made->dims[0] == shapes[i][1] && made->dims[1] == shapes[i][0]);
+        assert_false(*made->is_filled); /* nobody has asked */
+        gguf_fill(g, made);
+        assert_true(*made->is_filled);
         assert_memory_equal(made->data, published_data(&bf16, 0), made->n_bytes);
         shard_close(s);
         gguf_close(g);
+        published_clear(&fp8);
+        published_clear(&bf16);
+    }
+    builder_clear(&random);
+}
+
+/* The only tensor of the only file, its heads' rows in llama's order. */
+static const struct gguf_tensor *paired(struct gguf **g, struct shard **s, const char *file, uint32_t heads)
+{
+    struct gguf_pairs pairs;
+    struct err err = {0};
+    size_t count;
+    gguf_pairs_init(&pairs);
+    assert_int_equal(gguf_of_pairs(&pairs, g, &err), 0);
+    assert_int_equal(shard_open(temp_path(file), s, &err), 0);
+    const struct shard_tensor *t = shard_tensors(*s, &count);
+    struct source source = {*s, &t[0], count > 1 ? &t[1] : NULL};
+    assert_int_equal(convert_pairs(*g, "m", &source, heads, &err), 0);
+    return gguf_tensor_find(*g, "m");
+}
+
+/* Rows change places under their scales where a head lies within 128 rows; else only as BF16. Both mean the same. */
+static void pairs_of_fp8(void **state)
+{
+    static const struct {
+        uint64_t rows;
+        uint32_t heads;
+        bool stays_fp8;
+    } shapes[] = {{256, 4, true}, {256, 2, true}, {288, 3, false}, {256, 1, false}};
+    struct published_model fp8;
+    struct published_model bf16;
+    struct builder random;
+    builder_init(&random);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct gguf *g[2];
+        struct shard *s[2];
+        published_init(&fp8);
+        published_init(&bf16);
+        publish_fp8(&fp8, &bf16, &random, "m", shapes[i].rows, 160);
+        write_shard(&fp8, "fp8.safetensors", 0, 2);
+        write_shard(&bf16, "bf16.safetensors", 0, 1);
+        const struct gguf_tensor *is = paired(&g[0], &s[0], "fp8.safetensors", shapes[i].heads);
+        const struct gguf_tensor *wanted = paired(&g[1], &s[1], "bf16.safetensors", shapes[i].heads);
+        assert_int_equal(is->fp8 != NULL, shapes[i].stays_fp8);
+        gguf_fill(g[0], is);
+        assert_memory_equal(is->data, wanted->data, wanted->n_bytes);
+        for (unsigned k = 0; k < 2; k++) {
+            shard_close(s[k]);
+            gguf_close(g[k]);
+        }
         published_clear(&fp8);
         published_clear(&bf16);
     }
@@ -476,6 +529,7 @@ int main(void)
         cmocka_unit_test(logits_are_those_of_the_same_file),
         cmocka_unit_test(tokens_are_those_of_the_same_file),
         cmocka_unit_test(fp8_is_value_times_scale),
+        cmocka_unit_test(pairs_of_fp8),
         cmocka_unit_test(a_model_in_fp8),
         cmocka_unit_test(layers_that_predict_further_are_left_out),
         cmocka_unit_test(the_text_model_of_one_with_images),

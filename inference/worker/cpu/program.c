@@ -110,6 +110,9 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
     float *free = p->vectors;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct graph_op *op = &g->ops[i];
+        if (op->weight) {
+            gguf_fill(g->model->file, op->weight);
+        }
         bool quantizing = is_product(op) && needs_quantizing(op->weight, op->a, ready);
         if (quantizing) {
             add_quantizing(p, g, op);

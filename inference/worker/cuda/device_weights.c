@@ -214,6 +214,12 @@ static size_t fp8_blocks(size_t n)
     return (n + FP8_BLOCK - 1) / FP8_BLOCK;
 }
 
+/* Values from..to-1 have the scales of the blocks that they would have, counted from their first. */
+static bool keeps_blocks(uint32_t from, uint32_t to)
+{
+    return from % FP8_BLOCK == 0 || from / FP8_BLOCK == (to - 1) / FP8_BLOCK;
+}
+
 /* Can this part be FP8? *part is it, counted in each of the tensor's matrices. */
 static bool find_fp8_part(const struct gguf_tensor *t, struct shard_cut cut, struct shard_cut *part)
 {
@@ -228,9 +234,10 @@ static bool find_fp8_part(const struct gguf_tensor *t, struct shard_cut cut, str
         part->row_to = rows / matrices;
         part->pieces = matrices;
     }
-    bool begins_blocks = part->row_from % FP8_BLOCK == 0 && part->column_from % FP8_BLOCK == 0;
     bool ends_blocks = matrices == 1 || (part->row_to - part->row_from) % FP8_BLOCK == 0;
-    return begins_blocks && ends_blocks && (part->column_to - part->column_from) % MATRIX_BLOCK == 0;
+    return ends_blocks && keeps_blocks(part->row_from, part->row_to) &&
+           keeps_blocks(part->column_from, part->column_to) &&
+           (part->column_to - part->column_from) % MATRIX_BLOCK == 0;
 }
 
 /* `rows` rows of so many bytes, which lie `pitch` apart in the file. */
@@ -306,16 +313,19 @@ static bool is_matrix(const struct graph_op *op)
     return op->kind != GRAPH_NORM;
 }
 
-static int upload_weight(struct device_weights *w, const struct graph_op *op, struct shard_cut cut,
-                         bool has_fp8, struct err *err)
+static int upload_weight(struct device_weights *w, struct gguf *file, const struct graph_op *op,
+                         struct shard_cut cut, bool has_fp8, struct err *err)
 {
     const struct gguf_tensor *t = op->weight;
     struct shard_cut part = {0};
     if (!is_matrix(op)) {
         return upload_vector(w, t, cut, err);
     }
-    bool is_fp8 = has_fp8 && t->fp8 && find_fp8_part(t, cut, &part);
-    return is_fp8 ? upload_fp8(w, t, cut, part, err) : upload_matrix(w, t, cut, err);
+    if (has_fp8 && t->fp8 && find_fp8_part(t, cut, &part)) {
+        return upload_fp8(w, t, cut, part, err);
+    }
+    gguf_fill(file, t);
+    return upload_matrix(w, t, cut, err);
 }
 
 int device_weights_init(struct device_weights *w, const struct graph *g, const struct shard_part *parts,
@@ -330,7 +340,7 @@ int device_weights_init(struct device_weights *w, const struct graph *g, const s
         const struct graph_op *op = &g->ops[i];
         struct shard_cut cut = parts ? parts[i].cut : (struct shard_cut){0};
         if (op->weight && !device_weights_find(w, op->weight, cut)) {
-            rc = upload_weight(w, op, cut, has_fp8, err);
+            rc = upload_weight(w, g->model->file, op, cut, has_fp8, err);
             gguf_release_pages(g->model->file, op->weight);
         }
         if (!rc && op->bias) {

@@ -2,7 +2,8 @@
  *
  * The values are those that the CPU backend multiplies (cpu/packed.h), so both backends meet the same numbers. But for FP8:
  * a device that has its instructions gets the file's values and scales, half the bytes of the BF16 that they are for others.
- * There a part of a matrix has to begin with a block of 128 x 128; where it does not, it is BF16 too.
+ * There a part of a matrix has to begin with a block of 128 x 128 or lie within one; where it does not, it is BF16 too.
+ * The host makes BF16 of those only (gguf_fill).
  * Ownership: device_weights_clear frees the memory; the tensors are borrowed.
  * Errors: ERR_NOMEM (host or device), ERR_INVALID (a type that is not multiplied), ERR_UNAVAILABLE (the device's words).
  * Thread rule: one thread. */

@@ -37,7 +37,7 @@ static struct gguf_shape shape_of(const struct shard_tensor *t)
 
 static uint64_t blocks_of(uint64_t n)
 {
-    return (n + CONVERT_BLOCK - 1) / CONVERT_BLOCK;
+    return (n + GGUF_FP8_BLOCK - 1) / GGUF_FP8_BLOCK;
 }
 
 int convert_check(const struct source *s, struct err *err)
@@ -60,37 +60,19 @@ int convert_check(const struct source *s, struct err *err)
     return 0;
 }
 
-static void copy_fp8(const struct source *s, uint8_t *dst)
+static struct gguf_fp8 fp8_of(const struct source *s)
 {
-    float values[256];
-    uint64_t columns = s->tensor->dims[1];
-    for (unsigned i = 0; i < 256; i++) {
-        values[i] = e4m3_to_float((uint8_t)i);
-    }
-    for (uint64_t row = 0; row < s->tensor->dims[0]; row++) {
-        const uint8_t *src = s->tensor->data + row * columns;
-        const uint8_t *scales = s->scale->data + row / CONVERT_BLOCK * s->scale->dims[1] * sizeof(float);
-        for (uint64_t column = 0; column < columns; column++, dst += sizeof(uint16_t)) {
-            float scale;
-            memcpy(&scale, scales + column / CONVERT_BLOCK * sizeof scale, sizeof scale);
-            uint16_t value = float_to_bfloat(values[src[column]] * scale);
-            memcpy(dst, &value, sizeof value);
-        }
-    }
+    return (struct gguf_fp8){s->tensor->data, s->scale->data};
 }
 
 static void copy(const struct source *s, uint8_t *dst)
 {
     if (s->scale) {
-        copy_fp8(s, dst);
+        struct gguf_fp8 fp8 = fp8_of(s);
+        gguf_fp8_to_bf16(&fp8, s->tensor->dims[0], s->tensor->dims[1], dst);
     } else {
         memcpy(dst, s->tensor->data, s->tensor->n_bytes);
     }
-}
-
-static struct gguf_fp8 fp8_of(const struct source *s)
-{
-    return (struct gguf_fp8){s->tensor->data, s->scale->data};
 }
 
 int convert_plain(struct gguf *g, const char *name, const struct source *s, struct err *err)
@@ -102,11 +84,47 @@ int convert_plain(struct gguf *g, const char *name, const struct source *s, stru
         return gguf_add_tensor(g, name, type_of(s), &shape, s->tensor->data, err);
     }
     int rc = gguf_make_tensor(g, name, type_of(s), &shape, &data, err);
-    if (!rc) {
-        copy(s, data);
-    }
     if (!rc && s->scale) {
         struct gguf_fp8 fp8 = fp8_of(s);
+        gguf_keep_fp8(g, &fp8);
+    } else if (!rc) {
+        copy(s, data);
+    }
+    return rc;
+}
+
+/* The rows of each head, so many bytes each, change places. */
+static int pair_rows(uint8_t *data, uint64_t rows, uint64_t half, size_t row_bytes, struct err *err)
+{
+    uint8_t *head = malloc(2 * half * row_bytes);
+    if (!head) {
+        return err_set(err, ERR_NOMEM, "model: no memory for a head");
+    }
+    for (uint64_t at = 0; at < rows; at += 2 * half) {
+        uint8_t *out = data + at * row_bytes;
+        memcpy(head, out, 2 * half * row_bytes);
+        for (uint64_t i = 0; i < half; i++) {
+            memcpy(out + 2 * i * row_bytes, head + i * row_bytes, row_bytes);
+            memcpy(out + (2 * i + 1) * row_bytes, head + (i + half) * row_bytes, row_bytes);
+        }
+    }
+    free(head);
+    return 0;
+}
+
+/* Of heads that lie within a block of scales, whose rows may change places under them: the last tensor's. */
+static int keep_pairs(struct gguf *g, const char *name, const struct source *s, uint64_t half,
+                      struct err *err)
+{
+    struct gguf_fp8 fp8 = fp8_of(s);
+    uint8_t *values = NULL;
+    int rc = gguf_make_bytes(g, name, s->tensor->n_bytes, &values, err);
+    if (!rc) {
+        memcpy(values, s->tensor->data, s->tensor->n_bytes);
+        rc = pair_rows(values, s->tensor->dims[0], half, s->tensor->dims[1], err);
+    }
+    if (!rc) {
+        fp8.values = values;
         gguf_keep_fp8(g, &fp8);
     }
     return rc;
@@ -126,21 +144,11 @@ int convert_pairs(struct gguf *g, const char *name, const struct source *s, uint
     if (rc) {
         return rc;
     }
-    uint8_t *head = malloc(2 * half * row_bytes);
-    if (!head) {
-        return err_set(err, ERR_NOMEM, "model: no memory for a head of %s", name);
+    if (s->scale && GGUF_FP8_BLOCK % (2 * half) == 0) {
+        return keep_pairs(g, name, s, half, err);
     }
     copy(s, data);
-    for (uint64_t at = 0; at < rows; at += 2 * half) {
-        uint8_t *out = data + at * row_bytes;
-        memcpy(head, out, 2 * half * row_bytes);
-        for (uint64_t i = 0; i < half; i++) {
-            memcpy(out + 2 * i * row_bytes, head + i * row_bytes, row_bytes);
-            memcpy(out + (2 * i + 1) * row_bytes, head + (i + half) * row_bytes, row_bytes);
-        }
-    }
-    free(head);
-    return 0;
+    return pair_rows(data, rows, half, row_bytes, err);
 }
 
 int convert_norm(struct gguf *g, const char *name, const struct source *s, struct err *err)
@@ -163,23 +171,19 @@ int convert_norm(struct gguf *g, const char *name, const struct source *s, struc
     return 0;
 }
 
-/* Where all of them are FP8. */
-static int keep_experts(struct gguf *g, const char *name, const struct source *experts, uint32_t count,
-                        struct err *err)
+/* All of them, where that is what they are. */
+static bool keep_experts(struct gguf *g, const struct source *experts, uint32_t count)
 {
     struct gguf_fp8 *matrices = calloc(count, sizeof *matrices);
     uint32_t found = 0;
-    if (!matrices) {
-        return err_set(err, ERR_NOMEM, "model: no memory for the experts of %s", name);
-    }
-    for (; found < count && experts[found].scale; found++) {
+    for (; matrices && found < count && experts[found].scale; found++) {
         matrices[found] = fp8_of(&experts[found]);
     }
-    if (found == count) {
+    if (matrices && found == count) {
         gguf_keep_fp8(g, matrices);
     }
     free(matrices);
-    return 0;
+    return found == count;
 }
 
 int convert_experts(struct gguf *g, const char *name, const struct source *experts, uint32_t count,
@@ -201,9 +205,12 @@ int convert_experts(struct gguf *g, const char *name, const struct source *exper
     shape.n_dims = 3;
     shape.dims[2] = count;
     int rc = gguf_make_tensor(g, name, type_of(&experts[0]), &shape, &data, err);
-    for (uint32_t i = 0; i < count && !rc; i++) {
+    if (rc || keep_experts(g, experts, count)) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < count; i++) {
         copy(&experts[i], data);
         data += first->values * value_bytes(&experts[0]);
     }
-    return rc ? rc : keep_experts(g, name, experts, count, err);
+    return 0;
 }

@@ -1,6 +1,6 @@
 /* Tensors that GGUF keeps in another way than safetensors files: where nothing has to change, they are the file's.
  *
- *     FP8          value times the scale of its 128 x 128 block, rounded to BF16; the tensor knows what it was (gguf_keep_fp8)
+ *     FP8          value times the scale of its 128 x 128 block, rounded to BF16, once somebody asks (gguf_fill)
  *     pairs        llama's rows of a head: those of values i and i + n/2 become neighbours
  *     experts      one matrix each becomes one tensor
  *     norms        of gemma: 1 is added, as float32
@@ -13,8 +13,6 @@
 
 #include "inference/worker/gguf_made.h"
 #include "inference/worker/safetensors/shard.h"
-
-enum { CONVERT_BLOCK = 128 }; /* rows and columns of FP8 that share a scale */
 
 struct source {
     const struct shard *shard;
