@@ -40,7 +40,7 @@ struct leave_flow {
 struct place_flow {
     struct auth_job job; /* first */
     struct waitlist_ticket ticket;
-    int64_t ttl_s;
+    uint64_t ttl_ms;
     struct waitlist_entry entry;
     int64_t ahead;
 };
@@ -57,7 +57,7 @@ static void reply_place(struct auth_call *call, unsigned status, enum waitlist_s
         json_i64_at(&w, "position", ahead + 1);
         json_i64_at(&w, "retry_after", LOOK_AGAIN_S);
     }
-    if (expires_s > 0) {
+    if (s == WAITLIST_WAITING || s == WAITLIST_RELEASED) {
         json_i64_at(&w, "expires_at", expires_s);
     }
     if (ticket) {
@@ -66,6 +66,16 @@ static void reply_place(struct auth_call *call, unsigned status, enum waitlist_s
     json_close(&w, '}');
     auth_reply_json(call, status, &body);
     buf_clear(&body);
+}
+
+/* Unix time until when the place of a ticket is kept: from when it was drawn, the first 48 bits of a UUID of version 7. */
+static int64_t ticket_expires_s(const struct waitlist_ticket *t, uint64_t ttl_ms)
+{
+    int64_t drawn_ms = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        drawn_ms = drawn_ms << 8 | t->entry.b[i];
+    }
+    return drawn_ms / 1000 + (int64_t)(ttl_ms / 1000);
 }
 
 /* --- joining ----------------------------------------------------------------------------------------- */
@@ -92,7 +102,7 @@ static void on_joined(struct auth_job *job, int rc)
     } else if (job->call) {
         char ticket[WAITLIST_TICKET_TEXT];
         waitlist_ticket_write(job->secrets, &f->ticket, ticket);
-        reply_place(job->call, 202, WAITLIST_WAITING, f->ahead, clock_wall_s() + (int64_t)(f->ttl_ms / 1000),
+        reply_place(job->call, 202, WAITLIST_WAITING, f->ahead, ticket_expires_s(&f->ticket, f->ttl_ms),
                     ticket);
     }
     auth_job_free(job);
@@ -190,20 +200,11 @@ static int run_place(struct pg *pg, void *arg)
     return rc < 0 ? rc : waitlist_ahead(pg, seq, &f->ahead);
 }
 
-/* Unix time at which an id was drawn: the first 48 bits of a UUID of version 7. */
-static int64_t drawn_s(const struct uuid *id)
+/* What waits, and what has no row (its number had an account or a place, or the row has been forgotten), is shown by the
+ * ticket alone: it ages the same. */
+static void place_by_ticket(struct place_flow *f)
 {
-    int64_t ms = 0;
-    for (unsigned i = 0; i < 6; i++) {
-        ms = ms << 8 | id->b[i];
-    }
-    return ms / 1000;
-}
-
-/* A ticket without a row: its number had an account, or the row has been forgotten. It ages like a place. */
-static void place_without_row(struct place_flow *f)
-{
-    int64_t expires_s = drawn_s(&f->ticket.entry) + f->ttl_s;
+    int64_t expires_s = ticket_expires_s(&f->ticket, f->ttl_ms);
     f->entry.status = expires_s > clock_wall_s() ? WAITLIST_WAITING : WAITLIST_EXPIRED;
     f->entry.expires_s = expires_s;
 }
@@ -211,8 +212,8 @@ static void place_without_row(struct place_flow *f)
 static void on_place(struct auth_job *job, int rc)
 {
     struct place_flow *f = (struct place_flow *)job;
-    if (rc == 0 && f->entry.status == WAITLIST_NONE) {
-        place_without_row(f);
+    if (rc == 0 && (f->entry.status == WAITLIST_NONE || f->entry.status == WAITLIST_WAITING)) {
+        place_by_ticket(f);
     }
     if (job->call && rc < 0) {
         auth_reply_failed(job->call, rc);
@@ -242,7 +243,7 @@ void auth_http_waitlist_place(struct auth_call *call)
     }
     struct place_flow *f = auth_job_new(sizeof *f, call);
     f->ticket = ticket;
-    f->ttl_s = (int64_t)(call->conf->waitlist_ttl_ms / 1000);
+    f->ttl_ms = call->conf->waitlist_ttl_ms;
     auth_job_submit(&f->job, run_place, on_place);
 }
 

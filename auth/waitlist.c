@@ -135,7 +135,10 @@ static int store(struct pg *pg, const struct secret_ring *r, struct waitlist_joi
     buf_init(&sealed, SUBJECT_SEALED_MAX);
     int rc = subject_seal(r, "waitlist.subject", &j->ticket.entry, j->phone, &sealed, pg_err(pg));
     if (rc == 0) {
-        rc = pg_query(pg, "SELECT waitlist_join($1, $2, $3, $4, $5, $6, $7 * interval '1 ms', $8)",
+        /* from the full second on, as the ticket says: nobody joins again while the place still stands */
+        rc = pg_query(pg,
+                      "SELECT waitlist_join($1, $2, $3, $4, $5, $6,"
+                      " date_trunc('second', now()) - now() + $7 * interval '1 ms', $8)",
                       PG_UUID(j->ticket.entry), PG_BYTES(j->subject->hash[0], SECRET_HMAC_BYTES),
                       PG_CSTR(j->subject->key_id), PG_BYTES(sealed.p, sealed.n), PG_CSTR(j->phone->country),
                       PG_CSTR(j->lang), PG_I64((int64_t)j->ttl_ms), PG_I64(j->ticket.seq));

@@ -8,6 +8,7 @@
  * account; its row stays, and that ticket never learns of it. Only the ticket of who named a number first sees
  * its release, and that it came in; and it gives the place up only while nobody else has named the number, who may be its
  * owner. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that shows a place later.
+ * While it waits, a place is shown by its ticket alone, its end too; given up, it counts until the line has passed it.
  * A position is cheap, and about right: waitlist_blocks counts who waits per 4096 places; the places since the last block
  * count all, whether a number got them or not, or the next position would tell.
  * Thread rule: tickets pure; the rest inside jobs. */

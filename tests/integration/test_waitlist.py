@@ -1,4 +1,5 @@
 """The waiting list: a place without proof, nothing told about other people's numbers, released by one gateway, told once."""
+import base64
 import concurrent.futures
 import json
 import re
@@ -23,7 +24,7 @@ def waitlist(pair):
 @pytest.fixture(autouse=True)
 def nobody_waits(pair):
     """Each test begins with an empty line."""
-    pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_blocks;"
+    pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_left; DELETE FROM waitlist_blocks;"
                         " UPDATE waitlist_state SET head = NULL, passed = (SELECT last_value FROM waitlist_seq)")
 
 
@@ -118,6 +119,24 @@ def test_nothing_is_told_about_other_peoples_numbers(pair, a, b):
     assert pair.postgres.query("SELECT count(*) FROM waitlist") == "6"
 
 
+def drawn_s(ticket: str) -> int:
+    """When a ticket was drawn, which everybody can read in it."""
+    raw = base64.urlsafe_b64decode(ticket[3:] + "=" * (-len(ticket[3:]) % 4))
+    return int.from_bytes(raw[1:7], "big") // 1000
+
+
+def test_an_end_is_shown_by_the_ticket_alone(pair, a):
+    """A number with a place and new ones, at a fraction of a second that a row would round up."""
+    listed = mainland_phone()
+    join(a, listed)
+    joined = [join(a, listed if i % 2 else None) for i in range(20)]
+    pair.postgres.query("UPDATE waitlist SET expires_at = to_timestamp(floor(extract(epoch FROM expires_at)) + .7)")
+    shown = [place(a, answer["ticket"]) for answer in joined]
+    assert {p["status"] for p in shown} == {"waiting"}
+    assert len({p["expires_at"] - drawn_s(answer["ticket"]) for p, answer in zip(shown, joined)}) == 1
+    assert [p["expires_at"] for p in shown] == [answer["expires_at"] for answer in joined]
+
+
 def test_only_who_named_a_number_first_learns_what_became_of_it(pair, a, b):
     phone = mainland_phone()
     mine = join(a, phone)["ticket"]
@@ -196,6 +215,42 @@ def test_giving_up_tells_nothing_about_a_number(pair, a, b):
     assert join(b)["position"] == 5
     assert a.http.delete("/auth/v1/waitlist", params={"ticket": "wl_x"}).status_code == 400
     assert a.http.delete("/auth/v1/waitlist").status_code == 400
+
+
+def counted_again(stack) -> None:
+    stack.postgres.query("UPDATE waitlist_state SET tended_at = '-infinity'")
+    wait_until(lambda: stack.postgres.query("SELECT tended_at > '-infinity' FROM waitlist_state") == "t", 60, "counted again")
+
+
+def crowd(stack, count: int, country: str = "CN") -> None:
+    stack.postgres.query("INSERT INTO waitlist (id, seq, subject_hash, subject_key, subject_enc, country, lang, expires_at)"
+                         " SELECT gen_random_uuid(), s, sha256(('x' || s)::bytea), '1', '', '" + country + "', 'en',"
+                         f" now() + interval '1 day' FROM (SELECT nextval('waitlist_seq') AS s FROM generate_series(1, {count})) n")
+
+
+def test_giving_up_moves_nobody(pair, a, b):
+    """Who stands behind does not see that they had a place: the first of all, and one in another block."""
+    first = join(b)["ticket"]
+    crowd(pair, 1000, "HK")
+    middle = join(b)["ticket"]
+    crowd(pair, 4100)
+    last = join(a)["ticket"]
+    counted_again(pair)
+    before = place(a, last)["position"]
+    assert before == 5103
+    for ticket in (first, middle):
+        leave(b, ticket)
+        counted_again(pair)
+        assert place(a, last)["position"] == before
+    wait_until(lambda: all(g.metric("tidegate_waitlist_waiting") == 5101 for g in pair.gateways), 60, "the gauge counts people")
+    # the line passes them
+    assert release(pair.gateways[0], "1", "--phone-country", "HK") == 1
+    counted_again(pair)
+    assert place(a, last)["position"] == before - 2 and pair.postgres.query("SELECT count(*) FROM waitlist_left") == "1"
+    # or their time does
+    pair.postgres.query("UPDATE waitlist_left SET expires_at = now()")
+    counted_again(pair)
+    assert pair.postgres.query("SELECT count(*) FROM waitlist_left") == "0"
 
 
 def test_tickets_cannot_be_made_up(a):
@@ -306,7 +361,7 @@ def test_places_and_releases_end(pair, a):
     phone = mainland_phone()
     ticket = join(a, phone)["ticket"]
     pair.postgres.query("UPDATE waitlist SET expires_at = now()")
-    assert place(a, ticket)["status"] == "expired"
+    assert place(a, ticket) == {"status": "expired"}
     assert release(pair.gateways[0], "1") == 0
     wait_until(lambda: pair.postgres.query("SELECT state FROM waitlist") == "expired", 60, "a gateway ends it")
     again = join(a, phone)["ticket"]
@@ -325,9 +380,7 @@ def test_places_and_releases_end(pair, a):
 
 def test_positions_far_back_are_counted_by_blocks(pair, a):
     """10,000 people: blocks and the places at the end give the exact place once a gateway has counted."""
-    pair.postgres.query("INSERT INTO waitlist (id, seq, subject_hash, subject_key, subject_enc, country, lang, expires_at)"
-                        " SELECT gen_random_uuid(), nextval('waitlist_seq'), sha256(('x' || i)::bytea), '1', '', 'CN', 'en',"
-                        " now() + interval '1 day' FROM generate_series(1, 10000) i")
+    crowd(pair, 10000)
     ticket = join(a)["ticket"]
     wait_until(lambda: place(a, ticket)["position"] == 10001, 60, "the whole line is seen")
     pair.postgres.query("DELETE FROM waitlist WHERE country = 'CN' AND subject_enc = '' AND seq % 2 = 0")
