@@ -133,13 +133,22 @@ static void otp_check_code(struct auth_call *call, enum auth_code_for whom)
     call->al->ports->check_code(call, &code, on_code_checked);
 }
 
+/* A look-up that failed: counted also when its client has gone. */
+static void otp_fail(struct auth_call *call, int rc)
+{
+    otp_count("failed");
+    if (call) {
+        auth_reply_failed(call, rc);
+    }
+}
+
 static void on_who_known(struct auth_job *job, int rc)
 {
     struct auth_call *call = job->call;
     bool is_known = ((struct otp_look_up *)job)->is_known;
     auth_job_free(job);
-    if (call && rc < 0) {
-        auth_reply_failed(call, rc);
+    if (rc < 0) {
+        otp_fail(call, rc);
     } else if (call) {
         otp_check_code(call, is_known ? AUTH_CODE_FOR_ACCOUNT : AUTH_CODE_FOR_NOBODY);
     }
@@ -171,13 +180,15 @@ static void on_looked_up(struct auth_job *job, int rc)
     struct auth_call *call = job->call;
     struct otp_look_up look = *(struct otp_look_up *)job;
     auth_job_free(job);
+    if (rc < 0) {
+        otp_fail(call, rc);
+        return;
+    }
     if (!call) {
         return;
     }
     struct otp_ask *ask = call->state;
-    if (rc < 0) {
-        auth_reply_failed(call, rc);
-    } else if (look.is_known) {
+    if (look.is_known) {
         otp_check_code(call, AUTH_CODE_FOR_ACCOUNT);
     } else if (look.is_waitlist && look.place.status == WAITLIST_RELEASED) {
         ask->is_denied = false; /* their turn has come; decided again when the account is made */
@@ -345,11 +356,11 @@ static void on_invite_found(struct auth_job *job, int rc)
     struct auth_call *call = job->call;
     struct invite invite = ((struct otp_invite *)job)->invite;
     auth_job_free(job);
-    if (!call) {
+    if (rc < 0) {
+        otp_fail(call, rc);
         return;
     }
-    if (rc < 0) {
-        auth_reply_failed(call, rc);
+    if (!call) {
         return;
     }
     struct otp_ask *ask = call->state;

@@ -33,7 +33,8 @@ void otp_count(const char *result)
 
 void otp_attempts_read(struct auth_attempts *out)
 {
-    static const char *const refusals[] = {"denied", "limited", "too_soon", "challenged", "held"};
+    static const char *const refusals[] = {"denied",   "waitlisted", "limited",
+                                           "too_soon", "challenged", "held"};
     static const char *const others[] = {"sent", "decoy", "failed", "send_failed"};
     out->attempts = out->refused = 0;
     out->limited = metric_child_value(metric_child(&otp_requests, "limited"));

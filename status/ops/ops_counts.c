@@ -22,6 +22,7 @@ static const struct number_row number_rows[] = {
     {"tidegate_auth_code_requests_total", OPS_CODES, NULL, NULL},
     {"tidegate_auth_code_requests_total", OPS_CODES_SENT, "result", "sent"},
     {"tidegate_auth_code_requests_total", OPS_CODES_DENIED, "result", "denied"},
+    {"tidegate_auth_code_requests_total", OPS_CODES_DENIED, "result", "waitlisted"},
     {"tidegate_auth_code_requests_total", OPS_CODES_CHALLENGED, "result", "challenged"},
     {"tidegate_auth_code_requests_total", OPS_CODES_LIMITED, "result", "limited"},
     {"tidegate_auth_code_requests_total", OPS_CODES_LIMITED, "result", "too_soon"},

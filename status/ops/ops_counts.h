@@ -16,7 +16,7 @@ enum ops_count {
     OPS_REFUSED = 2, /* by limits */
     OPS_CODES = 3,   /* requests for codes, whatever came of them */
     OPS_CODES_SENT = 4,
-    OPS_CODES_DENIED = 5, /* by the policy */
+    OPS_CODES_DENIED = 5, /* by the policy, or put on the waiting list */
     OPS_CODES_CHALLENGED = 6,
     OPS_CODES_LIMITED = 7, /* by limits, or too soon after the one before */
     OPS_CODES_FAILED = 8,

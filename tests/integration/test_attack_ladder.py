@@ -266,6 +266,24 @@ def test_a_flood_moves_it_and_calm_lets_go(own_stack, fleet):
     assert [t for _, t in actions(first)] == ["attack/A1", "attack/A2", "attack/A1", "attack/A0"]
 
 
+def test_a_waiting_list_hides_no_attack(own_stack, fleet):
+    """Sign-ups that are put on it are refused ones; and a look-up that fails is a request that failed."""
+    gateway = fleet()
+    gateway.ctl("policy", "set", "waitlist", "--reason", "full")
+    with own_stack.app(gateway, http2=False) as app:
+        wait_until(lambda: app.ask_code(mainland_phone()).status_code == 403, 30, "the list is in force")
+
+        def moved() -> bool:
+            app.ask_code(mainland_phone())
+            return level(gateway) > 0
+        wait_until(moved, 60, "it has moved")
+        work = with_work(app, gateway)
+        own_stack.postgres.kill()
+        failed = app.ask_code(mainland_phone(), **work)
+        assert failed.status_code == 503, failed.text
+    assert gateway.metric('tidegate_auth_code_requests_total{result="failed"}') == 1
+
+
 def with_work(app, gateway) -> dict:
     """What a client sends that has solved a challenge."""
     challenge = altcha.Challenge.from_dict(app.http.get("/auth/v1/challenge", params={"for": "otp"}).json())
