@@ -176,6 +176,12 @@ static bool is_decoy(const struct otp_flow *f)
     return !f->is_known && !f->intent.may_create;
 }
 
+/* A decoy has nothing to wait for; it may be one that was no decoy when its number was looked up. */
+static bool answers_at_once(const struct otp_flow *f)
+{
+    return f->answer != OTP_ANSWER_SENT || is_decoy(f);
+}
+
 static int run_begin(struct pg *pg, void *arg)
 {
     struct otp_flow *f = arg;
@@ -187,7 +193,7 @@ static int run_begin(struct pg *pg, void *arg)
     f->is_known = found > 0;
     otp_draw(f->job.secrets, f->phone.e164, is_decoy(f), &f->code);
     int rc = otp_begin(pg, &f->conf, &f->subject, &f->code, &f->intent, &f->wait_s);
-    if (rc == 0 && f->answer != OTP_ANSWER_SENT) {
+    if (rc == 0 && answers_at_once(f)) {
         rc = otp_activate(pg, &f->conf, &f->subject,
                           &f->code.id); /* guesses count from here, at a decoy too */
     }
@@ -214,7 +220,7 @@ static void on_begun(struct auth_job *job, int rc)
         auth_job_free(job);
         return;
     }
-    if (job->call && f->answer != OTP_ANSWER_SENT) {
+    if (job->call && answers_at_once(f)) {
         otp_reply_sent(f);
         auth_job_release(job);
     }

@@ -21,7 +21,7 @@ def closed():
         s.start_servers()
         for _ in range(2):
             settings = s.settings()
-            settings["auth"]["otp_resend"] = "0s"
+            settings["auth"].update({"otp_resend": "0s", "job_timeout": "60s"})
             s.start_gateway(settings)
         s.gateway.ctl("policy", "set", "invite-only", "--reason", "test")
         for g in s.gateways:
@@ -95,6 +95,28 @@ def test_strangers_are_refused_without_a_look_up(closed, a):
         closed.postgres.query("GRANT SELECT ON identities TO tidegate_app")
     assert seen == [25] * 8 and answers(closed.gateway, "surely_not") - before == 200
     assert not is_stranger(a, known)
+
+
+def test_an_account_that_goes_while_it_asks_for_a_code(closed, a):
+    """Known when it was looked up, and nobody's when its code was drawn: it is answered, and nothing is sent."""
+    phone = come_in(closed, a)
+    lock, look = "LOCK TABLE identities IN ACCESS EXCLUSIVE MODE", "SELECT id, user_id FROM identities"
+    decoys = 'tidegate_auth_code_requests_total{result="decoy"}'
+    before = closed.gateway.metric(decoys), len(closed.outbox.messages(phone))
+
+    def waits(query: str) -> bool:
+        return closed.postgres.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                     f" AND starts_with(query, '{query}')") == "1"
+    with ThreadPoolExecutor(2) as pool:
+        with closed.postgres.holding(lock):
+            asked = pool.submit(a.ask_code, phone)
+            wait_until(lambda: waits(look), 20, "the number is being looked up")
+            gone = pool.submit(closed.postgres.query, f"{lock}; DELETE FROM users WHERE id ="
+                               " (SELECT user_id FROM identities ORDER BY created_at DESC LIMIT 1)")
+            wait_until(lambda: waits(lock), 20, "the next to have the table is who deletes")
+        assert asked.result(60).status_code == 200
+        gone.result(60)
+    assert (closed.gateway.metric(decoys), len(closed.outbox.messages(phone))) == (before[0] + 1, before[1])
 
 
 def is_surely_stranger(gateway, app, phone: str) -> bool:
