@@ -146,6 +146,7 @@ void chat_route_rows(const struct chat_conf *conf, struct route rows[CHAT_ROUTES
                          .dialect = HTTP_DIALECT_OPENAI,
                          .outage_grace = true,
                          .own_deadlines = true,
+                         .is_heavy = true,
                          .handle = handle_chat};
     struct route get = {.methods = 1u << HTTP_GET | 1u << HTTP_HEAD,
                         .auth = ROUTE_AUTH_USER,

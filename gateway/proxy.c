@@ -332,6 +332,7 @@ struct route proxy_route_row(const struct proxy_route_conf *conf)
                           .max_body_bytes = conf->max_body_bytes,
                           .dialect = HTTP_DIALECT_PROBLEM,
                           .own_deadlines = true,
+                          .is_heavy = true,
                           .handle = proxy_handle,
                           .arg = conf};
 }

@@ -303,7 +303,7 @@ static void on_request(struct http_exchange *ex, void *arg)
     if (bans_refuse_request(r)) {
         return;
     }
-    if (gl->pressure >= PRESSURE_REQUESTS && r->route->own_deadlines) { /* chats and proxied ones */
+    if (gl->pressure >= PRESSURE_REQUESTS && r->route->is_heavy) {
         pressure_count_refused();
         http_reply_problem(ex, &(struct problem){.code = "service_unavailable",
                                                  .detail = STR("this gateway is short of memory"),

@@ -88,6 +88,7 @@ struct route {
     void (*prepare)(struct request *r); /* body whole, before limits: r->model, limits_set_tokens; never
                                            replies (handle does that); NULL: nothing to do */
     bool own_deadlines; /* the handler's waits have their own; else http.handle_ms ends the request */
+    bool is_heavy;      /* holds buffers for long: refused first when memory is short */
     void (*handle)(struct request *r);
     const void *arg; /* the handler's own (a proxy row's upstream group) */
 };

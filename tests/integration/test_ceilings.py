@@ -13,7 +13,7 @@ from tide.askers import Fresh, KeepAlive, Listener, Multiplexed, speak_slowly
 from tide.edge import read_all
 from tide.place import Held, Place, connect_tls, open_stream
 from tide.process import Process, wait_until
-from tide.stack import SANITIZERS, WORKER_BUILD, Gateway
+from tide.stack import APIKEY, SANITIZERS, WORKER_BUILD, Gateway
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
@@ -57,6 +57,7 @@ def idle_connection(place, gateway):
 
 @pytest.mark.tsan
 def test_short_of_memory_the_cheapest_goes_first(place):
+    place.stack.start_servers()
     g = place.start()
     held = Held(place.worker)
     client = open_stream(place, g)
@@ -71,6 +72,7 @@ def test_short_of_memory_the_cheapest_goes_first(place):
     assert client.status(client.request("/livez")) == 200  # the connection of the running stream still asks
     press(g, 99, 3)
     assert client.status(client.request("/livez")) == 200
+    assert client.status(client.request("/auth/v1/settings", "GET", [("apikey", APIKEY)])) == 200, "accounts go on"
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi."}]}).encode()
     refused = client.request("/v1/chat/completions", "POST", [*place.bearer.items(), ("content-type", "application/json")], body)
     assert client.status(refused) == 503
