@@ -118,7 +118,7 @@ int emergency_begin(struct accounts *a, const struct policy_emergency *wanted, s
     static const struct uuid none = {{0}};
     struct emergency *e = a->emergency;
     struct policy_emergency record = *wanted;
-    if (e->has_record && e->closed) {
+    if (e->closed && e->written_version == 0) { /* a written one the fleet may have opened meanwhile */
         *out = e->record;
         return 0;
     }
