@@ -20,10 +20,19 @@ struct limit_ticket {
     bool begun;      /* `route` holds a check */
     struct limit_check route;
     void (*done)(struct request *r);
-    struct limit_check *event; /* of the last limits_more, or NULL */
-    bool event_is_sms;
-    limits_more_cb more_done;
-    void *more_arg;
+    struct limit_event *event; /* of the last limits_more, or NULL */
+};
+
+/* What an event took. Outlives its request while an answer is on its way that says what there is to give back. */
+struct limit_event {
+    struct limit_event *next, **link;  /* in limits_loop.left once the request is gone */
+    struct request *r;                 /* NULL: gone */
+    const struct gateway_config *conf; /* a reference: its rules */
+    struct arena arena;
+    struct limit_check check;
+    bool is_sms;
+    limits_more_cb done;
+    void *arg;
 };
 
 /* --- process -------------------------------------------------------------------------------------- */
@@ -100,6 +109,48 @@ void limits_close(struct gateway *g)
     }
 }
 
+/* --- what an event took ---------------------------------------------------------------------------- */
+
+static void limit_event_free(struct limit_event *e)
+{
+    limiter_forget(&e->check);
+    arena_clear(&e->arena);
+    config_unref(e->conf);
+    free(e);
+}
+
+static void limit_event_unlink(struct limit_event *e)
+{
+    *e->link = e->next;
+    if (e->next) {
+        e->next->link = e->link;
+    }
+}
+
+/* Its request is gone: what many share comes back, since no message goes, and what its sources have used up does not. */
+static void limit_event_end(struct limit_event *e)
+{
+    if (e->is_sms) {
+        limiter_give_back_shared(&e->check);
+    }
+    limit_event_free(e);
+}
+
+static void limit_event_leave(struct limit_event *e, struct limits_loop *ll)
+{
+    if (!e->is_sms || e->check.waiting == 0) {
+        limit_event_end(e);
+        return;
+    }
+    e->r = NULL;
+    e->next = ll->left;
+    e->link = &ll->left;
+    ll->left = e;
+    if (e->next) {
+        e->next->link = &e->next;
+    }
+}
+
 /* --- loop ----------------------------------------------------------------------------------------- */
 
 static struct redis *connect_role(struct gateway_loop *gl, const struct redis_conf *conf, const char *role,
@@ -140,6 +191,11 @@ void limits_loop_close(struct gateway_loop *gl)
 {
     struct limits_loop *ll = gl->limits;
     if (ll) {
+        while (ll->left) {
+            struct limit_event *e = ll->left;
+            limit_event_unlink(e);
+            limit_event_free(e);
+        }
         limiter_free(ll->limiter);
         redis_free(ll->redis); /* first: whoever is told so may go on to the ledger */
         if (ll->ledger != ll->redis) {
@@ -255,12 +311,17 @@ void limits_begin(struct request *r, void (*done)(struct request *r))
 
 static void on_event_decided(void *arg, struct limit_check *c)
 {
-    struct limit_ticket *t = arg;
+    struct limit_event *e = arg;
     enum limits_verdict v = c->closed     ? LIMITS_CLOSED
                             : c->reserved ? LIMITS_RESERVED
                             : c->denied   ? LIMITS_DENIED
                                           : LIMITS_PASS;
-    t->more_done(t->r, t->more_arg, v);
+    if (e->r) {
+        e->done(e->r, e->arg, v);
+    } else {
+        limit_event_unlink(e);
+        limit_event_end(e);
+    }
 }
 
 void limits_more(struct request *r, const char *event, const struct limits_keys *keys, limits_more_cb done,
@@ -269,7 +330,7 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
     const struct limit_set *set = limit_rules_at_event(r->conf->limits, str_from(event));
     struct limit_ticket *t = ticket_of(r);
     struct limit_subject subject;
-    BUG_ON(t->event && t->event->waiting > 0); /* one at a time */
+    BUG_ON(t->event && t->event->check.waiting > 0); /* one at a time */
     subject_fill(r, set, &subject);
     subject.tokens = 0;
     if (keys) {
@@ -283,27 +344,32 @@ void limits_more(struct request *r, const char *event, const struct limits_keys 
         }
     }
     if (t->event) {
-        limiter_forget(t->event); /* what ran at the event before has ended */
+        limit_event_free(t->event); /* what ran at the event before has ended */
     }
-    t->event = ARENA_NEW(&r->ex->arena, struct limit_check);
-    t->event_is_sms = strcmp(event, "sms") == 0;
-    t->more_done = done;
-    t->more_arg = arg;
-    if (limiter_check(r->gl->limits->limiter, t->event, set, &subject, &r->ex->arena, on_event_decided, t)) {
-        on_event_decided(t, t->event);
+    struct limit_event *e = calloc(1, sizeof *e);
+    BUG_ON(!e);
+    t->event = e;
+    e->r = r;
+    e->conf = config_ref(r->conf);
+    e->is_sms = strcmp(event, "sms") == 0;
+    e->done = done;
+    e->arg = arg;
+    arena_init(&e->arena);
+    if (limiter_check(r->gl->limits->limiter, &e->check, set, &subject, &e->arena, on_event_decided, e)) {
+        on_event_decided(e, &e->check);
     }
 }
 
 void limits_refuse(struct request *r)
 {
-    BUG_ON(!r->ticket || !r->ticket->event || !r->ticket->event->denied);
-    limits_reply_denied(r, r->ticket->event, r->ticket->event_is_sms);
+    BUG_ON(!r->ticket || !r->ticket->event || !r->ticket->event->check.denied);
+    limits_reply_denied(r, &r->ticket->event->check, r->ticket->event->is_sms);
 }
 
 void limits_give_back(struct request *r)
 {
     if (r->ticket && r->ticket->event) {
-        limiter_give_back(r->ticket->event);
+        limiter_give_back(&r->ticket->event->check);
     }
 }
 
@@ -318,7 +384,7 @@ struct limits_taken *limits_take_over(struct request *r)
     if (!r->ticket || !r->ticket->event) {
         return NULL;
     }
-    struct limit_check *event = r->ticket->event;
+    struct limit_check *event = &r->ticket->event->check;
     struct limits_taken *t = calloc(1, sizeof *t + event->count * sizeof t->keys[0]);
     BUG_ON(!t);
     t->conf = config_ref(r->conf);
@@ -370,6 +436,7 @@ void limits_settle(struct request *r)
         }
     }
     if (t->event) {
-        limiter_forget(t->event);
+        limit_event_leave(t->event, r->gl->limits);
+        t->event = NULL;
     }
 }

@@ -5,7 +5,8 @@
  *     limits_begin            after identify: all rules of the route, one script
  *     limits_more             from a handler, for an event ("sms", "signup_denied")
  *                             with keys only it knows
- *     limits_settle           from request_finish: cancels what is pending, settles tokens
+ *     limits_settle           from request_finish: cancels what is pending, settles tokens, gives back what a code that
+ *                             goes to nobody took of what many share
  *
  * A refusal is answered here: 429 with Retry-After, RateLimit and RateLimit-Policy
  * (over_request_rate_limit; event "sms": over_sms_send_rate_limit), 503 service_unavailable when a

@@ -7,6 +7,7 @@
 #include "gateway/gateway.h"
 #include "ratelimit/limiter.h"
 
+struct limit_event; /* limits.c */
 struct limit_overrides;
 
 struct limits {
@@ -18,6 +19,7 @@ struct limits_loop {
     struct redis *redis;  /* owned; NULL: none configured */
     struct redis *ledger; /* owned unless it is the same as redis */
     struct limiter *limiter;
+    struct limit_event *left; /* owned: their requests are gone, their answers not here yet */
 };
 
 #endif

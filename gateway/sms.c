@@ -24,11 +24,14 @@ static struct metric messages =
 static struct metric cost = METRIC_COUNTER_L("tidegate_sms_cost_millionths_total",
                                              "What they cost, in millionths of sms.currency.", "provider");
 
-/* A question to the ledger. On the request's arena. */
+/* A question to the ledger. Outlives its request until the answer says whether there is something to take back. */
 struct sms_wait {
-    struct request *r;
+    struct request *r; /* NULL: gone */
+    struct gateway_loop *gl;
+    struct arena arena;
     struct sms_ask ask;
-    struct str prefix;
+    bool is_answered;
+    char prefix[PHONE_E164_MAX + 1]; /* that it counted; or empty */
     void (*done)(void *arg, bool is_admitted);
     void *arg;
 };
@@ -96,39 +99,57 @@ static void refuse(struct request *r, const struct sms_verdict *v)
                                  .retry_after_s = (uint32_t)retry_s});
 }
 
+static void wait_free(struct sms_wait *w)
+{
+    arena_clear(&w->arena);
+    free(w);
+}
+
 static void on_verdict(void *arg, const struct sms_verdict *v)
 {
     struct sms_wait *w = arg;
+    struct str prefix = str_from(w->prefix);
     if (v->is_new) {
-        record_block(w->r->gl->gateway, w->prefix, v);
+        record_block(w->gl->gateway, prefix, v);
     }
+    if (!w->r) {
+        sms_unsend(w->gl, v->is_blocked ? STR("") : prefix);
+        wait_free(w);
+        return;
+    }
+    w->is_answered = true;
     if (v->is_blocked) {
         refuse(w->r, v);
-        w->prefix = STR("");
+        w->prefix[0] = '\0';
     }
     w->done(w->arg, !v->is_blocked);
 }
 
 void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, bool is_admitted), void *arg)
 {
-    struct sms_wait *w = ARENA_NEW(&r->ex->arena, struct sms_wait);
-    *w = (struct sms_wait){.r = r, .prefix = arena_dup(&r->ex->arena, prefix), .done = done, .arg = arg};
+    struct sms_wait *w = calloc(1, sizeof *w);
+    BUG_ON(!w || r->sms); /* one code a request */
+    *w = (struct sms_wait){.r = r, .gl = r->gl, .done = done, .arg = arg};
+    arena_init(&w->arena);
+    snprintf(w->prefix, sizeof w->prefix, STR_FMT, STR_ARG(prefix));
     r->sms = w;
-    sms_ledger_ask(limits_ledger(r->gl), &w->ask, guard_of(r->conf), w->prefix, &r->ex->arena, on_verdict, w);
+    sms_ledger_ask(limits_ledger(r->gl), &w->ask, guard_of(r->conf), str_from(w->prefix), &w->arena,
+                   on_verdict, w);
 }
 
 void sms_give_back(struct request *r)
 {
-    sms_unsend(r->gl, sms_take_over(r));
+    char prefix[PHONE_E164_MAX + 1] = "";
+    sms_take_over(r, prefix);
+    sms_unsend(r->gl, str_from(prefix));
 }
 
-struct str sms_take_over(struct request *r)
+void sms_take_over(struct request *r, char prefix[PHONE_E164_MAX + 1])
 {
-    struct str prefix = r->sms != NULL ? r->sms->prefix : STR("");
-    if (r->sms != NULL) {
-        r->sms->prefix = STR("");
+    snprintf(prefix, PHONE_E164_MAX + 1, "%s", r->sms ? r->sms->prefix : "");
+    if (r->sms) {
+        r->sms->prefix[0] = '\0';
     }
-    return prefix;
 }
 
 void sms_unsend(struct gateway_loop *gl, struct str prefix)
@@ -140,9 +161,15 @@ void sms_unsend(struct gateway_loop *gl, struct str prefix)
 
 void sms_forget(struct request *r)
 {
-    if (r->sms != NULL) {
-        sms_ledger_forget(&r->sms->ask);
-        r->sms = NULL;
+    struct sms_wait *w = r->sms;
+    r->sms = NULL;
+    if (!w) {
+        return;
+    }
+    w->r = NULL;
+    if (w->is_answered) {
+        sms_unsend(w->gl, str_from(w->prefix));
+        wait_free(w);
     }
 }
 

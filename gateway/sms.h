@@ -9,6 +9,7 @@
 #ifndef TIDE_GATEWAY_SMS_H
 #define TIDE_GATEWAY_SMS_H
 
+#include "auth/phone.h"
 #include "base/buf.h"
 #include "gateway/gateway.h"
 
@@ -19,10 +20,10 @@ struct sms_sent;
 /* done may be called before this returns; when not admitted it has been answered here. Never after sms_forget. */
 void sms_guard(struct request *r, struct str prefix, void (*done)(void *arg, bool is_admitted), void *arg);
 void sms_give_back(struct request *r); /* what sms_guard counted: nothing was sent */
-struct str sms_take_over(
-    struct request *r); /* the prefix that it counted: whoever has it says sms_unsend, once; or empty */
+/* The prefix that it counted: whoever has it says sms_unsend, once; or empty. */
+void sms_take_over(struct request *r, char prefix[PHONE_E164_MAX + 1]);
 void sms_unsend(struct gateway_loop *gl, struct str prefix);
-void sms_forget(struct request *r); /* request_finish only */
+void sms_forget(struct request *r); /* request_finish only; what nobody took over is taken back */
 
 void sms_account(struct gateway_loop *gl, const struct sms_sent *s);
 /* The control thread: a message of another kind than a code was taken, to this number. Loop 0 accounts for it. */

@@ -117,7 +117,6 @@ struct auth_taken *sms_budget_keep(struct auth_call *call)
     struct taken *t = calloc(1, sizeof *t);
     BUG_ON(!t);
     *t = (struct taken){.taken = {end}, .gl = r->gl, .limits = limits_take_over(r)};
-    struct str prefix = sms_take_over(r);
-    snprintf(t->prefix, sizeof t->prefix, STR_FMT, STR_ARG(prefix));
+    sms_take_over(r, t->prefix);
     return &t->taken;
 }

@@ -194,7 +194,6 @@ static void on_asked(void *arg, int rc, const struct redis_reply *reply)
 {
     struct sms_ask *ask = arg;
     struct sms_verdict v = {.is_blocked = false};
-    ask->is_waiting = false;
     if (rc == 0 && reply->type == REDIS_TYPE_ARRAY && reply->count == 5) {
         v = (struct sms_verdict){.is_blocked = number_at(reply, 0) == 0,
                                  .retry_ms = number_at(reply, 1),
@@ -221,18 +220,8 @@ void sms_ledger_ask(struct redis *redis, struct sms_ask *ask, const struct sms_g
     add_number(&c, conf->sends);
     add_number(&c, conf->percent);
     add_number(&c, conf->block_ms);
-    ask->is_waiting = true;
     if (redis == NULL || send_asked(redis, &ask->op, &c, &sms_script_ask, arena, on_asked, ask) != 0) {
-        ask->is_waiting = false;
         done(arg, &unknown);
-    }
-}
-
-void sms_ledger_forget(struct sms_ask *ask)
-{
-    if (ask->is_waiting) {
-        redis_cancel(&ask->op);
-        ask->is_waiting = false;
     }
 }
 

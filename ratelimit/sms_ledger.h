@@ -12,7 +12,7 @@
  * begins anew then. Counts are ten slots of a window in a hash a prefix, which expires by itself.
  * Keys carry one hash tag ({sms}): one slot in a Cluster. They name prefixes of numbers, never numbers.
  * While Redis is away nothing is blocked by the guard: the budgets stand closed then.
- * Ownership: struct sms_ask and struct sms_top live until their callback or their forget.
+ * Ownership: struct sms_ask lives until its callback, struct sms_top until its callback or its forget.
  * Thread rule: the loop of the connection. */
 #ifndef TIDE_RATELIMIT_SMS_LEDGER_H
 #define TIDE_RATELIMIT_SMS_LEDGER_H
@@ -38,7 +38,6 @@ struct sms_verdict {
 
 struct sms_ask {
     struct redis_op op;
-    bool is_waiting;
     void (*done)(void *arg, const struct sms_verdict *v);
     void *arg;
 };
@@ -46,7 +45,6 @@ struct sms_ask {
 void sms_ledger_ask(struct redis *redis, struct sms_ask *ask, const struct sms_guard_conf *conf,
                     struct str prefix, struct arena *arena,
                     void (*done)(void *arg, const struct sms_verdict *v), void *arg);
-void sms_ledger_forget(struct sms_ask *ask); /* done is not called any more; callable twice */
 
 /* Nobody waits for these. */
 void sms_ledger_undo(struct redis *redis, const struct sms_guard_conf *conf, struct str prefix);

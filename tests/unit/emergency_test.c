@@ -50,8 +50,8 @@ static int teardown(void **state)
 static struct policy_emergency close_now(struct rig *r)
 {
     const struct policy_emergency wanted = {.actor = "me", .reason = "a flood"};
-    struct policy_emergency record;
-    struct err err;
+    struct policy_emergency record = {.actor = ""};
+    struct err err = {0};
     assert_int_equal(emergency_begin(&r->accounts, &wanted, &record, &err), 0);
     assert_non_null(emergency_now(&r->accounts));
     return record;

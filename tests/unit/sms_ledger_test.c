@@ -213,19 +213,6 @@ static void without_redis_nothing_is_blocked(void **state)
     sms_ledger_account(NULL, &(struct sms_sent){STR("CN"), STR("+86"), STR("p"), 1});
 }
 
-static void who_has_left_is_not_told(void **state)
-{
-    struct sms_verdict v = {.sent = 77};
-    struct sms_ask question;
-    unsigned before = rig.answers;
-    sms_ledger_ask(rig.redis, &question, &guard, STR("+7"), &arena, on_verdict, &v);
-    sms_ledger_forget(&question);
-    sms_ledger_forget(&question);
-    RIG_COMMAND(&rig, "PING");
-    assert_int_equal(rig.answers, before + 1); /* PING's own */
-    assert_int_equal(v.sent, 77);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,7 +223,6 @@ int main(void)
         cmocka_unit_test_setup(what_was_not_sent_or_was_used_is_counted, empty),
         cmocka_unit_test_setup(costs_of_the_day_are_added_up, empty),
         cmocka_unit_test_setup(without_redis_nothing_is_blocked, empty),
-        cmocka_unit_test_setup(who_has_left_is_not_told, empty),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
