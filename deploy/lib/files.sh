@@ -28,7 +28,7 @@ api_key() { printf 'tide_pub_%s\n' "$(openssl rand -hex 16)"; }
 
 make_keys() {
   local k="$var/keys"
-  mkdir -p "$k/signing" "$k/probe" "$k/probe-public"
+  mkdir -pm 755 "$k/signing" "$k/probe" "$k/probe-public"
   [ -e "$k/keyring.json" ] || "$bin/tidectl" keyring generate "$k/keyring.json" >/dev/null
   [ -n "$(ls "$k/signing")" ] || "$bin/tidectl" keys generate "$k/signing" >/dev/null
   [ -n "$(ls "$k/probe")" ] || "$bin/tidectl" keys generate "$k/probe" >/dev/null
@@ -152,7 +152,16 @@ make_files() {
   pick_ports
   write_gateway_conf
   write_status_conf
-  ! is_root || chown -R "$owner:" "$var"/tls "$var"/keys "$var"/conf "$var"/outbox "$var"/state
+  ! is_root || give_files
+}
+
+# What the servers' user has to read; the key that signs certificates is not among it.
+give_files() {
+  find "$var/keys" -type f -exec chown "$owner:" {} +
+  chown root: "$var/tls/ca.key"
+  chown "$owner:" "$var"/tls/{ca,cert,key}.pem
+  chown "root:$owner" "$var"/conf/*.yaml
+  chmod 640 "$var"/conf/*.yaml
 }
 
 write_env() {

@@ -28,14 +28,18 @@ fetch_model() {
     model_id=$(basename "$model_given" .gguf)
     model_file="$var/model/own.gguf"
     # The servers' user must be able to read it: linked where it can, else copied.
-    if as_owner test -r "$model_given"; then ln -sfn "$model_given" "$model_file"; else cp "$model_given" "$model_file"; fi
+    if as_owner test -r "$model_given"; then
+      ln -sfn "$model_given" "$model_file"
+    else
+      install -m 644 "$model_given" "$model_file"
+    fi
   else
     model_id=smollm2-135m
     model_file="$var/model/SmolLM2-135M-Instruct.Q4_1.gguf"
     if [ ! -e "$model_file" ]; then
       step "downloading the model (93 MB)"
       download_model "$model_file"
+      chmod 644 "$model_file"
     fi
   fi
-  chmod a+r "$model_file"
 }

@@ -28,13 +28,20 @@ make_place() {
     ln -sfn /var/lib/tidegate-quickstart "$var"
     find_place
   fi
-  mkdir -p "$var"/{bin,conf,keys,log,outbox,run,state,tls,model} "$runtime"
-  if is_root; then
-    chown root: "$var"/ "$var"/{bin,run} # root runs, reads and believes what lies here
-    chown "$owner:" "$var"/{conf,keys,log,outbox,state,tls,model} "$runtime"
-    chmod 755 "$var"/
-    chmod 750 "$runtime"
-  fi
+  mkdir -p "$var"/{bin,conf,keys,log,model,outbox,packed,run,state,tls} "$runtime"
+  ! is_root || share_place
+}
+
+# What root runs, writes and believes lies in folders of root's, where the servers' user can put nothing in its way: no link to
+# follow, no program. The servers' are the folders that only they write.
+share_place() {
+  chown root: "$var"/ "$var"/{bin,run}
+  chmod 755 "$var"/ "$var"/{bin,run}
+  find "$var"/{conf,keys,model,tls} -type d -exec chown root: {} \; -exec chmod 755 {} \; # a folder before what is in it
+  find "$var"/{conf,keys,model,tls} -type l -delete
+  find "$var/log" -type f -user root -delete # the servers could not go on writing it
+  chown "$owner:" "$var"/{log,outbox,packed,state} "$runtime"
+  chmod 750 "$runtime"
 }
 
 install_programs() {

@@ -30,7 +30,8 @@ launch() {
     end_service "$name"
   fi
   note "starting $name"
-  "${as[@]}" setsid "$@" >>"$var/log/$name.log" 2>&1 </dev/null & # each of them execs the next: one pid
+  # The server's own user opens its log: it may be a link to anything. Each of these execs the next: one pid.
+  "${as[@]}" setsid sh -c 'exec "$@" >>"$0" 2>&1' "$var/log/$name.log" "$@" </dev/null &
   pid=$!
   echo "$command" >"$var/run/$name.command"
   printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$var/run/$name.pid"
@@ -54,7 +55,7 @@ must() { # SECONDS NAME COMMAND...: over at once when the service has ended
   local seconds=$1 name=$2
   shift 2
   wait_for "$seconds" "$name" up_or_gone "$name" "$@" && is_running "$name" && return 0
-  tail -20 "$var/log/$name.log" >&2 || true
+  as_owner tail -20 "$var/log/$name.log" >&2 || true
   die "$name did not come up: see var/log/$name.log"
 }
 
@@ -69,8 +70,8 @@ start_postgres() {
     mkdir -p "$var/pg"
     ! is_root || chown "$owner:" "$var/pg"
     chmod 700 "$var/pg"
-    (cd "$var" && as_owner "$programs/initdb" -D "$var/pg" -U tidegate -A trust -E UTF8 --locale=C.UTF-8 >"$var/log/initdb.log" 2>&1) ||
-      die "initdb failed: see var/log/initdb.log"
+    (cd "$var" && as_owner "$programs/initdb" -D "$var/pg" -U tidegate -A trust -E UTF8 --locale=C.UTF-8 2>&1) |
+      as_owner tee "$var/log/initdb.log" >/dev/null || die "initdb failed: see var/log/initdb.log"
   fi
   launch postgres "$programs/postgres" -D "$var/pg" -k "$runtime" -c listen_addresses= -c max_connections=60
   must 60 postgres psql -XAtq -d "postgresql://tidegate@${runtime//\//%2F}/postgres" -c "SELECT 1"
@@ -93,7 +94,7 @@ start_worker() {
   local n=$1 threads
   threads=$(($(nproc) / 2))
   launch "worker-$n" "$bin/tide-worker" --model "$model_file" --alias "$model_id" --listen "unix:$runtime/w$n.sock" \
-    --threads "$((threads > 0 ? threads : 1))" --context 4096
+    --threads "$((threads > 0 ? threads : 1))" --context 4096 --packed-dir "$var/packed"
 }
 
 start_services() {
