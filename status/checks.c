@@ -1,63 +1,26 @@
-#include "status/checks.h"
+#include "status/checks_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/jws.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "status/prom_text.h"
-#include "status/verdict.h"
 
-enum { TOKEN_LIFE_S = 120, BODY_MAX = 256 * 1024, METRICS_MAX = 4 * 1024 * 1024, URL_MAX = 320 };
-
-#define SMS_COUNTER "tidegate_hook_calls_total"
+enum { TOKEN_LIFE_S = 120, BODY_MAX = 256 * 1024, URL_MAX = 320 };
 
 static struct metric results =
     METRIC_COUNTER_L("tidestatus_probe_results_total", "Verdicts of probes.", "check,verdict");
 static struct metric seconds =
     METRIC_HISTOGRAM_L("tidestatus_probe_seconds", "Time that probes took.", "check");
 
-enum check_kind {
-    CHECK_LOGIN = 0,
-    CHECK_LIST = 1,
-    CHECK_SMS = 2,
-    CHECK_MODEL = 3,
-};
 static const char *const kind_words[] = {"login", "models", "sms", "chat"};
-
-struct check {
-    struct checks *owner;
-    enum check_kind kind;
-    struct loop_timer timer;
-    uint64_t began_ms;  /* monotonic, of the run under way */
-    enum verdict first; /* of a run with two requests */
-    enum verdict noted; /* last one logged */
-    char model[COMPONENT_LABEL_MAX];
-    uint64_t listed_ms; /* monotonic: the gateway last listed the model */
-    bool is_gone;       /* freed when its run ends */
-};
-
-struct checks {
-    struct loop *loop;
-    struct prober *prober;
-    struct board *board;
-    const struct status_probe_conf *conf;
-    struct jws_keys keys;
-    const struct jws_key *signer; /* NULL: no token is sent */
-    struct check *items[STATUS_COMPONENTS_MAX];
-    unsigned count;
-    struct sms_history sms;
-    bool has_signup_state;
-    enum signup_state signup_state;
-};
 
 static void run(void *arg);
 
 /* --- results ----------------------------------------------------------------------------------- */
 
-static void observe(struct checks *c, enum component_kind kind, const char *label, enum verdict v)
+void check_observe(struct checks *c, enum component_kind kind, const char *label, enum verdict v)
 {
     static const enum probe_outcome outcomes[] = {PROBE_OK, PROBE_SLOW, PROBE_FAIL};
     int64_t now = clock_wall_ms();
@@ -73,7 +36,7 @@ static bool is_in_doubt(struct checks *c, enum component_kind kind, const char *
     return component && component_is_in_doubt(component);
 }
 
-static void note(struct check *k, enum verdict v, const struct prober_result *r)
+void check_note(struct check *k, enum verdict v, const struct prober_result *r)
 {
     char labels[32];
     snprintf(labels, sizeof labels, "%s,%s", kind_words[k->kind], verdict_word(v));
@@ -104,8 +67,7 @@ static bool check_is_in_doubt(const struct check *k)
 
 static void forget(struct check *k);
 
-/* The run is over: the next one is due an interval after its start. */
-static void run_again(struct check *k)
+void check_run_again(struct check *k)
 {
     const struct status_probe_conf *conf = k->owner->conf;
     uint64_t took = clock_mono_ms() - k->began_ms;
@@ -150,8 +112,8 @@ static bool write_bearer(struct checks *c, struct buf *out)
     return rc == 0;
 }
 
-static void fetch(struct check *k, struct prober_request *request, const char *path, bool with_token,
-                  prober_done done)
+void check_fetch(struct check *k, struct prober_request *request, const char *path, bool with_token,
+                 prober_done done)
 {
     struct checks *c = k->owner;
     char url[URL_MAX], apikey[256];
@@ -173,58 +135,9 @@ static void fetch(struct check *k, struct prober_request *request, const char *p
     }
     if (prober_fetch(c->prober, request, done, k) < 0) {
         log_warn("probe check=%s not sent: too many under way", kind_words[k->kind]);
-        run_again(k);
+        check_run_again(k);
     }
     buf_clear(&bearer);
-}
-
-/* --- log-in and sign-up ------------------------------------------------------------------------ */
-
-static void finish_login(struct check *k, enum verdict v)
-{
-    observe(k->owner, COMPONENT_LOGIN, "", v);
-    observe(k->owner, COMPONENT_SIGNUP, "", v);
-    run_again(k);
-}
-
-static void on_token(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    enum verdict v = verdict_of_token(r, k->owner->conf->slow_ms);
-    note(k, v, r);
-    finish_login(k, verdict_worse(v, k->first));
-}
-
-static void read_signup_state(struct checks *c, const cJSON *settings)
-{
-    const cJSON *signup = cJSON_GetObjectItemCaseSensitive(settings, "signup");
-    c->has_signup_state = notice_signup_state(signup, &c->signup_state);
-}
-
-static void on_settings(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    cJSON *settings;
-    enum verdict v = verdict_of_settings(r, k->owner->conf->slow_ms, &settings);
-    note(k, v, r);
-    if (settings) {
-        read_signup_state(k->owner, settings);
-        cJSON_Delete(settings);
-    }
-    if (v != VERDICT_OK && v != VERDICT_SLOW) {
-        finish_login(k, v);
-        return;
-    }
-    k->first = v;
-    struct prober_request request = {.body = "{\"refresh_token\":\"status-probe-not-a-token\"}",
-                                     .deadline_ms = k->owner->conf->deadline_ms};
-    fetch(k, &request, "/auth/v1/token?grant_type=refresh_token", false, on_token);
-}
-
-static void run_login(struct check *k)
-{
-    struct prober_request request = {.deadline_ms = k->owner->conf->deadline_ms, .fresh = true};
-    fetch(k, &request, "/auth/v1/settings", false, on_settings);
 }
 
 /* --- models ------------------------------------------------------------------------------------ */
@@ -245,7 +158,7 @@ static struct check *add_check(struct checks *c, enum check_kind kind, struct st
     return k;
 }
 
-static void list_model(struct checks *c, struct str model, uint64_t mono_ms)
+void checks_list_model(struct checks *c, struct str model, uint64_t mono_ms)
 {
     for (unsigned n = 0; n < c->count; n++) {
         if (c->items[n]->kind == CHECK_MODEL && str_is(model, c->items[n]->model)) {
@@ -280,123 +193,11 @@ static void forget(struct check *k)
     free(k);
 }
 
-static void mark_gone(struct checks *c, uint64_t mono_ms)
+void checks_mark_gone(struct checks *c, uint64_t mono_ms)
 {
     for (unsigned n = 0; n < c->count; n++) {
         struct check *k = c->items[n];
         k->is_gone |= k->kind == CHECK_MODEL && mono_ms - k->listed_ms > CHECKS_FORGET_MS;
-    }
-}
-
-static void on_models(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    struct checks *c = k->owner;
-    cJSON *models;
-    enum verdict v = verdict_of_models(r, c->conf->slow_ms, &models);
-    uint64_t mono_ms = clock_mono_ms();
-    note(k, v, r);
-    observe(c, COMPONENT_CHAT, "", v);
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(models, "data"))
-    {
-        struct str id = str_from(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "id")));
-        if (id.n && c->conf->models.n == 0) {
-            list_model(c, id, mono_ms);
-        }
-    }
-    if (models && c->conf->models.n == 0) {
-        mark_gone(c, mono_ms);
-    }
-    cJSON_Delete(models);
-    run_again(k);
-}
-
-static void run_list(struct check *k)
-{
-    struct prober_request request = {.deadline_ms = k->owner->conf->deadline_ms};
-    fetch(k, &request, "/v1/models", true, on_models);
-}
-
-static void on_chat(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    enum verdict v = verdict_of_chat(r, k->owner->conf->chat_slow_ms);
-    note(k, v, r);
-    observe(k->owner, COMPONENT_MODEL, k->model, v);
-    run_again(k);
-}
-
-static void run_model(struct check *k)
-{
-    struct buf body;
-    buf_init(&body, 2048);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "model", str_from(k->model));
-    json_raw_at(&w, "messages", STR("[{\"role\":\"user\",\"content\":\"Hi\"}]"));
-    json_i64_at(&w, "max_tokens", 1);
-    json_bool_at(&w, "stream", false);
-    json_close(&w, '}');
-    struct prober_request request = {.body = body.p, .deadline_ms = k->owner->conf->chat_deadline_ms};
-    fetch(k, &request, "/v1/chat/completions", true, on_chat);
-    buf_clear(&body);
-}
-
-/* --- SMS --------------------------------------------------------------------------------------- */
-
-static void finish_sms(struct check *k, enum verdict v)
-{
-    observe(k->owner, COMPONENT_SMS, "", v);
-    run_again(k);
-}
-
-static void on_sms_health(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    enum verdict v = verdict_of_health(r, k->owner->conf->slow_ms);
-    note(k, v, r);
-    finish_sms(k, verdict_worse(v, k->first));
-}
-
-static void ask_sms_health(struct check *k)
-{
-    struct prober_request request = {.url = k->owner->conf->sms_health_url,
-                                     .deadline_ms = k->owner->conf->deadline_ms};
-    if (request.url) {
-        fetch(k, &request, NULL, false, on_sms_health);
-    } else {
-        finish_sms(k, k->first);
-    }
-}
-
-static void on_metrics(void *arg, const struct prober_result *r)
-{
-    struct check *k = arg;
-    enum verdict v = verdict_of_health(r, k->owner->conf->deadline_ms);
-    if (v == VERDICT_OK) {
-        double sent = 0, asked = 0; /* a counter that is not there yet has counted nothing */
-        prom_text_sum(r->body, SMS_COUNTER, "hook=\"sms\"", &asked);
-        prom_text_sum(r->body, SMS_COUNTER, "hook=\"sms\",result=\"ok\"", &sent);
-        v = verdict_of_sms(&k->owner->sms, sent, asked - sent, clock_mono_ms());
-    } else {
-        v = VERDICT_NONE; /* counters out of reach say nothing about SMS */
-    }
-    note(k, v, r);
-    k->first = v;
-    ask_sms_health(k);
-}
-
-static void run_sms(struct check *k)
-{
-    struct prober_request request = {.url = k->owner->conf->metrics_url,
-                                     .deadline_ms = k->owner->conf->deadline_ms,
-                                     .max_body_bytes = METRICS_MAX};
-    k->first = VERDICT_NONE;
-    if (request.url) {
-        fetch(k, &request, NULL, false, on_metrics);
-    } else {
-        ask_sms_health(k);
     }
 }
 
@@ -408,16 +209,16 @@ static void run(void *arg)
     k->began_ms = clock_mono_ms();
     switch (k->kind) {
     case CHECK_LOGIN:
-        run_login(k);
+        login_check_run(k);
         break;
     case CHECK_LIST:
-        run_list(k);
+        chat_check_list(k);
         break;
     case CHECK_SMS:
-        run_sms(k);
+        sms_check_run(k);
         break;
     case CHECK_MODEL:
-        run_model(k);
+        chat_check_run(k);
         break;
     }
 }
@@ -440,12 +241,12 @@ static void add_components(struct checks *c)
     board_component(c->board, COMPONENT_CHAT, STR(""), now);
     add_check(c, CHECK_LIST, STR(""));
     for (unsigned n = 0; n < conf->models.n; n++) {
-        list_model(c, str_from(conf->models.items[n]), clock_mono_ms());
+        checks_list_model(c, str_from(conf->models.items[n]), clock_mono_ms());
     }
     for (unsigned n = 0; n < c->board->component_count && conf->models.n == 0; n++) { /* of the snapshot */
         const struct component *component = &c->board->components[n];
         if (component->kind == COMPONENT_MODEL) {
-            list_model(c, str_from(component->label), clock_mono_ms());
+            checks_list_model(c, str_from(component->label), clock_mono_ms());
         }
     }
 }
