@@ -5,13 +5,11 @@
 #include "base/clock.h"
 #include "base/jws.h"
 
-enum { REVOKED_KEEP_S = 2 * 86400 }; /* longest access token and longest grace of an outage */
-
 void auth_loop_init(struct auth_loop *al, struct loop *loop, const struct auth_ports *ports,
                     struct pg_pool **pg)
 {
     *al = (struct auth_loop){.loop = loop, .ports = ports, .pg = pg};
-    al->revoked = revoked_new(REVOKED_KEEP_S);
+    al->revoked = revoked_new(AUTH_ENDED_KEEP_S);
 }
 
 void auth_loop_set_keys(struct auth_loop *al, struct secret_ring *secrets, const struct jws_keys *keys)

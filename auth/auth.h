@@ -30,6 +30,14 @@ struct revoked;
 struct secret_ring;
 struct subject;
 
+/* A token of a session that has ended may be alive for KEEP, whatever is configured now: it may be of before a change. An
+ * hour is for clocks. auth_purge in the database keeps revocations longer. */
+enum {
+    AUTH_ACCESS_TTL_MAX_S = 86400,
+    AUTH_OUTAGE_GRACE_MAX_S = 86400,
+    AUTH_ENDED_KEEP_S = AUTH_ACCESS_TTL_MAX_S + AUTH_OUTAGE_GRACE_MAX_S + 3600,
+};
+
 /* Section `auth` of the configuration; auth_conf.c has names, defaults and ranges. */
 struct auth_config {
     const char *issuer;             /* claim iss, "https://api.example.com/auth/v1" */

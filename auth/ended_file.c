@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENDED_LINE_MAX = 80, ENDED_FILE_ROWS = 1000000 };
+enum { ENDED_LINE_MAX = 80 };
 
 static bool write_rows(FILE *f, const struct auth_ended *items, unsigned n)
 {
@@ -38,6 +38,17 @@ int ended_save(const struct auth_ended *items, unsigned n, const char *path, str
     return 0;
 }
 
+int ended_append(const struct auth_ended *items, unsigned n, const char *path, struct err *err)
+{
+    FILE *f = fopen(path, "ae");
+    if (!f) {
+        return err_set(err, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    bool ok = write_rows(f, items, n);
+    ok = fclose(f) == 0 && ok;
+    return ok ? 0 : err_set(err, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
 static bool read_row(struct str line, struct auth_ended *out)
 {
     struct str id;
@@ -55,7 +66,7 @@ int ended_load(const char *path, struct auth_ended **items, unsigned *n, struct 
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "cannot read %s: %s", path,
                        strerror(errno));
     }
-    while (*n < ENDED_FILE_ROWS && fgets(line, sizeof line, f)) {
+    while (fgets(line, sizeof line, f)) {
         struct auth_ended row;
         if (!read_row(str_of(line, strcspn(line, "\n")), &row)) {
             continue;

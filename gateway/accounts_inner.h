@@ -25,6 +25,7 @@ struct fetch {
     struct accounts *accounts;
     bool is_running;
     bool is_due;
+    unsigned failures; /* in a row */
 };
 
 struct accounts {
@@ -41,11 +42,12 @@ struct accounts {
     struct policy *policy; /* a reference */
     struct fetch policy_fetch, ended_fetch, purge;
     struct auth_sync policy_sync, ended_sync;
-    int64_t ended_until_ms;      /* of the last read */
-    struct revoked *ended_known; /* the sessions of `ended`, to see what is new */
-    struct auth_ended *ended;    /* in order of arrival: what is kept on disk */
+    struct auth_sync_mark ended_until; /* of the last read */
+    struct revoked *ended_known;       /* the sessions of `ended`, to see what is new */
+    struct auth_ended *ended;          /* in order of arrival: what is kept on disk */
     unsigned ended_count, ended_room;
-    bool ended_is_dirty; /* the file is behind */
+    unsigned ended_saved;    /* of them in the file; 0: it is to be written anew */
+    uint64_t ended_whole_ms; /* monotonic: when it was written anew */
 };
 
 struct accounts_loop {

@@ -15,7 +15,7 @@
 #include "gateway/emergency.h"
 #include "gateway/gateway.h"
 
-enum { RETRY_MS = 400, SAVE_MS = 1000, PURGE_MS = 60000, JOB_MS = 5000, ENDED_SLACK_S = 600 };
+enum { RETRY_MS = 400, SAVE_MS = 1000, SAVE_WHOLE_MS = 3600000, PURGE_MS = 60000, JOB_MS = 5000 };
 
 static struct metric policy_version_now =
     METRIC_GAUGE("tidegate_policy_version", "Version of the sign-up policy in force here.");
@@ -72,19 +72,11 @@ static struct ended_list *ended_list_new(const struct accounts *a, unsigned room
     return list;
 }
 
-/* How long a token of a session that has ended may be alive. */
-static int64_t ended_keep_s(const struct accounts *a)
-{
-    const struct auth_config *conf = a->gateway->conf->set->auth;
-    return (int64_t)((conf->access_ttl_ms + conf->outage_grace_ms) / 1000) + ENDED_SLACK_S;
-}
-
-/* Forgets what no token can be alive for any more. */
+/* Forgets what no token can be alive for any more, and what is too much. */
 static void ended_prune(struct accounts *a, int64_t now_s)
 {
-    int64_t keep_s = ended_keep_s(a);
-    unsigned old = 0;
-    while (old < a->ended_count && a->ended[old].ended_s < now_s - keep_s) {
+    unsigned old = a->ended_count > REVOKED_MAX ? a->ended_count - REVOKED_MAX : 0;
+    while (old < a->ended_count && a->ended[old].ended_s < now_s - AUTH_ENDED_KEEP_S) {
         old++;
     }
     a->ended_count -= old;
@@ -120,20 +112,30 @@ static void use_ended(struct accounts *a, const struct auth_sync *s)
         free(list);
         return;
     }
-    ended_prune(a, now_s);
-    a->ended_is_dirty = true;
     gateway_each_loop(a->gateway, give_ended, list);
 }
 
+static int save_ended_whole(struct accounts *a, struct err *err)
+{
+    ended_prune(a, clock_wall_s());
+    a->ended_whole_ms = clock_mono_ms();
+    return ended_save(a->ended, a->ended_count, a->ended_path, err);
+}
+
+/* There may be many: what is new is appended, and now and then all is written anew, without what is old. */
 static void on_save_ended(void *arg)
 {
     struct accounts *a = arg;
-    struct err err;
-    if (!a->ended_is_dirty) {
+    struct err err = {0};
+    unsigned n = a->ended_saved;
+    if (n == a->ended_count) {
         return;
     }
-    a->ended_is_dirty = ended_save(a->ended, a->ended_count, a->ended_path, &err) < 0;
-    if (a->ended_is_dirty) {
+    bool is_whole = n == 0 || clock_mono_ms() - a->ended_whole_ms >= SAVE_WHOLE_MS;
+    int rc = is_whole ? save_ended_whole(a, &err)
+                      : ended_append(a->ended + n, a->ended_count - n, a->ended_path, &err);
+    a->ended_saved = rc < 0 ? 0 : a->ended_count;
+    if (rc < 0) {
         log_warn("ended sessions not kept on disk error=\"%s\"", err.msg);
     }
 }
@@ -145,6 +147,7 @@ static void fetch_start(struct fetch *f);
 static void fetch_end(struct fetch *f, int rc)
 {
     f->is_running = false;
+    f->failures = rc < 0 ? f->failures + 1 : 0;
     if (rc == ERR_CANCELED) {
         f->is_due = false;
     } else if (rc < 0) {
@@ -174,7 +177,7 @@ static void on_ended_fetched(void *arg, int rc, const struct err *err)
     struct accounts *a = ((struct fetch *)arg)->accounts;
     if (rc == 0) {
         use_ended(a, &a->ended_sync);
-        a->ended_until_ms = a->ended_sync.until_ms;
+        a->ended_until = a->ended_sync.until;
     }
     auth_sync_clear(&a->ended_sync);
     fetch_end(arg, rc);
@@ -208,14 +211,14 @@ static void fetch_start(struct fetch *f)
         a->policy_sync.known = a->policy ? policy_ref(a->policy) : NULL;
         f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched};
     } else if (f == &a->ended_fetch) {
-        a->ended_sync.since_ms = a->ended_until_ms;
-        a->ended_sync.keep_ms = (uint64_t)ended_keep_s(a) * 1000;
+        a->ended_sync.since = a->ended_until;
         f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched};
     } else {
         f->job = (struct pg_job){.run = auth_sync_purge, .done = on_purged};
     }
     f->job.arg = f;
-    f->job.timeout_ms = JOB_MS;
+    f->job.timeout_ms = (uint64_t)JOB_MS
+                        << (f->failures < 4 ? f->failures : 4); /* there may be much to read */
     f->is_running = true;
     int rc = pg_submit(a->gateway->pg, &f->job);
     if (rc < 0) {
@@ -282,7 +285,7 @@ void accounts_sync_open(struct accounts *a)
     struct control *c = a->gateway->control;
     const char *dir = a->gateway->conf->set->process.state_dir;
     a->policy_fetch.accounts = a->ended_fetch.accounts = a->purge.accounts = a;
-    a->ended_known = revoked_new(ended_keep_s(a));
+    a->ended_known = revoked_new(AUTH_ENDED_KEEP_S);
     snprintf(a->policy_path, sizeof a->policy_path, "%s/policy", dir);
     snprintf(a->ended_path, sizeof a->ended_path, "%s/ended-sessions", dir);
     load_last_policy(a);

@@ -167,6 +167,15 @@ def test_expired_tokens_are_taken_while_the_database_is_away(own_stack):
     s.postgres.start()
     wait_until(lambda: gateway.metric("tidegate_database_up") == 1, 10, "the database is seen")
     assert [chat(token).status_code for token in (fresh, little, much, ended, ended_and_old)] == [200, 401, 401, 401, 401]
+    # Tokens live shorter from now on, those of before as long as they said: who signed out hours ago stays out.
+    gateway.settings["auth"].update({"access_ttl": "1m", "outage_grace": "0s"})
+    gateway.write()
+    gateway.process.stop()
+    (gateway.folder / "state" / "ended-sessions").unlink()
+    s.postgres.query("UPDATE revocations SET created_at = created_at - interval '3 h'")
+    gateway.start()
+    wait_until(lambda: chat(ended).status_code == 401, 60, "who signed out is known")
+    assert chat(fresh).status_code == 200
 
 
 # --- people who sign up while the database dies -------------------------------------------------------------

@@ -391,7 +391,7 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     need_server();
     struct person p;
     struct end *e = calloc(1, sizeof *e);
-    struct auth_sync sync = {.keep_ms = 3600000};
+    struct auth_sync sync = {0};
     person_init(&p, "+8613800000010");
     assert_int_equal(as_app(run_sign_up, &p), 0);
     assert_int_equal(
@@ -416,15 +416,104 @@ static void logout_scopes_and_what_gateways_learn(void **state)
     assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
     assert_int_equal(sync.ended_count, known + 4);
     assert_true(uuid_eq(&sync.ended[sync.ended_count - 1].session, &p.session));
-    /* a first read takes what a token may be alive for, however much is kept */
-    assert_int_equal(sql_as(owner_uri, "UPDATE revocations SET created_at = created_at - interval '61 min'"
-                                       " WHERE id <> (SELECT max(id) FROM revocations)"),
+    /* a first read takes what a token may be alive for under any configuration, however much is kept */
+    assert_int_equal(sql_as(owner_uri, "UPDATE revocations SET created_at = created_at - interval '47 h'"
+                                       " WHERE id = (SELECT max(id) FROM revocations);"
+                                       " UPDATE revocations SET created_at = created_at - interval '50 h'"
+                                       " WHERE id <> (SELECT max(id) FROM revocations);"
+                                       " SELECT auth_purge(1000)"),
                      0);
     assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
     assert_int_equal(sync.ended_count, 1);
     assert_true(uuid_eq(&sync.ended[0].session, &p.session));
     auth_sync_clear(&sync);
     free(e);
+}
+
+/* How many revocations a gateway reads that has read until *mark; which it moves. */
+static unsigned revocations_since(struct auth_sync_mark *mark)
+{
+    struct auth_sync sync = {.since = *mark};
+    assert_int_equal(as_app(auth_sync_revocations, &sync), 0);
+    unsigned n = sync.ended_count;
+    *mark = sync.until;
+    auth_sync_clear(&sync);
+    return n;
+}
+
+static void sign_up_and(const char *phone, const char *sql)
+{
+    struct person p;
+    person_init(&p, phone);
+    assert_int_equal(as_app(run_sign_up, &p), 0);
+    assert_int_equal(sql_as(owner_uri, sql), 0);
+}
+
+static void no_revocation_is_missed(void **state)
+{
+    need_server();
+    static const char newest[] = "(SELECT id FROM users ORDER BY created_at DESC LIMIT 1)";
+    char sql[256];
+    assert_int_equal(sql_as(owner_uri, "DELETE FROM revocations"), 0);
+    struct auth_sync_mark mark = {0};
+    assert_int_equal(revocations_since(&mark), 0);
+    /* as of a transaction of five minutes that has just committed: everybody is signed out, say */
+    snprintf(sql, sizeof sql, "SELECT auth_end_sessions(%s, NULL, 'global', 'test')", newest);
+    sign_up_and("+8613800000080", sql);
+    assert_int_equal(sql_as(owner_uri, "UPDATE revocations SET created_at = now() - interval '5 min'"), 0);
+    assert_int_equal(revocations_since(&mark), 1);
+    assert_int_equal(revocations_since(&mark), 0);
+    /* who is deleted is signed out */
+    int64_t version = number_of("SELECT revocations FROM versions");
+    snprintf(sql, sizeof sql, "DELETE FROM users WHERE id = %s", newest);
+    sign_up_and("+8613800000081", sql);
+    assert_int_equal(number_of("SELECT revocations FROM versions"), version + 1);
+    assert_int_equal(revocations_since(&mark), 1);
+    /* a session of long ago is not told of, nor one that had ended */
+    assert_int_equal(sql_as(owner_uri, "UPDATE sessions SET expires_at = now() - interval '4 d'"
+                                       " WHERE ended_at IS NULL; DELETE FROM sessions"),
+                     0);
+    assert_int_equal(number_of("SELECT revocations FROM versions"), version + 1);
+    /* a failover: the database has lost versions, and uses them again */
+    assert_int_equal(sql_as(owner_uri, "UPDATE versions SET revocations = revocations - 1"), 0);
+    snprintf(sql, sizeof sql, "SELECT auth_end_sessions(%s, NULL, 'global', 'test')", newest);
+    sign_up_and("+8613800000082", sql);
+    assert_int_equal(number_of("SELECT revocations FROM versions"), version + 1);
+    assert_int_equal(revocations_since(&mark), 2); /* that one, and the one of less than 30 s ago */
+    assert_int_equal(sql_as(owner_uri, "UPDATE versions SET revocations = 1"),
+                     0); /* an old copy: all is read */
+    assert_int_equal(revocations_since(&mark), 3);
+}
+
+/* Users are deleted in one transaction; meanwhile one of them signs out, and nobody waits. */
+static void deleting_users_holds_nobody_up(void **state)
+{
+    need_server();
+    static const char users[] = "(SELECT id FROM users ORDER BY created_at DESC LIMIT 2)";
+    struct person p;
+    struct err err = {0};
+    char sql[256];
+    for (unsigned i = 0; i < 2; i++) {
+        person_init(&p, i ? "+8613800000084" : "+8613800000083");
+        assert_int_equal(as_app(run_sign_up, &p), 0);
+    }
+    int64_t version = number_of("SELECT revocations FROM versions");
+    struct pg *deleting = pg_open(owner_uri, PATIENCE_MS, &err);
+    assert_non_null(deleting);
+    assert_int_equal(pg_exec(deleting, "BEGIN"), 0);
+    snprintf(sql, sizeof sql, "DELETE FROM users WHERE id = (SELECT min(id::text)::uuid FROM %s u)", users);
+    assert_int_equal(pg_exec(deleting, sql), 0);
+    assert_int_equal(sql_as(owner_uri,
+                            "SET lock_timeout = '3s';"
+                            "SELECT auth_end_sessions((SELECT max(id::text)::uuid FROM (SELECT id FROM users"
+                            " ORDER BY created_at DESC LIMIT 2) u), NULL, 'global', 'test')"),
+                     0);
+    snprintf(sql, sizeof sql, "DELETE FROM users WHERE id IN %s", users);
+    assert_int_equal(pg_exec(deleting, sql), 0);
+    assert_int_equal(pg_exec(deleting, "COMMIT"), 0);
+    pg_close(deleting);
+    assert_int_equal(number_of("SELECT revocations FROM versions"),
+                     version + 2); /* one number a transaction */
 }
 
 static int admin(enum auth_admin_verb verb, const char *preset, const char *document, int64_t version,
@@ -676,6 +765,8 @@ int main(void)
         cmocka_unit_test(grace_of_the_parent),
         cmocka_unit_test(sessions_grow_old),
         cmocka_unit_test(logout_scopes_and_what_gateways_learn),
+        cmocka_unit_test(no_revocation_is_missed),
+        cmocka_unit_test(deleting_users_holds_nobody_up),
         cmocka_unit_test(policy_versions),
         cmocka_unit_test(ten_uses_are_ten_accounts_whoever_comes_at_once),
         cmocka_unit_test(inviters_have_a_quota_even_at_once),

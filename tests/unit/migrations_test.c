@@ -122,7 +122,7 @@ static int run_reading(struct pg *pg, void *arg)
 static void a_poll_reads_only_what_is_new(void **state)
 {
     need_server();
-    struct reading r = {.sync = {.keep_ms = 86400000}};
+    struct reading r = {0};
     assert_int_equal(
         sql_as(
             owner_uri,
@@ -131,7 +131,8 @@ static void a_poll_reads_only_what_is_new(void **state)
             " FROM generate_series(1, 2000);"
             " INSERT INTO revocations (session_id, user_id) VALUES (gen_random_uuid(), gen_random_uuid())"),
         0);
-    r.sync.since_ms = number_of("SELECT (extract(epoch FROM now()) * 1000)::bigint");
+    r.sync.since.at_ms = number_of("SELECT (extract(epoch FROM now()) * 1000)::bigint");
+    r.sync.since.version = number_of("SELECT revocations FROM versions");
     assert_int_equal(pg_run_as(app_uri, run_reading, &r), 0);
     assert_true(r.sync.ended_count >= 1 && r.rows >= 1);
     assert_true(r.rows < 100);
