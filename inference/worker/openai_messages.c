@@ -48,6 +48,7 @@ static int read_message(struct openai_reader *r, const struct json_slice *v, siz
     struct json_slice field;
     char name[64];
     bool has_content = false;
+    bool has_calls = false;
     snprintf(name, sizeof name, "messages[%zu]", index);
     if (v->type != JSON_OBJECT) {
         return openai_fail(r, name, "expected an object");
@@ -66,6 +67,8 @@ static int read_message(struct openai_reader *r, const struct json_slice *v, siz
             } else if (field.type != JSON_NULL && !json_get_str(r->arena, &field, &out->content)) {
                 rc = openai_fail(r, name, "content: expected a string or an array of parts");
             }
+        } else if (str_is(field.key, "tool_calls") || str_is(field.key, "function_call")) {
+            has_calls = has_calls || field.type != JSON_NULL;
         }
         if (rc) {
             return rc;
@@ -77,6 +80,7 @@ static int read_message(struct openai_reader *r, const struct json_slice *v, siz
     if (str_is(out->role, "developer")) {
         out->role = STR("system");
     }
+    has_content = has_content || (has_calls && str_is(out->role, "assistant"));
     return has_content ? 0 : openai_fail(r, name, "content is missing");
 }
 

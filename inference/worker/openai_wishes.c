@@ -101,6 +101,27 @@ static int read_stream(struct openai_reader *r, struct openai_request *q)
     return 0;
 }
 
+/* Functions are no wish while the client says that none shall be called. */
+static int refuse_functions(struct openai_reader *r, const char *functions, const char *choice)
+{
+    const struct json_slice *list = openai_member(r, functions);
+    const struct json_slice *chosen = openai_member(r, choice);
+    struct json_slice item;
+    struct str word = STR("");
+    if (chosen &&
+        (!json_get_str(r->arena, chosen, &word) || !(str_is(word, "none") || str_is(word, "auto")))) {
+        return openai_fail(r, choice, "expected \"none\" or \"auto\": tool calls are not supported");
+    }
+    if (!list || str_is(word, "none")) {
+        return 0;
+    }
+    if (list->type != JSON_ARRAY) {
+        return openai_fail(r, functions, "expected an array");
+    }
+    struct str in = list->raw;
+    return json_next(&in, &item) ? openai_fail(r, functions, "tool calls are not supported") : 0;
+}
+
 /* Wishes that change what an answer means and that this engine cannot fulfil. */
 static int refuse_unsupported(struct openai_reader *r)
 {
@@ -110,6 +131,8 @@ static int refuse_unsupported(struct openai_reader *r)
     if (!rc && n != 1) {
         rc = openai_fail(r, "n", "only one answer is made");
     }
+    rc = rc ? rc : refuse_functions(r, "tools", "tool_choice");
+    rc = rc ? rc : refuse_functions(r, "functions", "function_call");
     rc = rc ? rc : openai_bool(r, "echo", &echo);
     return !rc && echo ? openai_fail(r, "echo", "not supported") : rc;
 }

@@ -309,6 +309,7 @@ def test_a_client_that_does_not_read_stalls_nobody(worker):
 # --- bad input ---------------------------------------------------------------------------------------------------
 
 CHAT = {"messages": [{"role": "user", "content": "x"}]}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 REFUSED = [
     ({"messages": []}, "messages"), ({}, "messages"), ({"messages": "x"}, "messages"), ({"messages": [1]}, "messages[0]"),
     ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": [{"content": "x"}]}, "messages[0]"),
@@ -331,7 +332,12 @@ REFUSED = [
     ({**CHAT, "response_format": {"type": "xml"}}, "response_format.type"), ({**CHAT, "response_format": "json"}, "response_format"),
     ({**CHAT, "logit_bias": [1]}, "logit_bias"), ({**CHAT, "logit_bias": {"x": 1}}, "logit_bias"),
     ({**CHAT, "logit_bias": {"99999999": 1}}, "logit_bias"), ({**CHAT, "logit_bias": {"5": 101}}, "logit_bias"),
-    ({**CHAT, "model": 7}, "model"),
+    ({**CHAT, "model": 7}, "model"), ({**CHAT, "tools": [WEATHER]}, "tools"), ({**CHAT, "tools": {}}, "tools"),
+    ({**CHAT, "tools": [WEATHER], "tool_choice": "auto"}, "tools"), ({**CHAT, "tools": [], "tool_choice": "required"}, "tool_choice"),
+    ({**CHAT, "tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}}, "tool_choice"),
+    ({**CHAT, "functions": [{"name": "f"}]}, "functions"), ({**CHAT, "functions": [], "function_call": {"name": "f"}}, "function_call"),
+    ({"messages": [{"role": "assistant"}]}, "messages[0]"), ({"messages": [{"role": "assistant", "tool_calls": None}]}, "messages[0]"),
+    ({"messages": [{"role": "user", "tool_calls": []}]}, "messages[0]"),
 ]
 
 
@@ -359,6 +365,16 @@ def test_unknown_fields_and_nulls_are_ignored(worker):
         **CHAT, "max_tokens": 2, "user": "u", "metadata": {"a": 1}, "stop": None, "temperature": None, "n": 1,
         "stream_options": None, "response_format": {"type": "text"}, "top_k": -1, "tools": []})
     assert answer.status_code == 200, answer.text
+
+
+def test_functions_that_shall_not_be_called_and_turns_that_called_some(worker):
+    client = openai.OpenAI(base_url=worker.url + "/v1", api_key="none", max_retries=0)
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    talk = [{"role": "user", "content": "Rain?"}, {"role": "assistant", "tool_calls": [call]}, {"role": "user", "content": "Well?"}]
+    told = client.chat.completions.create(model=ALIAS, messages=talk, tools=[WEATHER], tool_choice="none", max_tokens=2)
+    talk[1]["content"] = ""
+    assert told.usage.prompt_tokens == client.chat.completions.create(model=ALIAS, messages=talk, max_tokens=2).usage.prompt_tokens
+    assert worker.http.post("/v1/chat/completions", json={**CHAT, "tool_choice": "auto", "max_tokens": 2}).status_code == 200
 
 
 def test_prompts_past_the_context(worker):
