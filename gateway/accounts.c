@@ -178,16 +178,34 @@ static void on_cancel(struct request *r)
     auth_call_cancel(r->handler);
 }
 
+/* The app's word, else that of Supabase's client: "supabase-flutter/2.10.3; platform=ios; ...", "supabase-js-web/2.91.0";
+ * the latter is a page, though it names the system below the browser in x-supabase-client-platform. */
+static enum policy_platform platform_of(const struct http_exchange *ex)
+{
+    struct str app = http_field_get(ex, "x-app-platform");
+    struct str info = http_field_get(ex, "x-client-info");
+    struct str part;
+    if (app.n > 0) {
+        return policy_platform_read(app);
+    }
+    if (str_starts(info, STR("supabase-js-web/"))) {
+        return POLICY_PLATFORM_WEB;
+    }
+    while (str_cut(&info, ';', &part)) {
+        part = str_trim(part);
+        if (str_starts(part, STR("platform="))) {
+            return policy_platform_read(str_skip(part, STR("platform=").n));
+        }
+    }
+    return policy_platform_read(http_field_get(ex, "x-supabase-client-platform"));
+}
+
 /* What an app says of itself is a claim: it may narrow what the policy allows, and proves nothing. */
 static void tell_caller(const struct request *r, struct policy_caller *out)
 {
-    struct str platform = http_field_get(r->ex, "x-app-platform");
-    if (platform.n == 0) {
-        platform = http_field_get(r->ex, "x-supabase-client-platform");
-    }
     memcpy(out->ip_country, r->place.country, sizeof out->ip_country);
     out->asn = r->place.asn;
-    out->platform = policy_platform_read(platform);
+    out->platform = platform_of(r->ex);
     (void)policy_app_version_read(http_field_get(r->ex, "x-app-version"), &out->app_version);
 }
 

@@ -100,13 +100,20 @@ def test_the_account_is_decided_by_the_place_it_is_made_from(places, tmp_path):
 
 def test_what_an_app_says_of_itself(places, tmp_path):
     s = places
-    put(s, tmp_path, [{"id": "new-ios", "when": {"platform": ["ios"], "app_version": {"at_least": "2.10"}}, "effect": "allow"}])
+    flutter, web = "supabase-flutter/2.10.3; platform={}; platform-version=18.1; runtime=dart", "supabase-js-web/2.91.0"
+    put(s, tmp_path, [{"id": "new-ios", "when": {"platform": ["ios"], "app_version": {"at_least": "2.10"}}, "effect": "allow"},
+                      {"id": "page", "when": {"platform": ["web"]}, "effect": "allow"}])
     for headers, status in (({"x-app-platform": "iOS", "x-app-version": "2.10.1"}, 200),
                             ({"x-supabase-client-platform": "ios", "x-app-version": "3"}, 200),
                             ({"x-app-platform": "ios", "x-app-version": "2.9"}, 403), ({"x-app-platform": "ios"}, 403),
                             ({"x-app-platform": "beos", "x-app-version": "9"}, 403),
                             ({"x-app-platform": "ios", "x-app-version": "2.10; DROP"}, 403),
-                            ({"x-app-platform": "android", "x-app-version": "9"}, 403)):
+                            ({"x-app-platform": "android", "x-app-version": "9"}, 403),
+                            ({"x-client-info": flutter.format("ios"), "x-app-version": "3"}, 200),
+                            ({"x-client-info": flutter.format("android"), "x-app-version": "3"}, 403),
+                            ({"x-client-info": flutter.format("android"), "x-app-platform": "web"}, 200),
+                            ({"x-client-info": web, "x-supabase-client-platform": "Android"}, 200),
+                            ({"x-client-info": "supabase-js-node/2.91.0", "x-supabase-client-platform": "Linux"}, 403)):
         assert ask(s, mainland_phone(), CN, **headers).status_code == status, headers
 
 
