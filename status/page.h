@@ -37,6 +37,7 @@ extern const char page_style[];
 void page_style_hash(char out[64]);
 void page_hash(struct str text, char out[64]); /* of any style sheet or script */
 
-void page_escape(struct buf *out, struct str s); /* for HTML and XML: & < > " ' */
+/* For HTML and XML: & < > " ', and a space for what XML cannot say. */
+void page_escape(struct buf *out, struct str s);
 
 #endif

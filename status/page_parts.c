@@ -19,11 +19,22 @@ const char *page_lang_prefix(enum problem_lang lang)
     return langs[lang].prefix;
 }
 
+/* Bytes at s that XML 1.0 (2.2 Char) has no way to say: a control character, U+FFFE or U+FFFF. 0: none. */
+static size_t unsayable_len(struct str s)
+{
+    unsigned char c = (unsigned char)s.p[0];
+    if (c < 0x20) {
+        return c != '\t' && c != '\n' && c != '\r';
+    }
+    return str_starts(s, STR("\xef\xbf\xbe")) || str_starts(s, STR("\xef\xbf\xbf")) ? 3 : 0;
+}
+
 void page_escape(struct buf *out, struct str s)
 {
     size_t from = 0;
     for (size_t i = 0; i < s.n; i++) {
         const char *entity = NULL;
+        size_t n = 1;
         switch (s.p[i]) {
         case '&':
             entity = "&amp;";
@@ -41,11 +52,15 @@ void page_escape(struct buf *out, struct str s)
             entity = "&#39;";
             break;
         default:
-            continue;
+            n = unsayable_len(str_skip(s, i));
+            if (n == 0) {
+                continue;
+            }
+            entity = " ";
         }
         buf_add(out, s.p + from, i - from);
         buf_add_cstr(out, entity);
-        from = i + 1;
+        from = i + n;
     }
     buf_add(out, s.p + from, s.n - from);
 }

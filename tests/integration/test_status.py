@@ -214,13 +214,15 @@ def test_languages_by_header_and_path(page):
 
 def test_feeds_are_well_formed(page, fake):
     page.start().wait_green()
-    fake.fail.add("m-one")
-    page.wait(page.incidents, 10, "an incident opens")
+    fake.models[0] = "m\x0b\uffff-one"  # nothing of it can be said in XML
+    fake.fail.add(fake.models[0])
+    page.wait(page.incidents, 30, "an incident opens")
     code = page.incidents()[0]["id"]
     feed = xml.fromstring(page.get("/history.atom").content)
     atom = "{http://www.w3.org/2005/Atom}"
     entries = feed.findall(atom + "entry")
     assert len(entries) == 1 and entries[0].find(atom + "id").text == f"tag:localhost:{page.port},2005:Incident/{code}"
+    assert "m  -one" in entries[0].find(atom + "title").text
     content = entries[0].find(atom + "content")
     assert content.get("type") == "html"
     assert re.match(r"<p><small>[A-Z][a-z]{2} <var data-var='date'>\d{1,2}</var>, <var data-var='time'>\d\d:\d\d</var> UTC</small>"
