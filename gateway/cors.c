@@ -19,7 +19,6 @@ bool cors_lists(const struct gateway_config *conf, struct str origin)
     return false;
 }
 
-/* Whatever fields a listed origin asks for: which ones clients send changes with each of their versions. */
 static void answer_preflight(struct request *r, uint32_t methods)
 {
     struct http_exchange *ex = r->ex;
@@ -33,6 +32,12 @@ static void answer_preflight(struct request *r, uint32_t methods)
     http_reply(ex, 204, NULL, 0, STR(""));
 }
 
+bool cors_allows(const struct request *r)
+{
+    struct str origin = http_field_get(r->ex, "origin");
+    return origin.n > 0 && cors_lists(r->conf, origin);
+}
+
 bool cors_apply(struct request *r, uint32_t methods)
 {
     struct http_exchange *ex = r->ex;
@@ -40,11 +45,10 @@ bool cors_apply(struct request *r, uint32_t methods)
         return false;
     }
     http_add_field(ex, "vary", STR("origin"));
-    struct str origin = http_field_get(ex, "origin");
-    if (origin.n == 0 || !cors_lists(r->conf, origin)) {
+    if (!cors_allows(r)) {
         return false;
     }
-    http_add_field(ex, "access-control-allow-origin", origin);
+    http_add_field(ex, "access-control-allow-origin", http_field_get(ex, "origin"));
     http_add_field(ex, "access-control-expose-headers", str_from(exposed));
     if (ex->method != HTTP_OPTIONS || methods == 0 ||
         http_field_find(ex, "access-control-request-method") == NULL) {

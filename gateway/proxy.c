@@ -11,6 +11,7 @@
 #include "base/http/h1_response.h"
 #include "base/log.h"
 #include "gateway/config.h"
+#include "gateway/cors.h"
 #include "gateway/proxy_fields.h"
 
 struct proxy_server {
@@ -170,6 +171,9 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
     struct proxy_call *c = http_op_arg(op);
     struct http_field kept[H1_RESPONSE_FIELDS];
     unsigned n = proxy_answer_fields(&c->r->ex->arena, fields, count, c->cookies, kept);
+    if (cors_allows(c->r)) {
+        n = proxy_drop_cors(kept, n);
+    }
     http_start(c->r->ex, status, kept, n, content_length);
 }
 

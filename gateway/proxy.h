@@ -4,7 +4,7 @@
  * credentials (authorization, apikey, cookie unless the row says so) and what only we may say (x-forwarded-*,
  * forwarded, x-real-ip, x-tide-*), also where '_' or another character stands for '-'; x-forwarded-for, x-forwarded-proto
  * and x-request-id are ours.
- * Answer: streamed with back pressure, without the hop's fields. Upstream trouble before its head answers 502, 503 or 504;
+ * Answer: streamed with back pressure, without the hop's fields, nor upstream's word on an origin that cors.h allows. Upstream trouble before its head answers 502, 503 or 504;
  * after it, the answer is cut.
  * Life: proxy_loop_open makes the origins of a loop; a reload makes new ones, the old ones go with their last request.
  * Thread rule: the request's loop. */

@@ -153,3 +153,16 @@ unsigned proxy_answer_fields(struct arena *arena, const struct http_field *field
     }
     return k;
 }
+
+unsigned proxy_drop_cors(struct http_field *fields, unsigned count)
+{
+    unsigned k = 0;
+    for (unsigned i = 0; i < count; i++) {
+        bool dropped = str_starts(fields[i].name, STR("access-control-")) &&
+                       !str_is(fields[i].name, "access-control-expose-headers");
+        if (!dropped) {
+            fields[k++] = fields[i];
+        }
+    }
+    return k;
+}

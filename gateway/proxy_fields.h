@@ -11,6 +11,8 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
 /* Keeps in out (room for count) what the client may see. */
 unsigned proxy_answer_fields(struct arena *arena, const struct http_field *fields, unsigned count,
                              bool cookies, struct http_field *out);
+/* Takes out what an upstream says of cross-origin requests, but which fields it exposes; what is left of count. */
+unsigned proxy_drop_cors(struct http_field *fields, unsigned count);
 /* A field that speaks of one connection only, or that the one before us does not decide; in any spelling that an
  * upstream may take for its name. */
 bool proxy_is_dropped_field(struct str name, bool cookies);

@@ -82,6 +82,25 @@ def test_no_other_spelling_and_no_second_connection_field_lets_more_pass(rig):
     assert "x-a" not in r.headers and "x-b" not in r.headers and r.headers["x-c"] == "3"
 
 
+def test_one_word_on_an_origin(rig):
+    """Two fields access-control-allow-origin, and browsers show the script nothing. What is not ours to say stays upstream's."""
+    ours, strange = "https://app.example", "https://elsewhere.example"
+    rig.set(lambda x: x.reply(200, {}, "access-control-allow-origin: *\r\naccess-control-allow-credentials: true\r\n"
+                                       "access-control-expose-headers: x-up\r\nx-up: 1\r\n"))
+
+    def told(origin):
+        answer = rig.http.get("/open/x", headers={"origin": origin}).headers
+        return answer.get_list("access-control-allow-origin"), answer.get("access-control-allow-credentials")
+
+    assert told(ours) == (["*"], "true")
+    rig.settings["cors"] = {"origins": [ours]}
+    rig.reload()
+    wait_until(lambda: told(ours)[0] != ["*"], 30, "the new configuration is in force")
+    assert told(ours) == ([ours], None) and told(strange) == (["*"], "true")
+    exposed = rig.http.get("/open/x", headers={"origin": ours}).headers["access-control-expose-headers"]
+    assert "x-up" in exposed and "x-request-id" in exposed
+
+
 def test_a_route_may_demand_a_user_and_pass_cookies(rig):
     assert rig.http.get("/mine/x").status_code == 401
     assert rig.http.get("/mine/x", headers=rig.headers).status_code == 200
