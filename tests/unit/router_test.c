@@ -208,6 +208,19 @@ static void stop_when_all_serve(void *arg, struct worker_table *t)
     }
 }
 
+static void assert_all_serve(struct rig *r, uint32_t weight)
+{
+    struct worker_table *t = router_table(r->router);
+    const struct table_model *m = worker_table_model(t, STR("m"));
+    assert_non_null(m);
+    assert_int_equal(m->worker_count, WORKERS);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_int_equal(worker_state(t->workers[i]), WORKER_READY);
+        assert_int_equal(t->workers[i]->weight, weight);
+    }
+    worker_table_unref(t);
+}
+
 static void the_news_of_a_tick_are_one_table(void **state)
 {
     struct rig *r = *state;
@@ -225,11 +238,13 @@ static void the_news_of_a_tick_are_one_table(void **state)
     assert_int_equal(r->published, 1);
     loop_run(r->loop);
     assert_in_range(r->published, 2, 2 + (clock_mono_ms() - began) / TICK_MS);
-    struct worker_table *t = router_table(r->router);
+    assert_all_serve(r, 100);
+
     for (unsigned i = 0; i < WORKERS; i++) {
-        assert_int_equal(worker_state(t->workers[i]), WORKER_READY);
+        workers[i].weight = 50;
     }
-    worker_table_unref(t);
+    configure(r, workers, WORKERS); /* takes no worker away until it has told its models again */
+    assert_all_serve(r, 50);
 }
 
 int main(void)
