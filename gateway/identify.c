@@ -32,7 +32,7 @@ struct identify_loop {
     struct token_cache *cache;
     struct failure_bucket failures;
     struct metric_child *results[CHECK_RESULTS];
-    const struct jws_verifier *verifier; /* the one the cache was filled by: borrowed from gl->conf */
+    const struct jws_issuer *issuers; /* those the cache was filled by: borrowed from gl->conf */
 };
 
 int identify_loop_open(struct gateway_loop *gl, struct err *err)
@@ -43,16 +43,19 @@ int identify_loop_open(struct gateway_loop *gl, struct err *err)
     for (unsigned i = 0; i < CHECK_RESULTS; i++) {
         il->results[i] = metric_child(&checks, check_names[i]);
     }
-    il->verifier = &gl->conf->verifier;
+    il->issuers = gl->conf->issuers;
     gl->identify = il;
     return 0;
 }
 
-/* Other keys or issuers may be in force: what was verified before proves nothing now. */
+/* Other keys or issuers may be in force: what was verified before proves nothing now. Where only limits are others, as an
+ * operator or the attack ladder sets them, the issuers are the very same. */
 void identify_loop_reload(struct gateway_loop *gl)
 {
-    gl->identify->verifier = &gl->conf->verifier;
-    token_cache_drop_all(gl->identify->cache);
+    if (gl->identify->issuers != gl->conf->issuers) {
+        gl->identify->issuers = gl->conf->issuers;
+        token_cache_drop_all(gl->identify->cache);
+    }
 }
 
 void identify_loop_close(struct gateway_loop *gl)
@@ -160,10 +163,10 @@ static bool take_spare(struct identify_loop *il, const struct identify_conf *con
     return is_taken;
 }
 
-/* A request of before a reload has another verifier than the cache was filled by. */
+/* A request of before a reload may have other issuers than the cache was filled by. */
 static bool is_cache_of(const struct identify_loop *il, const struct request *r)
 {
-    return il->verifier == &r->conf->verifier;
+    return il->issuers == r->conf->issuers;
 }
 
 /* Verifies a token that the cache does not have. NULL: it has answered. */
@@ -206,7 +209,7 @@ static const struct jws_claims *look_up(struct request *r)
     const struct jws_claims *hit = NULL;
     enum token_cache_answer answer = TOKEN_CACHE_MISS;
     if (is_cache_of(il, r)) {
-        int64_t slack_s = il->verifier->leeway_s + grace_s(r);
+        int64_t slack_s = r->conf->verifier.leeway_s + grace_s(r);
         answer = token_cache_find(il->cache, r->token, clock_wall_s(), slack_s, &hit);
     }
     switch (answer) {

@@ -148,12 +148,17 @@ def test_who_shares_an_address_with_an_attacker_still_comes_in(own_stack):
     with own_stack.app() as app:
         app.sign_up()
         old, older = (aged(app.session["access_token"], own_stack.folder / "keys", seconds) for seconds in (60, 120))
-        assert show(old) == 401
+        seen = aged(app.session["access_token"], own_stack.folder / "keys", -600)
+        assert show(old) == 401 and show(seen) == 200
         assert try_made_up(5) == [401, 401, 401, 429, 429]
         assert app.user().status_code == 429 and gateway.metric(throttled) == 3
         # one that was seen to be over is known; as one that is not, it would have to be checked
         assert [show(old), show(old), show(older)] == [401, 401, 429]
         assert gateway.metric('tidegate_token_cache_lookups_total{result="expired"}') == 2
+        # another limit, as the attack brings, takes nobody's place in the cache
+        gateway.ctl("limits", "set", "address", "1000/1s", "--ttl", "1h", "--reason", "attack")
+        wait_until(lambda: gateway.metric("tidegate_limits_overrides") == 1, 60, "the limit is in force")
+        assert show(seen) == 200 and app.user().status_code == 429
         gateway.settings["identify"]["spare_checks"] = 100
         gateway.write()
         gateway.ctl("reload")
