@@ -140,6 +140,29 @@ static void test_traffic(void **state)
     }
 }
 
+static uint64_t requests_of(uint32_t count)
+{
+    struct product t = make_product(MATRIX_8BIT, 16, 512, count, NOTHING);
+    emu_traffic_start();
+    assert_int_equal(matvec_launch(&t.device, device_stream), cudaSuccess);
+    device_wait();
+    product_free(&t);
+    return emu_traffic_stop().requests;
+}
+
+/* One, four or eight columns are computed at once, never more than needed. */
+static void test_cost_of_columns(void **state)
+{
+    uint64_t requests[6] = {0};
+    for (uint32_t count = 1; count <= 5; count++) {
+        requests[count] = requests_of(count);
+    }
+    uint64_t to_write_one = requests[3] - requests[2];
+    assert_true(requests[2] - requests[1] > to_write_one);
+    assert_int_equal(requests[4] - requests[3], to_write_one);
+    assert_true(requests[5] - requests[4] > to_write_one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +171,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bounds, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_columns_are_independent, device_setup, device_teardown),
         cmocka_unit_test_setup_teardown(test_traffic, device_setup, device_teardown),
+        cmocka_unit_test_setup_teardown(test_cost_of_columns, device_setup, device_teardown),
     };
     return cmocka_run_group_tests_name("matvec", tests, NULL, NULL);
 }
