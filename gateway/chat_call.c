@@ -116,11 +116,12 @@ void chat_call_fail(struct chat_call *c, const struct chat_failure *f)
 /* --- the worker's answer ------------------------------------------------------------------------------ */
 
 /* What it means is decided by what follows, but for one thing: a request that this worker takes was refused before for
- * our key, unless the one that refused has answered others since. */
+ * our key, unless the one that refused has answered others since, or lately. */
 static void on_head(void *arg, const struct upstream_head *head)
 {
     struct chat_call *c = arg;
-    if (head->status != 200 || !c->doubt.worker || !worker_is_refusing(c->doubt.worker)) {
+    if (head->status != 200 || !c->doubt.worker ||
+        !worker_is_refusing(c->doubt.worker, loop_now_ms(c->r->gl->loop))) {
         return;
     }
     log_error("worker name=%s status=403 text=\"it refuses what another answers: our key?\"",

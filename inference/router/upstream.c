@@ -107,9 +107,6 @@ static void end(struct upstream *u, int rc, const struct err *err)
         log_warn("worker name=%s failed=%s text=\"%s\"", w->name, rc ? err_name(rc) : "answer",
                  err ? err->msg : "");
     }
-    if (v == BREAKER_OK && u->head.status == 200) {
-        worker_note_answer(w);
-    }
     if (v == BREAKER_CONNECT_FAIL || (v == BREAKER_FAIL && rc == ERR_CLOSED)) {
         worker_suspect(w);
     }
@@ -149,7 +146,7 @@ void upstream_excuse(struct upstream *u)
 
 bool upstream_refuse(struct upstream *u, uint64_t user, struct worker_doubt *doubt)
 {
-    if (worker_note_refusal(u->grant.worker, user)) {
+    if (worker_note_refusal(u->grant.worker, user, now_ms(u))) {
         u->is_spoilt = true;
         return true;
     }
@@ -194,6 +191,9 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
     u->head = (struct upstream_head){.status = status, .content_type = STR("")};
     read_fields(&u->head, fields, count);
     u->head.is_stream = status == 200 && has_prefix(u->head.content_type, "text/event-stream");
+    if (status == 200) {
+        worker_note_answer(u->grant.worker, now_ms(u));
+    }
     if (status == 200 && u->grant.is_probe) {
         worker_grant_note(&u->grant, now_ms(u),
                           BREAKER_OK); /* it is back: do not keep others out till the end */

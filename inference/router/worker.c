@@ -120,20 +120,27 @@ void worker_note_progress(struct worker *w, uint64_t now_ms)
     atomic_store_explicit(&w->load->progress_ms, now_ms, memory_order_relaxed);
 }
 
-bool worker_note_refusal(struct worker *w, uint64_t user)
+static bool has_answered(const struct worker *w, uint64_t now_ms)
+{
+    uint64_t at = atomic_load_explicit(&w->answered_ms, memory_order_relaxed);
+    return at != 0 && now_ms < at + WORKER_ANSWERED_MS;
+}
+
+bool worker_note_refusal(struct worker *w, uint64_t user, uint64_t now_ms)
 {
     uint64_t before = atomic_exchange_explicit(&w->refused, user, memory_order_relaxed);
-    return before != 0 && before != user;
+    return before != 0 && before != user && !has_answered(w, now_ms);
 }
 
-bool worker_is_refusing(const struct worker *w)
+bool worker_is_refusing(const struct worker *w, uint64_t now_ms)
 {
-    return atomic_load_explicit(&w->refused, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&w->refused, memory_order_relaxed) != 0 && !has_answered(w, now_ms);
 }
 
-void worker_note_answer(struct worker *w)
+void worker_note_answer(struct worker *w, uint64_t now_ms)
 {
-    if (worker_is_refusing(w)) {
+    atomic_store_explicit(&w->answered_ms, now_ms, memory_order_relaxed);
+    if (atomic_load_explicit(&w->refused, memory_order_relaxed) != 0) {
         atomic_store_explicit(&w->refused, 0, memory_order_relaxed);
     }
 }

@@ -48,7 +48,8 @@ struct worker {
     uint32_t weight, slots;
     uint64_t report_fresh_ms; /* worker_conf.h; 0: it is not listened to */
     struct breaker breaker;
-    _Atomic uint64_t refused; /* whom it refused last, if it has answered nobody since; 0: nobody */
+    _Atomic uint64_t refused;     /* whom it refused last, if it has answered nobody since; 0: nobody */
+    _Atomic uint64_t answered_ms; /* monotonic: when it last began to answer somebody; 0: never */
     char name[WORKER_NAME];
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
@@ -74,10 +75,12 @@ bool worker_has_slot(const struct worker *w);
 void worker_note_ttft(struct worker *w, uint64_t us);
 void worker_note_progress(struct worker *w, uint64_t now_ms);
 /* It refused (403) what this user (not 0) asked, which may be for the request or for our key. True: it refused another
- * before him and has answered nobody since, so it is our key. */
-bool worker_note_refusal(struct worker *w, uint64_t user);
-bool worker_is_refusing(const struct worker *w); /* somebody, and has answered nobody since */
-void worker_note_answer(struct worker *w);
+ * before him, and has not begun to answer anybody since, nor in the last WORKER_ANSWERED_MS, so it is our key. */
+enum { WORKER_ANSWERED_MS = 30000 };
+bool worker_note_refusal(struct worker *w, uint64_t user, uint64_t now_ms);
+bool worker_is_refusing(const struct worker *w,
+                        uint64_t now_ms);                   /* somebody, and has answered nobody, as above */
+void worker_note_answer(struct worker *w, uint64_t now_ms); /* it begins one */
 /* What it told; one thread a worker. A worker that drains becomes SUSPECT. */
 void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms);
 unsigned worker_report_halves(const struct worker *w, uint64_t now_ms); /* what its report counts: 2, 1, 0 */

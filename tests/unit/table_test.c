@@ -296,14 +296,20 @@ static void who_refuses_two_users_in_a_row_refuses_our_key(void **state)
     fleet_init(&f, 1, 0);
     struct worker *w = f.workers[0];
     for (unsigned i = 0; i < 100; i++) {
-        assert_false(worker_note_refusal(w, 7));
+        assert_false(worker_note_refusal(w, 7, 1000));
     }
-    assert_true(worker_is_refusing(w));
-    worker_note_answer(w);
-    assert_false(worker_is_refusing(w));
-    assert_false(worker_note_refusal(w, 8));
-    assert_true(worker_note_refusal(w, 7));
-    assert_true(worker_note_refusal(w, 8));
+    assert_true(worker_is_refusing(w, 1000));
+    worker_note_answer(w, 2000);
+    assert_false(worker_is_refusing(w, 2000));
+    /* an answer under way is one: who is refused meanwhile, in turn with another, shows nothing */
+    for (uint64_t at = 3000; at < 2000 + WORKER_ANSWERED_MS; at += 1000) {
+        assert_false(worker_note_refusal(w, 8, at));
+        assert_false(worker_is_refusing(w, at));
+        assert_false(worker_note_refusal(w, 7, at));
+    }
+    assert_true(worker_is_refusing(w, 2000 + WORKER_ANSWERED_MS));
+    assert_true(worker_note_refusal(w, 8, 2000 + WORKER_ANSWERED_MS));
+    assert_true(worker_note_refusal(w, 7, 2000 + WORKER_ANSWERED_MS));
     fleet_clear(&f);
 }
 
