@@ -4,8 +4,9 @@
  *     intake_read (loop) -> read (the intake's thread) -> on_read (loop)     not called when the client has left
  *
  * One after the other, by turns. A body's turn is its bytes behind those taken when it came, or behind the turn of its payer's
- * last one that waits. So the shortest of those that come together is first, few words wait for the long text in work and not
- * for all that one payer sent before them, and who comes when the bytes taken have reached a long text's turn stands behind it.
+ * last one that waits. So one payer's are read in their order and of several payers' the shortest first; few words wait for the
+ * long text in work and not for all that another sent before; and who comes when the bytes taken have reached a long text's turn
+ * stands behind it.
  * Ownership: the body is copied. What on_read is given is borrowed until it returns, but for `prompt` and `tokens`, which it
  * may take.
  * Bounds: as many bodies wait as there are open requests, each of --body-limit at most.
