@@ -37,30 +37,38 @@ static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, f
     }
 }
 
-static float half_block(const struct packed_row *row, unsigned half, const int8_t *q, float scale, float sum)
+static float dot16(const int8_t *a, const int8_t *b)
 {
     int dot = 0;
-    for (unsigned j = 16 * half; j < 16 * half + 16; j++) {
-        dot += row->values[j] * q[j];
+    for (unsigned i = 0; i < 16; i++) {
+        dot += a[i] * b[i];
     }
-    return half_to_float(row->scale[half]) * scale * (float)dot + half_to_float(row->minimum[half]) * sum;
+    return (float)dot;
+}
+
+/* One row of a block times all columns. */
+static void row_of_block(const struct packed_row *row, const struct quantized *x, uint32_t block,
+                         unsigned columns, unsigned lane, float out[KERNEL_TILE][PACKED_ROWS])
+{
+    float d[2] = {half_to_float(row->scale[0]), half_to_float(row->scale[1])};
+    float m[2] = {half_to_float(row->minimum[0]), half_to_float(row->minimum[1])};
+    for (unsigned c = 0; c < columns; c++) {
+        size_t at = (size_t)c * (x->width / PACKED_COLUMNS) + block;
+        const int8_t *q = x->q + 32 * at;
+        float products = d[0] * dot16(row->values, q) + d[1] * dot16(row->values + 16, q + 16);
+        out[c][lane] += x->scale[at] * products + m[0] * x->halves[2 * at] + m[1] * x->halves[2 * at + 1];
+    }
 }
 
 static void strip_of(enum packed_kind kind, const uint8_t *strip, const struct quantized *x, unsigned columns,
                      float out[KERNEL_TILE][PACKED_ROWS])
 {
-    uint32_t blocks = x->width / PACKED_COLUMNS;
     memset(out, 0, columns * sizeof *out);
-    for (uint32_t b = 0; b < blocks; b++, strip += packed_block_bytes(kind)) {
+    for (uint32_t b = 0; b < x->width / PACKED_COLUMNS; b++, strip += packed_block_bytes(kind)) {
         for (unsigned lane = 0; lane < PACKED_ROWS; lane++) {
             struct packed_row row;
             packed_read(kind, strip, lane, &row);
-            for (unsigned c = 0; c < columns; c++) {
-                size_t at = (size_t)c * blocks + b;
-                const int8_t *q = x->q + 32 * at;
-                out[c][lane] += half_block(&row, 0, q, x->scale[at], x->halves[2 * at]) +
-                                half_block(&row, 1, q, x->scale[at], x->halves[2 * at + 1]);
-            }
+            row_of_block(&row, x, b, columns, lane, out);
         }
     }
 }

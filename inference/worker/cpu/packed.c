@@ -328,30 +328,39 @@ void packed_clear(struct packed *p)
 
 /* --- reading one row of a block ------------------------------------------------------------------------ */
 
-static void read_nibbles(const uint8_t *nibbles, unsigned lane, int8_t out[32])
+static uint32_t load_u32(const uint8_t *p)
 {
-    for (unsigned j = 0; j < 16; j++) {
-        uint8_t both = nibbles[64 * (j / 4) + 4 * lane + j % 4];
-        out[j] = both & 15;
-        out[j + 16] = (int8_t)(both >> 4);
-    }
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
-static void read_5bit(const uint8_t *nibbles, unsigned lane, int moved, int8_t out[32])
+/* Four values of up to 6 bits less `moved`, each a byte. */
+static void put_four(uint32_t values, uint8_t moved, int8_t *out)
 {
-    const uint8_t *fifths = nibbles + 256 + 4UL * lane;
-    read_nibbles(nibbles, lane, out);
-    for (unsigned j = 0; j < 32; j++) {
-        out[j] = (int8_t)((out[j] | (fifths[j % 4] >> j / 4 & 1) << 4) - moved);
+    const uint32_t signs = 0x80808080; /* of the bytes: what is taken off one borrows from no other */
+    values = ((values | signs) - moved * 0x01010101U) ^ signs;
+    memcpy(out, &values, sizeof values);
+}
+
+static void read_5bit(const uint8_t *nibbles, unsigned lane, bool has_fifths, uint8_t moved, int8_t out[32])
+{
+    uint32_t fifths = has_fifths ? load_u32(nibbles + 256 + 4UL * lane) : 0;
+    for (unsigned g = 0; g < 4; g++) {
+        uint32_t both = load_u32(nibbles + 64UL * g + 4UL * lane);
+        put_four((both & 0x0F0F0F0F) | (fifths >> g & 0x01010101) << 4, moved, out + 4 * g);
+        put_four((both >> 4 & 0x0F0F0F0F) | (fifths >> (4 + g) & 0x01010101) << 4, moved, out + 16 + 4 * g);
     }
 }
 
 static void read_6bit(const uint8_t *nibbles, unsigned lane, int8_t out[32])
 {
-    const uint8_t *upper = nibbles + 256 + 4UL * lane;
-    read_nibbles(nibbles, lane, out);
-    for (unsigned j = 0; j < 32; j++) {
-        out[j] = (int8_t)((out[j] | (upper[64 * (j / 16) + j % 4] >> 2 * (j % 16 / 4) & 3) << 4) - 32);
+    uint32_t first = load_u32(nibbles + 256 + 4UL * lane);
+    uint32_t second = load_u32(nibbles + 320 + 4UL * lane);
+    for (unsigned g = 0; g < 4; g++) {
+        uint32_t both = load_u32(nibbles + 64UL * g + 4UL * lane);
+        put_four((both & 0x0F0F0F0F) | (first >> 2 * g & 0x03030303) << 4, 32, out + 4 * g);
+        put_four((both >> 4 & 0x0F0F0F0F) | (second >> 2 * g & 0x03030303) << 4, 32, out + 16 + 4 * g);
     }
 }
 
@@ -366,13 +375,13 @@ static void read_values(enum packed_kind kind, const uint8_t *block, unsigned la
 {
     switch (kind) {
     case PACKED_4BIT:
-        read_nibbles(block + 64, lane, out);
+        read_5bit(block + 64, lane, false, 0, out);
         break;
     case PACKED_5BIT:
-        read_5bit(block + 32, lane, 16, out);
+        read_5bit(block + 32, lane, true, 16, out);
         break;
     case PACKED_5BIT_MIN:
-        read_5bit(block + 64, lane, 0, out);
+        read_5bit(block + 64, lane, true, 0, out);
         break;
     case PACKED_6BIT_FINE:
         read_6bit(block + 64, lane, out);
