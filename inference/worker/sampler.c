@@ -4,12 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/worker/choices.h"
 #include "inference/worker/cpu/kernels.h"
-
-struct choice {
-    float weight; /* relative to the best token, which has 1 */
-    int32_t id;
-};
 
 struct sampler {
     const struct cpu_kernels *kernels;
@@ -319,72 +315,6 @@ static uint32_t collect_nucleus(struct sampler *s, float top_p, double total)
     }
 }
 
-static unsigned byte_of(float weight, unsigned shift)
-{
-    uint32_t bits;
-    memcpy(&bits, &weight, sizeof bits);
-    return bits >> shift & 255;
-}
-
-/* Heaviest first, then lowest id: choices that come by id, sorted by each byte of the weight in turn. */
-static void sort_choices(struct sampler *s, uint32_t n)
-{
-    for (unsigned shift = 0; shift < 32; shift += 8) {
-        uint32_t place[256] = {0}; /* how many have that byte; then where the next of them goes */
-        uint32_t before = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            place[byte_of(s->choices[i].weight, shift)]++;
-        }
-        for (unsigned byte = 256; byte-- > 0;) {
-            uint32_t count = place[byte];
-            place[byte] = before;
-            before += count;
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            s->spare[place[byte_of(s->choices[i].weight, shift)]++] = s->choices[i];
-        }
-        struct choice *sorted = s->spare;
-        s->spare = s->choices;
-        s->choices = sorted;
-    }
-}
-
-/* At most the k heaviest; their sum in *total. */
-static uint32_t keep_heaviest(const struct sampler *s, uint32_t n, uint32_t k, double *total)
-{
-    n = n < k ? n : k;
-    *total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        *total += (double)s->choices[i].weight;
-    }
-    return n;
-}
-
-/* The nucleus: the heaviest choices that together reach top_p of *total, which becomes their sum. */
-static uint32_t keep_nucleus(const struct sampler *s, uint32_t n, float top_p, double *total)
-{
-    double wanted = (double)top_p * *total;
-    double sum = 0;
-    uint32_t kept = 0;
-    while (kept < n && (kept == 0 || sum < wanted)) {
-        sum += (double)s->choices[kept++].weight;
-    }
-    *total = sum;
-    return kept;
-}
-
-static int32_t draw_from_choices(const struct sampler *s, uint32_t n, double target)
-{
-    uint32_t i = 0;
-    for (; i + 1 < n; i++) {
-        target -= (double)s->choices[i].weight;
-        if (target < 0) {
-            break;
-        }
-    }
-    return s->choices[i].id;
-}
-
 /* By id, blocks as a whole first. */
 static int32_t draw_from_all(const struct sampler *s, double target)
 {
@@ -412,12 +342,12 @@ static int32_t draw_from_all(const struct sampler *s, double target)
 static int32_t draw_from_heaviest(struct sampler *s, const struct sampler_params *p, uint32_t n, double total,
                                   double uniform)
 {
-    sort_choices(s, n);
+    choices_sort(s->choices, s->spare, n);
     if (p->top_k) {
-        n = keep_heaviest(s, n, p->top_k, &total);
+        n = choices_heaviest(s->choices, n, p->top_k, &total);
     }
-    n = keep_nucleus(s, n, p->top_p, &total);
-    return draw_from_choices(s, n, uniform * total);
+    n = choices_nucleus(s->choices, n, p->top_p, &total);
+    return choices_draw(s->choices, n, uniform * total);
 }
 
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
@@ -435,7 +365,7 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const fl
         n = collect_near(s, logits, largest, span_of(s, p, largest));
         total = weigh_choices(s, p, largest, &n);
         if (p->top_k == 0 && p->top_p >= 1) {
-            return draw_from_choices(s, n, uniform * total);
+            return choices_draw(s->choices, n, uniform * total);
         }
     } else {
         total = weigh(s, logits, s->vocab, largest, p->temperature);
