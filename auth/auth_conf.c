@@ -143,7 +143,7 @@ static const struct conf_entry auth_conf_entries[] = {
      .type = CONF_DURATION,
      CONF_FIELD(struct auth_config, waitlist_ttl_ms),
      .preset = "90d",
-     .min = 60000,
+     .min = 1000,
      .max = 63072000000.,
      .flags = CONF_RELOADABLE,
      .help = "How long a place on the waiting list is kept."},

@@ -40,7 +40,6 @@ struct leave_flow {
 struct place_flow {
     struct auth_job job; /* first */
     struct waitlist_ticket ticket;
-    uint64_t ttl_ms;
     struct waitlist_entry entry;
     int64_t ahead;
 };
@@ -68,16 +67,6 @@ static void reply_place(struct auth_call *call, unsigned status, enum waitlist_s
     buf_clear(&body);
 }
 
-/* Unix time until when the place of a ticket is kept: from when it was drawn, the first 48 bits of a UUID of version 7. */
-static int64_t ticket_expires_s(const struct waitlist_ticket *t, uint64_t ttl_ms)
-{
-    int64_t drawn_ms = 0;
-    for (unsigned i = 0; i < 6; i++) {
-        drawn_ms = drawn_ms << 8 | t->entry.b[i];
-    }
-    return drawn_ms / 1000 + (int64_t)(ttl_ms / 1000);
-}
-
 /* --- joining ----------------------------------------------------------------------------------------- */
 
 static int run_join(struct pg *pg, void *arg)
@@ -102,8 +91,7 @@ static void on_joined(struct auth_job *job, int rc)
     } else if (job->call) {
         char ticket[WAITLIST_TICKET_TEXT];
         waitlist_ticket_write(job->secrets, &f->ticket, ticket);
-        reply_place(job->call, 202, WAITLIST_WAITING, f->ahead, ticket_expires_s(&f->ticket, f->ttl_ms),
-                    ticket);
+        reply_place(job->call, 202, WAITLIST_WAITING, f->ahead, f->ticket.expires_s, ticket);
     }
     auth_job_free(job);
 }
@@ -200,19 +188,19 @@ static int run_place(struct pg *pg, void *arg)
     return rc < 0 ? rc : waitlist_ahead(pg, seq, &f->ahead);
 }
 
-/* What waits, and what has no row (its number had an account or a place, or the row has been forgotten), is shown by the
- * ticket alone: it ages the same. */
+/* What waits or waited in vain, and what has no row (its number had an account or a place, or the row has been forgotten),
+ * is shown by the ticket alone: it ages the same. */
 static void place_by_ticket(struct place_flow *f)
 {
-    int64_t expires_s = ticket_expires_s(&f->ticket, f->ttl_ms);
-    f->entry.status = expires_s > clock_wall_s() ? WAITLIST_WAITING : WAITLIST_EXPIRED;
-    f->entry.expires_s = expires_s;
+    f->entry.status = f->ticket.expires_s > clock_wall_s() ? WAITLIST_WAITING : WAITLIST_EXPIRED;
+    f->entry.expires_s = f->ticket.expires_s;
 }
 
 static void on_place(struct auth_job *job, int rc)
 {
     struct place_flow *f = (struct place_flow *)job;
-    if (rc == 0 && (f->entry.status == WAITLIST_NONE || f->entry.status == WAITLIST_WAITING)) {
+    bool is_over = f->entry.status == WAITLIST_EXPIRED && !f->entry.was_released;
+    if (rc == 0 && (f->entry.status == WAITLIST_NONE || f->entry.status == WAITLIST_WAITING || is_over)) {
         place_by_ticket(f);
     }
     if (job->call && rc < 0) {
@@ -227,7 +215,8 @@ static void on_place(struct auth_job *job, int rc)
 static bool read_ticket(struct auth_call *call, struct waitlist_ticket *out)
 {
     struct str text = STR("");
-    if (http_query_get(call->ex, "ticket", &text) && waitlist_ticket_read(call->al->secrets, text, out)) {
+    if (http_query_get(call->ex, "ticket", &text) &&
+        waitlist_ticket_read(call->al->secrets, text, call->conf->waitlist_ttl_ms, out)) {
         return true;
     }
     http_reply_problem(call->ex,
@@ -243,7 +232,6 @@ void auth_http_waitlist_place(struct auth_call *call)
     }
     struct place_flow *f = auth_job_new(sizeof *f, call);
     f->ticket = ticket;
-    f->ttl_ms = call->conf->waitlist_ttl_ms;
     auth_job_submit(&f->job, run_place, on_place);
 }
 

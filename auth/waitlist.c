@@ -9,7 +9,17 @@
 /* A transaction that changes nothing commits at once, one that writes waits for the disk: this makes all wait. */
 #define AS_IF_WRITTEN "pg_logical_emit_message(true, 'tidegate', '')"
 
-enum { TICKET_VERSION = 1, TICKET_SIGNED = 25, TICKET_MAC = 16, TICKET_BYTES = TICKET_SIGNED + TICKET_MAC };
+enum {
+    TICKET_HEAD = 17,
+    TICKET_MAC = 16
+}; /* version and entry; then numbers of 8 bytes, the higher first; HMAC */
+enum {
+    TICKET_NO_END = TICKET_HEAD + 8,
+    TICKET_SIGNED = TICKET_HEAD + 16,
+    TICKET_BYTES = TICKET_SIGNED + TICKET_MAC
+};
+
+_Static_assert(3 + (TICKET_BYTES * 4 + 2) / 3 < WAITLIST_TICKET_TEXT, "a ticket fits its text");
 
 static struct metric events = METRIC_COUNTER_L("tidegate_waitlist_events_total",
                                                "What happened on the waiting list, done by this gateway: "
@@ -23,9 +33,32 @@ void waitlist_count(const char *event, int64_t n)
 
 /* --- tickets ----------------------------------------------------------------------------------------- */
 
-static void ticket_mac(const struct secret_key *key, const uint8_t *bytes, uint8_t out[SECRET_HMAC_BYTES])
+static void put_number(uint8_t *out, int64_t v)
 {
-    const struct str texts[] = {STR_INIT("waitlist"), {(const char *)bytes, TICKET_SIGNED}};
+    for (unsigned i = 0; i < 8; i++) {
+        out[i] = (uint8_t)((uint64_t)v >> (56 - 8 * i));
+    }
+}
+
+static int64_t number_at(const uint8_t *p, unsigned n)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < n; i++) {
+        v = v << 8 | p[i];
+    }
+    return (int64_t)v;
+}
+
+/* Unix time until when a place is kept: from when its entry was drawn, the first 48 bits of a UUID of version 7. */
+static int64_t expires_s(const struct uuid *entry, uint64_t ttl_ms)
+{
+    return number_at(entry->b, 6) / 1000 + (int64_t)(ttl_ms / 1000);
+}
+
+static void ticket_mac(const struct secret_key *key, const uint8_t *bytes, size_t n,
+                       uint8_t out[SECRET_HMAC_BYTES])
+{
+    const struct str texts[] = {STR_INIT("waitlist"), {(const char *)bytes, n}};
     secret_hmac_of(key, texts, 2, out);
 }
 
@@ -33,37 +66,38 @@ void waitlist_ticket_write(const struct secret_ring *r, const struct waitlist_ti
                            char out[WAITLIST_TICKET_TEXT])
 {
     uint8_t bytes[TICKET_BYTES], mac[SECRET_HMAC_BYTES];
-    bytes[0] = TICKET_VERSION;
+    bytes[0] = 2;
     memcpy(bytes + 1, t->entry.b, ID_UUID_BYTES);
-    for (unsigned i = 0; i < 8; i++) {
-        bytes[17 + i] = (uint8_t)((uint64_t)t->seq >> (56 - 8 * i));
-    }
-    ticket_mac(secret_active(r, SECRET_TOKEN), bytes, mac);
+    put_number(bytes + TICKET_HEAD, t->seq);
+    put_number(bytes + TICKET_HEAD + 8, t->expires_s);
+    ticket_mac(secret_active(r, SECRET_TOKEN), bytes, TICKET_SIGNED, mac);
     memcpy(bytes + TICKET_SIGNED, mac, TICKET_MAC);
     snprintf(out, 4, "wl_");
     base64url_encode(bytes, sizeof bytes, out + 3);
 }
 
-bool waitlist_ticket_read(const struct secret_ring *r, struct str text, struct waitlist_ticket *out)
+bool waitlist_ticket_read(const struct secret_ring *r, struct str text, uint64_t ttl_ms,
+                          struct waitlist_ticket *out)
 {
     uint8_t bytes[TICKET_BYTES + 4], mac[SECRET_HMAC_BYTES];
     const struct secret_key *key;
-    uint64_t seq = 0;
     bool is_ours = false;
-    if (!str_starts(text, STR("wl_")) || text.n >= WAITLIST_TICKET_TEXT ||
-        base64url_decode(str_skip(text, 3), bytes, sizeof bytes) != TICKET_BYTES ||
-        bytes[0] != TICKET_VERSION) {
+    if (!str_starts(text, STR("wl_")) || text.n >= WAITLIST_TICKET_TEXT) {
         return false;
     }
+    ssize_t n = base64url_decode(str_skip(text, 3), bytes, sizeof bytes);
+    bool has_end = n == TICKET_BYTES && bytes[0] == 2;
+    if (!has_end && !(n == TICKET_NO_END + TICKET_MAC && bytes[0] == 1)) {
+        return false;
+    }
+    size_t signed_n = (size_t)n - TICKET_MAC;
     for (unsigned i = 0; !is_ours && (key = secret_at(r, SECRET_TOKEN, i)); i++) {
-        ticket_mac(key, bytes, mac);
-        is_ours = secret_eq(mac, bytes + TICKET_SIGNED, TICKET_MAC);
+        ticket_mac(key, bytes, signed_n, mac);
+        is_ours = secret_eq(mac, bytes + signed_n, TICKET_MAC);
     }
     memcpy(out->entry.b, bytes + 1, ID_UUID_BYTES);
-    for (unsigned i = 0; i < 8; i++) {
-        seq = seq << 8 | bytes[17 + i];
-    }
-    out->seq = (int64_t)seq;
+    out->seq = number_at(bytes + TICKET_HEAD, 8);
+    out->expires_s = has_end ? number_at(bytes + TICKET_HEAD + 8, 8) : expires_s(&out->entry, ttl_ms);
     return is_ours;
 }
 
@@ -76,16 +110,18 @@ const char *waitlist_status_name(enum waitlist_status s)
 }
 
 #define ENTRY                                                                                                \
-    "id, seq, extract(epoch FROM expires_at)::bigint, CASE WHEN state = 'joined' THEN 3 WHEN state = "       \
+    "id, seq, extract(epoch FROM expires_at)::bigint, released_at IS NOT NULL, CASE WHEN state = 'joined' "  \
+    "THEN 3 WHEN state = "                                                                                   \
     "'expired'"                                                                                              \
     " OR expires_at <= clock_timestamp() THEN 4 WHEN state = 'released' THEN 2 ELSE 1 END FROM waitlist "
 
 static void take_entry(struct pg *pg, struct waitlist_entry *out)
 {
-    *out = (struct waitlist_entry){.status = (enum waitlist_status)pg_i64(pg, 0, 3),
+    *out = (struct waitlist_entry){.status = (enum waitlist_status)pg_i64(pg, 0, 4),
                                    .id = pg_uuid(pg, 0, 0),
                                    .seq = pg_i64(pg, 0, 1),
-                                   .expires_s = pg_i64(pg, 0, 2)};
+                                   .expires_s = pg_i64(pg, 0, 2),
+                                   .was_released = pg_bool(pg, 0, 3)};
 }
 
 int waitlist_find(struct pg *pg, const struct subject *s, struct waitlist_entry *out)
@@ -135,13 +171,11 @@ static int store(struct pg *pg, const struct secret_ring *r, struct waitlist_joi
     buf_init(&sealed, SUBJECT_SEALED_MAX);
     int rc = subject_seal(r, "waitlist.subject", &j->ticket.entry, j->phone, &sealed, pg_err(pg));
     if (rc == 0) {
-        /* from the full second on, as the ticket says: nobody joins again while the place still stands */
-        rc = pg_query(pg,
-                      "SELECT waitlist_join($1, $2, $3, $4, $5, $6,"
-                      " date_trunc('second', now()) - now() + $7 * interval '1 ms', $8)",
+        /* until when the ticket says: nobody joins again while the place still stands */
+        rc = pg_query(pg, "SELECT waitlist_join($1, $2, $3, $4, $5, $6, to_timestamp($7) - now(), $8)",
                       PG_UUID(j->ticket.entry), PG_BYTES(j->subject->hash[0], SECRET_HMAC_BYTES),
                       PG_CSTR(j->subject->key_id), PG_BYTES(sealed.p, sealed.n), PG_CSTR(j->phone->country),
-                      PG_CSTR(j->lang), PG_I64((int64_t)j->ttl_ms), PG_I64(j->ticket.seq));
+                      PG_CSTR(j->lang), PG_I64(j->ticket.expires_s), PG_I64(j->ticket.seq));
         j->is_new = rc > 0 && pg_bool(pg, 0, 0);
     }
     buf_clear(&sealed);
@@ -165,6 +199,7 @@ int waitlist_join(struct pg *pg, const struct secret_ring *r, struct waitlist_jo
         return rc;
     }
     j->ticket.seq = pg_i64(pg, 0, 0);
+    j->ticket.expires_s = expires_s(&j->ticket.entry, j->ttl_ms);
     int is_user = subject_find(pg, j->subject, &identity, &user);
     int is_listed = is_user < 0 ? is_user : waitlist_find(pg, j->subject, &entry);
     if (is_listed < 0) {

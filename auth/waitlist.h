@@ -7,8 +7,8 @@
  * tell about a number: whoever joins gets the place of a newcomer shown, also for a number that has a place or an
  * account; its row stays, and that ticket never learns of it. Only the ticket of who named a number first sees
  * its release, and that it came in; and it gives the place up only while nobody else has named the number, who may be its
- * owner. A ticket, "wl_" and base64url of version, entry, place shown and HMAC, is all that shows a place later.
- * While it waits, a place is shown by its ticket alone, its end too; given up, it counts until the line has passed it.
+ * owner. A ticket, "wl_" and base64url of version, entry, place shown, its end and HMAC, is all that shows a place later.
+ * Until it is released, a place is shown by its ticket alone; given up, it counts until the line has passed it.
  * A position is cheap, and about right: waitlist_blocks counts who waits per 4096 places; the places since the last block
  * count all, whether a number got them or not, or the next position would tell.
  * Thread rule: tickets pure; the rest inside jobs. */
@@ -18,15 +18,18 @@
 #include "auth/auth.h"
 #include "auth/subject.h"
 
-enum { WAITLIST_TICKET_TEXT = 60 }; /* bytes with an end */
+enum { WAITLIST_TICKET_TEXT = 72 }; /* bytes with an end */
 
 struct waitlist_ticket {
     struct uuid entry;
-    int64_t seq; /* the place shown; the entry's own may be an earlier one */
+    int64_t seq;       /* the place shown; the entry's own may be an earlier one */
+    int64_t expires_s; /* Unix time, when the place ends, whatever is configured later */
 };
 void waitlist_ticket_write(const struct secret_ring *r, const struct waitlist_ticket *t,
                            char out[WAITLIST_TICKET_TEXT]);
-bool waitlist_ticket_read(const struct secret_ring *r, struct str text, struct waitlist_ticket *out);
+/* ttl_ms: of tickets of the first version, which do not name their end. */
+bool waitlist_ticket_read(const struct secret_ring *r, struct str text, uint64_t ttl_ms,
+                          struct waitlist_ticket *out);
 
 enum waitlist_status {
     WAITLIST_NONE = 0,
@@ -43,6 +46,7 @@ struct waitlist_entry {
     struct uuid id;
     int64_t seq;
     int64_t expires_s; /* Unix time: of the place or of the release */
+    bool was_released;
 };
 
 void waitlist_count(const char *event, int64_t n); /* metric tidegate_waitlist_events_total; any thread */

@@ -1,9 +1,12 @@
 """The waiting list: a place without proof, nothing told about other people's numbers, released by one gateway, told once."""
 import base64
 import concurrent.futures
+import contextlib
 import json
 import re
+import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -49,6 +52,22 @@ def place(app, ticket: str) -> dict:
 
 def release(gateway, *words: str) -> int:
     return json.loads(gateway.ctl("waitlist", "release", *words, "--reason", "test", "-o", "json").stdout)["released"]
+
+
+@contextlib.contextmanager
+def waitlist_ttl(gateway, app, ttl: str):
+    """Another auth.waitlist_ttl, which is under a minute, for a while."""
+    def reload(is_in_force) -> None:
+        gateway.write()
+        gateway.process.send(signal.SIGHUP)
+        wait_until(lambda: is_in_force(join(app)["expires_at"] - time.time()), 30, "the reload is done")
+    gateway.settings["auth"]["waitlist_ttl"] = ttl
+    reload(lambda left: left < 60)
+    try:
+        yield
+    finally:
+        del gateway.settings["auth"]["waitlist_ttl"]
+        reload(lambda left: left > 3600)
 
 
 def notices(stack, phone: str) -> list[dict]:
@@ -135,6 +154,20 @@ def test_an_end_is_shown_by_the_ticket_alone(pair, a):
     assert {p["status"] for p in shown} == {"waiting"}
     assert len({p["expires_at"] - drawn_s(answer["ticket"]) for p, answer in zip(shown, joined)}) == 1
     assert [p["expires_at"] for p in shown] == [answer["expires_at"] for answer in joined]
+
+
+def test_another_ttl_tells_nothing_about_earlier_tickets(pair, a):
+    """A place that ended by its row's time, and a ticket without a row, are shown alike whatever is configured since."""
+    listed = mainland_phone()
+    join(a, listed)
+    joined = [join(a), join(a, listed)]
+    pair.postgres.query("UPDATE waitlist SET expires_at = now() - interval '1 s'")
+    with waitlist_ttl(pair.gateways[0], a, "1s"):
+        shown = [place(a, answer["ticket"]) for answer in joined]
+        short = [join(a), join(a, listed)]
+    for answer in short:
+        wait_until(lambda: place(a, answer["ticket"]) == {"status": "expired"}, 30, "its own time is over")
+    assert [(p["status"], p["expires_at"]) for p in shown] == [("waiting", answer["expires_at"]) for answer in joined]
 
 
 def test_only_who_named_a_number_first_learns_what_became_of_it(pair, a, b):
@@ -359,9 +392,8 @@ def test_release_by_rule(pair, a, tmp_path):
 
 def test_places_and_releases_end(pair, a):
     phone = mainland_phone()
-    ticket = join(a, phone)["ticket"]
+    join(a, phone)
     pair.postgres.query("UPDATE waitlist SET expires_at = now()")
-    assert place(a, ticket) == {"status": "expired"}
     assert release(pair.gateways[0], "1") == 0
     wait_until(lambda: pair.postgres.query("SELECT state FROM waitlist") == "expired", 60, "a gateway ends it")
     again = join(a, phone)["ticket"]
