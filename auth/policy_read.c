@@ -109,17 +109,6 @@ int policy_read_object(struct policy_reader *r, const cJSON *object, const struc
     return 0;
 }
 
-/* Text goes to apps, pages and feeds; XML cannot say these at all. */
-static bool has_controls(const char *s)
-{
-    for (; *s; s++) {
-        if ((unsigned char)*s < 0x20 && *s != '\t' && *s != '\n' && *s != '\r') {
-            return true;
-        }
-    }
-    return false;
-}
-
 int policy_read_text(struct policy_reader *r, const cJSON *value, size_t max, char **out)
 {
     if (!cJSON_IsString(value)) {
@@ -128,9 +117,6 @@ int policy_read_text(struct policy_reader *r, const cJSON *value, size_t max, ch
     size_t n = strlen(value->valuestring);
     if (n == 0 || n > max) {
         return REFUSE(r, "must have 1 to %zu bytes", max);
-    }
-    if (has_controls(value->valuestring)) {
-        return REFUSE(r, "must have no control characters");
     }
     *out = strdup(value->valuestring);
     return 0;
