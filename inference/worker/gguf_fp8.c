@@ -30,6 +30,9 @@ void gguf_keep_fp8(struct gguf *g, const struct gguf_fp8 *matrices)
     t->fp8 = kept;
     t->is_filled = arena_alloc(&g->names, sizeof *t->is_filled);
     *t->is_filled = false;
+    if (t->rows == t->dims[2]) {
+        gguf_fill(g, t); /* vectors are read without being asked for */
+    }
 }
 
 void gguf_fill(struct gguf *g, const struct gguf_tensor *t)

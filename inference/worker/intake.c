@@ -127,7 +127,8 @@ static void enqueue(struct intake *in, struct reading *r)
     struct reading **at = &in->waiting;
     uint64_t behind = in->taken;
     for (const struct reading *w = in->waiting; w && r->payer; w = w->next) {
-        behind = w->payer == r->payer ? w->turn : behind;
+        /* what others were served may have passed him */
+        behind = w->payer == r->payer && w->turn > behind ? w->turn : behind;
     }
     r->turn = behind + r->n;
     while (*at && (*at)->turn <= r->turn) {

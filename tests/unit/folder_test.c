@@ -257,7 +257,7 @@ static void fp8_is_value_times_scale(void **state)
         const struct gguf_tensor *made = gguf_tensor_find(g, "m");
         assert_int_equal(made->type->type, TENSOR_BF16);
         assert_true(made->dims[0] == shapes[i][1] && made->dims[1] == shapes[i][0]);
-        assert_false(*made->is_filled); /* nobody has asked */
+        assert_int_equal(*made->is_filled, shapes[i][0] == 1); /* nobody has asked; for vectors nobody does */
         gguf_fill(g, made);
         assert_true(*made->is_filled);
         assert_memory_equal(made->data, published_data(&bf16, 0), made->n_bytes);

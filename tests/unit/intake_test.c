@@ -170,6 +170,45 @@ static void those_who_come_later_do_not_pass_for_ever(void **state)
     buf_clear(&short_text);
 }
 
+/* Two payers always have three texts here each. Who comes after a long while waits for what is there, not for as much as
+ * was served before. */
+enum { BUSY = 6, BEFORE = 30, AFTER = 12 };
+
+static void on_busy_read(struct http_exchange *ex, struct intake_result *r)
+{
+    const struct openai_context c = {.tokenizer = tokenizer, .model = STR("tiny"), .context = 100};
+    if (ex == &rig.ex[0] || shorts == BEFORE + SHORTS) {
+        loop_stop(rig.loop);
+        return;
+    }
+    ex->user = &rig;
+    intake_read(rig.intake, ex, 7 + (uint64_t)(ex - rig.ex) % 2, INTAKE_TOKENS, buf_str(&short_text), &c,
+                on_busy_read);
+    if (++shorts == BUSY + BEFORE) {
+        rig.ex[0].user = &rig;
+        intake_read(rig.intake, &rig.ex[0], 9, INTAKE_TOKENS, STR("{\"prompt\":\"he\"}"), &c, on_busy_read);
+    }
+}
+
+static void a_long_backlog_passes_nobody(void **state)
+{
+    short_text = long_body(SHORT_TEXT);
+    shorts = 0;
+    for (unsigned i = 1; i <= BUSY; i++) {
+        on_busy_read(&rig.ex[i], NULL);
+    }
+    loop_timer_arm(&rig.guard, 60000);
+    loop_run(rig.loop);
+    assert_true(shorts >= BUSY + BEFORE);
+    assert_true(shorts < BUSY + BEFORE + AFTER);
+    for (unsigned i = 1; i <= BUSY; i++) { /* who still waits, leaves */
+        if (rig.ex[i].on_finish) {
+            rig.ex[i].on_finish(&rig.ex[i], HTTP_FINISH_CLIENT_GONE);
+        }
+    }
+    buf_clear(&short_text);
+}
+
 /* Somebody's few words come when the first of one payer's many long texts has been read: they wait for the one that is
  * in work by then, not for all that came before. On a slow machine a few more may have been read meanwhile. */
 static struct buf long_text;
@@ -259,6 +298,7 @@ int main(void)
         CASE(each_kind_comes_back_read),
         CASE(the_shortest_goes_first),
         CASE(those_who_come_later_do_not_pass_for_ever),
+        CASE(a_long_backlog_passes_nobody),
         CASE(one_payer_waits_for_himself),
         CASE(what_is_taken_back_takes_no_turn),
         CASE(whoever_has_left_hears_nothing),
