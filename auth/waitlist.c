@@ -171,8 +171,11 @@ static int store(struct pg *pg, const struct secret_ring *r, struct waitlist_joi
     buf_init(&sealed, SUBJECT_SEALED_MAX);
     int rc = subject_seal(r, "waitlist.subject", &j->ticket.entry, j->phone, &sealed, pg_err(pg));
     if (rc == 0) {
-        /* until when the ticket says: nobody joins again while the place still stands */
-        rc = pg_query(pg, "SELECT waitlist_join($1, $2, $3, $4, $5, $6, to_timestamp($7) - now(), $8)",
+        /* Until when the ticket says: nobody joins again while the place still stands. Seconds alone, since an interval
+         * with days goes by the calendar of the session's time zone. */
+        rc = pg_query(pg,
+                      "SELECT waitlist_join($1, $2, $3, $4, $5, $6,"
+                      " ($7::bigint - extract(epoch FROM now()))::float8 * interval '1 s', $8)",
                       PG_UUID(j->ticket.entry), PG_BYTES(j->subject->hash[0], SECRET_HMAC_BYTES),
                       PG_CSTR(j->subject->key_id), PG_BYTES(sealed.p, sealed.n), PG_CSTR(j->phone->country),
                       PG_CSTR(j->lang), PG_I64(j->ticket.expires_s), PG_I64(j->ticket.seq));

@@ -47,6 +47,7 @@ BEGIN
         RAISE EXCEPTION 'a release wants an actor and a reason' USING ERRCODE = '22023';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('tidegate waitlist_release'));
+    PERFORM FROM waitlist_state FOR UPDATE; -- first, as waitlist_tend: who has it may wait for places left
     WITH let_in AS (
         UPDATE waitlist w SET state = 'released', released_at = now(), expires_at = now() + p_ttl,
             message_id = gen_random_uuid(), notify_at = now(), notify_tries = 0, notified_at = NULL

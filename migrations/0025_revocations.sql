@@ -5,6 +5,8 @@
 -- versions.revocations that tells of it. That row's lock is held from the number to the commit: when a number can be seen,
 -- so can all revocations up to it.
 
+LOCK TABLE sessions IN SHARE ROW EXCLUSIVE MODE; -- in the order of those who log out meanwhile
+
 ALTER TABLE revocations ADD COLUMN version bigint NOT NULL DEFAULT 0; -- 0: of before this column
 CREATE INDEX revocations_version ON revocations (version);
 
@@ -96,3 +98,5 @@ BEGIN
     RETURN total + n;
 END
 $$;
+
+ANALYZE revocations; -- else reads by version are planned as if many were new

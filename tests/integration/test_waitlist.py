@@ -26,9 +26,9 @@ def waitlist(pair):
 
 @pytest.fixture(autouse=True)
 def nobody_waits(pair):
-    """Each test begins with an empty line."""
-    pair.postgres.query("DELETE FROM waitlist; DELETE FROM waitlist_left; DELETE FROM waitlist_blocks;"
-                        " UPDATE waitlist_state SET head = NULL, passed = (SELECT last_value FROM waitlist_seq)")
+    """Each test begins with an empty line. The state comes first: a gateway that counts has it locked."""
+    pair.postgres.query("UPDATE waitlist_state SET head = NULL, passed = (SELECT last_value FROM waitlist_seq);"
+                        " DELETE FROM waitlist; DELETE FROM waitlist_left; DELETE FROM waitlist_blocks")
 
 
 def put(stack, *words: str) -> None:

@@ -705,6 +705,37 @@ static void the_waiting_list_takes_as_long_for_any_number(void **state)
     }
 }
 
+/* Whatever the time zone of the sessions, and whether it has summer time in between. */
+static void a_place_ends_when_its_ticket_says(void **state)
+{
+    need_server();
+    static const char *const numbers[] = {"+8613800000091", "+8613800000092"};
+    assert_int_equal(
+        sql_as(owner_uri, "DO $$ BEGIN EXECUTE format('ALTER ROLE tidegate_app IN DATABASE %I SET timezone ="
+                          " ''Europe/Berlin''', current_database()); END $$"),
+        0);
+    for (unsigned i = 0; i < 2; i++) {
+        struct person p;
+        char sql[160];
+        person_init(&p, numbers[i]);
+        struct joining j = {.join = {.phone = &p.phone,
+                                     .subject = &p.subject,
+                                     .lang = "en",
+                                     .ttl_ms = (i + 1) * 120 * (uint64_t)86400000}};
+        assert_int_equal(as_app(run_joining, &j), 0);
+        assert_true(j.join.is_new);
+        snprintf(sql, sizeof sql,
+                 "SELECT extract(epoch FROM expires_at)::bigint FROM waitlist WHERE seq = %lld",
+                 (long long)j.join.ticket.seq);
+        assert_int_equal(number_of(sql), j.join.ticket.expires_s);
+    }
+    assert_int_equal(
+        sql_as(owner_uri,
+               "DO $$ BEGIN EXECUTE format('ALTER ROLE tidegate_app IN DATABASE %I RESET timezone',"
+               " current_database()); END $$"),
+        0);
+}
+
 static void people_for_operators(void **state)
 {
     need_server();
@@ -771,6 +802,7 @@ int main(void)
         cmocka_unit_test(ten_uses_are_ten_accounts_whoever_comes_at_once),
         cmocka_unit_test(inviters_have_a_quota_even_at_once),
         cmocka_unit_test(the_waiting_list_takes_as_long_for_any_number),
+        cmocka_unit_test(a_place_ends_when_its_ticket_says),
         cmocka_unit_test(people_for_operators),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
