@@ -144,7 +144,7 @@ static void learn_models(struct member *m)
         memcpy(m->models, models, sizeof models);
         m->model_count = n;
         log_info("worker name=%s models=%u first=%s", m->worker->name, n, models[0]);
-        router_publish_soon(m->router);
+        router_publish_news(m->router);
     }
 }
 

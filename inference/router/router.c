@@ -203,9 +203,14 @@ static void publish(struct router *r)
     r->on_table(r->arg, t);
 }
 
-void router_publish_soon(struct router *r)
+/* The first of them goes out at once: a gateway that starts serves the first worker's models without delay. */
+void router_publish_news(struct router *r)
 {
-    if (!r->has_news) {
+    uint64_t now = clock_mono_ms();
+    if (now - r->news_ms >= TICK_MIN_MS) {
+        r->news_ms = now;
+        publish(r);
+    } else if (!r->has_news) {
         r->has_news = true;
         loop_timer_arm(&r->tick, TICK_MIN_MS);
     }
@@ -353,6 +358,7 @@ static void on_tick(void *arg)
     uint64_t now = clock_mono_ms();
     unsigned n = 0;
     if (r->has_news) {
+        r->news_ms = now;
         publish(r);
     }
     for (struct member *m = r->members; m; m = m->next) {

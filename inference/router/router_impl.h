@@ -47,7 +47,8 @@ struct router {
     uint32_t next_id;
     uint64_t probe_ms;
     struct loop_timer tick;
-    bool has_news; /* the next tick publishes */
+    uint64_t news_ms; /* monotonic, when news were last published; 0: never */
+    bool has_news;    /* the next tick publishes */
     struct model_queue **queues;
     unsigned queue_count;
     pthread_mutex_t mutex; /* of `table` */
@@ -55,7 +56,7 @@ struct router {
 };
 
 /* router.c */
-void router_publish_soon(
+void router_publish_news(
     struct router *r);              /* what members serve has changed: one table for all of a tick's news */
 void member_show(struct member *m); /* its metrics */
 /* probe.c */
