@@ -30,8 +30,9 @@ static double now(void)
 static double least(const struct pool *pool, strip_cb kernel, size_t strip_bytes, unsigned columns)
 {
     static int8_t q[COLUMNS * WIDTH];
-    static float scale[COLUMNS * WIDTH / 32], sum[COLUMNS * WIDTH / 32], halves[COLUMNS * WIDTH / 16];
-    const struct quantized x = {q, scale, sum, halves, WIDTH};
+    static float scale[COLUMNS * WIDTH / 32], sum[COLUMNS * WIDTH / 32];
+    static int16_t totals[COLUMNS * WIDTH / 16];
+    const struct quantized x = {q, scale, sum, totals, WIDTH};
     float out[KERNEL_TILE][PACKED_ROWS];
     double best = INFINITY;
     for (unsigned r = 0; r < pool->rounds; r++) {

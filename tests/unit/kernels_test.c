@@ -5,11 +5,11 @@
 
 #include "inference/worker/cpu/kernels.h"
 
-#if defined(__x86_64__)
+#include "tests/unit/avx512_standin.h"
 #include "tests/unit/tile_standin.h"
 
 #include "inference/worker/cpu/amx_strips.h"
-#endif
+#include "inference/worker/cpu/avx512_strips.h"
 
 enum { MAX_COLUMNS = 33, MAX_WIDTH = 512 };
 
@@ -21,7 +21,7 @@ struct activations {
     int8_t q[MAX_COLUMNS * MAX_WIDTH];
     float scale[MAX_COLUMNS * MAX_WIDTH / 32];
     float sum[MAX_COLUMNS * MAX_WIDTH / 32];
-    float halves[MAX_COLUMNS * MAX_WIDTH / 16];
+    int16_t totals[MAX_COLUMNS * MAX_WIDTH / 16];
 };
 
 static void fill(struct builder *b, float *x, size_t n)
@@ -69,7 +69,7 @@ static void check_tile(const struct gguf_tensor *t, const struct packed *p, cons
     float alone[KERNEL_TILE][PACKED_ROWS];
     uint32_t width = p->columns;
     for (uint32_t strip = 0; strip < p->strips; strip++) {
-        struct quantized all = {a->q, a->scale, a->sum, a->halves, width};
+        struct quantized all = {a->q, a->scale, a->sum, a->totals, width};
         struct quantized x = quantized_from(&all, first);
         cpu_kernels_strip(kernels, p->kind)(p->data + strip * p->strip_bytes, &x, columns, out);
         if (same_bits_as) {
@@ -101,7 +101,7 @@ static void check_type(enum tensor_type type, uint32_t width, double tolerance)
     builder_init(&b);
     struct gguf_tensor t = random_weight(&b, type, width, 37);
     fill(&b, a.x, (size_t)MAX_COLUMNS * width);
-    kernels->quantize(a.x, MAX_COLUMNS * width / 32, a.q, a.scale, a.sum, a.halves);
+    kernels->quantize(a.x, MAX_COLUMNS * width / 32, a.q, a.scale, a.sum, a.totals);
     assert_int_equal(packed_init(&p, &t, NULL), 0);
     for (unsigned n = 1; n <= KERNEL_TILE; n++) {
         check_tile(&t, &p, &a, 0, n, tolerance);
@@ -161,7 +161,7 @@ static void activations_to_int8(void **state)
     builder_init(&b);
     fill(&b, a.x, 64);
     memset(a.x + 32, 0, 32 * sizeof *a.x);
-    kernels->quantize(a.x, 2, a.q, a.scale, a.sum, a.halves);
+    kernels->quantize(a.x, 2, a.q, a.scale, a.sum, a.totals);
     int total = 0;
     int first = 0;
     for (unsigned i = 0; i < 32; i++) {
@@ -170,9 +170,9 @@ static void activations_to_int8(void **state)
         first += i < 16 ? a.q[i] : 0;
     }
     assert_true(fabsf(a.sum[0] - a.scale[0] * (float)total) < 1e-5F);
-    assert_true(fabsf(a.halves[0] - a.scale[0] * (float)first) < 1e-5F);
-    assert_true(fabsf(a.halves[1] - a.scale[0] * (float)(total - first)) < 1e-5F);
-    assert_true(a.halves[2] == 0 && a.halves[3] == 0);
+    assert_int_equal(a.totals[0], first);
+    assert_int_equal(a.totals[1], total - first);
+    assert_true(a.totals[2] == 0 && a.totals[3] == 0);
     assert_true(a.scale[1] == 0 && a.sum[1] == 0 && a.q[40] == 0);
     builder_clear(&b);
 }
@@ -376,32 +376,32 @@ static int run_group(const char *name, const struct cpu_kernels *k, const struct
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }
 
-/* Over the stand-in on any machine with AVX-512, and over the processor's own tiles where there are any. */
-static int run_amx(void)
+/* The products of kernels that only some processors have: their text over stand-ins of what those have, against AVX2's bits. */
+static int run_standins(void)
 {
-#if defined(__x86_64__)
     const struct CMUnitTest tests[] = {cmocka_unit_test(products)};
-    struct cpu_kernels over_standin = amx_kernels(cpu_kernels_avx512());
-    struct err why;
-    kernels = &over_standin;
-    same_bits_as = cpu_kernels_avx512();
-    int failed = cmocka_run_group_tests_name("amx, over a stand-in", tests, NULL, NULL);
-    kernels = cpu_kernels_amx(&why);
-    return failed + (kernels ? cmocka_run_group_tests_name("amx", tests, NULL, NULL) : 0);
-#else
-    return 0;
-#endif
+    struct cpu_kernels avx512 = avx512_kernels(cpu_kernels_avx2());
+    struct cpu_kernels amx = amx_kernels(&avx512);
+    same_bits_as = cpu_kernels_avx2();
+    kernels = &avx512;
+    int failed = cmocka_run_group_tests_name("avx512, over a stand-in", tests, NULL, NULL);
+    kernels = &amx;
+    return failed + cmocka_run_group_tests_name("amx, over a stand-in", tests, NULL, NULL);
 }
 
 int main(void)
 {
+    struct err why;
     int failed = run_group("portable", &cpu_kernels_portable, NULL);
     if (cpu_kernels_avx2()) {
         failed += run_group("avx2", cpu_kernels_avx2(), NULL);
+        failed += run_standins();
     }
     if (cpu_kernels_avx512()) {
         failed += run_group("avx512", cpu_kernels_avx512(), cpu_kernels_avx2());
-        failed += run_amx();
+    }
+    if (cpu_kernels_amx(&why)) {
+        failed += run_group("amx", cpu_kernels_amx(&why), cpu_kernels_avx512());
     }
     return failed;
 }

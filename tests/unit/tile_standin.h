@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define AMX /* any processor */
+
 enum { STANDIN_TILES = 8, STANDIN_ROWS = 16, STANDIN_ROW_BYTES = 64 };
 
 static struct tile_standin {

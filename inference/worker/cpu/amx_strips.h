@@ -10,9 +10,7 @@
 
 #include "inference/worker/cpu/avx512.h"
 
-#if defined(__clang__) /* its assembler asks */
-#pragma clang attribute push(__attribute__((target("amx-tile,amx-int8"))), apply_to = function)
-#endif
+#define AMX_INLINE static inline AMX __attribute__((always_inline))
 
 /* The tiles. */
 #define SUMS 0
@@ -41,21 +39,21 @@ static const struct tile_config tiles_fine = TILES(4);  /* 16 */
 /* The kernels that multiply fewer columns than a tile has tokens. */
 static const struct cpu_kernels *amx_few;
 
-/* Weights of 4, 5 or 6 bits as bytes: columns 0 to 15, then 16 to 31. */
-INLINE void spread_groups(const uint8_t *nibbles, unsigned bits, uint8_t to[8][64])
+/* Weights of 4, 5 or 6 bits as bytes, `moved` less than they lie there: columns 0 to 15, then 16 to 31. */
+INLINE void spread_groups(const uint8_t *nibbles, unsigned bits, char moved, uint8_t to[8][64])
 {
 #pragma GCC unroll 4
     for (unsigned g = 0; g < 4; g++) {
         __m512i low;
         __m512i high;
         unpack_group(nibbles, bits, g, &low, &high);
-        _mm512_store_si512(to[g], low);
-        _mm512_store_si512(to[4 + g], high);
+        _mm512_store_si512(to[g], _mm512_sub_epi8(low, _mm512_set1_epi8(moved)));
+        _mm512_store_si512(to[4 + g], _mm512_sub_epi8(high, _mm512_set1_epi8(moved)));
     }
 }
 
-INLINE void multiply(const int8_t *q, uint32_t width, const uint8_t *weights,
-                     int32_t sums[KERNEL_TILE][PACKED_ROWS])
+AMX_INLINE void multiply(const int8_t *q, uint32_t width, const uint8_t *weights,
+                         int32_t sums[KERNEL_TILE][PACKED_ROWS])
 {
     tile_zero(SUMS);
     tile_load(TOKENS, q, width);
@@ -64,9 +62,9 @@ INLINE void multiply(const int8_t *q, uint32_t width, const uint8_t *weights,
     tile_store(SUMS, sums, 64);
 }
 
-/* Columns from `column` on, those of one scale: added as AVX-512's kernels do. m: nothing for 8 bits without minimums. */
-INLINE void add_part(const struct quantized *x, size_t column, const uint8_t *weights, unsigned parts,
-                     __m512 d, const __m512 *m, __m512 acc[KERNEL_TILE])
+/* Columns from `column` on, those of one scale: added as AVX-512's kernels do. m: NULL where the kind has no minimums. */
+AMX_INLINE void add_part(const struct quantized *x, size_t column, const uint8_t *weights, unsigned parts,
+                         __m512 d, const __m512 *m, __m512 acc[KERNEL_TILE])
 {
     _Alignas(64) int32_t dots[KERNEL_TILE][PACKED_ROWS];
     multiply(x->q + column, x->width, weights, dots);
@@ -75,21 +73,21 @@ INLINE void add_part(const struct quantized *x, size_t column, const uint8_t *we
         size_t at = (size_t)c * x->width + column;
         acc[c] = add_scaled(acc[c], d, x->scale[at / 32], _mm512_load_si512(dots[c]));
         if (m) {
-            float sum = parts == 1 ? x->sum[at / 32] : x->halves[at / 16];
+            float sum = parts == 1 ? x->sum[at / 32] : x->scale[at / 32] * (float)x->totals[at / 16];
             acc[c] = _mm512_fmadd_ps(*m, _mm512_set1_ps(sum), acc[c]);
         }
     }
 }
 
 /* A block has `head` bytes of scales and minimums, of fine 8-bit ones each half has; `parts` scales. */
-INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned bits, unsigned parts,
-                      unsigned head, size_t block_bytes, float out[KERNEL_TILE][PACKED_ROWS])
+AMX_INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned bits, unsigned parts,
+                          unsigned head, size_t block_bytes, float out[KERNEL_TILE][PACKED_ROWS])
 {
     const uint32_t blocks = x->width / PACKED_COLUMNS;
     const unsigned groups = 8 / parts;
     const size_t next = bits == 6 ? 32 : block_bytes / parts; /* from a scale to that of the other half */
-    const float moved = bits == 6 ? -32.0F : -16.0F;
     const bool has_minimum = head == 64 && bits != 6;
+    const char moved = bits == 6 ? 32 : bits == 5 && !has_minimum ? 16 : 0;
     _Alignas(64) uint8_t spread[8][64];
     __m512 acc[KERNEL_TILE];
 #pragma GCC unroll 16
@@ -99,14 +97,14 @@ INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned 
     tile_configure(parts == 1 ? &tiles_whole : &tiles_fine);
     for (uint32_t b = 0; b < blocks; b++, strip += block_bytes) {
         if (bits < 8) {
-            spread_groups(strip + head, bits, spread);
+            spread_groups(strip + head, bits, moved, spread);
         }
         for (unsigned part = 0; part < parts; part++) {
             const uint8_t *scales = strip + part * next;
             const uint8_t *weights = bits < 8 ? spread[groups * part] : scales + head;
             __m512 d = load_halves(scales);
-            __m512 m = has_minimum ? load_halves(scales + 32) : _mm512_mul_ps(d, _mm512_set1_ps(moved));
-            add_part(x, 32UL * b + 16 * part, weights, parts, d, bits == 8 && head == 32 ? NULL : &m, acc);
+            __m512 m = has_minimum ? load_halves(scales + 32) : d; /* or not used */
+            add_part(x, 32UL * b + 16 * part, weights, parts, d, has_minimum ? &m : NULL, acc);
         }
     }
     tile_release();
@@ -117,8 +115,8 @@ INLINE void amx_strip(const uint8_t *strip, const struct quantized *x, unsigned 
 }
 
 #define AMX_STRIP(kind, bits, parts, head, bytes)                                                            \
-    static void amx_##kind(const uint8_t *strip, const struct quantized *x, unsigned columns,                \
-                           float out[KERNEL_TILE][PACKED_ROWS])                                              \
+    AMX static void amx_##kind(const uint8_t *strip, const struct quantized *x, unsigned columns,            \
+                               float out[KERNEL_TILE][PACKED_ROWS])                                          \
     {                                                                                                        \
         if (columns < KERNEL_TILE) {                                                                         \
             amx_few->strip_##kind(strip, x, columns, out);                                                   \
@@ -132,13 +130,6 @@ AMX_STRIP(5bit_min, 5, 1, 64, PACKED_5BIT_MIN_BYTES)
 AMX_STRIP(6bit_fine, 6, 2, 64, PACKED_6BIT_FINE_BYTES)
 AMX_STRIP(8bit, 8, 1, 32, PACKED_8BIT_BYTES)
 AMX_STRIP(8bit_fine_min, 8, 2, 64, PACKED_8BIT_FINE_MIN_BYTES)
-
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
 
 /* `few`, those of AVX-512, with these kernels for whole tiles. */
 static struct cpu_kernels amx_kernels(const struct cpu_kernels *few)

@@ -1,22 +1,17 @@
-/* Small vector functions that the files with AVX-512 code share: kernels_avx512.c and amx_strips.h.
- * Included behind `#if defined(__x86_64__)`. From here on the compiler uses AVX-512 with VNNI: such a file ends as avx2.h
- * says. */
+/* Small vector functions that the files with AVX-512 code share: avx512_strips.h and amx_strips.h.
+ * A function that is AVX512, as each INLINE one is, is compiled for AVX-512 with VNNI, and nothing else is. The tests have a
+ * stand-in of the vectors (tests/unit/avx512_standin.h): included before, it runs the same text anywhere. */
 #ifndef TIDE_WORKER_CPU_AVX512_H
 #define TIDE_WORKER_CPU_AVX512_H
 
 #include "inference/worker/cpu/kernels.h"
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))),                \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vnni")
+#ifndef AVX512
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#include <immintrin.h>
 #endif
 
-#include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline AVX512 __attribute__((always_inline))
 
 INLINE __m512 load_halves(const uint8_t *p) /* 16 */
 {
@@ -27,6 +22,19 @@ INLINE __m512 load_halves(const uint8_t *p) /* 16 */
 INLINE __m512 add_scaled(__m512 acc, __m512 d, float scale, __m512i dot)
 {
     return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(dot), acc);
+}
+
+/* What a dot of 5 or 6 bits starts from: strips_avx2.c's. */
+INLINE __m512i start_5bit(const int16_t *totals)
+{
+    int32_t both;
+    memcpy(&both, totals, sizeof both);
+    return _mm512_madd_epi16(_mm512_set1_epi32(both), _mm512_set1_epi16(-16));
+}
+
+INLINE __m512i start_6bit(int16_t total)
+{
+    return _mm512_madd_epi16(_mm512_set1_epi16(total), _mm512_set1_epi16(-16));
 }
 
 /* Puts bits of a plane above the lower four: those of each byte from bit `from` on, cut to the mask. */

@@ -54,8 +54,8 @@ static bool allocate_scattered(struct backend *b)
         b->gathered = floats(columns, b->gather_width / 4 + 1);
         b->gathered_scale = floats(columns, b->gather_width / 32 + 1);
         b->gathered_sum = floats(columns, b->gather_width / 32 + 1);
-        b->gathered_halves = floats(columns, b->gather_width / 16 + 1);
-        if (!b->gathered || !b->gathered_scale || !b->gathered_sum || !b->gathered_halves) {
+        b->gathered_totals = floats(columns, b->gather_width / 32 + 1); /* two of them a float */
+        if (!b->gathered || !b->gathered_scale || !b->gathered_sum || !b->gathered_totals) {
             return false;
         }
     }
@@ -87,7 +87,7 @@ static int allocate_buffers(struct backend *b, struct err *err)
     b->q = floats(rows, widest / 4 + 1);
     b->q_scale = floats(rows, widest / 32 + 1);
     b->q_sum = floats(rows, widest / 32 + 1);
-    b->q_halves = floats(rows, widest / 16 + 1);
+    b->q_totals = floats(rows, widest / 32 + 1); /* likewise */
     b->scores = floats((size_t)team_size(b->team) * ATTEND_QUERIES, c->context);
     b->attend_width = larger(g->model->sizes.key_dim, g->model->sizes.value_dim);
     b->attend_rows = floats((size_t)team_size(b->team) * KV_BLOCK, b->attend_width);
@@ -96,7 +96,7 @@ static int allocate_buffers(struct backend *b, struct err *err)
     b->best = calloc(c->batch_logits, sizeof *b->best);
     b->best_of_thread = calloc((size_t)team_size(b->team) * c->batch_logits, sizeof *b->best_of_thread);
     if (!whole || !b->attend_rows || !b->tiles || !b->best || !b->best_of_thread || !b->q || !b->q_scale ||
-        !b->q_sum || !b->q_halves || !b->scores || !b->picked) {
+        !b->q_sum || !b->q_totals || !b->scores || !b->picked) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %u tokens a step", c->batch_tokens);
     }
     return 0;
@@ -152,11 +152,11 @@ static void cpu_close(struct backend *b)
     free(b->q);
     free(b->q_scale);
     free(b->q_sum);
-    free(b->q_halves);
+    free(b->q_totals);
     free(b->gathered);
     free(b->gathered_scale);
     free(b->gathered_sum);
-    free(b->gathered_halves);
+    free(b->gathered_totals);
     free(b->uses.of_token);
     free(b->uses.first);
     free(b->uses.use);

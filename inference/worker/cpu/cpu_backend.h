@@ -42,11 +42,11 @@ struct backend {
     int8_t *q;                     /* the int8 form of the current product's input */
     float *q_scale;
     float *q_sum;
-    float *q_halves;
+    int16_t *q_totals;
     int8_t *gathered; /* a thread's columns side by side: team x KERNEL_TILE x gather_width */
     float *gathered_scale;
     float *gathered_sum;
-    float *gathered_halves;
+    int16_t *gathered_totals;
     uint32_t gather_width;        /* values of the widest scattered column; 0: there are none */
     float *rotation[MODEL_ROPES]; /* context x dims: cosine and sine of each pair, times magnitude */
     float *scores;                /* ATTEND_QUERIES * context floats a thread */
@@ -69,7 +69,7 @@ static inline void cpu_quantize_blocks(struct backend *b, enum graph_buffer buff
 {
     if (n > 0) {
         b->kernels->quantize(b->buffers[buffer] + 32 * first, (uint32_t)n, b->q + 32 * first,
-                             b->q_scale + first, b->q_sum + first, b->q_halves + 2 * first);
+                             b->q_scale + first, b->q_sum + first, b->q_totals + 2 * first);
     }
 }
 

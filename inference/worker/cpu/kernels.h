@@ -1,7 +1,7 @@
 /* The inner loops of the CPU backend and of the sampler: one table of functions a kind of processor, chosen at run time.
  *
- * A column is one token's activations. Quantized columns are int8 with one float scale per 32 values and,
- * for weights that are q*d + m or (q - 16)*d, the sum of those 32 values and of their halves; column c stands at q + c * width.
+ * A column is one token's activations. Quantized columns are int8 with one float scale per 32 values and, for weights that
+ * are q*d + m or (q - 16)*d, the sum of those 32 values and the totals of their halves; column c stands at q + c * width.
  * Every function gives a column the same bits whatever stands beside it: results do not depend on the batch.
  * Thread rule: pure functions. */
 #ifndef TIDE_WORKER_CPU_KERNELS_H
@@ -17,11 +17,12 @@
 enum { KERNEL_TILE = 16 }; /* most columns of one call */
 
 struct quantized {
-    const int8_t *q;     /* columns of `width` values */
-    const float *scale;  /* width / 32 a column */
-    const float *sum;    /* scale times the sum of the 32 values */
-    const float *halves; /* likewise of the first 16, and of the others: width / 16 a column */
-    uint32_t width;      /* a multiple of 32 */
+    const int8_t *q;    /* columns of `width` values */
+    const float *scale; /* width / 32 a column */
+    const float *sum;   /* scale times the sum of the 32 values */
+    const int16_t
+        *totals;    /* sums of the first 16 values, and of the others, as they are: width / 16 a column */
+    uint32_t width; /* a multiple of 32 */
 };
 
 /* The columns of x from c on. */
@@ -29,7 +30,7 @@ static inline struct quantized quantized_from(const struct quantized *x, unsigne
 {
     size_t blocks = (size_t)c * (x->width / PACKED_COLUMNS);
     return (struct quantized){x->q + (size_t)c * x->width, x->scale + blocks, x->sum + blocks,
-                              x->halves + 2 * blocks, x->width};
+                              x->totals + 2 * blocks, x->width};
 }
 
 /* One strip of 16 rows times `columns` (1..KERNEL_TILE) columns; out[c][row]. */
@@ -80,7 +81,7 @@ enum { ROW_BLOCK = 64 }; /* logits that are looked at together */
 
 struct cpu_kernels {
     const char *name;
-    void (*quantize)(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves);
+    void (*quantize)(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, int16_t *totals);
     strip_cb strip_4bit;
     strip_cb strip_5bit;
     strip_cb strip_5bit_min;

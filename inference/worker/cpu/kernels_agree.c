@@ -8,7 +8,7 @@ struct product {
     int8_t q[KERNEL_TILE * WIDTH];
     float scale[KERNEL_TILE * BLOCKS];
     float sum[KERNEL_TILE * BLOCKS];
-    float halves[KERNEL_TILE * BLOCKS * 2];
+    int16_t totals[KERNEL_TILE * BLOCKS * 2];
     uint32_t random;
 };
 
@@ -44,8 +44,8 @@ static void fill_columns(struct product *p)
         }
         p->scale[i] = (float)(1 + random_byte(p)) / 1024.0F;
         p->sum[i] = p->scale[i] * (float)(totals[0] + totals[1]);
-        p->halves[2 * i] = p->scale[i] * (float)totals[0];
-        p->halves[2 * i + 1] = p->scale[i] * (float)totals[1];
+        p->totals[2 * i] = (int16_t)totals[0];
+        p->totals[2 * i + 1] = (int16_t)totals[1];
     }
 }
 
@@ -60,7 +60,7 @@ static void fill_strip(struct product *p, const struct shape *s)
 bool cpu_kernels_agree(const struct cpu_kernels *a, const struct cpu_kernels *b)
 {
     struct product p = {.random = 1};
-    struct quantized x = {.q = p.q, .scale = p.scale, .sum = p.sum, .halves = p.halves, .width = WIDTH};
+    struct quantized x = {.q = p.q, .scale = p.scale, .sum = p.sum, .totals = p.totals, .width = WIDTH};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float by_a[KERNEL_TILE][PACKED_ROWS];
         float by_b[KERNEL_TILE][PACKED_ROWS];

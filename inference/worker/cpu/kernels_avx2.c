@@ -34,7 +34,7 @@ INLINE __m256i round8(const float *x, __m256 inverse)
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
 }
 
-static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves)
+static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, int16_t *totals)
 {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -56,8 +56,8 @@ static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, f
         _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(bytes, order));
         scale[b] = step;
         sum[b] = step * (float)(first + second);
-        halves[2 * b] = step * (float)first;
-        halves[2 * b + 1] = step * (float)second;
+        totals[2 * b] = (int16_t)first;
+        totals[2 * b + 1] = (int16_t)second;
     }
 }
 

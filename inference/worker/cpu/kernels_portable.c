@@ -10,7 +10,7 @@ static float load_half(const uint8_t *p)
     return half_to_float(h);
 }
 
-static void quantize_block(const float *x, int8_t *q, float *scale, float *sum, float halves[2])
+static void quantize_block(const float *x, int8_t *q, float *scale, float *sum, int16_t totals[2])
 {
     float largest = 0.0F;
     for (unsigned i = 0; i < PACKED_COLUMNS; i++) {
@@ -18,22 +18,22 @@ static void quantize_block(const float *x, int8_t *q, float *scale, float *sum, 
     }
     float step = largest / 127.0F;
     float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    int totals[2] = {0};
+    int sums[2] = {0};
     for (unsigned i = 0; i < PACKED_COLUMNS; i++) {
         int v = (int)lrintf(x[i] * inverse);
         q[i] = (int8_t)v;
-        totals[i / 16] += v;
+        sums[i / 16] += v;
     }
     *scale = step;
-    *sum = step * (float)(totals[0] + totals[1]);
-    halves[0] = step * (float)totals[0];
-    halves[1] = step * (float)totals[1];
+    *sum = step * (float)(sums[0] + sums[1]);
+    totals[0] = (int16_t)sums[0];
+    totals[1] = (int16_t)sums[1];
 }
 
-static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, float *halves)
+static void quantize(const float *x, uint32_t blocks, int8_t *q, float *scale, float *sum, int16_t *totals)
 {
     for (uint32_t b = 0; b < blocks; b++) {
-        quantize_block(x + 32UL * b, q + 32UL * b, scale + b, sum + b, halves + 2UL * b);
+        quantize_block(x + 32UL * b, q + 32UL * b, scale + b, sum + b, totals + 2UL * b);
     }
 }
 
@@ -56,7 +56,8 @@ static void row_of_block(const struct packed_row *row, const struct quantized *x
         size_t at = (size_t)c * (x->width / PACKED_COLUMNS) + block;
         const int8_t *q = x->q + 32 * at;
         float products = d[0] * dot16(row->values, q) + d[1] * dot16(row->values + 16, q + 16);
-        out[c][lane] += x->scale[at] * products + m[0] * x->halves[2 * at] + m[1] * x->halves[2 * at + 1];
+        float minimums = m[0] * (float)x->totals[2 * at] + m[1] * (float)x->totals[2 * at + 1];
+        out[c][lane] += x->scale[at] * (products + minimums);
     }
 }
 

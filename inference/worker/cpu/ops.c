@@ -117,7 +117,7 @@ static void strip_product(struct backend *b, const struct cpu_step *step, unsign
         struct quantized x = {.q = b->q + (size_t)c * w->columns,
                               .scale = b->q_scale + block,
                               .sum = b->q_sum + block,
-                              .halves = b->q_halves + 2 * block,
+                              .totals = b->q_totals + 2 * block,
                               .width = w->columns};
         kernel(w->data + strip * w->strip_bytes, &x, tile, out);
         for (unsigned i = 0; i < tile; i++) {

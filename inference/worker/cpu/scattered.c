@@ -21,15 +21,15 @@ static void times_int8(struct backend *b, unsigned thread, const struct packed *
     int8_t *q = b->gathered + mine;
     float *scale = b->gathered_scale + mine / PACKED_COLUMNS;
     float *sum = b->gathered_sum + mine / PACKED_COLUMNS;
-    float *halves = b->gathered_halves + 2 * (mine / PACKED_COLUMNS);
+    int16_t *totals = b->gathered_totals + 2 * (mine / PACKED_COLUMNS);
     for (unsigned c = 0; c < x->n; c++) {
         size_t block = x->at[c] / PACKED_COLUMNS;
         memcpy(q + c * (size_t)w->columns, b->q + x->at[c], w->columns);
         memcpy(scale + c * blocks, b->q_scale + block, blocks * sizeof *scale);
         memcpy(sum + c * blocks, b->q_sum + block, blocks * sizeof *sum);
-        memcpy(halves + 2 * c * blocks, b->q_halves + 2 * block, 2 * blocks * sizeof *halves);
+        memcpy(totals + 2 * c * blocks, b->q_totals + 2 * block, 2 * blocks * sizeof *totals);
     }
-    struct quantized gathered = {.q = q, .scale = scale, .sum = sum, .halves = halves, .width = w->columns};
+    struct quantized gathered = {.q = q, .scale = scale, .sum = sum, .totals = totals, .width = w->columns};
     cpu_strip_kernel(b, w->kind)(w->data + strip * w->strip_bytes, &gathered, x->n, out);
 }
 

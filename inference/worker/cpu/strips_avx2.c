@@ -1,5 +1,5 @@
 /* A strip times columns with AVX2: maddubs multiplies unsigned weights with signed activations and adds pairs in 16 bits;
- * madd widens them. The integers are exact and the floats are in the order of kernels_avx512.c: the same bits. */
+ * madd widens them. The integers are exact and the floats are in the order of avx512_strips.h: the same bits. */
 #include "inference/worker/cpu/kernels.h"
 
 #if defined(__x86_64__)
@@ -37,6 +37,20 @@ INLINE __m256 add_scaled(__m256 acc, __m256 d, float scale, __m256i dot)
     return _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(scale)), _mm256_cvtepi32_ps(dot), acc);
 }
 
+/* Weights of 5 bits without a minimum lie 16 above their value, of 6 bits 32: what a dot starts from, so that the sum is
+ * that of the values. Of 5 bits -16 times both halves' totals, of 6 bits -32 times one. */
+INLINE __m256i start_5bit(const int16_t *totals)
+{
+    int32_t both;
+    memcpy(&both, totals, sizeof both);
+    return _mm256_madd_epi16(_mm256_set1_epi32(both), _mm256_set1_epi16(-16));
+}
+
+INLINE __m256i start_6bit(int16_t total)
+{
+    return _mm256_madd_epi16(_mm256_set1_epi16(total), _mm256_set1_epi16(-16));
+}
+
 INLINE __m256i add_widened(__m256i dot, __m256i pairs)
 {
     return _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -50,10 +64,12 @@ INLINE void block_5bit(const uint8_t *block, unsigned bits, unsigned head, unsig
     const uint8_t *nibbles = block + head + 32UL * half;
     const __m256i fifths = bits == 5 ? load32(nibbles + 256) : _mm256_setzero_si256();
     const unsigned run = bits == 5 ? 2 : 4;
+    const bool has_minimum = head == 64;
     const uint32_t blocks = x->width / PACKED_COLUMNS;
     __m256i dots[KERNEL_TILE];
     for (unsigned c = 0; c < n; c++) {
-        dots[c] = _mm256_setzero_si256();
+        size_t at = (size_t)c * blocks + b;
+        dots[c] = has_minimum ? _mm256_setzero_si256() : start_5bit(x->totals + 2 * at);
     }
 #pragma GCC unroll 2
     for (unsigned from = 0; from < 4; from += run) {
@@ -82,12 +98,14 @@ INLINE void block_5bit(const uint8_t *block, unsigned bits, unsigned head, unsig
         }
     }
     __m256 d = load_halves(block + 16 * half);
-    __m256 m = head == 64 ? load_halves(block + 32 + 16 * half) : _mm256_mul_ps(d, _mm256_set1_ps(-16.0F));
+    __m256 m = has_minimum ? load_halves(block + 32 + 16 * half) : d; /* or not used */
 #pragma GCC unroll 4
     for (unsigned c = 0; c < n; c++) {
         size_t at = (size_t)c * blocks + b;
         acc[c] = add_scaled(acc[c], d, x->scale[at], dots[c]);
-        acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->sum[at]), acc[c]);
+        if (has_minimum) {
+            acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->sum[at]), acc[c]);
+        }
     }
 }
 
@@ -101,7 +119,7 @@ INLINE void part_6bit(const uint8_t *block, unsigned part, unsigned half, const 
     const uint32_t blocks = x->width / PACKED_COLUMNS;
     __m256i dots[KERNEL_TILE];
     for (unsigned c = 0; c < n; c++) {
-        dots[c] = _mm256_setzero_si256();
+        dots[c] = start_6bit(x->totals[2 * ((size_t)c * blocks + b) + part]);
     }
 #pragma GCC unroll 2
     for (unsigned g = 0; g < 4; g += 2) {
@@ -121,12 +139,9 @@ INLINE void part_6bit(const uint8_t *block, unsigned part, unsigned half, const 
         }
     }
     __m256 d = load_halves(block + 32UL * part + 16 * half);
-    __m256 m = _mm256_mul_ps(d, _mm256_set1_ps(-32.0F));
 #pragma GCC unroll 4
     for (unsigned c = 0; c < n; c++) {
-        size_t at = (size_t)c * blocks + b;
-        acc[c] = add_scaled(acc[c], d, x->scale[at], dots[c]);
-        acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->halves[2 * at + part]), acc[c]);
+        acc[c] = add_scaled(acc[c], d, x->scale[(size_t)c * blocks + b], dots[c]);
     }
 }
 
@@ -159,7 +174,8 @@ INLINE void part_8bit(const uint8_t *part, unsigned head, unsigned groups, unsig
         __m256 m = load_halves(part + 32 + 16 * half);
 #pragma GCC unroll 4
         for (unsigned c = 0; c < n; c++) {
-            float sum = x->halves[((size_t)c * x->width + column) / 16];
+            size_t at = ((size_t)c * x->width + column) / 16;
+            float sum = x->scale[at / 2] * (float)x->totals[at];
             acc[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(sum), acc[c]);
         }
     }

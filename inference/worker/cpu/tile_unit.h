@@ -9,6 +9,9 @@
 
 #include "base/err.h"
 
+/* Of functions that use it: what there is beside AVX-512 (avx512.h). */
+#define AMX __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
+
 #define TILE_NAME(t) "%%tmm" TIDE_STR1(t)
 
 /* config: struct tile_config. All tiles become zero. */
