@@ -84,6 +84,18 @@ static bool wants_best(const struct backend *b, const struct cpu_step *step, siz
     return step->op->dst == GRAPH_LOGITS && b->batch->tokens[b->picked[column]].best_only;
 }
 
+/* added: NULL, or dst itself. */
+static inline void sum_rows(float *dst, const float *added, const float *values, uint32_t n)
+{
+    if (!added) {
+        memcpy(dst, values, n * sizeof *dst);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        dst[i] = added[i] + values[i];
+    }
+}
+
 static void put_rows(const struct backend *b, const struct cpu_step *step, unsigned thread, size_t column,
                      uint32_t first, uint32_t n, const float *values)
 {
@@ -93,13 +105,13 @@ static void put_rows(const struct backend *b, const struct cpu_step *step, unsig
     }
     const float *added = step->bias ? step->bias + first : NULL;
     float *dst = cpu_row(b, step->op->dst, column) + first;
-    if (step->op->kind == GRAPH_MATMUL && !added) {
-        memcpy(dst, values, n * sizeof *dst);
-        return;
+    if (step->op->kind != GRAPH_MATMUL && !added) {
+        added = dst;
     }
-    added = added ? added : dst;
-    for (uint32_t i = 0; i < n; i++) {
-        dst[i] = added[i] + values[i];
+    if (n == PACKED_ROWS) { /* nearly always, and fast as a constant */
+        sum_rows(dst, added, values, PACKED_ROWS);
+    } else {
+        sum_rows(dst, added, values, n);
     }
 }
 
