@@ -373,11 +373,6 @@ void *http_op_arg(const struct http_op *op)
     return op->arg;
 }
 
-bool http_op_reused(const struct http_op *op)
-{
-    return op->reused;
-}
-
 bool http_op_is_connecting(const struct http_op *op)
 {
     return op->h2 ? op->h2->state == CLIENT_H2_CONNECTING

@@ -75,7 +75,6 @@ struct http_client_handler {
 struct http_op *http_send_request(struct http_origin *o, const struct http_client_request *req,
                                   const struct http_client_handler *handler, void *arg); /* never NULL */
 void *http_op_arg(const struct http_op *op);
-bool http_op_reused(const struct http_op *op);        /* ran on a connection that was there before */
 bool http_op_is_connecting(const struct http_op *op); /* there is no connection yet: nothing of it was sent */
 enum http_flow http_op_send_body(struct http_op *op, const void *p, size_t n);
 void http_op_end_body(struct http_op *op);
