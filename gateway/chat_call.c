@@ -48,7 +48,6 @@ void chat_call_release(struct chat_call *c)
     r->cancel = NULL;
     loop_timer_disarm(&c->queue_timer);
     loop_timer_disarm(&c->keep_alive);
-    worker_doubt_end(&c->doubt, loop_now_ms(r->gl->loop), BREAKER_NO_VERDICT);
     buf_clear(&c->held);
     buf_clear(&c->scratch);
     buf_clear(&c->text);
@@ -115,20 +114,6 @@ void chat_call_fail(struct chat_call *c, const struct chat_failure *f)
 
 /* --- the worker's answer ------------------------------------------------------------------------------ */
 
-/* What it means is decided by what follows, but for one thing: a request that this worker takes was refused before for
- * our key, unless the one that refused has answered others since, or lately. */
-static void on_head(void *arg, const struct upstream_head *head)
-{
-    struct chat_call *c = arg;
-    if (head->status != 200 || !c->doubt.worker ||
-        !worker_is_refusing(c->doubt.worker, loop_now_ms(c->r->gl->loop))) {
-        return;
-    }
-    log_error("worker name=%s status=403 text=\"it refuses what another answers: our key?\"",
-              c->doubt.worker->name);
-    worker_doubt_end(&c->doubt, loop_now_ms(c->r->gl->loop), BREAKER_FAIL);
-}
-
 static enum http_flow on_event(void *arg, struct str event)
 {
     struct chat_call *c = arg;
@@ -186,23 +171,12 @@ static void pass_refusal(struct chat_call *c, const struct upstream_end *end)
     tell(c, &refused);
 }
 
-/* Our key or our bill: not the client's business. */
-static void fail_unpaid(struct chat_call *c, unsigned status)
+/* For our key or our bill, or for the request: some filter content so. Their words may tell of the key, and stay here.
+ * Nothing that anybody asks counts against the worker: the router finds out by a question of its own. */
+static void on_refusal(struct chat_call *c, struct upstream *up, unsigned status)
 {
-    log_error("worker name=%s status=%u text=\"it refuses our key\"", c->r->worker, status);
-    chat_call_fail(c, &unpaid);
-}
-
-/* 403 may be for our key, or for the request: some filter content so. Their words may tell of the key, and stay here.
- * It is the key when users one after another are refused, or when another worker answers (on_head). So nobody opens a
- * breaker by what he asks, and a worker whose key is bad does not keep the traffic. */
-static void on_forbidden(struct chat_call *c, struct upstream *up)
-{
-    if (upstream_refuse(up, user_of(c->r), &c->doubt)) {
-        fail_unpaid(c, 403);
-    } else {
-        chat_call_fail(c, &forbidden);
-    }
+    bool is_key = upstream_refuse(up) || status != 403;
+    chat_call_fail(c, is_key ? &unpaid : &forbidden);
 }
 
 /* The worker works, but not as long as this answer would take. */
@@ -236,16 +210,10 @@ static void on_status(struct chat_call *c, const struct upstream_end *end)
         chat_call_fail(c, &f);
         break;
     }
-    case 401:
-    case 402:
-        upstream_spoil(up); /* quick at it, it would be given all there is */
-        fail_unpaid(c, end->status);
-        break;
-    case 403:
-        on_forbidden(c, up);
-        break;
     default:
-        if (end->status >= 400 && end->status < 500) {
+        if (worker_status_is_refusal(end->status)) {
+            on_refusal(c, up, end->status);
+        } else if (end->status >= 400 && end->status < 500) {
             pass_refusal(c, end);
         } else {
             chat_call_fail(c, &sick);
@@ -291,8 +259,7 @@ static void on_end(void *arg, const struct upstream_end *end)
     }
 }
 
-static const struct upstream_handler upstream_handler = {
-    .on_head = on_head, .on_event = on_event, .on_end = on_end};
+static const struct upstream_handler upstream_handler = {.on_event = on_event, .on_end = on_end};
 
 /* --- to a worker -------------------------------------------------------------------------------------- */
 

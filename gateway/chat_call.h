@@ -46,7 +46,6 @@ struct chat_call {
     enum chat_kind kind;
     struct chat_body body;
     const struct worker *failed; /* compared only: not to be chosen again */
-    struct worker_doubt doubt;   /* of a worker that refused, while another is asked */
     struct queue_waiter *waiter; /* QUEUED */
     struct upstream *up;         /* RUNNING */
     struct loop_timer queue_timer;

@@ -30,10 +30,10 @@ enum {
 
 enum breaker_state { BREAKER_CLOSED = 0, BREAKER_OPEN = 1, BREAKER_HALF_OPEN = 2 };
 enum breaker_result {
-    BREAKER_OK = 0,
+    BREAKER_OK = 0,           /* answered, also with a 4xx */
     BREAKER_FAIL = 1,         /* 5xx, time-out, broken answer */
     BREAKER_CONNECT_FAIL = 2, /* no connection */
-    BREAKER_NO_VERDICT = 3,   /* canceled by us, or refused for a reason that says nothing */
+    BREAKER_NO_VERDICT = 3,   /* canceled by us, or refused (401, 402, 403, 429), which says nothing */
 };
 enum breaker_admission { BREAKER_ADMIT = 0, BREAKER_ADMIT_PROBE = 1, BREAKER_REFUSE = 2 };
 

@@ -1,4 +1,7 @@
-/* Active health: GET /health, then GET /v1/models, one at a time for each worker, on the control loop. */
+/* Active health: GET /health, then GET /v1/models, one at a time for each worker, on the control loop. And a question as
+ * clients ask them, when a worker refused one of theirs (401, 402, 403): that may be for our key, or for what was asked,
+ * as where content is filtered. Only a refusal of what we ask ourselves, for each of its models, says which; until one of
+ * them is taken again the worker is SUSPECT. So nobody takes a worker away by what he asks. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -13,7 +16,7 @@ enum {
     PROBE_MODELS_MS = 10000, /* between questions for models */
     PROBE_DOWN_AFTER = 3,
     PROBE_BUSY_MS = 10000, /* progress this recent: busy, not dead */
-    PROBE_ANSWER_BYTES = 1 << 18,
+    PROBE_KEY_MS = 5000,   /* between questions whether it takes our key */
 };
 
 static const struct http_client_handler probe_handler;
@@ -41,7 +44,7 @@ static void note_alive(struct member *m)
 {
     m->failed = 0;
     if (m->model_count > 0) {
-        set_health(m, WORKER_READY);
+        set_health(m, atomic_load(&m->worker->refuses_key) ? WORKER_SUSPECT : WORKER_READY);
     }
     rest(m);
 }
@@ -62,16 +65,27 @@ static void note_failed(struct member *m)
 
 static void ask(struct member *m, enum member_phase phase)
 {
-    struct http_field fields[2] = {{STR("accept"), STR("application/json")}};
+    static const struct {
+        struct str method, target;
+    } questions[] = {
+        [MEMBER_ASKING_HEALTH] = {STR_INIT("GET"), STR_INIT("/health")},
+        [MEMBER_ASKING_MODELS] = {STR_INIT("GET"), STR_INIT("/v1/models")},
+        [MEMBER_ASKING_CHAT] = {STR_INIT("POST"), STR_INIT("/v1/chat/completions")},
+    };
+    struct http_field fields[3] = {{STR("accept"), STR("application/json")}};
     unsigned n = 1;
+    if (phase == MEMBER_ASKING_CHAT) {
+        fields[n++] = (struct http_field){STR("content-type"), STR("application/json")};
+    }
     if (m->worker->authorization[0]) {
         fields[n++] = (struct http_field){STR("authorization"), str_from(m->worker->authorization)};
     }
-    struct http_client_request req = {.method = STR("GET"),
-                                      .target =
-                                          phase == MEMBER_ASKING_HEALTH ? STR("/health") : STR("/v1/models"),
+    struct http_client_request req = {.method = questions[phase].method,
+                                      .target = questions[phase].target,
                                       .fields = fields,
                                       .field_count = n,
+                                      .body =
+                                          phase == MEMBER_ASKING_CHAT ? buf_str(&m->key.question) : STR(""),
                                       .connect_ms = PROBE_CONNECT_MS,
                                       .head_ms = PROBE_ANSWER_MS,
                                       .idle_ms = PROBE_ANSWER_MS};
@@ -148,10 +162,57 @@ static void learn_models(struct member *m)
     }
 }
 
+/* One token of an answer to nothing in particular. */
+static void ask_chat(struct member *m, unsigned model)
+{
+    struct json_writer w = {.out = &m->key.question};
+    buf_truncate(&m->key.question);
+    json_open(&w, '{');
+    json_str_at(&w, "model", str_from(m->models[model]));
+    json_open_at(&w, "messages", '[');
+    json_open(&w, '{');
+    json_str_at(&w, "role", STR("user"));
+    json_str_at(&w, "content", STR("Hello"));
+    json_close(&w, '}');
+    json_close(&w, ']');
+    json_i64_at(&w, "max_tokens", 1);
+    json_close(&w, '}');
+    m->key.model = model;
+    ask(m, MEMBER_ASKING_CHAT);
+}
+
+/* Who is slow to answer has not refused: that is quick. Who fails says nothing of the key. */
+static void learn_key(struct member *m, int rc)
+{
+    struct worker *w = m->worker;
+    bool refuses = worker_status_is_refusal(m->status);
+    bool takes = !refuses && (rc == ERR_TIMEOUT || (rc == 0 && m->status < 500));
+    if (refuses && m->key.model + 1 < m->model_count) {
+        ask_chat(m, m->key.model + 1);
+        return;
+    }
+    m->phase = MEMBER_RESTING;
+    if (refuses && !atomic_exchange(&w->refuses_key, true)) {
+        log_error("worker name=%s status=%u text=\"it refuses even what this gateway asks: its key?\"",
+                  w->name, m->status);
+        worker_suspect(w);
+    } else if (takes && atomic_exchange(&w->refuses_key, false)) {
+        log_info("worker name=%s status=%u text=\"it takes what this gateway asks\"", w->name, m->status);
+        m->next_ms = 0; /* the next look at its health makes it READY */
+    } else if (takes) {
+        log_info("worker name=%s status=%u text=\"it refused a request, and takes what this gateway asks\"",
+                 w->name, m->status);
+    }
+}
+
 static void on_end(struct http_op *op, int rc, const struct err *err)
 {
     struct member *m = http_op_arg(op);
     m->op = NULL;
+    if (m->phase == MEMBER_ASKING_CHAT) {
+        learn_key(m, rc);
+        return;
+    }
     bool alive = rc == 0 && m->status > 0 && m->status < 500;
     if (m->phase == MEMBER_ASKING_MODELS) {
         m->models_ms = clock_mono_ms();
@@ -174,12 +235,28 @@ static void on_end(struct http_op *op, int rc, const struct err *err)
 static const struct http_client_handler probe_handler = {
     .on_head = on_head, .on_data = on_data, .on_end = on_end};
 
+static bool is_key_due(const struct member *m, uint64_t now_ms)
+{
+    const struct worker *w = m->worker;
+    bool in_doubt = atomic_load(&w->is_doubted) || atomic_load(&w->refuses_key);
+    return in_doubt && m->model_count > 0 &&
+           (m->key.asked_ms == 0 || now_ms >= m->key.asked_ms + PROBE_KEY_MS);
+}
+
 void member_probe_if_due(struct member *m, uint64_t now_ms)
 {
+    if (m->phase != MEMBER_RESTING) {
+        return;
+    }
     /* A request that could not connect made it SUSPECT: look at once, not when the old period ends. */
-    bool hurry = m->failed == 0 && atomic_load(&m->worker->load->health) == WORKER_SUSPECT;
-    if (m->phase == MEMBER_RESTING && (now_ms >= m->next_ms || hurry)) {
+    bool hurry = m->failed == 0 && atomic_load(&m->worker->load->health) == WORKER_SUSPECT &&
+                 !atomic_load(&m->worker->refuses_key);
+    if (now_ms >= m->next_ms || hurry) {
         ask(m, MEMBER_ASKING_HEALTH);
+    } else if (is_key_due(m, now_ms)) {
+        m->key.asked_ms = now_ms;
+        atomic_store(&m->worker->is_doubted, false);
+        ask_chat(m, 0);
     }
 }
 

@@ -8,9 +8,12 @@
 #include "base/secret.h"
 #include "inference/router/router_impl.h"
 
-enum { PROBE_ANSWER_BYTES = 1 << 18, TICK_MIN_MS = 50, QUEUES_MAX = 4096 };
+enum { PROBE_ANSWER_BYTES = 1 << 18, PROBE_QUESTION_BYTES = 4096, TICK_MIN_MS = 50, QUEUES_MAX = 4096 };
 
 static struct metric up = METRIC_GAUGE_L("tidegate_worker_up", "1 while the worker is ready.", "worker");
+static struct metric refuses_key = METRIC_GAUGE_L(
+    "tidegate_worker_refuses_key",
+    "1 while it refuses (401, 402, 403) even what this gateway asks itself: its key, or its bill.", "worker");
 static struct metric running =
     METRIC_GAUGE_L("tidegate_worker_requests_running", "Requests it works on.", "worker");
 static struct metric outstanding =
@@ -75,6 +78,7 @@ static struct member *new_member(struct router *r, const struct worker_conf *con
             memcpy(m->models[m->model_count++], conf->models.items[i], strlen(conf->models.items[i]) + 1);
         }
         buf_init(&m->answer, PROBE_ANSWER_BYTES);
+        buf_init(&m->key.question, PROBE_QUESTION_BYTES);
         sse_init(&m->report.events, REPORT_EVENT_BYTES);
         secret_cleanse(key.p, key.n);
         buf_clear(&key);
@@ -87,8 +91,9 @@ static struct member *new_member(struct router *r, const struct worker_conf *con
 
 static void free_member(struct member *m)
 {
-    struct metric_child *children[] = {m->up,     m->running, m->outstanding, m->requests, m->failures,
-                                       m->opened, m->reports, m->others,      m->kv_used,  m->credit};
+    struct metric_child *children[] = {m->up,       m->refuses_key, m->running, m->outstanding,
+                                       m->requests, m->failures,    m->opened,  m->reports,
+                                       m->others,   m->kv_used,     m->credit};
     for (unsigned i = 0; i < sizeof children / sizeof *children; i++) {
         metric_child_release(children[i]);
     }
@@ -97,6 +102,7 @@ static void free_member(struct member *m)
     http_origin_free(m->origin);
     worker_unref(m->worker);
     buf_clear(&m->answer);
+    buf_clear(&m->key.question);
     free(m->key_file);
     free(m);
 }
@@ -126,6 +132,7 @@ void member_show(struct member *m)
     struct worker *w = m->worker;
     if (!m->up) {
         m->up = child(&up, w);
+        m->refuses_key = child(&refuses_key, w);
         m->running = child(&running, w);
         m->outstanding = child(&outstanding, w);
         m->requests = child(&requests, w);
@@ -133,6 +140,7 @@ void member_show(struct member *m)
         m->opened = child(&opened, w);
     }
     metric_child_set(m->up, worker_state(w) == WORKER_READY);
+    metric_child_set(m->refuses_key, atomic_load_explicit(&w->refuses_key, memory_order_relaxed));
     metric_child_set(m->running, atomic_load_explicit(&w->load->in_flight, memory_order_relaxed));
     metric_child_set(m->outstanding, (double)atomic_load_explicit(&w->load->tokens, memory_order_relaxed));
     catch_up(m->requests, atomic_load_explicit(&w->requests, memory_order_relaxed));
@@ -289,6 +297,7 @@ static void inherit(struct member *m, const struct member *old)
         return;
     }
     worker_succeed(w, old->worker);
+    atomic_store(&w->is_doubted, atomic_load(&old->worker->refuses_key));
     if (!m->models_given && !old->models_given) { /* until it is asked again */
         memcpy(m->models, old->models, sizeof m->models);
         m->model_count = old->model_count;
@@ -458,6 +467,7 @@ static void write_member(struct json_writer *w, const struct member *m)
     json_str_at(w, "target", str_from(k->target));
     json_str_at(w, "state", str_from(worker_state_name(worker_state(k))));
     json_str_at(w, "breaker", str_from(breaker_state_name(breaker_state(&k->breaker))));
+    json_bool_at(w, "refuses_key", atomic_load(&k->refuses_key));
     json_i64_at(w, "running", atomic_load(&k->load->in_flight));
     json_i64_at(w, "slots", k->slots);
     json_i64_at(w, "tokens", atomic_load(&k->load->tokens));

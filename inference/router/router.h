@@ -4,7 +4,8 @@
  *     router_new -> router_configure (again at each reload) -> on_table for every change -> router_free
  *
  * Probes: GET /health every probe_ms (four times as often while a worker is not READY), then GET /v1/models where the
- * configuration names no models. Any answer below 500 is life; a worker whose answers still flow is busy, not dead.
+ * configuration names no models. Any answer below 500 is life; a worker whose answers still flow is busy, not dead. One that
+ * refused a client's request is asked for a token, each 5 s at most, to see whether it takes our key.
  * Ownership: the router owns workers and queues; on_table is given a reference.
  * Errors: router_configure leaves everything as it was.
  * Thread rule: the control loop's thread (or before it runs), but for router_table. */

@@ -8,7 +8,12 @@
 
 enum { REPORT_EVENT_BYTES = 4096 };
 
-enum member_phase { MEMBER_RESTING = 0, MEMBER_ASKING_HEALTH = 1, MEMBER_ASKING_MODELS = 2 };
+enum member_phase {
+    MEMBER_RESTING = 0,
+    MEMBER_ASKING_HEALTH = 1,
+    MEMBER_ASKING_MODELS = 2,
+    MEMBER_ASKING_CHAT = 3, /* whether it takes our key */
+};
 
 /* A worker with what only the control loop keeps about it. */
 struct member {
@@ -27,13 +32,18 @@ struct member {
     uint64_t models_ms; /* when models were last asked for */
     unsigned failed;    /* probes in a row */
     struct {
+        struct buf question; /* of a model; the op borrows it */
+        unsigned model;      /* which one is asked for */
+        uint64_t asked_ms;   /* monotonic: when this began last; 0: never */
+    } key;
+    struct {
         struct http_op *op; /* NULL: not listened to now */
         struct sse_scanner events;
         uint64_t heard;   /* reports */
         uint64_t next_ms; /* monotonic: when it is asked again */
         bool is_missing;  /* the worker has none; said once */
     } report;
-    struct metric_child *up, *running, *outstanding, *requests, *failures, *opened;
+    struct metric_child *up, *refuses_key, *running, *outstanding, *requests, *failures, *opened;
     struct metric_child *reports, *others, *kv_used, *credit; /* NULL: its reports are not listened to */
     struct member *next;
 };

@@ -211,25 +211,6 @@ void worker_grant_note(struct worker_grant *g, uint64_t now_ms, enum breaker_res
     breaker_note(&g->worker->breaker, now_ms, result, was_probe);
 }
 
-void worker_grant_doubt(struct worker_grant *g, struct worker_doubt *out)
-{
-    *out = (struct worker_doubt){worker_ref(g->worker), g->is_probe};
-    g->is_probe = false;
-}
-
-void worker_doubt_end(struct worker_doubt *d, uint64_t now_ms, enum breaker_result result)
-{
-    if (!d->worker) {
-        return;
-    }
-    if (result == BREAKER_FAIL) {
-        atomic_fetch_add_explicit(&d->worker->failures, 1, memory_order_relaxed);
-    }
-    breaker_note(&d->worker->breaker, now_ms, result, d->is_probe);
-    worker_unref(d->worker);
-    d->worker = NULL;
-}
-
 void worker_grant_end(struct worker_grant *g, uint64_t now_ms)
 {
     if (!g->worker) {

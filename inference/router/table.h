@@ -52,13 +52,6 @@ enum choose_result worker_choose(const struct worker_table *t, const struct tabl
                                  struct worker_grant *out);
 /* The verdict, once; a probe's counts at once, the place is kept. */
 void worker_grant_note(struct worker_grant *g, uint64_t now_ms, enum breaker_result result);
-/* A verdict that is open when the place is given back: another worker may have to say. */
-struct worker_doubt {
-    struct worker *worker; /* a reference; NULL: there is none */
-    bool is_probe;
-};
-void worker_grant_doubt(struct worker_grant *g, struct worker_doubt *out);
-void worker_doubt_end(struct worker_doubt *d, uint64_t now_ms, enum breaker_result result);
 /* Gives the place back. A probe without a verdict ends without one. */
 void worker_grant_end(struct worker_grant *g, uint64_t now_ms);
 

@@ -13,6 +13,12 @@ static struct metric ttft =
     METRIC_HISTOGRAM("tidegate_upstream_first_byte_seconds",
                      "From the request to a worker to the first byte of its answer's body.");
 
+struct head {
+    unsigned status;
+    uint32_t retry_after_s; /* 0: none */
+    bool is_stream;         /* text/event-stream with status 200 */
+};
+
 struct upstream {
     struct worker_origins *origins;
     struct worker_origin *origin; /* NULL: the target was malformed */
@@ -22,7 +28,7 @@ struct upstream {
     void *arg;
     struct sse_scanner scanner;
     struct buf body;
-    struct upstream_head head;
+    struct head head;
     uint64_t began_us;
     uint64_t progress_ms; /* when progress was last noted */
     bool has_head;
@@ -144,17 +150,10 @@ void upstream_excuse(struct upstream *u)
     u->is_excused = true;
 }
 
-bool upstream_refuse(struct upstream *u, uint64_t user, struct worker_doubt *doubt)
+bool upstream_refuse(struct upstream *u)
 {
-    if (worker_note_refusal(u->grant.worker, user, now_ms(u))) {
-        u->is_spoilt = true;
-        return true;
-    }
     u->is_excused = true;
-    if (!doubt->worker) {
-        worker_grant_doubt(&u->grant, doubt);
-    }
-    return false;
+    return worker_note_refusal(u->grant.worker);
 }
 
 static void on_fail(void *arg)
@@ -171,12 +170,12 @@ static bool has_prefix(struct str s, const char *prefix)
     return s.n >= p.n && str_eq_nocase(str_of(s.p, p.n), p);
 }
 
-static void read_fields(struct upstream_head *head, const struct http_field *fields, unsigned count)
+static void read_fields(struct head *head, const struct http_field *fields, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         uint64_t seconds = 0;
         if (str_is(fields[i].name, "content-type")) {
-            head->content_type = fields[i].value;
+            head->is_stream = head->status == 200 && has_prefix(fields[i].value, "text/event-stream");
         } else if (str_is(fields[i].name, "retry-after") && str_u64(fields[i].value, &seconds)) {
             head->retry_after_s = seconds < 3600 ? (uint32_t)seconds : 3600;
         }
@@ -188,20 +187,12 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
 {
     struct upstream *u = http_op_arg(op);
     u->has_head = true;
-    u->head = (struct upstream_head){.status = status, .content_type = STR("")};
+    u->head = (struct head){.status = status};
     read_fields(&u->head, fields, count);
-    u->head.is_stream = status == 200 && has_prefix(u->head.content_type, "text/event-stream");
-    if (status == 200) {
-        worker_note_answer(u->grant.worker, now_ms(u));
-    }
     if (status == 200 && u->grant.is_probe) {
         worker_grant_note(&u->grant, now_ms(u),
                           BREAKER_OK); /* it is back: do not keep others out till the end */
     }
-    u->pins++;
-    u->handler->on_head(u->arg, &u->head);
-    u->head.content_type = STR("");
-    unpin_and_maybe_free(u);
 }
 
 static void note_progress(struct upstream *u)

@@ -1,9 +1,9 @@
 /* One attempt: one request sent to one worker, and what came back. Not the choice of the worker, not retries, not
  * what the client sees.
  *
- *     upstream_start -> on_head -> on_event* -> on_end          (a stream of events)
- *                   \-> on_head -> on_end with the body         (anything else)
- *                   \-> on_end                                   (no answer)
+ *     upstream_start -> on_event* -> on_end     (a stream of events)
+ *                   \-> on_end with the body      (anything else)
+ *                   \-> on_end                    (no answer)
  *                   \-> upstream_cancel: nothing more is called, the connection is closed
  *
  * It notes results for the worker's breaker, time to first token and progress, and gives the worker's slot back at
@@ -30,13 +30,6 @@ struct upstream_request {
     size_t answer_bytes; /* largest body that is not a stream */
 };
 
-struct upstream_head {
-    unsigned status;
-    struct str content_type;
-    uint32_t retry_after_s; /* 0: none */
-    bool is_stream;         /* text/event-stream with status 200 */
-};
-
 struct upstream_end {
     int rc; /* 0: the answer came whole, as far as HTTP goes */
     bool has_head;
@@ -47,7 +40,6 @@ struct upstream_end {
 };
 
 struct upstream_handler {
-    void (*on_head)(void *arg, const struct upstream_head *head);
     enum http_flow (*on_event)(void *arg, struct str event);
     void (*on_end)(void *arg, const struct upstream_end *end);
 };
@@ -62,8 +54,8 @@ bool upstream_is_connecting(const struct upstream *u); /* the worker has seen no
 void upstream_spoil(struct upstream *u);
 /* Or that it was the request's doing, and says nothing of the worker. */
 void upstream_excuse(struct upstream *u);
-/* Or that it was refused (403), which may be either. True: it was our key (worker_note_refusal). Else the verdict is left to
- * the handler, in `doubt`, unless that holds an earlier one: two that refuse the same are right. */
-bool upstream_refuse(struct upstream *u, uint64_t user, struct worker_doubt *doubt);
+/* Or that it was refused (worker_status_is_refusal), which may be either, and is no verdict: the router will ask. True: it
+ * has, and it is our key. */
+bool upstream_refuse(struct upstream *u);
 
 #endif

@@ -120,29 +120,18 @@ void worker_note_progress(struct worker *w, uint64_t now_ms)
     atomic_store_explicit(&w->load->progress_ms, now_ms, memory_order_relaxed);
 }
 
-static bool has_answered(const struct worker *w, uint64_t now_ms)
+bool worker_status_is_refusal(unsigned status)
 {
-    uint64_t at = atomic_load_explicit(&w->answered_ms, memory_order_relaxed);
-    return at != 0 && now_ms < at + WORKER_ANSWERED_MS;
+    return status == 401 || status == 402 || status == 403;
 }
 
-bool worker_note_refusal(struct worker *w, uint64_t user, uint64_t now_ms)
+bool worker_note_refusal(struct worker *w)
 {
-    uint64_t before = atomic_exchange_explicit(&w->refused, user, memory_order_relaxed);
-    return before != 0 && before != user && !has_answered(w, now_ms);
-}
-
-bool worker_is_refusing(const struct worker *w, uint64_t now_ms)
-{
-    return atomic_load_explicit(&w->refused, memory_order_relaxed) != 0 && !has_answered(w, now_ms);
-}
-
-void worker_note_answer(struct worker *w, uint64_t now_ms)
-{
-    atomic_store_explicit(&w->answered_ms, now_ms, memory_order_relaxed);
-    if (atomic_load_explicit(&w->refused, memory_order_relaxed) != 0) {
-        atomic_store_explicit(&w->refused, 0, memory_order_relaxed);
+    if (atomic_load_explicit(&w->refuses_key, memory_order_relaxed)) {
+        return true;
     }
+    atomic_store_explicit(&w->is_doubted, true, memory_order_relaxed);
+    return false;
 }
 
 /* Of what it has, ours at this moment are known here, better and at once; only the rest is news. A request that has just

@@ -23,7 +23,9 @@ enum { WORKER_NAME = 64, WORKER_TARGET = 256, WORKER_KEY = 256, WORKER_MODELS = 
 enum worker_state {
     WORKER_PENDING = 0, /* never answered a probe */
     WORKER_READY = 1,
-    WORKER_SUSPECT = 2,  /* a probe or a connection failed lately: used only when nothing better is there */
+    WORKER_SUSPECT =
+        2, /* a probe or a connection failed lately, or it refuses our key: used only when nothing better
+                            is there */
     WORKER_DRAINING = 3, /* the operator's wish */
     WORKER_DOWN = 4,     /* probes fail */
 };
@@ -48,8 +50,8 @@ struct worker {
     uint32_t weight, slots;
     uint64_t report_fresh_ms; /* worker_conf.h; 0: it is not listened to */
     struct breaker breaker;
-    _Atomic uint64_t refused;     /* whom it refused last, if it has answered nobody since; 0: nobody */
-    _Atomic uint64_t answered_ms; /* monotonic: when it last began to answer somebody; 0: never */
+    _Atomic bool is_doubted;  /* it refused a request, which may be for our key: the router will ask */
+    _Atomic bool refuses_key; /* it refused what the router asked */
     char name[WORKER_NAME];
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
@@ -74,13 +76,10 @@ void worker_give_back(struct worker *w, int64_t tokens);
 bool worker_has_slot(const struct worker *w);
 void worker_note_ttft(struct worker *w, uint64_t us);
 void worker_note_progress(struct worker *w, uint64_t now_ms);
-/* It refused (403) what this user (not 0) asked, which may be for the request or for our key. True: it refused another
- * before him, and has not begun to answer anybody since, nor in the last WORKER_ANSWERED_MS, so it is our key. */
-enum { WORKER_ANSWERED_MS = 30000 };
-bool worker_note_refusal(struct worker *w, uint64_t user, uint64_t now_ms);
-bool worker_is_refusing(const struct worker *w,
-                        uint64_t now_ms);                   /* somebody, and has answered nobody, as above */
-void worker_note_answer(struct worker *w, uint64_t now_ms); /* it begins one */
+/* Statuses that are for our key or our bill; or for the request, as of servers that filter content. */
+bool worker_status_is_refusal(unsigned status);
+/* It answered a user's request so. True: it is known to do so to everybody, for our key. */
+bool worker_note_refusal(struct worker *w);
 /* What it told; one thread a worker. A worker that drains becomes SUSPECT. */
 void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms);
 unsigned worker_report_halves(const struct worker *w, uint64_t now_ms); /* what its report counts: 2, 1, 0 */

@@ -51,43 +51,89 @@ def two(tmp_path):
         assert not worker.errors
 
 
+def is_of_a_client(x) -> bool:
+    """Not a question of the gateway's own."""
+    return "x-request-id" in x.headers
+
+
 def refuse(status: int):
     return lambda x: x.reply(status, {"error": {"message": "your key"}})
 
 
-@pytest.mark.parametrize("status, told", [(401, 502), (403, 400)])
+def filter_content(status: int):
+    """Refuses what clients ask, and nothing else."""
+    return lambda x: refuse(status)(x) if is_of_a_client(x) else answer_well(x)
+
+
+def asked_by_clients(rig) -> list[int]:
+    return [sum(map(is_of_a_client, w.asked)) for w in rig.workers]
+
+
+def asked_by_the_gateway(rig) -> list[int]:
+    return [len(w.asked) - n for w, n in zip(rig.workers, asked_by_clients(rig))]
+
+
+@pytest.mark.parametrize("status, told", [(401, 502), (402, 502), (403, 400)])
 def test_a_worker_that_refuses_our_key_is_left_alone(two, status, told):
-    """It is quick at it, so it always looks free: nobody may notice, and soon it is not asked any more."""
+    """It is quick at it, so it always looks free: nobody may notice, and soon it is asked only whether it still refuses."""
     for worker in two.workers:
         worker.behave = refuse(status)
     answer = two.post()
     assert answer.status_code == told and "key" not in answer.text
-    assert [len(w.asked) for w in two.workers] == [1, 1]
+    assert asked_by_clients(two) == [1, 1]
+    wait_until(lambda: [two.of_worker(i, "refuses_key") for i in (0, 1)] == [1, 1], 20, "both are found out")
+    assert two.post().status_code == 502, "it is known whose fault it is"
     two.workers[1].behave = answer_well
+    wait_until(lambda: two.is_up(1), 20, "it takes our key again")
+    assert [two.of_worker(i, "refuses_key") for i in (0, 1)] == [1, 0]
+    before = asked_by_clients(two)
+    assert {two.post().status_code for _ in range(2 * ENOUGH)} == {200}
+    assert asked_by_clients(two) == [before[0], before[1] + 2 * ENOUGH]
+    assert [two.of_worker(i, what) for i in (0, 1) for what in ("breaker_opened_total", "failures_total")] == [0] * 4
+    question = next(x for x in two.workers[0].asked if not is_of_a_client(x)).json
+    assert (question["model"], question["max_tokens"]) == ("m", 1)
 
-    statuses = []
 
-    def is_opened_by_one_more():
-        statuses.append(two.post().status_code)
-        return two.of_worker(0, "breaker_opened_total") >= 1
-    wait_until(is_opened_by_one_more, 60, "the breaker opens")
-    assert set(statuses) == {200}
-    assert two.of_worker(0, "failures_total") > 1 and two.of_worker(1, "failures_total") == (status == 401)
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_refused_by_one_worker_alone_takes_it_from_nobody(two, status):
+    """It filters content, where another does not: by what is asked nobody can show that it is of no use to others."""
+    two.workers[0].behave = filter_content(status)
+    statuses = set()
+
+    def is_refused_once_more():
+        statuses.add(two.post().status_code)
+        return asked_by_clients(two)[0] >= ENOUGH
+    wait_until(is_refused_once_more, 30, "it is asked again and again")
+    assert statuses == {200}
+    wait_until(lambda: asked_by_the_gateway(two)[0] > 0, 20, "the gateway asks it as well")
+    wait_until(two.is_idle, 20, "all are counted")
+    assert opened(two) == (0, 0) and two.is_up(0) and two.of_worker(0, "refuses_key") == 0
 
 
 def test_a_user_whose_requests_are_refused_opens_no_breaker(two):
-    """What every worker answers with 403 is for what was asked, as far as one user can show."""
+    """Nor do two."""
     for worker in two.workers:
-        worker.behave = refuse(403)
-    answers = [two.post() for _ in range(2 * ENOUGH)]
-    assert {a.status_code for a in answers} == {400} and "key" not in answers[0].text
-    wait_until(lambda: sum(two.of_worker(i, "requests_total") for i in (0, 1)) == sum(len(w.asked) for w in two.workers),
-               20, "all are counted")
-    assert [two.of_worker(i, what) for i in (0, 1) for what in ("breaker_opened_total", "failures_total")] == [0] * 4
-
+        worker.behave = filter_content(403)
     other = {"authorization": f"Bearer {two.issuer.token('00000000-0000-4000-8000-000000000002')}"}
-    assert two.post(headers=other).status_code == 502, "two users in a row"
-    wait_until(lambda: sum(two.of_worker(i, "failures_total") for i in (0, 1)) >= 1, 20, "the key is bad")
+    answers = [two.post(headers=headers) for _ in range(ENOUGH) for headers in (None, other)]
+    assert {a.status_code for a in answers} == {400} and "key" not in answers[0].text
+    wait_until(lambda: min(asked_by_the_gateway(two)) > 0 and two.is_idle(), 20, "both are asked by the gateway")
+    assert [two.of_worker(i, what) for i in (0, 1) for what in ("breaker_opened_total", "failures_total")] == [0] * 4
+    assert two.is_up(0) and two.is_up(1)
+
+
+def test_a_key_that_is_good_for_one_of_a_workers_models_is_good(tmp_path):
+    worker = ScriptedWorker(["m", "n"])
+    worker.behave = lambda x: refuse(403)(x) if x.json["model"] == "m" else answer_well(x)
+    rig = ChatRig(tmp_path, [worker.target])
+    assert rig.post().status_code == 400
+    wait_until(lambda: [x.json["model"] for x in worker.asked] == ["m", "m", "n"], 20, "each model is asked for")
+    assert rig.post(model="n").status_code == 200
+    wait_until(rig.is_idle, 20, "all are counted")
+    assert rig.is_up(0) and rig.of_worker(0, "refuses_key") == 0
+    rig.close()
+    worker.stop()
+    assert not worker.errors
 
 
 @pytest.fixture(params=["h1", "h2"])

@@ -289,57 +289,6 @@ static void an_open_breaker_hides_a_worker_until_its_probe(void **state)
     fleet_clear(&f);
 }
 
-/* A bad key refuses everybody; a bad request is one user's, or others are answered meanwhile. */
-static void who_refuses_two_users_in_a_row_refuses_our_key(void **state)
-{
-    struct fleet f;
-    fleet_init(&f, 1, 0);
-    struct worker *w = f.workers[0];
-    for (unsigned i = 0; i < 100; i++) {
-        assert_false(worker_note_refusal(w, 7, 1000));
-    }
-    assert_true(worker_is_refusing(w, 1000));
-    worker_note_answer(w, 2000);
-    assert_false(worker_is_refusing(w, 2000));
-    /* an answer under way is one: who is refused meanwhile, in turn with another, shows nothing */
-    for (uint64_t at = 3000; at < 2000 + WORKER_ANSWERED_MS; at += 1000) {
-        assert_false(worker_note_refusal(w, 8, at));
-        assert_false(worker_is_refusing(w, at));
-        assert_false(worker_note_refusal(w, 7, at));
-    }
-    assert_true(worker_is_refusing(w, 2000 + WORKER_ANSWERED_MS));
-    assert_true(worker_note_refusal(w, 8, 2000 + WORKER_ANSWERED_MS));
-    assert_true(worker_note_refusal(w, 7, 2000 + WORKER_ANSWERED_MS));
-    fleet_clear(&f);
-}
-
-static void a_doubt_holds_the_verdict_of_a_probe(void **state)
-{
-    struct fleet f;
-    struct worker_grant g;
-    struct worker_doubt d = {0};
-    fleet_init(&f, 1, 0);
-    struct worker *w = f.workers[0];
-    for (unsigned i = 0; i < 3; i++) {
-        breaker_note(&w->breaker, 1000, BREAKER_CONNECT_FAIL, false);
-    }
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &g), CHOOSE_OK);
-    worker_grant_doubt(&g, &d);
-    worker_grant_end(&g, 6000);
-    assert_int_equal(breaker_state(&w->breaker), BREAKER_HALF_OPEN); /* nobody else probes meanwhile */
-    worker_doubt_end(&d, 6000, BREAKER_FAIL);
-    worker_doubt_end(&d, 6000, BREAKER_FAIL); /* there is none any more */
-    assert_int_equal(atomic_load(&w->failures), 1);
-    assert_false(breaker_would_admit(&w->breaker, 15999));
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 16000, &g), CHOOSE_OK);
-    worker_grant_doubt(&g, &d);
-    worker_grant_end(&g, 16000);
-    worker_doubt_end(&d, 16000, BREAKER_NO_VERDICT);
-    assert_true(breaker_would_admit(&w->breaker, 16000));
-    assert_int_equal(atomic_load(&w->failures), 1);
-    fleet_clear(&f);
-}
-
 static void models_are_found_by_their_whole_name(void **state)
 {
     struct worker_conf conf = {.name = "w", .target = "x:1"};
@@ -520,8 +469,6 @@ int main(void)
         cmocka_unit_test(suspects_serve_only_when_nobody_is_ready),
         cmocka_unit_test(taken_slots_are_busy_not_gone),
         cmocka_unit_test(an_open_breaker_hides_a_worker_until_its_probe),
-        cmocka_unit_test(who_refuses_two_users_in_a_row_refuses_our_key),
-        cmocka_unit_test(a_doubt_holds_the_verdict_of_a_probe),
         cmocka_unit_test(models_are_found_by_their_whole_name),
         cmocka_unit_test(the_queue_is_bounded_and_fair),
         cmocka_unit_test(a_grant_for_one_who_left_comes_back),
