@@ -185,10 +185,10 @@ bool chat_has_worker(struct gateway *g, struct str name)
     return router_has(g->chat->router, name);
 }
 
-static bool has_ready_worker(const struct worker_table *t, const struct table_model *m)
+static bool has_ready_worker(const struct table_model *m)
 {
     unsigned i = 0;
-    while (i < m->worker_count && worker_state(t->workers[m->workers[i]]) != WORKER_READY) {
+    while (i < m->worker_count && worker_state(m->workers[i]) != WORKER_READY) {
         i++;
     }
     return i < m->worker_count;
@@ -199,7 +199,7 @@ bool chat_is_ready(struct gateway *g)
     struct worker_table *t = router_table(g->chat->router);
     bool ready = false;
     for (unsigned i = 0; i < t->model_count && !ready; i++) {
-        ready = has_ready_worker(t, &t->models[i]);
+        ready = has_ready_worker(&t->models[i]);
     }
     worker_table_unref(t);
     return ready;

@@ -366,7 +366,7 @@ static void wait_for_slot(struct chat_call *c, struct table_model *m)
     metric_add(&queued, 1);
     c->queued_ms = loop_now_ms(loop);
     loop_timer_arm(&c->queue_timer, c->conf->queue_ms);
-    queue_pump(c->cl->origins.table, m, c->queued_ms);
+    queue_pump(m, c->queued_ms);
 }
 
 /* before: why the first attempt failed; told when there is no second worker. */
@@ -375,11 +375,10 @@ static void choose(struct chat_call *c, const struct chat_failure *before)
     static const struct chat_failure none = {.problem = "service_unavailable",
                                              .retry_after_s = RETRY_AFTER_S,
                                              .detail = "no worker of this model is available"};
-    struct worker_table *t = c->cl->origins.table;
-    struct table_model *m = worker_table_model(t, c->body.model);
+    struct table_model *m = worker_table_model(c->cl->origins.table, c->body.model);
     struct worker_grant grant = {0};
     enum choose_result res =
-        m ? worker_choose(t, m, c->failed, expected_tokens(c), loop_now_ms(c->r->gl->loop), &grant)
+        m ? worker_choose(m, c->failed, expected_tokens(c), loop_now_ms(c->r->gl->loop), &grant)
           : CHOOSE_NONE;
     if (res == CHOOSE_OK) {
         attempt(c, grant);

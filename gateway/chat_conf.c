@@ -1,5 +1,7 @@
 #include "gateway/chat_conf.h"
 
+#include <stdlib.h>
+
 #include "inference/router/worker.h"
 #include "inference/router/worker_conf.h"
 
@@ -162,19 +164,30 @@ static const struct conf_entry entries[] = {
      .help = "Between health probes of a worker; four times as often while it is not ready."},
 };
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static int check(void *section, const char **field, struct err *err)
 {
     const struct chat_conf *c = section;
     const struct worker_conf *w = c->workers.items;
+    const char **names = calloc(c->workers.n + 1, sizeof *names);
+    BUG_ON(!names);
     for (unsigned i = 0; i < c->workers.n; i++) {
-        for (unsigned k = 0; k < i; k++) {
-            if (strcmp(w[i].name, w[k].name) == 0) {
-                *field = "workers";
-                return err_set(err, ERR_INVALID, "two workers are named \"%s\"", w[i].name);
-            }
+        names[i] = w[i].name;
+    }
+    qsort(names, c->workers.n, sizeof *names, by_name);
+    int rc = 0;
+    for (unsigned i = 1; i < c->workers.n && rc == 0; i++) {
+        if (strcmp(names[i - 1], names[i]) == 0) {
+            *field = "workers";
+            rc = err_set(err, ERR_INVALID, "two workers are named \"%s\"", names[i]);
         }
     }
-    return 0;
+    free(names);
+    return rc;
 }
 
 const struct conf_section chat_conf_section = {

@@ -140,7 +140,7 @@ void queue_leave(struct queue_waiter *w)
     }
 }
 
-void queue_pump(const struct worker_table *t, const struct table_model *m, uint64_t now_ms)
+static void pump(const struct table_model *m, const struct worker *freed, uint64_t now_ms)
 {
     struct model_queue *q = m->queue;
     if (model_queue_length(q) == 0) {
@@ -151,7 +151,7 @@ void queue_pump(const struct worker_table *t, const struct table_model *m, uint6
     for (struct queue_waiter *w = q->head; w; w = next) {
         struct worker_grant grant;
         next = w->next;
-        if (worker_choose(t, m, w->req.exclude, w->req.tokens, now_ms, &grant) != CHOOSE_OK) {
+        if (worker_choose_freed(freed, m, w->req.exclude, w->req.tokens, now_ms, &grant) != CHOOSE_OK) {
             if (w->req.exclude) {
                 continue; /* what it may not have may do for those behind it */
             }
@@ -166,9 +166,19 @@ void queue_pump(const struct worker_table *t, const struct table_model *m, uint6
     pthread_mutex_unlock(&q->mutex);
 }
 
+void queue_pump(const struct table_model *m, uint64_t now_ms)
+{
+    pump(m, NULL, now_ms);
+}
+
 void queue_pump_all(const struct worker_table *t, uint64_t now_ms)
 {
+    queue_pump_freed(t, NULL, now_ms);
+}
+
+void queue_pump_freed(const struct worker_table *t, const struct worker *freed, uint64_t now_ms)
+{
     for (unsigned i = 0; i < t->model_count; i++) {
-        queue_pump(t, &t->models[i], now_ms);
+        pump(&t->models[i], freed, now_ms);
     }
 }

@@ -43,7 +43,9 @@ struct queue_waiter *queue_enter(struct model_queue *q, const struct queue_limit
                                  const struct queue_request *req, enum queue_refusal *why);
 void queue_leave(struct queue_waiter *w);
 /* Hands free slots to those who wait. */
-void queue_pump(const struct worker_table *t, const struct table_model *m, uint64_t now_ms);
+void queue_pump(const struct table_model *m, uint64_t now_ms);
 void queue_pump_all(const struct worker_table *t, uint64_t now_ms);
+/* The same, after `freed` gave a place back (worker_choose_freed). */
+void queue_pump_freed(const struct worker_table *t, const struct worker *freed, uint64_t now_ms);
 
 #endif

@@ -153,34 +153,46 @@ void member_show(struct member *m)
 
 /* --- tables ------------------------------------------------------------------------------------------- */
 
-static struct model_queue *known_queue(const struct router *r, const char *model)
+/* The place of this model's queue, or where it would be. */
+static unsigned queue_place(const struct router *r, const char *model)
 {
-    for (unsigned i = 0; i < r->queue_count; i++) {
-        if (strcmp(model_queue_name(r->queues[i]), model) == 0) {
-            return r->queues[i];
+    unsigned low = 0, high = r->queue_count;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+        if (strcmp(model_queue_name(r->queues[mid]), model) < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
         }
     }
-    return NULL;
+    return low;
+}
+
+static bool has_queue_at(const struct router *r, unsigned place, const char *model)
+{
+    return place < r->queue_count && strcmp(model_queue_name(r->queues[place]), model) == 0;
 }
 
 static struct model_queue *find_queue(struct router *r, const char *model)
 {
-    struct model_queue *q = known_queue(r, model);
-    if (q) {
-        return q;
+    unsigned at = queue_place(r, model);
+    if (has_queue_at(r, at, model)) {
+        return r->queues[at];
     }
     BUG_ON(r->queue_count == QUEUES_MAX);
     r->queues = reallocarray(r->queues, r->queue_count + 1, sizeof *r->queues);
     BUG_ON(!r->queues);
-    r->queues[r->queue_count] = model_queue_new(model);
-    return r->queues[r->queue_count++];
+    memmove(r->queues + at + 1, r->queues + at, (r->queue_count - at) * sizeof *r->queues);
+    r->queue_count++;
+    return r->queues[at] = model_queue_new(model);
 }
 
 /* Models whose queue would be one too many are not served; names come from workers, not from clients. */
 static unsigned known_models(struct router *r, const struct member *m)
 {
     unsigned n = 0;
-    while (n < m->model_count && (r->queue_count + 1 < QUEUES_MAX || known_queue(r, m->models[n]))) {
+    while (n < m->model_count &&
+           (r->queue_count + 1 < QUEUES_MAX || has_queue_at(r, queue_place(r, m->models[n]), m->models[n]))) {
         (void)find_queue(r, m->models[n++]);
     }
     return n;
@@ -267,29 +279,45 @@ static bool is_same(const struct member *m, const struct worker_conf *c)
     return true;
 }
 
-static struct member **find_named(struct member **list, const char *name)
+/* The members there are while others come, by name. */
+struct old_members {
+    struct old_member {
+        struct member *member;
+        bool is_kept;
+    } * items;
+    unsigned n;
+};
+
+static int by_name(const void *a, const void *b)
 {
-    while (*list && strcmp((*list)->worker->name, name) != 0) {
-        list = &(*list)->next;
-    }
-    return list;
+    const struct old_member *x = a, *y = b;
+    return strcmp(x->member->worker->name, y->member->worker->name);
 }
 
-/* The member of this name, out of the list. */
-static struct member *take_named(struct member **list, const char *name)
+static void list_old(const struct router *r, struct old_members *out)
 {
-    struct member **at = find_named(list, name), *m = *at;
-    BUG_ON(!m);
-    *at = m->next;
-    return m;
+    out->n = 0;
+    out->items = calloc(r->member_count + 1, sizeof *out->items);
+    BUG_ON(!out->items);
+    for (struct member *m = r->members; m; m = m->next) {
+        out->items[out->n++].member = m;
+    }
+    qsort(out->items, out->n, sizeof *out->items, by_name);
+}
+
+static int to_name(const void *name, const void *item)
+{
+    return strcmp(name, ((const struct old_member *)item)->member->worker->name);
+}
+
+static struct old_member *find_old(const struct old_members *old, const char *name)
+{
+    return bsearch(name, old->items, old->n, sizeof *old->items, to_name);
 }
 
 /* One that is made anew: what runs at its server goes on and takes its places, and an operator's drain stays. */
 static void inherit(struct member *m, const struct member *old)
 {
-    if (!old) {
-        return;
-    }
     struct worker *w = m->worker;
     bool is_same_server = strcmp(w->target, old->worker->target) == 0 && w->protocol == old->worker->protocol;
     if (!is_same_server) {
@@ -314,13 +342,17 @@ static void free_members(struct member *list)
 }
 
 /* Members for what is not there yet, in the order of the configuration; NULL slots are those kept. */
-static int make_new(struct router *r, const struct router_conf *conf, struct member **made, struct err *err)
+static int make_new(struct router *r, const struct router_conf *conf, const struct old_members *old,
+                    struct member **made, struct err *err)
 {
     for (unsigned i = 0; i < conf->worker_count; i++) {
-        const struct member *m = *find_named(&r->members, conf->workers[i].name);
-        bool kept = m && is_same(m, &conf->workers[i]);
-        made[i] = kept ? NULL : new_member(r, &conf->workers[i], err);
-        if (!kept && !made[i]) {
+        struct old_member *o = find_old(old, conf->workers[i].name);
+        if (o && is_same(o->member, &conf->workers[i])) {
+            o->is_kept = true;
+            continue;
+        }
+        made[i] = new_member(r, &conf->workers[i], err);
+        if (!made[i]) {
             while (i-- > 0) {
                 if (made[i]) {
                     free_member(made[i]);
@@ -332,29 +364,44 @@ static int make_new(struct router *r, const struct router_conf *conf, struct mem
     return 0;
 }
 
+/* The list anew: what was made, and what is kept. */
+static void replace_members(struct router *r, const struct router_conf *conf, const struct old_members *old,
+                            struct member **made)
+{
+    struct member **tail = &r->members;
+    for (unsigned i = 0; i < conf->worker_count; i++) {
+        const struct old_member *o = find_old(old, conf->workers[i].name);
+        BUG_ON(!made[i] && !o);
+        struct member *m = made[i] ? made[i] : o->member;
+        if (made[i] && o) {
+            inherit(m, o->member);
+        }
+        *tail = m;
+        tail = &m->next;
+    }
+    *tail = NULL;
+    for (unsigned i = 0; i < old->n; i++) {
+        if (!old->items[i].is_kept) {
+            free_member(old->items[i].member);
+        }
+    }
+    r->member_count = conf->worker_count;
+}
+
 int router_configure(struct router *r, const struct router_conf *conf, struct err *err)
 {
     struct member **made = calloc(conf->worker_count + 1, sizeof(struct member *));
+    struct old_members old;
     BUG_ON(!made);
-    int rc = make_new(r, conf, made, err);
+    list_old(r, &old);
+    int rc = make_new(r, conf, &old, made, err);
     if (rc == 0) {
-        struct member *old = r->members;
-        struct member **tail = &r->members;
-        for (unsigned i = 0; i < conf->worker_count; i++) {
-            struct member *m = made[i] ? made[i] : take_named(&old, conf->workers[i].name);
-            if (made[i]) {
-                inherit(m, *find_named(&old, m->worker->name));
-            }
-            *tail = m;
-            tail = &m->next;
-        }
-        *tail = NULL;
-        free_members(old);
-        r->member_count = conf->worker_count;
+        replace_members(r, conf, &old, made);
         r->probe_ms = conf->probe_ms ? conf->probe_ms : 2000;
         publish(r);
         loop_timer_arm(&r->tick, 0);
     }
+    free(old.items);
     free(made);
     return rc;
 }

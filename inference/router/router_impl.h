@@ -57,9 +57,9 @@ struct router {
     uint32_t next_id;
     uint64_t probe_ms;
     struct loop_timer tick;
-    uint64_t news_ms; /* monotonic, when news were last published; 0: never */
-    bool has_news;    /* the next tick publishes */
-    struct model_queue **queues;
+    uint64_t news_ms;            /* monotonic, when news were last published; 0: never */
+    bool has_news;               /* the next tick publishes */
+    struct model_queue **queues; /* sorted by name */
     unsigned queue_count;
     pthread_mutex_t mutex; /* of `table` */
     struct worker_table *table;

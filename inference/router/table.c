@@ -5,27 +5,60 @@
 #include "base/err.h"
 #include "base/id.h"
 
-enum { CANDIDATES = 4096 };
-
 /* --- snapshot ----------------------------------------------------------------------------------------- */
 
-static int compare_models(const void *a, const void *b)
+/* That a worker serves a model. */
+struct service {
+    const char *model;
+    unsigned worker;
+};
+
+static int by_model(const void *a, const void *b)
 {
-    return strcmp(((const struct table_model *)a)->name, ((const struct table_model *)b)->name);
+    const struct service *x = a, *y = b;
+    int order = strcmp(x->model, y->model);
+    return order != 0 ? order : (x->worker > y->worker) - (x->worker < y->worker);
 }
 
-static struct table_model *find_or_add(struct worker_table *t, const char *name)
+static struct service *list_services(char (*const *models)[MODEL_NAME], const unsigned *model_counts,
+                                     unsigned workers, unsigned *count)
 {
-    for (unsigned i = 0; i < t->model_count; i++) {
-        if (strcmp(t->models[i].name, name) == 0) {
-            return &t->models[i];
+    unsigned n = 0;
+    for (unsigned i = 0; i < workers; i++) {
+        n += model_counts[i];
+    }
+    struct service *list = calloc(n + 1, sizeof *list);
+    BUG_ON(!list);
+    *count = n;
+    n = 0;
+    for (unsigned i = 0; i < workers; i++) {
+        for (unsigned k = 0; k < model_counts[i]; k++) {
+            list[n++] = (struct service){models[i][k], i};
         }
     }
-    struct table_model *m = &t->models[t->model_count++];
-    memcpy(m->name, name, strlen(name) + 1);
-    m->workers = calloc(t->worker_count, sizeof *m->workers);
-    BUG_ON(!m->workers);
-    return m;
+    qsort(list, n, sizeof *list, by_model);
+    return list;
+}
+
+/* Models and who serves them, from a sorted list. A worker may name one twice. */
+static void add_models(struct worker_table *t, const struct service *list, unsigned n)
+{
+    struct table_model *m = NULL;
+    unsigned places = 0;
+    t->models = calloc(n + 1, sizeof *t->models);
+    t->places = calloc(n + 1, sizeof(struct worker *));
+    BUG_ON(!t->models || !t->places);
+    for (unsigned i = 0; i < n; i++) {
+        if (!m || strcmp(m->name, list[i].model) != 0) {
+            m = &t->models[t->model_count++];
+            memcpy(m->name, list[i].model, strlen(list[i].model) + 1);
+            m->workers = t->places + places;
+        } else if (list[i].worker == list[i - 1].worker) {
+            continue;
+        }
+        t->places[places++] = t->workers[list[i].worker];
+        m->worker_count++;
+    }
 }
 
 struct worker_table *worker_table_new(struct worker **workers, unsigned count,
@@ -34,25 +67,16 @@ struct worker_table *worker_table_new(struct worker **workers, unsigned count,
     struct worker_table *t = calloc(1, sizeof *t);
     BUG_ON(!t);
     atomic_init(&t->refs, 1);
-    unsigned names = 0;
-    for (unsigned i = 0; i < count; i++) {
-        names += model_counts[i];
-    }
-    t->workers = calloc(count + 1, sizeof *t->workers);
-    t->models = calloc(names + 1, sizeof *t->models);
-    BUG_ON(!t->workers || !t->models);
+    t->workers = calloc(count + 1, sizeof(struct worker *));
+    BUG_ON(!t->workers);
     t->worker_count = count;
     for (unsigned i = 0; i < count; i++) {
         t->workers[i] = worker_ref(workers[i]);
-        for (unsigned k = 0; k < model_counts[i]; k++) {
-            struct table_model *m = find_or_add(t, models[i][k]);
-            if (m->worker_count == 0 ||
-                m->workers[m->worker_count - 1] != i) { /* a worker may name one twice */
-                m->workers[m->worker_count++] = i;
-            }
-        }
     }
-    qsort(t->models, t->model_count, sizeof *t->models, compare_models);
+    unsigned n = 0;
+    struct service *list = list_services(models, model_counts, count, &n);
+    add_models(t, list, n);
+    free(list);
     return t;
 }
 
@@ -70,10 +94,8 @@ void worker_table_unref(struct worker_table *t)
     for (unsigned i = 0; i < t->worker_count; i++) {
         worker_unref(t->workers[i]);
     }
-    for (unsigned i = 0; i < t->model_count; i++) {
-        free(t->models[i].workers);
-    }
     free(t->workers);
+    free(t->places);
     free(t->models);
     free(t);
 }
@@ -100,35 +122,56 @@ struct table_model *worker_table_model(const struct worker_table *t, struct str 
 
 /* --- choice ------------------------------------------------------------------------------------------- */
 
-enum { KV_USED_MAX = 95 }; /* percent that is told apart from full */
-
-/* What is asked of a worker while one is chosen. */
-struct choice {
-    uint64_t now_ms;
-    int64_t mean; /* tokens of a request, for those of others: as of ours that run, and of the new one */
+enum {
+    CANDIDATES = 4096,
+    KV_USED_MAX = 95, /* percent that is told apart from full */
+    FEW = 8,          /* so few workers are all looked at */
+    DRAWS = 16,       /* of more, before all are looked at */
+    MEAN_OF = 16,     /* workers for the mean of a request */
 };
 
-static int64_t mean_tokens(struct worker *const *list, unsigned n, int64_t tokens)
+/* What is asked for, while a worker is chosen. */
+struct choice {
+    const struct table_model *model;
+    const struct worker *exclude;
+    int64_t tokens;
+    uint64_t now_ms;
+    int64_t mean; /* tokens of a request, for those of others; 0: not needed so far */
+};
+
+/* As of ours that run, and of the new one. Of many workers some that lie together are enough. */
+static int64_t mean_tokens(const struct choice *c)
 {
-    int64_t sum = tokens, count = 1;
-    for (unsigned i = 0; i < n; i++) {
-        sum += atomic_load_explicit(&list[i]->load->tokens, memory_order_relaxed);
-        count += atomic_load_explicit(&list[i]->load->in_flight, memory_order_relaxed);
+    const struct table_model *m = c->model;
+    int64_t sum = c->tokens, count = 1;
+    bool is_many = m->worker_count > MEAN_OF;
+    unsigned at = is_many ? (unsigned)(id_fast_random() % m->worker_count) : 0;
+    for (unsigned n = is_many ? MEAN_OF : m->worker_count; n > 0; n--) {
+        const struct worker_load *l = m->workers[at]->load;
+        sum += atomic_load_explicit(&l->tokens, memory_order_relaxed);
+        count += atomic_load_explicit(&l->in_flight, memory_order_relaxed);
+        at = at + 1 < m->worker_count ? at + 1 : 0;
     }
     return sum / count;
 }
 
 /* Outstanding tokens, ours and those of others, against the share of the KV cache that is free. */
-static int64_t load_of(const struct worker *w, const struct choice *c, unsigned halves)
+static int64_t load_of(const struct worker *w, struct choice *c, unsigned halves)
 {
     int64_t ours = atomic_load_explicit(&w->load->tokens, memory_order_relaxed);
+    if (halves == 0) {
+        return ours;
+    }
     int64_t others = atomic_load_explicit(&w->load->others, memory_order_relaxed);
     int64_t used = atomic_load_explicit(&w->load->kv_used, memory_order_relaxed);
     used = (used < KV_USED_MAX ? used : KV_USED_MAX) * halves / 2;
+    if (others > 0 && c->mean == 0) {
+        c->mean = mean_tokens(c);
+    }
     return (ours + others * c->mean * halves / 2) * 100 / (100 - used);
 }
 
-static bool is_less_loaded(const struct worker *a, const struct worker *b, const struct choice *c)
+static bool is_less_loaded(const struct worker *a, const struct worker *b, struct choice *c)
 {
     unsigned ha = worker_report_halves(a, c->now_ms), hb = worker_report_halves(b, c->now_ms);
     unsigned halves = ha < hb ? ha : hb; /* who falls silent must not look idle beside those who tell */
@@ -142,8 +185,49 @@ static bool is_less_loaded(const struct worker *a, const struct worker *b, const
     return na != nb ? na < nb : (id_fast_random() & 1) != 0;
 }
 
+/* Of this state, and might take the request if it has a slot. */
+static bool is_usable(const struct worker *w, enum worker_state state, const struct choice *c)
+{
+    return w != c->exclude && atomic_load_explicit(&w->load->health, memory_order_relaxed) == state &&
+           !atomic_load_explicit(&w->load->draining, memory_order_relaxed) &&
+           breaker_would_admit(&w->breaker, c->now_ms);
+}
+
+static enum choose_result take(struct worker *w, const struct choice *c, struct worker_grant *out)
+{
+    if (!worker_try_take(w, c->tokens)) {
+        return CHOOSE_BUSY;
+    }
+    enum breaker_admission a = breaker_admit(&w->breaker, c->now_ms);
+    if (a == BREAKER_REFUSE) {
+        worker_give_back(w, c->tokens);
+        return CHOOSE_NONE;
+    }
+    *out = (struct worker_grant){worker_ref(w), c->tokens, a == BREAKER_ADMIT_PROBE};
+    return CHOOSE_OK;
+}
+
+/* The better of two random ones that are ready and have a slot, so that a choice among a thousand costs what one among ten
+ * does. NULL: there were no two in DRAWS. */
+static struct worker *draw(struct choice *c)
+{
+    const struct table_model *m = c->model;
+    struct worker *first = NULL;
+    for (unsigned i = 0; i < DRAWS; i++) {
+        struct worker *w = m->workers[id_fast_random() % m->worker_count];
+        if (w == first || !is_usable(w, WORKER_READY, c) || !worker_has_slot(w)) {
+            continue;
+        }
+        if (first) {
+            return is_less_loaded(first, w, c) ? first : w;
+        }
+        first = w;
+    }
+    return NULL;
+}
+
 /* Takes a candidate out of the list: the better of two random ones. */
-static struct worker *pick(struct worker **list, unsigned *n, const struct choice *c)
+static struct worker *pick(struct worker **list, unsigned *n, struct choice *c)
 {
     unsigned a = 0;
     if (*n >= 2) {
@@ -157,51 +241,64 @@ static struct worker *pick(struct worker **list, unsigned *n, const struct choic
     return w;
 }
 
-/* Workers of this state that might take the request; *busy tells of those whose slots are taken. */
-static unsigned gather(const struct worker_table *t, const struct table_model *m,
-                       const struct worker *exclude, uint64_t now_ms, bool suspects, struct worker **list,
-                       bool *busy)
+/* Looks at all of this state: who is busy and who is gone is known only then, and the last free one is found. */
+static enum choose_result choose_of_all(enum worker_state state, struct choice *c, struct worker_grant *out)
 {
+    const struct table_model *m = c->model;
+    struct worker *list[m->worker_count < CANDIDATES ? m->worker_count + 1 : CANDIDATES];
+    enum choose_result res = CHOOSE_NONE;
     unsigned n = 0;
     for (unsigned i = 0; i < m->worker_count && n < CANDIDATES; i++) {
-        struct worker *w = t->workers[m->workers[i]];
-        uint8_t health = atomic_load_explicit(&w->load->health, memory_order_relaxed);
-        bool usable = w != exclude && !atomic_load_explicit(&w->load->draining, memory_order_relaxed) &&
-                      health == (suspects ? WORKER_SUSPECT : WORKER_READY) &&
-                      breaker_would_admit(&w->breaker, now_ms);
-        if (usable && !worker_has_slot(w)) {
-            *busy = true;
-        } else if (usable) {
+        struct worker *w = m->workers[i];
+        if (is_usable(w, state, c) && worker_has_slot(w)) {
             list[n++] = w;
+        } else if (res == CHOOSE_NONE && is_usable(w, state, c)) {
+            res = CHOOSE_BUSY;
         }
     }
-    return n;
+    while (n > 0) {
+        enum choose_result one = take(pick(list, &n, c), c, out);
+        if (one == CHOOSE_OK) {
+            return CHOOSE_OK;
+        }
+        res = one == CHOOSE_BUSY ? CHOOSE_BUSY : res;
+    }
+    return res;
 }
 
-enum choose_result worker_choose(const struct worker_table *t, const struct table_model *m,
-                                 const struct worker *exclude, int64_t tokens, uint64_t now_ms,
-                                 struct worker_grant *out)
+enum choose_result worker_choose(const struct table_model *m, const struct worker *exclude, int64_t tokens,
+                                 uint64_t now_ms, struct worker_grant *out)
 {
-    struct worker *list[m->worker_count < CANDIDATES ? m->worker_count + 1 : CANDIDATES];
-    bool busy = false;
-    for (int suspects = 0; suspects < 2 && !busy; suspects++) {
-        unsigned n = gather(t, m, exclude, now_ms, suspects, list, &busy);
-        struct choice c = {now_ms, mean_tokens(list, n, tokens)};
-        while (n > 0) {
-            struct worker *w = pick(list, &n, &c);
-            if (!worker_try_take(w, tokens)) {
-                busy = true;
-                continue;
-            }
-            enum breaker_admission a = breaker_admit(&w->breaker, now_ms);
-            if (a != BREAKER_REFUSE) {
-                *out = (struct worker_grant){worker_ref(w), tokens, a == BREAKER_ADMIT_PROBE};
-                return CHOOSE_OK;
-            }
-            worker_give_back(w, tokens);
+    struct choice c = {m, exclude, tokens, now_ms, 0};
+    struct worker *w = m->worker_count > FEW ? draw(&c) : NULL;
+    if (w && take(w, &c, out) == CHOOSE_OK) {
+        return CHOOSE_OK;
+    }
+    enum choose_result res = choose_of_all(WORKER_READY, &c, out);
+    return res != CHOOSE_NONE ? res : choose_of_all(WORKER_SUSPECT, &c, out);
+}
+
+/* This table's worker, or NULL: one that was made anew meanwhile is not. */
+static struct worker *find_worker(const struct table_model *m, const struct worker *w)
+{
+    for (unsigned i = 0; i < m->worker_count; i++) {
+        if (m->workers[i] == w) {
+            return m->workers[i];
         }
     }
-    return busy ? CHOOSE_BUSY : CHOOSE_NONE;
+    return NULL;
+}
+
+enum choose_result worker_choose_freed(const struct worker *freed, const struct table_model *m,
+                                       const struct worker *exclude, int64_t tokens, uint64_t now_ms,
+                                       struct worker_grant *out)
+{
+    struct choice c = {m, exclude, tokens, now_ms, 0};
+    struct worker *w = freed ? find_worker(m, freed) : NULL;
+    if (w && is_usable(w, WORKER_READY, &c)) {
+        return take(w, &c, out);
+    }
+    return worker_choose(m, exclude, tokens, now_ms, out);
 }
 
 void worker_grant_note(struct worker_grant *g, uint64_t now_ms, enum breaker_result result)

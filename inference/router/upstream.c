@@ -68,14 +68,15 @@ static void let_go(struct upstream *u)
 {
     struct worker_origins *o = u->origins;
     uint64_t now = now_ms(u);
-    atomic_fetch_add_explicit(&u->grant.worker->requests, 1, memory_order_relaxed);
+    struct worker *w = u->grant.worker; /* a reference until the grant ends, then compared only */
+    atomic_fetch_add_explicit(&w->requests, 1, memory_order_relaxed);
     u->op = NULL;
     loop_task_cancel(o->loop, &u->fail);
     worker_grant_end(&u->grant, now);
     if (u->origin) {
         worker_origin_give_back_and_maybe_free(o, u->origin);
     }
-    queue_pump_all(o->table, now);
+    queue_pump_freed(o->table, w, now);
 }
 
 static enum breaker_result verdict(const struct upstream *u, int rc)

@@ -100,7 +100,7 @@ static struct worker_conf settings(const char *target)
 static enum choose_result choose(struct rig *r, struct worker_grant *g)
 {
     struct worker_table *t = router_table(r->router);
-    enum choose_result res = worker_choose(t, worker_table_model(t, STR("m")), NULL, 10, 1000, g);
+    enum choose_result res = worker_choose(worker_table_model(t, STR("m")), NULL, 10, 1000, g);
     worker_table_unref(t);
     return res;
 }
@@ -154,6 +154,70 @@ static void another_server_begins_with_nothing_but_the_operators_wish(void **sta
     assert_true(atomic_load(&load_now(r)->draining));
     worker_grant_end(&old, 1000);
     assert_int_equal(atomic_load(&load_now(r)->in_flight), 0);
+}
+
+static void a_reload_keeps_makes_and_drops_by_name(void **state)
+{
+    struct rig *r = *state;
+    struct err err;
+    struct worker_conf conf[] = {settings("127.0.0.1:1"), settings("127.0.0.1:2"), settings("127.0.0.1:3"),
+                                 settings("127.0.0.1:4")};
+    static const char *const first[] = {"d", "b", "a", "c"}, *const second[] = {"a", "e", "c", "b"};
+    for (unsigned i = 0; i < 4; i++) {
+        conf[i].name = first[i];
+    }
+    configure(r, conf, 4);
+    struct worker_table *before = router_table(r->router);
+    struct worker_conf next[] = {conf[2], settings("127.0.0.1:5"), conf[3], conf[1]};
+    for (unsigned i = 0; i < 4; i++) {
+        next[i].name = second[i];
+    }
+    next[1].api_key_file = "/nonexistent/key";
+    struct router_conf bad = {.workers = next, .worker_count = 4, .probe_ms = 60000};
+    assert_int_equal(router_configure(r->router, &bad, &err), ERR_INVALID);
+    struct worker_table *after = router_table(r->router);
+    assert_ptr_equal(after, before); /* nothing happened */
+    worker_table_unref(after);
+    next[1].api_key_file = NULL;
+    next[3].weight = 50;
+    configure(r, next, 4);
+    after = router_table(r->router);
+    assert_int_equal(after->worker_count, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_string_equal(after->workers[i]->name, second[i]);
+    }
+    assert_ptr_equal(after->workers[0], before->workers[2]);
+    assert_ptr_equal(after->workers[2], before->workers[3]);
+    assert_ptr_not_equal(after->workers[3],
+                         before->workers[1]); /* made anew, and what runs there is its own */
+    assert_ptr_equal(after->workers[3]->load, before->workers[1]->load);
+    assert_false(router_has(r->router, STR("d")));
+    worker_table_unref(before);
+    worker_table_unref(after);
+}
+
+static void each_model_has_a_queue_of_its_own_for_good(void **state)
+{
+    struct rig *r = *state;
+    static const char *names[] = {"n", "m", "z", "a"};
+    struct worker_conf conf = settings("127.0.0.1:1");
+    struct model_queue *queues[4];
+    conf.models = (struct conf_strings){names, 4};
+    configure(r, &conf, 1);
+    for (unsigned round = 0; round < 2; round++) {
+        struct worker_table *t = router_table(r->router);
+        assert_int_equal(t->model_count, 4 - round);
+        for (unsigned i = round; i < 4; i++) {
+            struct table_model *m = worker_table_model(t, str_from(names[i]));
+            assert_non_null(m);
+            assert_string_equal(model_queue_name(m->queue), names[i]);
+            assert_true(round == 0 || m->queue == queues[i]);
+            queues[i] = m->queue;
+        }
+        worker_table_unref(t);
+        conf.models = (struct conf_strings){names + 1, 3};
+        configure(r, &conf, 1);
+    }
 }
 
 /* --- news --------------------------------------------------------------------------------------------- */
@@ -253,6 +317,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(changed_settings_keep_what_runs_in_its_places, setup, teardown),
         cmocka_unit_test_setup_teardown(another_server_begins_with_nothing_but_the_operators_wish, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_reload_keeps_makes_and_drops_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_model_has_a_queue_of_its_own_for_good, setup, teardown),
         cmocka_unit_test_setup_teardown(the_news_of_a_tick_are_one_table, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include "inference/router/queue.h"
 #include "inference/router/table.h"
 
-enum { WORKERS = 8 };
+enum { WORKERS = 64 };
 
 struct fleet {
     struct worker *workers[WORKERS];
@@ -58,7 +58,7 @@ static void fleet_clear(struct fleet *f)
 static struct worker *choose(struct fleet *f, const struct worker *exclude, struct worker_grant *g)
 {
     *g = (struct worker_grant){0};
-    return worker_choose(f->table, f->model, exclude, 100, 1000, g) == CHOOSE_OK ? g->worker : NULL;
+    return worker_choose(f->model, exclude, 100, 1000, g) == CHOOSE_OK ? g->worker : NULL;
 }
 
 static void the_less_loaded_of_two_wins(void **state)
@@ -82,27 +82,118 @@ static void the_less_loaded_of_two_wins(void **state)
     fleet_clear(&f);
 }
 
-static void two_random_choices_balance_a_fleet(void **state)
-{
-    struct fleet f;
-    static struct worker_grant held[WORKERS * 100];
-    fleet_init(&f, WORKERS, 0);
-    for (unsigned i = 0; i < WORKERS * 100; i++) {
-        assert_non_null(choose(&f, NULL, &held[i]));
-    }
-    for (unsigned i = 0; i < WORKERS; i++) {
-        assert_in_range(atomic_load(&f.workers[i]->load->in_flight), 90, 110);
-    }
-    for (unsigned i = 0; i < WORKERS * 100; i++) {
-        worker_grant_end(&held[i], 1000);
-    }
-    fleet_clear(&f);
-}
-
 static void tell(struct worker *w, int32_t running, int32_t waiting, uint8_t kv_used, uint64_t now_ms)
 {
     worker_note_report(w, &(struct worker_report){.running = running, .waiting = waiting, .kv_used = kv_used},
                        now_ms);
+}
+
+/* So few that all are looked at, and so many that two are drawn. */
+static const unsigned sizes[] = {8, WORKERS};
+
+static void two_random_choices_balance_a_fleet(void **state)
+{
+    struct fleet f;
+    static struct worker_grant held[WORKERS * 100];
+    for (unsigned k = 0; k < 2; k++) {
+        unsigned n = sizes[k];
+        fleet_init(&f, n, 0);
+        for (unsigned i = 0; i < n * 100; i++) {
+            assert_non_null(choose(&f, NULL, &held[i]));
+        }
+        for (unsigned i = 0; i < n; i++) {
+            assert_in_range(atomic_load(&f.workers[i]->load->in_flight), 90, 110);
+        }
+        for (unsigned i = 0; i < n * 100; i++) {
+            worker_grant_end(&held[i], 1000);
+        }
+        fleet_clear(&f);
+    }
+}
+
+static void the_last_free_one_of_a_fleet_is_found(void **state)
+{
+    struct fleet f;
+    static struct worker_grant held[WORKERS];
+    struct worker_grant g;
+    for (unsigned k = 0; k < 2; k++) {
+        unsigned n = sizes[k];
+        fleet_init(&f, n, 1);
+        for (unsigned i = 0; i < n; i++) {
+            assert_non_null(choose(&f, NULL, &held[i])); /* one after another, none twice: a slot each */
+        }
+        assert_int_equal(worker_choose(f.model, NULL, 1, 1000, &g), CHOOSE_BUSY);
+        struct worker *last = held[n / 2].worker;
+        worker_grant_end(&held[n / 2], 1000);
+        assert_int_equal(worker_choose(f.model, last, 1, 1000, &g), CHOOSE_BUSY);
+        assert_ptr_equal(choose(&f, NULL, &held[n / 2]), last);
+        for (unsigned i = 0; i < n; i++) {
+            worker_grant_end(&held[i], 1000);
+        }
+        fleet_clear(&f);
+    }
+}
+
+static void a_fleet_gives_nothing_to_those_who_may_not(void **state)
+{
+    struct fleet f;
+    struct worker_grant g;
+    fleet_init(&f, WORKERS, 0);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        struct worker *w = f.workers[i];
+        switch (i % 4) {
+        case 0:
+            atomic_store(&w->load->health, (uint8_t)WORKER_SUSPECT);
+            break;
+        case 1:
+            atomic_store(&w->load->draining, true);
+            break;
+        case 2:
+            for (unsigned n = 0; n < 3; n++) {
+                breaker_note(&w->breaker, 1000, BREAKER_CONNECT_FAIL, false);
+            }
+            break;
+        default: /* it may */
+            break;
+        }
+    }
+    bool was_given[WORKERS] = {false};
+    for (unsigned i = 0; i < 100 * WORKERS; i++) {
+        struct worker *w = choose(&f, f.workers[3], &g);
+        assert_non_null(w);
+        was_given[w->id] = true;
+        worker_grant_end(&g, 1000);
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_int_equal(was_given[i], i % 4 == 3 && i != 3);
+    }
+    fleet_clear(&f);
+}
+
+static void of_many_some_tell_what_a_request_of_others_weighs(void **state)
+{
+    struct fleet f;
+    struct worker_grant g, small, big;
+    fleet_init(&f, WORKERS, 0);
+    for (unsigned i = 0; i < WORKERS; i++) { /* a request each, and only the first two take more */
+        atomic_store(&f.workers[i]->load->tokens, i < 2 ? 100 : 1000);
+        atomic_store(&f.workers[i]->load->in_flight, 1);
+        atomic_store(&f.workers[i]->load->draining, i >= 2);
+        tell(f.workers[i], 1 + (i == 1), 0, 0, 1000);
+    }
+    assert_int_equal(worker_choose(f.model, f.workers[1], 400, 1000, &small), CHOOSE_OK);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]); /* 500 against 100 and one of almost 1,000 */
+    worker_grant_end(&g, 1000);
+    assert_int_equal(worker_choose(f.model, f.workers[1], 1000, 1000, &big), CHOOSE_OK);
+    assert_ptr_equal(choose(&f, NULL, &g), f.workers[1]); /* 1,500 */
+    worker_grant_end(&g, 1000);
+    worker_grant_end(&big, 1000);
+    worker_grant_end(&small, 1000);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        atomic_store(&f.workers[i]->load->tokens, 0);
+        atomic_store(&f.workers[i]->load->in_flight, 0);
+    }
+    fleet_clear(&f);
 }
 
 static void work_of_others_counts_as_our_own(void **state)
@@ -137,7 +228,7 @@ static void others_weigh_what_ours_weigh_in_the_mean(void **state)
     fleet_init(&f, 2, 0);
     tell(f.workers[1], 40, 0, 0, 1000);
     tell(f.workers[0], 0, 0, 0, 1000);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 9900, 1000, &big), CHOOSE_OK);
+    assert_int_equal(worker_choose(f.model, NULL, 9900, 1000, &big), CHOOSE_OK);
     assert_ptr_equal(big.worker, f.workers[0]);
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]); /* 9,900 against 40 of 5,000 */
     worker_grant_end(&g, 1000);
@@ -171,7 +262,7 @@ static unsigned share_of_first(struct fleet *f, uint64_t now_ms)
     unsigned n = 0;
     for (unsigned i = 0; i < 200; i++) {
         struct worker_grant g = {0};
-        assert_int_equal(worker_choose(f->table, f->model, NULL, 100, now_ms, &g), CHOOSE_OK);
+        assert_int_equal(worker_choose(f->model, NULL, 100, now_ms, &g), CHOOSE_OK);
         n += g.worker == f->workers[0];
         worker_grant_end(&g, now_ms);
     }
@@ -190,7 +281,7 @@ static void who_falls_silent_does_not_look_idle(void **state)
     assert_int_equal(share_of_first(&f, 1600), 200); /* the older report still counts, by half */
     tell(f.workers[1], 50, 0, 0, 2100);
     assert_in_range(share_of_first(&f, 2100), 50, 150); /* then neither: only what is ours */
-    assert_int_equal(worker_choose(f.table, f.model, f.workers[1], 100, 2100, &ours), CHOOSE_OK);
+    assert_int_equal(worker_choose(f.model, f.workers[1], 100, 2100, &ours), CHOOSE_OK);
     assert_int_equal(share_of_first(&f, 2100), 0);
     worker_grant_end(&ours, 2100);
     fleet_clear(&f);
@@ -247,7 +338,7 @@ static void suspects_serve_only_when_nobody_is_ready(void **state)
     assert_ptr_equal(choose(&f, NULL, &g), f.workers[0]);
     worker_grant_end(&g, 1000);
     atomic_store(&f.workers[0]->load->health, (uint8_t)WORKER_DOWN);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 1000, &g), CHOOSE_NONE);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 1000, &g), CHOOSE_NONE);
     atomic_store(&f.workers[2]->load->tokens, 0);
     fleet_clear(&f);
 }
@@ -260,7 +351,7 @@ static void taken_slots_are_busy_not_gone(void **state)
     assert_non_null(choose(&f, NULL, &a));
     assert_non_null(choose(&f, NULL, &b));
     assert_ptr_not_equal(a.worker, b.worker);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 1000, &c), CHOOSE_BUSY);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 1000, &c), CHOOSE_BUSY);
     worker_grant_end(&a, 1000);
     assert_non_null(choose(&f, NULL, &c));
     worker_grant_end(&b, 1000);
@@ -277,12 +368,12 @@ static void an_open_breaker_hides_a_worker_until_its_probe(void **state)
         breaker_note(&f.workers[0]->breaker, 1000, BREAKER_CONNECT_FAIL, false);
     }
     assert_int_equal(worker_state(f.workers[0]), WORKER_SUSPECT);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 5999, &g), CHOOSE_NONE);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &g), CHOOSE_OK);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 5999, &g), CHOOSE_NONE);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 6000, &g), CHOOSE_OK);
     assert_true(g.is_probe);
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &h), CHOOSE_NONE);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 6000, &h), CHOOSE_NONE);
     worker_grant_end(&g, 6000); /* canceled: the next one probes */
-    assert_int_equal(worker_choose(f.table, f.model, NULL, 1, 6000, &h), CHOOSE_OK);
+    assert_int_equal(worker_choose(f.model, NULL, 1, 6000, &h), CHOOSE_OK);
     worker_grant_note(&h, 6000, BREAKER_OK);
     assert_int_equal(worker_state(f.workers[0]), WORKER_READY);
     worker_grant_end(&h, 6000);
@@ -426,6 +517,43 @@ static void whom_the_head_may_not_have_serves_the_next(void **state)
     fleet_clear(&f);
 }
 
+static void a_place_given_back_goes_to_who_waits(void **state)
+{
+    struct fleet f;
+    enum queue_refusal why;
+    static struct worker_grant held[WORKERS];
+    struct waiting w = {.loop = loop_new("test", 0), .stop_after = 1};
+    struct one a = {&w, 'a'}, b = {&w, 'b'};
+    fleet_init(&f, WORKERS, 1);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_non_null(choose(&f, NULL, &held[i]));
+    }
+    assert_non_null(enter(&f, &a, 1, &why));
+    assert_non_null(enter(&f, &b, 2, &why));
+    struct worker *freed = held[0].worker;
+    worker_grant_end(&held[0], 1000);
+    queue_pump_freed(f.table, held[1].worker, 1000); /* not that one */
+    assert_int_equal(model_queue_length(f.model->queue), 2);
+    queue_pump_freed(f.table, freed, 1000);
+    assert_int_equal(model_queue_length(f.model->queue), 1);
+    loop_run(w.loop);
+    assert_string_equal(w.order, "a");
+    assert_ptr_equal(w.last.worker, freed);
+    held[0] = w.last;
+    worker_grant_end(&held[2], 1000);
+    queue_pump_freed(f.table, (struct worker *)(void *)&f,
+                     1000); /* one of an older table: its successor is found */
+    w.stop_after = 2;
+    loop_run(w.loop);
+    assert_string_equal(w.order, "ab");
+    held[2] = w.last;
+    for (unsigned i = 0; i < WORKERS; i++) {
+        worker_grant_end(&held[i], 1000);
+    }
+    loop_free(w.loop);
+    fleet_clear(&f);
+}
+
 static void stop(void *arg)
 {
     loop_stop(arg);
@@ -457,6 +585,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_less_loaded_of_two_wins),
         cmocka_unit_test(two_random_choices_balance_a_fleet),
+        cmocka_unit_test(the_last_free_one_of_a_fleet_is_found),
+        cmocka_unit_test(a_fleet_gives_nothing_to_those_who_may_not),
+        cmocka_unit_test(of_many_some_tell_what_a_request_of_others_weighs),
         cmocka_unit_test(work_of_others_counts_as_our_own),
         cmocka_unit_test(others_weigh_what_ours_weigh_in_the_mean),
         cmocka_unit_test(a_full_cache_counts_against_a_worker),
@@ -471,6 +602,7 @@ int main(void)
         cmocka_unit_test(an_open_breaker_hides_a_worker_until_its_probe),
         cmocka_unit_test(models_are_found_by_their_whole_name),
         cmocka_unit_test(the_queue_is_bounded_and_fair),
+        cmocka_unit_test(a_place_given_back_goes_to_who_waits),
         cmocka_unit_test(a_grant_for_one_who_left_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
