@@ -108,13 +108,17 @@ static const struct conf_entry route_entries[] = {
      .min = 1,
      .max = 1024,
      .flags = CONF_REQUIRED | CONF_RELOADABLE,
-     .help = "Exact path; with a slash at its end, all below it."},
+     .help = "Exact path; with a slash at its end, all below it. A request whose path an upstream may read "
+             "as one of "
+             "another route (%61 for a, // for /, /x;y/ for /x/) is answered 400."},
     {.name = "methods",
      .type = CONF_STRINGS,
      CONF_FIELD(struct proxy_route_conf, methods),
      .max = 6,
      .flags = CONF_RELOADABLE,
-     .help = "GET, HEAD, POST, PUT, PATCH, DELETE; none given: all of them."},
+     .help = "GET, HEAD, POST, PUT, PATCH, DELETE; none given: all of them. Others go to a shorter path that "
+             "takes "
+             "them, unless less has to be shown there."},
     {.name = "upstream",
      .type = CONF_STRING,
      CONF_FIELD(struct proxy_route_conf, upstream),

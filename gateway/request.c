@@ -299,6 +299,10 @@ static void on_request(struct http_exchange *ex, void *arg)
         refuse_route(r, allowed);
         return;
     }
+    if (!route_is_clear(gl->routes, ex->method, ex->path, &ex->arena)) {
+        http_reply_error(ex, "bad_request", "the path can be read as one of another route");
+        return;
+    }
     r->route = &entry->route;
     if (bans_refuse_request(r)) {
         return;

@@ -30,6 +30,7 @@ struct route_table *route_table_new(void)
 void route_table_free(struct route_table *t)
 {
     for (unsigned i = 0; t != NULL && i < t->count; i++) {
+        arena_clear(&t->rows[i].arena);
         for (unsigned c = 0; c < ROUTE_CODE_CLASSES; c++) {
             metric_child_release(t->rows[i].by_code[c]);
         }
@@ -57,6 +58,8 @@ static void entry_init(struct route_entry *e, const struct route *row)
 {
     char labels[96];
     *e = (struct route_entry){.route = *row};
+    arena_init(&e->arena);
+    e->reading = route_path_read(&e->arena, row->path);
     for (unsigned c = 0; c < ROUTE_CODE_CLASSES; c++) {
         snprintf(labels, sizeof labels, "%s,%s", row->name, code_classes[c]);
         e->by_code[c] = metric_child(&requests_total, labels);
@@ -97,26 +100,88 @@ void route_table_seal(struct route_table *t)
     qsort(t->rows, t->count, sizeof *t->rows, by_rank);
 }
 
-static bool matches(const struct route *row, struct str path)
+static bool matches(const struct route *row, struct str own, struct str path)
 {
-    return row->is_prefix ? str_starts(path, row->path) : str_eq(path, row->path);
+    return row->is_prefix ? str_starts(path, own) : str_eq(path, own);
+}
+
+/* What a client must show, as bits. */
+static unsigned demands(const struct route *row)
+{
+    static const uint8_t bits[] = {
+        [ROUTE_AUTH_NONE] = 0, [ROUTE_AUTH_APIKEY] = 1, [ROUTE_AUTH_USER] = 2, [ROUTE_AUTH_APIKEY_USER] = 3};
+    return bits[row->auth];
+}
+
+/* by_reading: both paths as servers may read them. */
+static const struct route_entry *find(const struct route_table *t, enum http_method method, struct str path,
+                                      bool by_reading, uint32_t *allowed)
+{
+    unsigned demanded = 0; /* by rows of this path that do not take the method */
+    *allowed = 0;
+    for (unsigned i = 0; i < t->count; i++) {
+        const struct route_entry *e = &t->rows[i];
+        if (!matches(&e->route, by_reading ? e->reading : e->route.path, path) ||
+            (demands(&e->route) & demanded) != demanded) {
+            continue;
+        }
+        if ((e->route.methods & ROUTE_METHOD(method)) != 0) {
+            return e;
+        }
+        *allowed |= e->route.methods;
+        demanded |= demands(&e->route);
+    }
+    return NULL;
 }
 
 const struct route_entry *route_find(const struct route_table *t, enum http_method method, struct str path,
                                      uint32_t *allowed)
 {
-    *allowed = 0;
-    for (unsigned i = 0; i < t->count; i++) {
-        const struct route *row = &t->rows[i].route;
-        if (!matches(row, path)) {
-            continue;
-        }
-        if ((row->methods & ROUTE_METHOD(method)) != 0) {
-            return &t->rows[i];
-        }
-        *allowed |= row->methods;
+    return find(t, method, path, false, allowed);
+}
+
+/* --- what servers make of a path ------------------------------------------------------------------- */
+
+static bool is_read_as_written(struct str path)
+{
+    bool plain = true;
+    char before = '\0';
+    for (size_t i = 0; i < path.n; i++) {
+        char c = path.p[i];
+        plain &= c != '%' && c != ';' && (c != '/' || before != '/');
+        before = c;
     }
-    return NULL;
+    return plain;
+}
+
+struct str route_path_read(struct arena *a, struct str path)
+{
+    if (is_read_as_written(path)) {
+        return path;
+    }
+    char *out = arena_alloc(a, path.n);
+    size_t n = 0;
+    bool is_cut = false; /* behind a semicolon, up to the end of the segment */
+    for (size_t i = 0; i < path.n; i++) {
+        uint8_t byte = (uint8_t)path.p[i];
+        if (byte == '%' && path.n - i > 2 && str_hex_decode(str_of(path.p + i + 1, 2), &byte, 1) == 1) {
+            i += 2;
+        }
+        byte = byte == '\\' ? '/' : byte;
+        is_cut = byte != '/' && (is_cut || byte == ';');
+        if (!is_cut && (byte != '/' || n == 0 || out[n - 1] != '/')) {
+            out[n++] = (char)byte;
+        }
+    }
+    return str_of(out, n);
+}
+
+bool route_is_clear(const struct route_table *t, enum http_method method, struct str path, struct arena *a)
+{
+    uint32_t allowed;
+    struct str reading = route_path_read(a, path);
+    return reading.p == path.p ||
+           find(t, method, path, false, &allowed) == find(t, method, reading, true, &allowed);
 }
 
 const struct route_entry *route_at(const struct route_table *t, unsigned i)

@@ -24,6 +24,7 @@ class ProxyRig(ChatRig):
             "routes": [{"name": "open", "path": "/open/", "upstream": "up", "auth": "none"},
                        {"name": "small", "path": "/small", "upstream": "up", "auth": "none", "methods": ["GET"]},
                        {"name": "mine", "path": "/mine/", "upstream": "up", "auth": "user"},
+                       {"name": "inner", "path": "/open/inner/", "upstream": "up", "auth": "user", "methods": ["GET"]},
                        {"name": "whole", "path": "/whole/", "upstream": "up", "auth": "none", "body": "buffer",
                         "max_body": "64KiB"},
                        {"name": "cookies", "path": "/cookies/", "upstream": "up", "auth": "none", "cookies": True},
@@ -111,6 +112,24 @@ def test_a_route_may_demand_a_user_and_pass_cookies(rig):
     assert rig.asked()[-1].headers["cookie"] == "a=1; b=2; c=3", "in pieces on HTTP/2, in one on HTTP/1"
     assert rig.asked()[-1].headers["x-between"] == "1"
     assert rig.http.post("/small").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/open/%69nner/x", "/open//inner/x", "/open/inner%2Fx", "/open/inner;a=1/x",
+                                  "/%6Fpen/inner/x", "/open/inne%72/"])
+def test_no_spelling_of_a_path_is_a_way_around_the_route_that_guards_it(rig, path):
+    assert rig.http.get("/open/inner/x").status_code == 401
+    with socket.create_connection(("127.0.0.1", rig.port)) as s:  # httpx would write some of them otherwise
+        s.sendall(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+        assert read_all(s).split()[1] == (b"404" if path.startswith("/%") else b"400")
+    assert rig.asked() == []
+    assert rig.http.get("/open/inner/%69;a=1//x", headers=rig.headers).status_code == 200
+
+
+def test_another_method_is_no_way_around_the_route_that_guards_a_path(rig):
+    r = rig.http.post("/open/inner/x", content=b"x")
+    assert (r.status_code, r.headers["allow"]) == (405, "GET")
+    assert rig.asked() == []
+    assert rig.http.post("/open/other", content=b"x").status_code == 200
 
 
 def test_bodies_stream_and_are_limited(rig):

@@ -46,6 +46,64 @@ static void test_unknown_path(void **state)
     route_table_free(t);
 }
 
+static void test_less_is_shown_nowhere_for_another_method(void **state)
+{
+    static const struct route guarded[] = {
+        {.name = "open", .methods = ROUTE_GET | ROUTE_POST, .path = STR_INIT("/api/"), .is_prefix = true},
+        {.name = "admin",
+         .methods = ROUTE_GET,
+         .path = STR_INIT("/api/admin/"),
+         .is_prefix = true,
+         .auth = ROUTE_AUTH_USER},
+        {.name = "both",
+         .methods = ROUTE_DELETE,
+         .path = STR_INIT("/api/admin/x"),
+         .auth = ROUTE_AUTH_APIKEY_USER},
+    };
+    struct route_table *t = route_table_new();
+    uint32_t allowed = 0;
+    assert_int_equal(route_table_add(t, guarded, 3, NULL), 0);
+    route_table_seal(t);
+    assert_string_equal(found(t, HTTP_GET, "/api/admin/y", &allowed), "admin");
+    assert_string_equal(found(t, HTTP_POST, "/api/admin/y", &allowed), "-");
+    assert_int_equal(allowed, ROUTE_GET);
+    assert_string_equal(found(t, HTTP_GET, "/api/admin/x", &allowed), "-"); /* an apikey is missing there */
+    assert_string_equal(found(t, HTTP_DELETE, "/api/admin/x", &allowed), "both");
+    assert_string_equal(found(t, HTTP_POST, "/api/x", &allowed), "open");
+    route_table_free(t);
+}
+
+static void test_a_path_is_one_rows_for_every_reader(void **state)
+{
+    static const struct route nested[] = {
+        {.name = "open", .methods = ROUTE_GET, .path = STR_INIT("/api/"), .is_prefix = true},
+        {.name = "admin", .methods = ROUTE_GET, .path = STR_INIT("/api/admin/"), .is_prefix = true},
+        {.name = "one", .methods = ROUTE_GET, .path = STR_INIT("/api/one")},
+        {.name = "spaced", .methods = ROUTE_GET, .path = STR_INIT("/api/a%20b/"), .is_prefix = true},
+    };
+    static const char *const clear[] = {"/api/x",       "/api/a%2Fb",     "/api/x;y=1/z",
+                                        "/api//x",      "/api/admin/%61", "/api/admin//x;y",
+                                        "/api/a%20b/c", "/api/admin",     "/api/100%25"};
+    static const char *const odd[] = {"/api/%61dmin/x",   "/api/admi%6E/x", "/api//admin/x", "/api/admin%2fx",
+                                      "/api/admin%5Cx",   "/api/admin;/x",  "/api/;/admin/", "/api/%2Fadmin/",
+                                      "/api/admin%3Ba/x", "/api/on%65",     "/api//one",     "/api/one;v=1",
+                                      "/api/%61%20b/c"};
+    struct route_table *t = route_table_new();
+    struct arena a;
+    arena_init(&a);
+    assert_int_equal(route_table_add(t, nested, 4, NULL), 0);
+    route_table_seal(t);
+    for (unsigned i = 0; i < sizeof clear / sizeof *clear; i++) {
+        assert_true(route_is_clear(t, HTTP_GET, str_from(clear[i]), &a));
+    }
+    for (unsigned i = 0; i < sizeof odd / sizeof *odd; i++) {
+        assert_false(route_is_clear(t, HTTP_GET, str_from(odd[i]), &a));
+    }
+    assert_true(str_is(route_path_read(&a, STR("//x;y/%5c/a%2541")), "/x/a%41"));
+    arena_clear(&a);
+    route_table_free(t);
+}
+
 static void test_conflict_names_both(void **state)
 {
     struct route_table *t = route_table_new();
@@ -101,6 +159,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_unknown_path),
+        cmocka_unit_test(test_less_is_shown_nowhere_for_another_method),
+        cmocka_unit_test(test_a_path_is_one_rows_for_every_reader),
         cmocka_unit_test(test_conflict_names_both),
         cmocka_unit_test(test_names_that_are_given_up_leave_no_metrics),
         cmocka_unit_test(test_words),
