@@ -11,6 +11,9 @@
  * Database away: after a failed connect, jobs fail at once with ERR_UNAVAILABLE for 250 ms; then one job
  * tries again while the others go on failing. A job whose connection died before BEGIN was answered moves to
  * a new one by itself.
+ * Urgent jobs are those by which the process is governed: few and short. They have a queue of their own, which is always
+ * taken from first, and one thread and connection beside the others, so that neither a flood of common jobs nor a lock
+ * that all of these wait for holds them up.
  * Errors of queries: ERR_CONFLICT (unique violation, or a SQLSTATE of our own, class TG), ERR_INVALID (other
  * constraint, data), ERR_TIMEOUT, ERR_CLOSED (connection lost), ERR_UNAVAILABLE, ERR_INTERNAL (all else).
  * Thread rule: pg_submit from any thread; done on the loop that submitted, or on the pool thread when the
@@ -30,8 +33,8 @@ struct pg_pool;
 
 struct pg_conf {
     const char *uri;      /* libpq URI or key=value text */
-    uint32_t connections; /* threads, one connection each; 8 */
-    uint32_t queue;       /* jobs waiting at most; 256 */
+    uint32_t connections; /* threads, one connection each, besides that of urgent jobs; 8 */
+    uint32_t queue;       /* common jobs waiting at most; 256 */
     uint64_t connect_ms;  /* 2 s */
     uint64_t job_ms;      /* deadline of a job that names none; 5 s */
 };
@@ -42,6 +45,7 @@ struct pg_job {
     void (*done)(void *arg, int rc, const struct err *err); /* err->msg is empty when rc is 0 */
     void *arg;
     uint64_t timeout_ms; /* 0: pg_conf.job_ms */
+    bool is_urgent;
     /* the pool's own, from here on */
     struct loop_msg msg;
     struct pg_job *next;
@@ -56,6 +60,7 @@ struct pg_job {
 struct pg_pool *pg_pool_new(const struct pg_conf *conf,
                             struct err *err); /* starts threads, connects lazily */
 void pg_pool_free(struct pg_pool *p); /* waiting jobs end with ERR_CANCELED, running ones end by themselves */
+enum { PG_URGENT_MAX = 64 };          /* urgent jobs waiting at most */
 /* 0: done will be called, once. ERR_AGAIN (queue full) or ERR_UNAVAILABLE (also for NULL, a pool that is gone while its owner
  * ends): it will not. The job is the pool's until done; done may free it. A loop that goes away first calls done with ERR_CANCELED. */
 int pg_submit(struct pg_pool *p, struct pg_job *job) TIDE_CHECK;

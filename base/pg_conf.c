@@ -13,7 +13,9 @@ static const struct conf_entry entries[] = {
      .preset = "8",
      .min = 1,
      .max = 256,
-     .help = "Threads for database jobs, one connection each."},
+     .help = "Threads for database jobs, one connection each; and one more for what operators and the "
+             "process itself "
+             "have to do at once, whatever waits."},
     {.name = "queue",
      .type = CONF_INT,
      CONF_FIELD(struct pg_conf, queue),

@@ -18,13 +18,27 @@ enum reach {
     REACH_PROBING = 3, /* one thread connects */
 };
 
+/* Jobs that wait, oldest first. */
+struct lane {
+    struct pg_job *first, **last;
+    unsigned n;
+};
+
+enum lane_number { LANE_URGENT = 0, LANE_COMMON = 1, LANES = 2 };
+
+/* A thread of the pool takes jobs of the lanes up to `most`, from the first on. */
+struct pool_thread {
+    pthread_t id;
+    struct pg_pool *pool;
+    enum lane_number most;
+};
+
 struct pg_pool {
-    struct pg_conf conf;  /* uri is owned */
-    pthread_t *threads;   /* conf.connections of them */
-    pthread_mutex_t lock; /* all below */
-    pthread_cond_t wanted;
-    struct pg_job *first, **last; /* waiting, oldest first */
-    unsigned waiting;
+    struct pg_conf conf;          /* uri is owned */
+    struct pool_thread *threads;  /* conf.connections of them, and behind them the one of urgent jobs */
+    pthread_mutex_t lock;         /* all below */
+    pthread_cond_t wanted[LANES]; /* threads wait at the last lane of theirs */
+    struct lane lanes[LANES];
     unsigned open; /* threads whose connection was open when they last looked */
     enum reach reach;
     uint64_t down_until_ms; /* monotonic */
@@ -138,18 +152,32 @@ static int run_job(struct pg_pool *p, struct pg *pg, struct pg_job *job)
     return rc;
 }
 
-static struct pg_job *take_job(struct pg_pool *p)
+static struct pg_job *lane_take(struct lane *l)
+{
+    struct pg_job *job = l->first;
+    l->first = job->next;
+    l->last = l->first ? l->last : &l->first;
+    l->n--;
+    return job;
+}
+
+/* Under the lock. NULL: none. */
+static struct pg_job *next_job(struct pg_pool *p, enum lane_number most)
+{
+    for (unsigned i = 0; i <= (unsigned)most; i++) {
+        if (p->lanes[i].first) {
+            return lane_take(&p->lanes[i]);
+        }
+    }
+    return NULL;
+}
+
+static struct pg_job *take_job(struct pg_pool *p, enum lane_number most)
 {
     struct pg_job *job = NULL;
     pthread_mutex_lock(&p->lock);
-    while (!p->first && !p->stopped) {
-        pthread_cond_wait(&p->wanted, &p->lock);
-    }
-    if (!p->stopped) {
-        job = p->first;
-        p->first = job->next;
-        p->last = p->first ? p->last : &p->first;
-        p->waiting--;
+    while (!p->stopped && !(job = next_job(p, most))) {
+        pthread_cond_wait(&p->wanted[most], &p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return job;
@@ -166,13 +194,14 @@ static void note_open(struct pg_pool *p, bool before, bool after)
 
 static void *thread_main(void *arg)
 {
-    struct pg_pool *p = arg;
+    const struct pool_thread *me = arg;
+    struct pg_pool *p = me->pool;
     struct pg pg;
     struct pg_job *job;
     bool open = false;
     pthread_setname_np(pthread_self(), "pg");
     pg_conn_init(&pg, p->conf.uri);
-    while ((job = take_job(p))) {
+    while ((job = take_job(p, me->most))) {
         metric_add(&waiting_jobs, -1);
         if (clock_mono_ms() >= job->deadline_ms) {
             fail(job, ERR_TIMEOUT, "the deadline passed in the queue");
@@ -194,20 +223,30 @@ static void stop_threads(struct pg_pool *p, unsigned n)
 {
     pthread_mutex_lock(&p->lock);
     p->stopped = true;
-    pthread_cond_broadcast(&p->wanted);
+    for (unsigned i = 0; i < LANES; i++) {
+        pthread_cond_broadcast(&p->wanted[i]);
+    }
     pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; i < n; i++) {
-        pthread_join(p->threads[i], NULL);
+        pthread_join(p->threads[i].id, NULL);
     }
 }
 
 static void pool_free(struct pg_pool *p)
 {
     pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->wanted);
+    for (unsigned i = 0; i < LANES; i++) {
+        pthread_cond_destroy(&p->wanted[i]);
+    }
     free(p->threads);
     free((char *)(uintptr_t)p->conf.uri);
     free(p);
+}
+
+/* All threads, that of urgent jobs included. */
+static unsigned thread_count(const struct pg_pool *p)
+{
+    return p->conf.connections + 1;
 }
 
 static struct pg_pool *pool_alloc(const struct pg_conf *conf)
@@ -216,11 +255,13 @@ static struct pg_pool *pool_alloc(const struct pg_conf *conf)
     BUG_ON(!p);
     p->conf = *conf;
     p->conf.uri = strdup(conf->uri);
-    p->threads = calloc(conf->connections, sizeof(*p->threads));
+    p->threads = calloc(thread_count(p), sizeof(*p->threads));
     BUG_ON(!p->conf.uri || !p->threads);
-    p->last = &p->first;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->wanted, NULL);
+    for (unsigned i = 0; i < LANES; i++) {
+        p->lanes[i].last = &p->lanes[i].first;
+        pthread_cond_init(&p->wanted[i], NULL);
+    }
     return p;
 }
 
@@ -235,8 +276,10 @@ struct pg_pool *pg_pool_new(const struct pg_conf *conf, struct err *err)
     metric_register(&up);
     sigfillset(&every);
     pthread_sigmask(SIG_BLOCK, &every, &old);
-    while (n < conf->connections && failed == 0) {
-        failed = pthread_create(&p->threads[n], NULL, thread_main, p);
+    while (n < thread_count(p) && failed == 0) {
+        struct pool_thread *t = &p->threads[n];
+        *t = (struct pool_thread){.pool = p, .most = n < conf->connections ? LANE_COMMON : LANE_URGENT};
+        failed = pthread_create(&t->id, NULL, thread_main, t);
         n += failed == 0;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -254,10 +297,9 @@ void pg_pool_free(struct pg_pool *p)
     if (!p) {
         return;
     }
-    stop_threads(p, p->conf.connections);
-    while (p->first) {
-        struct pg_job *job = p->first;
-        p->first = job->next;
+    struct pg_job *job;
+    stop_threads(p, thread_count(p));
+    while ((job = next_job(p, LANE_COMMON))) {
         metric_add(&waiting_jobs, -1);
         fail(job, ERR_CANCELED, "the pool is closing");
     }
@@ -265,13 +307,25 @@ void pg_pool_free(struct pg_pool *p)
 }
 
 /* Under the lock. */
-static int admit(const struct pg_pool *p)
+static int admit(const struct pg_pool *p, enum lane_number lane)
 {
     bool down = p->reach == REACH_PROBING || (p->reach == REACH_DOWN && clock_mono_ms() < p->down_until_ms);
     if (p->stopped || (down && p->open == 0)) {
         return ERR_UNAVAILABLE;
     }
-    return p->waiting >= p->conf.queue ? ERR_AGAIN : 0;
+    return p->lanes[lane].n >= (lane == LANE_URGENT ? PG_URGENT_MAX : p->conf.queue) ? ERR_AGAIN : 0;
+}
+
+/* Under the lock. An urgent job is for whichever thread is first, a common one for those that take such. */
+static void enqueue(struct pg_pool *p, struct pg_job *job, enum lane_number lane)
+{
+    struct lane *l = &p->lanes[lane];
+    *l->last = job;
+    l->last = &job->next;
+    l->n++;
+    for (unsigned i = lane; i < LANES; i++) {
+        pthread_cond_signal(&p->wanted[i]);
+    }
 }
 
 int pg_submit(struct pg_pool *p, struct pg_job *job)
@@ -279,18 +333,16 @@ int pg_submit(struct pg_pool *p, struct pg_job *job)
     if (!p) {
         return ERR_UNAVAILABLE;
     }
+    enum lane_number lane = job->is_urgent ? LANE_URGENT : LANE_COMMON;
     job->loop = loop_current();
     job->is_unknown = false;
     job->submitted_us = clock_mono_us();
     job->deadline_ms = clock_mono_ms() + (job->timeout_ms ? job->timeout_ms : p->conf.job_ms);
     job->next = NULL;
     pthread_mutex_lock(&p->lock);
-    int rc = admit(p);
+    int rc = admit(p, lane);
     if (rc == 0) {
-        *p->last = job;
-        p->last = &job->next;
-        p->waiting++;
-        pthread_cond_signal(&p->wanted);
+        enqueue(p, job, lane);
     }
     pthread_mutex_unlock(&p->lock);
     if (rc == 0) {

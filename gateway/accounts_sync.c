@@ -209,10 +209,10 @@ static void fetch_start(struct fetch *f)
     f->is_due = false;
     if (f == &a->policy_fetch) {
         a->policy_sync.known = a->policy ? policy_ref(a->policy) : NULL;
-        f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched};
+        f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched, .is_urgent = true};
     } else if (f == &a->ended_fetch) {
         a->ended_sync.since = a->ended_until;
-        f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched};
+        f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched, .is_urgent = true};
     } else {
         f->job = (struct pg_job){.run = auth_sync_purge, .done = on_purged};
     }

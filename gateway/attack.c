@@ -280,7 +280,8 @@ static void start_job(struct gateway_attack *a)
     a->held = config_ref(a->gateway->conf);
     a->conf = a->held->set->attack;
     a->told = a->rate;
-    a->job = (struct pg_job){.run = run_tick, .done = on_ticked, .arg = a, .timeout_ms = JOB_MS};
+    a->job = (struct pg_job){
+        .run = run_tick, .done = on_ticked, .arg = a, .timeout_ms = JOB_MS, .is_urgent = true};
     a->is_running = pg_submit(a->gateway->pg, &a->job) == 0;
     if (!a->is_running) {
         config_unref(a->held);

@@ -229,7 +229,8 @@ static void fetch(struct gateway_bans *s)
     s->fetch = (struct bans_fetch){.old = is_fresh ? bans_ref(s->current) : NULL,
                                    .known = s->moved,
                                    .most = s->gateway->conf->set->bans.most};
-    s->fetch_job = (struct pg_job){.run = run_fetch, .done = on_fetched, .arg = s, .timeout_ms = JOB_MS};
+    s->fetch_job = (struct pg_job){
+        .run = run_fetch, .done = on_fetched, .arg = s, .timeout_ms = JOB_MS, .is_urgent = true};
     s->is_fetching = true;
     int rc = pg_submit(s->gateway->pg, &s->fetch_job);
     if (rc != 0) {

@@ -160,7 +160,8 @@ static void on_polled(void *arg, int rc, const struct err *err)
 static void poll_now(struct control *c)
 {
     struct control_poll *p = &c->poll;
-    p->job = (struct pg_job){.run = run_poll, .done = on_polled, .arg = p, .timeout_ms = POLL_DEADLINE_MS};
+    p->job = (struct pg_job){
+        .run = run_poll, .done = on_polled, .arg = p, .timeout_ms = POLL_DEADLINE_MS, .is_urgent = true};
     p->is_running = true;
     int rc = pg_submit(c->gateway->pg, &p->job);
     if (rc != 0) {

@@ -202,7 +202,8 @@ static void on_tick(void *arg)
         return;
     }
     e->writing = e->record;
-    e->job = (struct pg_job){.run = run_write, .done = on_written, .arg = e, .timeout_ms = JOB_MS};
+    e->job = (struct pg_job){
+        .run = run_write, .done = on_written, .arg = e, .timeout_ms = JOB_MS, .is_urgent = true};
     e->is_running = pg_submit(g->pg, &e->job) == 0;
 }
 

@@ -191,7 +191,8 @@ static void fetch(struct limit_overrides *o)
         o->gateway->pg == NULL) { /* the process ends: told of what moved by a poll of before */
         return;
     }
-    o->job = (struct pg_job){.run = run_fetch, .done = on_fetched, .arg = o, .timeout_ms = JOB_MS};
+    o->job = (struct pg_job){
+        .run = run_fetch, .done = on_fetched, .arg = o, .timeout_ms = JOB_MS, .is_urgent = true};
     o->is_running = true;
     if (pg_submit(o->gateway->pg, &o->job) != 0) {
         o->is_running = false;

@@ -1,5 +1,6 @@
 """When things go wrong: everything is killed once, under load, and comes back without a restart of anything else. Who is
 signed in never sees a 5xx on chat, and nothing is done twice."""
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ import pytest
 
 from tide.client import code_of, mainland_phone
 from tide.process import wait_until
+from tide.stack import APIKEY
 from tide.tokens import aged
 
 
@@ -315,6 +317,51 @@ def test_a_gateway_killed_at_any_moment_of_a_verify(own_stack):
         assert s.postgres.query("SELECT count(*) FROM users") == str(people)
         assert s.postgres.query("SELECT id FROM users ORDER BY created_at DESC LIMIT 1") == user
     assert outcomes[True] >= 1 and outcomes[False] >= 5, outcomes
+
+
+@contextlib.contextmanager
+def flood_of_codes(stack, people: int):
+    """So many at once, each asking for the next code as soon as it has heard of the one before."""
+    ended, heard = threading.Event(), Counter()
+
+    def ask() -> None:
+        with stack.app() as app:
+            while not ended.is_set():
+                heard[app.ask_code(mainland_phone()).status_code] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(people)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield heard
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(60)
+
+
+@pytest.mark.tsan
+def test_a_flood_that_the_database_cannot_serve_keeps_nobody_from_closing_sign_up(own_stack):
+    s = own_stack
+    s.start_servers()
+    for _ in range(2):
+        settings = s.settings()
+        settings["database"].update({"connections": 2, "queue": 4, "job_timeout": "30s"})
+        settings["auth"]["job_timeout"] = "30s"
+        s.start_gateway(settings)
+    first, second = s.gateways
+
+    def is_closed(gateway) -> bool:
+        return gateway.get("/auth/v1/settings", headers={"apikey": APIKEY}).json()["disable_signup"]
+
+    with flood_of_codes(s, 12) as heard, s.postgres.holding("LOCK TABLE otp_numbers IN ACCESS EXCLUSIVE MODE"):
+        first.wait(lambda: first.metric("tidegate_pg_queue_jobs") >= 4 and heard[503] >= 20, "has all its jobs waiting")
+        first.ctl("policy", "set", "closed", "--confirm=closed", "--reason", "flood")
+        for gateway in (first, second):
+            gateway.wait(lambda: is_closed(gateway), "knows that sign-up is closed", 10)
+        second.ctl("policy", "set", "open", "--reason", "over")
+        first.wait(lambda: not is_closed(first), "knows that it is open again", 10)
+        assert first.metric("tidegate_database_up") == 1, "it is busy, not away"
 
 
 # --- workers ------------------------------------------------------------------------------------------------

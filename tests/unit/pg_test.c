@@ -45,6 +45,7 @@ struct call {
     int64_t number;
     char text[64];
     char state[6];
+    bool is_urgent;
 };
 
 static int call_run(struct pg *pg, void *arg)
@@ -66,10 +67,11 @@ static void call_done(void *arg, int rc, const struct err *err)
     pthread_mutex_unlock(&c->lock);
 }
 
-static int call_start(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
+static int call_begin(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
                       uint64_t timeout_ms)
 {
-    c->job = (struct pg_job){.run = call_run, .done = call_done, .arg = c, .timeout_ms = timeout_ms};
+    c->job = (struct pg_job){
+        .run = call_run, .done = call_done, .arg = c, .timeout_ms = timeout_ms, .is_urgent = c->is_urgent};
     c->run = run;
     c->rc = 1;
     c->runs = 0;
@@ -82,6 +84,13 @@ static int call_start(struct pg_pool *p, struct call *c, int (*run)(struct pg *,
     return rc;
 }
 
+static int call_start(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
+                      uint64_t timeout_ms)
+{
+    c->is_urgent = false;
+    return call_begin(p, c, run, timeout_ms);
+}
+
 static int call_wait(struct call *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -90,6 +99,12 @@ static int call_wait(struct call *c)
     }
     pthread_mutex_unlock(&c->lock);
     return c->rc;
+}
+
+static int call_start_urgent(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *))
+{
+    c->is_urgent = true;
+    return call_begin(p, c, run, 0);
 }
 
 static int call(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *))
@@ -433,6 +448,96 @@ static void a_hanging_server_holds_nobody(void **state)
     close(fd);
 }
 
+/* Common jobs that hold their threads until the gate opens. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    unsigned held;
+    bool is_open;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+
+static int wait_at_gate(struct pg *pg, struct call *c)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.held++;
+    pthread_cond_broadcast(&gate.moved);
+    while (!gate.is_open) {
+        pthread_cond_wait(&gate.moved, &gate.lock);
+    }
+    pthread_mutex_unlock(&gate.lock);
+    return all_types(pg, c);
+}
+
+static void gate_wait(unsigned held)
+{
+    pthread_mutex_lock(&gate.lock);
+    while (gate.held < held) {
+        pthread_cond_wait(&gate.moved, &gate.lock);
+    }
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_open(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.is_open = true;
+    pthread_cond_broadcast(&gate.moved);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static void urgent_jobs_wait_for_no_common_one(void **state)
+{
+    need_server();
+    struct call common[4], urgent[3], refused;
+    struct pg_conf conf = conf_of(uri);
+    conf.connections = 2;
+    conf.queue = 2;
+    struct pg_pool *p = pg_pool_new(&conf, NULL);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(call_start(p, &common[i], wait_at_gate, 0), 0);
+        gate_wait(i < 2 ? i + 1 : 2);
+    }
+    assert_int_equal(call_start(p, &refused, all_types, 0), ERR_AGAIN);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(call_start_urgent(p, &urgent[i], all_types), 0);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(call_wait(&urgent[i]), 0);
+    }
+    gate_open();
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(call_wait(&common[i]), 0);
+    }
+    pg_pool_free(p);
+}
+
+static void urgent_jobs_have_a_ceiling(void **state)
+{
+    char mute[128];
+    static struct call calls[PG_URGENT_MAX + 2];
+    struct call refused;
+    int peers[2];
+    int fd = open_mute_server();
+    snprintf(mute, sizeof(mute), "postgresql:///x?host=%s", temp_folder);
+    struct pg_conf conf = hasty_conf_of(mute);
+    conf.connections = 1;
+    struct pg_pool *p = pg_pool_new(&conf, NULL);
+    for (unsigned i = 0; i < 2; i++) { /* the thread of urgent jobs and the other one connect for them */
+        assert_int_equal(call_start_urgent(p, &calls[i], all_types), 0);
+        peers[i] = accept(fd, NULL, NULL);
+        assert_true(peers[i] >= 0);
+    }
+    for (unsigned i = 2; i < PG_URGENT_MAX + 2; i++) {
+        assert_int_equal(call_start_urgent(p, &calls[i], all_types), 0);
+    }
+    assert_int_equal(call_start_urgent(p, &refused, all_types), ERR_AGAIN);
+    pg_pool_free(p);
+    assert_int_equal(calls[PG_URGENT_MAX + 1].rc, ERR_CANCELED);
+    close(peers[0]);
+    close(peers[1]);
+    close(fd);
+}
+
 static void a_closing_pool_cancels_what_waits(void **state)
 {
     char mute[128];
@@ -573,6 +678,8 @@ int main(void)
         POOLED(done_comes_on_the_loop_that_asked),
         cmocka_unit_test(out_of_reach_fails_fast),
         cmocka_unit_test(a_hanging_server_holds_nobody),
+        cmocka_unit_test(urgent_jobs_wait_for_no_common_one),
+        cmocka_unit_test(urgent_jobs_have_a_ceiling),
         cmocka_unit_test(a_closing_pool_cancels_what_waits),
         cmocka_unit_test(a_pool_that_is_gone_takes_nothing),
         cmocka_unit_test(migrations_go_forward_only),
