@@ -124,6 +124,10 @@ static const struct chat_failure unreachable = {.problem = "service_unavailable"
                                                 .may_retry = true,
                                                 .detail = "the worker cannot be reached",
                                                 .retry_after_s = 2};
+static const struct chat_failure short_here = {.problem = "service_unavailable",
+                                               .may_retry = true,
+                                               .detail = "this gateway has no connection left to ask with",
+                                               .retry_after_s = RETRY_AFTER_S};
 static const struct chat_failure lost = {
     .problem = "bad_gateway", .may_retry = true, .detail = "the worker ended the connection"};
 static const struct chat_failure slow = {.problem = "gateway_timeout",
@@ -145,6 +149,8 @@ static const struct chat_failure *failure_of(int rc)
     switch (rc) {
     case ERR_UNAVAILABLE:
         return &unreachable;
+    case ERR_IO:
+        return &short_here;
     case ERR_CLOSED:
         return &lost;
     case ERR_TIMEOUT:

@@ -190,6 +190,7 @@ static void reply_trouble(struct request *r, int rc, const struct err *err)
         http_reply_error(r->ex, "gateway_timeout", "the upstream did not answer in time");
         break;
     case ERR_UNAVAILABLE:
+    case ERR_IO:
         http_reply_error(r->ex, "service_unavailable", "the upstream cannot be reached");
         break;
     default:

@@ -21,7 +21,7 @@
  * until on_end or cancel. Texts of the answer are borrowed until the callback returns.
  * Time: connect_ms, head_ms (request written to the first byte of the body, or to its end), idle_ms (between bytes of
  * the body).
- * Errors in on_end: 0, ERR_UNAVAILABLE (no connection, or not taken), ERR_TIMEOUT, ERR_CLOSED (ended early, reset, no
+ * Errors in on_end: 0, ERR_UNAVAILABLE (no connection, or not taken), ERR_IO (nothing here to connect with), ERR_TIMEOUT, ERR_CLOSED (ended early, reset, no
  * sign of life), ERR_PROTOCOL, ERR_LIMIT (head past 32 KiB).
  * Thread rule: an origin and its ops belong to one loop. */
 #ifndef TIDE_BASE_HTTP_CLIENT_H

@@ -135,8 +135,9 @@ static void on_dialed(void *arg, int fd, int error)
     struct client_conn *c = arg;
     if (fd < 0) {
         struct err err;
-        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", c->origin->target, client_dial_error(error));
-        client_conn_fail(c, ERR_UNAVAILABLE, &err);
+        int rc = client_dial_code(error);
+        (void)err_set(&err, rc, "%s: connect: %s", c->origin->target, client_dial_error(error));
+        client_conn_fail(c, rc, &err);
         return;
     }
     struct event_base *base = loop_event_base(c->origin->loop);
@@ -156,11 +157,12 @@ void client_conn_open(struct http_origin *o, struct http_op *op)
     int error = client_dial_start(&c->dial, o, on_dialed, c);
     if (error != 0) {
         struct err err;
-        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", o->target, client_dial_error(error));
+        int rc = client_dial_code(error);
+        (void)err_set(&err, rc, "%s: connect: %s", o->target, client_dial_error(error));
         op->conn = NULL;
         c->op = NULL;
         client_conn_close(c);
-        http_op_fail_later(op, ERR_UNAVAILABLE, &err);
+        http_op_fail_later(op, rc, &err);
     }
 }
 

@@ -142,6 +142,20 @@ void client_dial_resolved(struct http_origin *o)
     }
 }
 
+int client_dial_code(int error)
+{
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EADDRNOTAVAIL: /* all local ports are in use */
+        return ERR_IO;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
 const char *client_dial_error(int error)
 {
     return error == CLIENT_DIAL_NO_ADDRESS ? "no address for the name" : strerror(error);

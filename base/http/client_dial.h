@@ -34,5 +34,8 @@ int client_dial_start(struct client_dial *d, struct http_origin *o, client_dial_
 void client_dial_stop(struct client_dial *d);     /* harmless when nothing is going on */
 void client_dial_resolved(struct http_origin *o); /* the resolver has answered: goes on with all that wait */
 const char *client_dial_error(int error);         /* in words */
+/* The code of an error: ERR_IO when this machine has nothing left to connect with (descriptors, ports, memory), which says
+ * nothing about the peer, else ERR_UNAVAILABLE. */
+int client_dial_code(int error);
 
 #endif

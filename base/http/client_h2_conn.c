@@ -200,7 +200,7 @@ static void on_dialed(void *arg, int fd, int error)
     struct http_origin *o = c->origin;
     if (fd < 0) {
         http_origin_pin(o);
-        fail_with(c, ERR_UNAVAILABLE, "connect", client_dial_error(error));
+        fail_with(c, client_dial_code(error), "connect", client_dial_error(error));
         http_origin_unpin_and_maybe_free(o);
         return;
     }
@@ -225,8 +225,9 @@ static struct client_h2 *open_conn(struct http_op *op)
     int error = client_h2_session_open(c) == 0 ? client_dial_start(&c->dial, o, on_dialed, c) : ENOMEM;
     if (error != 0) {
         struct err err;
-        (void)err_set(&err, ERR_UNAVAILABLE, "%s: connect: %s", o->target, client_dial_error(error));
-        http_op_fail_later(op, ERR_UNAVAILABLE, &err);
+        int rc = client_dial_code(error);
+        (void)err_set(&err, rc, "%s: connect: %s", o->target, client_dial_error(error));
+        http_op_fail_later(op, rc, &err);
         client_h2_close(c);
         return NULL;
     }

@@ -214,6 +214,11 @@ static void on_end(struct http_op *op, int rc, const struct err *err)
         return;
     }
     bool alive = rc == 0 && m->status > 0 && m->status < 500;
+    if (rc == ERR_IO) { /* not asked: nothing here to connect with */
+        log_warn("worker name=%s probe=not_asked text=\"%s\"", m->worker->name, err->msg);
+        rest(m);
+        return;
+    }
     if (m->phase == MEMBER_ASKING_MODELS) {
         m->models_ms = clock_mono_ms();
         if (alive) {

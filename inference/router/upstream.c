@@ -86,7 +86,7 @@ static enum breaker_result verdict(const struct upstream *u, int rc)
     }
     bool is_long = rc == ERR_LIMIT && !u->head.is_stream;
     bool is_unread = rc == ERR_CLOSED && u->was_held;
-    if (is_long || is_unread || u->is_excused) { /* its client's doing */
+    if (is_long || is_unread || u->is_excused || rc == ERR_IO) { /* its client's doing, or ours */
         return BREAKER_NO_VERDICT;
     }
     if (rc != 0 || u->is_spoilt || (u->has_head && u->head.status >= 500)) {
@@ -113,6 +113,9 @@ static void end(struct upstream *u, int rc, const struct err *err)
         atomic_fetch_add_explicit(&w->failures, 1, memory_order_relaxed);
         log_warn("worker name=%s failed=%s text=\"%s\"", w->name, rc ? err_name(rc) : "answer",
                  err ? err->msg : "");
+    }
+    if (rc == ERR_IO) {
+        log_warn("worker name=%s not_asked=%s text=\"%s\"", w->name, err_name(rc), err->msg);
     }
     if (v == BREAKER_CONNECT_FAIL || (v == BREAKER_FAIL && rc == ERR_CLOSED)) {
         worker_suspect(w);

@@ -1,6 +1,9 @@
 """What opens a worker's circuit breaker and what does not: a worker is not sick because one asks for more than it gives an
 answer, or does not read."""
+import contextlib
 import json
+import os
+import resource
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -193,3 +196,33 @@ def test_cuts_while_the_client_reads_do(scripted):
     wait_until(lambda: scripted.of_worker(0, "breaker_opened_total") == 1, 20, "the breaker opens")
     scripted.worker.behave = answer_well
     wait_until(lambda: scripted.post().status_code == 200, 30, "it is tried again")
+
+
+@contextlib.contextmanager
+def no_more_descriptors(process):
+    """What is open stays, and nothing new opens: as where connections have used up what LimitNOFILE allows."""
+    before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    taken = {int(fd) for fd in os.listdir(f"/proc/{process.pid}/fd")}
+    first_free = next(n for n in range(len(taken) + 1) if n not in taken)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (first_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("protocol, worker", [("h1", ScriptedWorker), ("h2", ScriptedH2Worker)])
+def test_what_this_gateway_lacks_is_no_workers_fault(tmp_path, protocol, worker):
+    server = worker()
+    server.behave = answer_well
+    rig = ChatRig(tmp_path, [server.target], protocol=protocol)
+    assert rig.http.get("/livez").status_code == 200  # a connection that is kept: none is needed for what follows
+    with no_more_descriptors(rig.process):
+        for _ in range(ENOUGH):
+            refused = rig.post()
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+            assert int(refused.headers["retry-after"]) >= 1
+    assert rig.post().status_code == 200, "at once"
+    assert opened(rig) == (0, 0) and rig.is_up(0)
+    rig.close()
+    server.stop()
