@@ -2,8 +2,8 @@
  *
  * Request: all header fields but those that are the hop's (connection, transfer-encoding, ...), the client's
  * credentials (authorization, apikey, cookie unless the row says so) and what only we may say (x-forwarded-*,
- * forwarded, x-real-ip, x-tide-*), also where '_' or another character stands for '-'; x-forwarded-for, x-forwarded-proto
- * and x-request-id are ours.
+ * forwarded, x-real-ip, x-tide-*), also where '_' or another character stands for '-'; x-forwarded-for, x-forwarded-proto,
+ * x-request-id and x-tide-user (who showed a token: its sub, of another issuer than the first "iss|sub") are ours.
  * Answer: streamed with back pressure, without the hop's fields, nor upstream's word on an origin that cors.h allows. Upstream trouble before its head answers 502, 503 or 504;
  * after it, the answer is cut.
  * Life: proxy_loop_open makes the origins of a loop; a reload makes new ones, the old ones go with their last request.

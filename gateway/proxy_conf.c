@@ -132,7 +132,9 @@ static const struct conf_entry route_entries[] = {
      .preset = "user",
      .names = auth_names,
      .flags = CONF_RELOADABLE,
-     .help = "What the client must show."},
+     .help = "What the client must show. Who shows a token is named to the upstream by x-tide-user: its sub, "
+             "and for "
+             "another issuer than the first (our own, where there are accounts) its iss, a | and its sub."},
     {.name = "body",
      .type = CONF_ENUM,
      CONF_FIELD(struct proxy_route_conf, body),

@@ -3,6 +3,7 @@
 #include <ctype.h>
 
 #include "base/jws.h"
+#include "gateway/config.h"
 
 enum { OWN_FIELDS = 6 };
 
@@ -100,6 +101,17 @@ static bool is_cookie(const struct http_field *f)
     return f->name.n == 6 && str_is(f->name, "cookie");
 }
 
+/* One name for one person: a partner signs what subject it likes, so its own may not look like ours. */
+static struct str user_of(const struct request *r)
+{
+    struct str sub = str_from(r->who->sub);
+    if (r->who->issuer == 0) {
+        return sub;
+    }
+    const char *iss = r->conf->verifier.issuers[r->who->issuer].iss;
+    return arena_printf(&r->ex->arena, "%s|" STR_FMT, iss, STR_ARG(sub));
+}
+
 const struct http_field *proxy_request_fields(struct request *r, bool cookies, unsigned *n)
 {
     struct http_exchange *ex = r->ex;
@@ -131,7 +143,7 @@ const struct http_field *proxy_request_fields(struct request *r, bool cookies, u
     out[k++] = (struct http_field){STR("x-request-id"), str_from(ex->id)};
     k += trace_context_fields(ex, &r->trace, out + k);
     if (r->who) {
-        out[k++] = (struct http_field){STR("x-tide-user"), str_from(r->who->sub)};
+        out[k++] = (struct http_field){STR("x-tide-user"), user_of(r)};
     }
     *n = k;
     return out;

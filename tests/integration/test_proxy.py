@@ -11,6 +11,7 @@ from tide.edge import read_all
 from tide.process import free_port, wait_until
 from tide.scripted import ScriptedWorker
 from tide.scripted_h2 import ScriptedH2Worker
+from tide.tokens import Issuer
 
 
 class ProxyRig(ChatRig):
@@ -112,6 +113,22 @@ def test_a_route_may_demand_a_user_and_pass_cookies(rig):
     assert rig.asked()[-1].headers["cookie"] == "a=1; b=2; c=3", "in pieces on HTTP/2, in one on HTTP/1"
     assert rig.asked()[-1].headers["x-between"] == "1"
     assert rig.http.post("/small").status_code == 405
+
+
+def test_a_partners_subject_is_nobody_of_ours(rig):
+    ours = rig.issuer.token()
+    partner = Issuer(rig.folder / "partner", "https://partner.test")
+    rig.settings["issuers"].append(partner.settings())
+    rig.reload()
+
+    def named(token) -> str | None:
+        r = rig.http.get("/mine/x", headers={"authorization": f"Bearer {token}"})
+        return rig.asked()[-1].headers["x-tide-user"] if r.status_code == 200 else None
+
+    wait_until(lambda: named(partner.token()), 10, "the partner's tokens are taken")
+    me = "00000000-0000-4000-8000-000000000001"
+    assert (named(ours), named(partner.token(user=me))) == (me, f"https://partner.test|{me}")
+    assert named(partner.token(user="a|b")) == "https://partner.test|a|b"
 
 
 @pytest.mark.parametrize("path", ["/open/%69nner/x", "/open//inner/x", "/open/inner%2Fx", "/open/inner;a=1/x",
