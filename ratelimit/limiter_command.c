@@ -16,20 +16,12 @@ static char *put(char *p, const void *bytes, size_t n)
 
 #define PUT(p, literal) put((p), (literal), sizeof(literal) - 1)
 
-/* 0..99 as digits: all that a command of at most LIMIT_AT_MAX keys counts. */
-static char *put_digits(char *p, unsigned v)
-{
-    if (v >= 10) {
-        *p++ = (char)('0' + v / 10);
-    }
-    *p++ = (char)('0' + v % 10);
-    return p;
-}
+_Static_assert(LIMIT_AT_MAX < 100, "a count of keys has at most two digits");
 
 static char *put_small(char *p, unsigned v)
 {
     p = v >= 10 ? PUT(p, "$2\r\n") : PUT(p, "$1\r\n");
-    return PUT(put_digits(p, v), "\r\n");
+    return PUT(str_put_u64(p, v), "\r\n");
 }
 
 static char *put_number(char *p, int64_t v)
@@ -43,7 +35,7 @@ static char *put_key(char *p, const struct limit_key_state *k)
 {
     char text[LIMIT_KEY_TEXT];
     size_t n = limiter_key_text(k, text);
-    p = PUT(put_digits(PUT(p, "$"), (unsigned)n), "\r\n");
+    p = PUT(str_put_u64(PUT(p, "$"), n), "\r\n");
     return PUT(put(p, text, n), "\r\n");
 }
 
@@ -74,7 +66,7 @@ struct str limiter_command_take(const struct limit_call *call, struct arena *are
     }
     char *start = arena_alloc(arena, room);
     char *p = PUT(start, "*");
-    p = PUT(put_digits(p, 4 + 4 * call->count), "\r\n$7\r\nEVALSHA\r\n$40\r\n");
+    p = PUT(str_put_u64(p, 4 + 4 * call->count), "\r\n$7\r\nEVALSHA\r\n$40\r\n");
     p = PUT(put(p, limit_script_take.sha, 40), "\r\n");
     p = put_small(p, call->count);
     for (unsigned i = 0; i < call->count; i++) {

@@ -187,6 +187,32 @@ static void all_or_nothing_and_the_binding_rule(void **state)
 }
 
 /* A refusal neither takes from the rules that would have let pass, nor gives them back what was never taken. */
+/* All of them with something to say: the command has a hundred parts. */
+static void a_point_may_have_as_many_rules_as_it_may(void **state)
+{
+    struct rig rig;
+    struct limit_row many[LIMIT_AT_MAX];
+    char names[LIMIT_AT_MAX][16];
+    struct limit_subject who = subject("192.0.2.1", "d", "a");
+    for (unsigned n = LIMIT_AT_MAX - 1; n <= LIMIT_AT_MAX; n++) {
+        for (unsigned i = 0; i < n; i++) {
+            snprintf(names[i], sizeof(names[i]), "r%u", i);
+            many[i] = (struct limit_row){.name = names[i], .by = "account", .limit = "2/1h", .lease = "off"};
+        }
+        rig_open(&rig, many, n, false);
+        const struct limit_set *set = limit_rules_at(rig.rules, STR("chat"));
+        for (unsigned i = 0; i < 3; i++) {
+            struct limit_check c;
+            check(&rig, &c, set, &who);
+            assert_int_equal(c.count, n);
+            assert_false(c.fallback);
+            assert_int_equal(c.denied, i == 2);
+            limiter_forget(&c);
+        }
+        rig_close(&rig);
+    }
+}
+
 static void a_refusal_changes_nothing(void **state)
 {
     static const struct limit_row two[] = {
@@ -504,6 +530,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_or_nothing_and_the_binding_rule),
+        cmocka_unit_test(a_point_may_have_as_many_rules_as_it_may),
         cmocka_unit_test(a_refusal_changes_nothing),
         cmocka_unit_test(addresses_count_as_prefixes_of_their_family),
         cmocka_unit_test(keys_tell_nothing),
