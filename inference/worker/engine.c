@@ -337,51 +337,52 @@ static void serve(struct engine *e)
 
 /* --- loading ----------------------------------------------------------------------------------------- */
 
-/* The operator shall see what was refused. */
-static void log_template(struct str text)
+/* The operator shall see what was refused, where that is the template. */
+static void log_unknown_template(const struct gguf *file)
 {
+    const struct chat_template *chat;
+    struct str text;
     struct buf line;
+    if (chat_template_find(file, &chat, &text, NULL) != ERR_INVALID || text.n == 0) {
+        return;
+    }
     buf_init(&line, TEMPLATE_LINE_MAX);
     json_escape(&line, str_is_utf8(text) ? text : STR("(not UTF-8)"));
     log_error("model chat_template=unknown text=\"%s\"", line.p);
     buf_clear(&line);
 }
 
-static int load_text(struct engine *e, struct err *err)
+int engine_read_text(const struct model *m, struct tokenizer **tokenizer, const struct chat_template **chat,
+                     struct err *err)
 {
     struct str template_text;
-    int rc = tokenizer_new(e->model->file, &e->tokenizer, err);
+    *chat = NULL;
+    int rc = tokenizer_new(m->file, tokenizer, err);
     if (rc) {
         return rc;
     }
-    if (tokenizer_size(e->tokenizer) != e->model->sizes.vocab) {
+    if (tokenizer_size(*tokenizer) != m->sizes.vocab) {
         return err_set(err, ERR_INVALID, "model: %u tokens in the vocabulary, %u in the embedding",
-                       tokenizer_size(e->tokenizer), e->model->sizes.vocab);
+                       tokenizer_size(*tokenizer), m->sizes.vocab);
     }
-    rc = chat_template_find(e->model->file, &e->chat, &template_text, err);
+    rc = chat_template_find(m->file, chat, &template_text, err);
     if (rc == ERR_NOT_FOUND) {
-        log_info("model chat_template=none serves=completions");
         return 0;
     }
-    if (rc) {
-        log_template(template_text);
-        return rc;
-    }
-    return chat_template_check(e->chat, e->tokenizer, err);
+    return rc ? rc : chat_template_check(*chat, *tokenizer, err);
 }
 
-static int choose_context(struct engine *e, struct err *err)
+int engine_choose_context(const struct model *m, uint32_t context, uint32_t kv_tokens, uint32_t *out,
+                          struct err *err)
 {
-    uint32_t trained = e->model->sizes.context;
-    e->context =
-        e->conf.context ? e->conf.context : (trained < CONTEXT_DEFAULT_MAX ? trained : CONTEXT_DEFAULT_MAX);
-    if (e->context > trained) {
-        return err_set(err, ERR_INVALID, "--context %u is more than the %u the model was made for",
-                       e->context, trained);
+    uint32_t trained = m->sizes.context;
+    *out = context ? context : trained < CONTEXT_DEFAULT_MAX ? trained : CONTEXT_DEFAULT_MAX;
+    if (*out > trained) {
+        return err_set(err, ERR_INVALID, "--context %u is more than the %u the model was made for", *out,
+                       trained);
     }
-    if (e->conf.kv_tokens && e->conf.kv_tokens < e->context) {
-        return err_set(err, ERR_INVALID, "--kv-tokens %u is less than one --context of %u", e->conf.kv_tokens,
-                       e->context);
+    if (kv_tokens && kv_tokens < *out) {
+        return err_set(err, ERR_INVALID, "--kv-tokens %u is less than one --context of %u", kv_tokens, *out);
     }
     return 0;
 }
@@ -417,10 +418,15 @@ static int load(struct engine *e, struct err *err)
     uint64_t began = clock_mono_ms();
     int rc = model_open(e->conf.model, &e->model, err);
     if (!rc) {
-        rc = load_text(e, err);
+        rc = engine_read_text(e->model, &e->tokenizer, &e->chat, err);
+        if (rc) {
+            log_unknown_template(e->model->file);
+        } else if (!e->chat) {
+            log_info("model chat_template=none serves=completions");
+        }
     }
     if (!rc) {
-        rc = choose_context(e, err);
+        rc = engine_choose_context(e->model, e->conf.context, e->conf.kv_tokens, &e->context, err);
     }
     if (!rc) {
         rc = load_backend(e, err);

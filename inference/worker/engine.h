@@ -84,6 +84,13 @@ struct engine_conf {
     void *arg;
 };
 
+/* What a start asks of a model besides its tensors, for who only wants to know whether it would be served: its text, with
+ * *chat NULL where it has no chat template; and the context, with 0 for what is left to the model. ERR_INVALID: why not. */
+int engine_read_text(const struct model *m, struct tokenizer **tokenizer, const struct chat_template **chat,
+                     struct err *err) TIDE_CHECK;
+int engine_choose_context(const struct model *m, uint32_t context, uint32_t kv_tokens, uint32_t *out,
+                          struct err *err) TIDE_CHECK;
+
 int engine_new(const struct engine_conf *conf, struct engine **out, struct err *err) TIDE_CHECK;
 void engine_free(struct engine *e);
 

@@ -6,10 +6,9 @@
 
 #include "base/buf.h"
 #include "base/json.h"
-#include "inference/worker/chat_template.h"
 #include "inference/worker/cpu/packed_file.h"
+#include "inference/worker/engine.h"
 #include "inference/worker/kv_tables.h"
-#include "inference/worker/model.h"
 
 enum { SHOWN_TEXT = 60, SHOWN_ITEMS = 4 };
 
@@ -95,12 +94,10 @@ static size_t print_tensors(const struct gguf *file)
 }
 
 /* What engine.c would reserve. */
-static void print_cost(const struct options *o, const struct model *m, size_t weights)
+static void print_cost(const struct options *o, const struct model *m, uint32_t context, size_t weights)
 {
     const struct model_sizes *s = &m->sizes;
-    struct kv_tables_conf kv = {.slots = o->slots,
-                                .context = o->context ? o->context : (s->context < 4096 ? s->context : 4096),
-                                .window = s->window};
+    struct kv_tables_conf kv = {.slots = o->slots, .context = context, .window = s->window};
     kv_tables_plan(&kv, o->kv_tokens, o->step_tokens > o->slots ? o->step_tokens : o->slots);
     uint64_t token = sizeof(uint16_t) * model_cached_values(s);
     uint64_t layer = token / s->layers * KV_BLOCK; /* bytes of a block */
@@ -130,24 +127,20 @@ static void print_packed(const struct options *o)
 
 static void print_verdict(const struct options *o, size_t weights)
 {
-    struct model *m;
+    struct model *m = NULL;
     struct tokenizer *t = NULL;
     const struct chat_template *chat = NULL;
-    struct str text;
+    uint32_t context = 0;
     struct err err;
     int rc = model_open(o->model, &m, &err);
+    rc = rc ? rc : engine_choose_context(m, o->context, o->kv_tokens, &context, &err);
+    if (!rc) {
+        print_cost(o, m, context, weights);
+        print_packed(o);
+        rc = engine_read_text(m, &t, &chat, &err);
+    }
     if (rc) {
         printf("\nnot served: %s\n", err.msg);
-        return;
-    }
-    print_cost(o, m, weights);
-    print_packed(o);
-    rc = tokenizer_new(m->file, &t, &err);
-    if (!rc) {
-        rc = chat_template_find(m->file, &chat, &text, &err);
-    }
-    if (rc && rc != ERR_NOT_FOUND) {
-        printf("not served: %s\n", err.msg);
     } else {
         printf("serves       %s\n", chat ? chat_template_name(chat) : "completions only: no chat template");
     }

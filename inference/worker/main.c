@@ -7,9 +7,11 @@
  *
  * Outputs come back to the loop by its inbox. SIGTERM and SIGINT drain; SIGUSR1 reopens the log. A device that fails ends
  * the program with status 1, after its clients have been told. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/crash.h"
@@ -57,6 +59,15 @@ static int report(int rc, const struct err *err)
         fprintf(stderr, "tide-worker: %s\n", err->msg);
     }
     return rc ? 1 : 0;
+}
+
+/* Of a command that prints: what it printed must have arrived, on a full disk too. */
+static int report_printed(int rc, struct err *err)
+{
+    if (!rc && (fflush(stdout) != 0 || ferror(stdout))) {
+        rc = err_set(err, ERR_IO, "cannot write to standard output: %s", strerror(errno));
+    }
+    return report(rc, err);
 }
 
 static void on_loaded_msg(struct loop_msg *m, bool canceled)
@@ -220,19 +231,19 @@ int main(int argc, char **argv)
         puts("tide-worker " TIDE_VERSION);
         return 0;
     case OPTIONS_LOGITS:
-        return report(diagnose_logits(&options, &err), &err);
+        return report_printed(diagnose_logits(&options, &err), &err);
     case OPTIONS_TENSOR:
-        return report(diagnose_tensor(&options, &err), &err);
+        return report_printed(diagnose_tensor(&options, &err), &err);
     case OPTIONS_TOKENS:
-        return report(diagnose_tokens(&options, &err), &err);
+        return report_printed(diagnose_tokens(&options, &err), &err);
     case OPTIONS_BENCH:
-        return report(speed_run(&options, &err), &err);
+        return report_printed(speed_run(&options, &err), &err);
     case OPTIONS_PERPLEXITY:
-        return report(perplexity_run(&options, &err), &err);
+        return report_printed(perplexity_run(&options, &err), &err);
     case OPTIONS_INSPECT:
-        return report(inspect_run(&options, &err), &err);
+        return report_printed(inspect_run(&options, &err), &err);
     case OPTIONS_CHAT:
-        return report(talk_run(&options, &err), &err);
+        return report_printed(talk_run(&options, &err), &err);
     case OPTIONS_SERVE:
         break;
     }

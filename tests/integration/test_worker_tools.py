@@ -26,6 +26,30 @@ def test_inspect_refuses_what_is_no_model(tmp_path):
     assert done.returncode == 1 and done.stdout == "" and "GGUF" in done.stderr
 
 
+def test_inspect_serves_what_a_worker_serves(tmp_path):
+    """A marker that the template writes is not there, or a context is longer than the model's: no worker starts."""
+    broken, marker = tmp_path / "x.gguf", b"<|im_end|>"
+    bytes_ = bytearray(Path(model_file()).read_bytes())
+    at = bytes_.index(len(marker).to_bytes(8, "little") + marker) + 8
+    bytes_[at:at + len(marker)] = b"<|im_eND|>"
+    broken.write_bytes(bytes_)
+    for model, options, why in ((broken, [], "<|im_end|>"),
+                                (model_file(), ["--context", "10000"], "--context 10000 is more than the 8192")):
+        told = tool("inspect", model, *options).stdout.decode().splitlines()[-1]
+        start = tool("--model", model, "--listen", f"unix:{tmp_path}/s", "--packed-dir", "none", *options, check=False)
+        assert start.returncode == 1 and why in start.stderr.decode(), start.stderr
+        assert told.startswith("not served: ") and why in told, told
+
+
+@pytest.mark.parametrize("command", ["inspect", "tensor", "tokens"])
+def test_what_a_full_disk_did_not_take_is_an_error(command):
+    options = {"tensor": ["--name", "output_norm.weight"]}.get(command, [])
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program("tide-worker"), command, "--model", model_file(), *options], stdout=full,
+                              input=b'{"prompt": "a"}\n', stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"No space left on device" in done.stderr, done.stderr
+
+
 def test_bench_prints_rates():
     lines = tool("bench", "--model", model_file(), "--rounds", 1).stdout.decode().splitlines()
     assert "threads=" in lines[0] and "1 rounds" in lines[0]
