@@ -311,9 +311,11 @@ static struct engine_job make_job(struct answer *a, struct openai_request *q)
                              .thinks = q->thinks,
                              .opens_thinking = q->opens_thinking,
                              .stop_count = q->stop_count,
+                             .stop_id_count = q->stop_id_count,
                              .on_output = on_output,
                              .arg = a};
     q->prompt = (struct token_list){0};
+    memcpy(job.stop_ids, q->stop_ids, sizeof job.stop_ids);
     if (job.sampling.bias_n) { /* out of the request's arena */
         size_t bytes = job.sampling.bias_n * sizeof *job.sampling.bias;
         void *copy = malloc(bytes);

@@ -235,7 +235,10 @@ static enum engine_finish sample(struct engine *e, struct sequence *s, const flo
     if (s->job.json && !allowed) { /* a vocabulary that cannot say what has to come */
         return fail(s);
     }
-    token_id id = sampler_pick(e->sampler, &s->job.sampling, logits, s->tokens.p + s->job.prompt_n,
+    struct sampler_params sampling = s->job.sampling;
+    sampling.prompt = s->tokens.p;
+    sampling.prompt_n = s->job.prompt_n;
+    token_id id = sampler_pick(e->sampler, &sampling, logits, s->tokens.p + s->job.prompt_n,
                                sequence_answer_n(s), allowed);
     if (allowed && !(allowed[id / 64] >> (id % 64) & 1)) { /* no logit that it may choose is a number */
         return fail(s);

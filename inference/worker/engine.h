@@ -24,7 +24,7 @@ struct engine;
 
 enum engine_finish {
     ENGINE_FINISH_NONE = 0,     /* not done */
-    ENGINE_FINISH_STOP = 1,     /* end token or stop string */
+    ENGINE_FINISH_STOP = 1,     /* end token, stop token or stop string */
     ENGINE_FINISH_LENGTH = 2,   /* max_tokens */
     ENGINE_FINISH_CANCELED = 3, /* engine_cancel, or the engine ends */
     ENGINE_FINISH_FAILED = 4,   /* no token that it may choose */
@@ -61,6 +61,8 @@ struct engine_job {
     struct buf stops;                   /* bytes of all stop strings */
     uint32_t stop_n[STOPPER_MAX_STOPS]; /* length of each, in order */
     unsigned stop_count;
+    token_id stop_ids[STOPPER_MAX_STOPS]; /* tokens that end the answer as the model's own end tokens do */
+    unsigned stop_id_count;
     void (*on_output)(void *arg, const struct engine_output *out); /* on the engine's thread */
     void *arg;
 };

@@ -37,6 +37,8 @@ struct openai_request {
     struct sampler_params sampling; /* seed drawn when the request has none; bias in the arena */
     struct str stops[STOPPER_MAX_STOPS];
     unsigned stop_count;
+    token_id stop_ids[STOPPER_MAX_STOPS];
+    unsigned stop_id_count;
     struct token_list prompt;
 };
 

@@ -1,4 +1,5 @@
 /* How an answer shall be made: the model, the sampling, where it stops, how it is sent. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/id.h"
@@ -35,6 +36,7 @@ static int read_sampling(struct openai_reader *r, struct openai_request *q)
     rc = rc ? rc : openai_float(r, "min_p", 0, 1, &s->min_p);
     rc = rc ? rc : openai_float(r, "presence_penalty", -2, 2, &s->presence_penalty);
     rc = rc ? rc : openai_float(r, "frequency_penalty", -2, 2, &s->frequency_penalty);
+    rc = rc ? rc : openai_float(r, "repetition_penalty", 0.01, 10, &s->repetition_penalty);
     rc = rc ? rc : openai_integer(r, "top_k", -1, INT32_MAX, &top_k);
     rc = rc ? rc : openai_integer(r, "seed", INT64_MIN, INT64_MAX, &seed);
     if (!rc && s->top_p <= 0) {
@@ -81,6 +83,27 @@ static int read_stops(struct openai_reader *r, struct openai_request *q)
     return rc;
 }
 
+/* vLLM's field: ends that the tokenizer does not know as such. */
+static int read_stop_ids(struct openai_reader *r, struct openai_request *q)
+{
+    const struct json_slice *v = openai_member(r, "stop_token_ids");
+    struct json_slice item;
+    int64_t id;
+    if (v && v->type != JSON_ARRAY) {
+        return openai_fail(r, "stop_token_ids", "expected an array of token ids");
+    }
+    for (struct str in = v ? v->raw : STR(""); json_next(&in, &item);) {
+        if (!json_get_i64(&item, &id) || id < 0 || id >= tokenizer_size(r->context->tokenizer)) {
+            return openai_fail(r, "stop_token_ids", "expected token ids of this model");
+        }
+        if (q->stop_id_count == STOPPER_MAX_STOPS) {
+            return openai_fail(r, "stop_token_ids", "expected at most 16 token ids");
+        }
+        q->stop_ids[q->stop_id_count++] = (token_id)id;
+    }
+    return 0;
+}
+
 static int read_stream(struct openai_reader *r, struct openai_request *q)
 {
     const struct json_slice *options = openai_member(r, "stream_options");
@@ -122,6 +145,80 @@ static int refuse_functions(struct openai_reader *r, const char *functions, cons
     return json_next(&in, &item) ? openai_fail(r, functions, "tool calls are not supported") : 0;
 }
 
+/* Fields of OpenAI's, vLLM's and llama.cpp's clients that change what an answer is. */
+static const struct wish {
+    const char *name;
+    double number; /* that wishes for nothing; NAN: every number is a wish */
+    bool truth;    /* likewise */
+} unfulfilled[] = {
+    {"suffix", NAN, false},
+    {"best_of", 1, false},
+    {"min_tokens", 0, false},
+    {"prompt_logprobs", NAN, false},
+    {"bad_words", NAN, false},
+    {"allowed_token_ids", NAN, false},
+    {"use_beam_search", NAN, false},
+    {"include_stop_str_in_output", NAN, false},
+    {"continue_final_message", NAN, false},
+    {"add_generation_prompt", NAN, true},
+    {"guided_json", NAN, false},
+    {"guided_regex", NAN, false},
+    {"guided_choice", NAN, false},
+    {"guided_grammar", NAN, false},
+    {"structured_outputs", NAN, false},
+    {"grammar", NAN, false},
+    {"json_schema", NAN, false},
+    {"repeat_penalty", 1, false},
+    {"web_search_options", NAN, false},
+};
+
+static bool wishes_for_nothing(const struct wish *w, const struct json_slice *v)
+{
+    struct json_slice item;
+    struct str in = v->raw;
+    double number;
+    switch (v->type) {
+    case JSON_STRING:
+        return str_is(v->raw, "\"\"");
+    case JSON_ARRAY:
+        return !json_next(&in, &item);
+    case JSON_NUMBER:
+        return json_get_f64(v, &number) && number == w->number;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return (v->type == JSON_TRUE) == w->truth;
+    default:
+        return false;
+    }
+}
+
+static int refuse_wishes(struct openai_reader *r)
+{
+    for (size_t i = 0; i < sizeof unfulfilled / sizeof *unfulfilled; i++) {
+        const struct json_slice *v = openai_member(r, unfulfilled[i].name);
+        if (v && !wishes_for_nothing(&unfulfilled[i], v)) {
+            return openai_fail(r, unfulfilled[i].name, "not supported");
+        }
+    }
+    return 0;
+}
+
+/* Answers are text. */
+static int refuse_modalities(struct openai_reader *r)
+{
+    const struct json_slice *v = openai_member(r, "modalities");
+    struct json_slice item;
+    if (v && v->type != JSON_ARRAY) {
+        return openai_fail(r, "modalities", "expected an array");
+    }
+    for (struct str in = v ? v->raw : STR(""); json_next(&in, &item);) {
+        if (!str_is(item.raw, "\"text\"")) {
+            return openai_fail(r, "modalities", "only \"text\" is supported");
+        }
+    }
+    return 0;
+}
+
 /* Wishes that change what an answer means and that this engine cannot fulfil. */
 static int refuse_unsupported(struct openai_reader *r)
 {
@@ -133,6 +230,8 @@ static int refuse_unsupported(struct openai_reader *r)
     }
     rc = rc ? rc : refuse_functions(r, "tools", "tool_choice");
     rc = rc ? rc : refuse_functions(r, "functions", "function_call");
+    rc = rc ? rc : refuse_wishes(r);
+    rc = rc ? rc : refuse_modalities(r);
     rc = rc ? rc : openai_bool(r, "echo", &echo);
     return !rc && echo ? openai_fail(r, "echo", "not supported") : rc;
 }
@@ -237,6 +336,7 @@ int openai_read_wishes(struct openai_reader *r, struct openai_request *q)
     rc = rc ? rc : read_format(r, q);
     rc = rc ? rc : read_logprobs(r, q);
     rc = rc ? rc : read_stops(r, q);
+    rc = rc ? rc : read_stop_ids(r, q);
     rc = rc ? rc : read_cache_salt(r, q);
     return rc ? rc : openai_bool(r, "ignore_eos", &q->ignore_end);
 }

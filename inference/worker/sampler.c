@@ -76,8 +76,38 @@ double sampler_uniform(uint64_t seed, uint64_t position)
     return (double)bits * 0x1p-53;
 }
 
+/* Marks the tokens that are met for the first time. */
+static void weaken(struct sampler *s, float by, const int32_t *tokens, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float *logit = &s->work[tokens[i]];
+        if (!s->seen[tokens[i]]) {
+            s->seen[tokens[i]] = true;
+            *logit = *logit > 0 ? *logit / by : *logit * by;
+        }
+    }
+}
+
+static void forget(struct sampler *s, const int32_t *tokens, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        s->seen[tokens[i]] = false;
+    }
+}
+
+static bool repeats_cost(const struct sampler_params *p)
+{
+    return p->repetition_penalty > 0 && p->repetition_penalty != 1;
+}
+
 static void penalize(struct sampler *s, const struct sampler_params *p, const int32_t *answer, size_t n)
 {
+    if (repeats_cost(p)) {
+        weaken(s, p->repetition_penalty, p->prompt, p->prompt_n);
+        weaken(s, p->repetition_penalty, answer, n);
+        forget(s, p->prompt, p->prompt_n);
+        forget(s, answer, n);
+    }
     for (size_t i = 0; i < n; i++) {
         s->work[answer[i]] -= p->frequency_penalty;
         if (!s->seen[answer[i]]) {
@@ -85,9 +115,7 @@ static void penalize(struct sampler *s, const struct sampler_params *p, const in
             s->work[answer[i]] -= p->presence_penalty;
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        s->seen[answer[i]] = false;
-    }
+    forget(s, answer, n);
 }
 
 static void mask(struct sampler *s, const uint64_t *allowed)
@@ -100,7 +128,7 @@ static void mask(struct sampler *s, const uint64_t *allowed)
 
 static bool has_penalties(const struct sampler_params *p)
 {
-    return p->presence_penalty != 0 || p->frequency_penalty != 0;
+    return p->presence_penalty != 0 || p->frequency_penalty != 0 || repeats_cost(p);
 }
 
 uint32_t sampler_candidates(const struct sampler_params *p)

@@ -1,6 +1,6 @@
 /* Chooses the next token from logits.
  *
- *     mask, bias, penalties -> temperature -> min_p -> top_k -> top_p -> draw
+ *     bias, penalties, mask -> temperature -> min_p -> top_k -> top_p -> draw
  *
  * The draw comes from a counter-based generator keyed by (seed, position): the same request gives the same
  * text whatever else is in the batch. Temperature 0 takes the largest logit, the lowest id of equals.
@@ -23,10 +23,15 @@ struct sampler_params {
     float min_p;             /* 0 to 1: share of the best token's probability; 0: off */
     float presence_penalty;  /* -2 to 2, once for a token that occurred in the answer */
     float frequency_penalty; /* -2 to 2, for each time */
-    uint32_t top_k;          /* 0: off */
+    float
+        repetition_penalty; /* of what occurred in the prompt or the answer: positive logits are divided by it, others
+                               * multiplied; 0 and 1: off */
+    uint32_t top_k;         /* 0: off */
     uint64_t seed;
     const struct sampler_bias *bias; /* borrowed */
     uint32_t bias_n;
+    const int32_t *prompt; /* borrowed; repetition_penalty looks at it and nothing else does */
+    size_t prompt_n;
 };
 
 struct sampler_bias {

@@ -124,10 +124,20 @@ static bool take_token(struct sequence *s, const struct tokenizer *tokenizer, to
     return stopper_push(&s->stopper, tokenizer_bytes(tokenizer, id), &n->text);
 }
 
+static bool ends(const struct sequence *s, const struct tokenizer *tokenizer, token_id id)
+{
+    for (unsigned i = 0; i < s->job.stop_id_count; i++) {
+        if (s->job.stop_ids[i] == id) {
+            return true;
+        }
+    }
+    return !s->job.ignore_end && tokenizer_ends(tokenizer, id);
+}
+
 enum engine_finish sequence_accept(struct sequence *s, const struct tokenizer *tokenizer, token_id id,
                                    bool whole)
 {
-    if (!s->job.ignore_end && tokenizer_ends(tokenizer, id)) {
+    if (ends(s, tokenizer, id)) {
         sequence_end(s, ENGINE_FINISH_STOP);
         return ENGINE_FINISH_STOP;
     }

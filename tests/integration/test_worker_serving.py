@@ -336,6 +336,12 @@ REFUSED = [
     ({**CHAT, "tools": [WEATHER], "tool_choice": "auto"}, "tools"), ({**CHAT, "tools": [], "tool_choice": "required"}, "tool_choice"),
     ({**CHAT, "tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}}, "tool_choice"),
     ({**CHAT, "functions": [{"name": "f"}]}, "functions"), ({**CHAT, "functions": [], "function_call": {"name": "f"}}, "function_call"),
+    ({**CHAT, "best_of": 2}, "best_of"), ({**CHAT, "suffix": "}"}, "suffix"), ({**CHAT, "min_tokens": 1}, "min_tokens"),
+    ({**CHAT, "modalities": ["text", "audio"]}, "modalities"), ({**CHAT, "prompt_logprobs": 0}, "prompt_logprobs"),
+    ({**CHAT, "guided_json": {}}, "guided_json"), ({**CHAT, "structured_outputs": {"regex": "a"}}, "structured_outputs"),
+    ({**CHAT, "add_generation_prompt": False}, "add_generation_prompt"), ({**CHAT, "continue_final_message": True}, "continue_final_message"),
+    ({**CHAT, "repetition_penalty": 0}, "repetition_penalty"), ({**CHAT, "stop_token_ids": 2}, "stop_token_ids"),
+    ({**CHAT, "stop_token_ids": [99999999]}, "stop_token_ids"), ({**CHAT, "stop_token_ids": [2] * 17}, "stop_token_ids"),
     ({"messages": [{"role": "assistant"}]}, "messages[0]"), ({"messages": [{"role": "assistant", "tool_calls": None}]}, "messages[0]"),
     ({"messages": [{"role": "user", "tool_calls": []}]}, "messages[0]"),
 ]
@@ -365,6 +371,25 @@ def test_unknown_fields_and_nulls_are_ignored(worker):
         **CHAT, "max_tokens": 2, "user": "u", "metadata": {"a": 1}, "stop": None, "temperature": None, "n": 1,
         "stream_options": None, "response_format": {"type": "text"}, "top_k": -1, "tools": []})
     assert answer.status_code == 200, answer.text
+
+
+def test_fields_that_wish_for_nothing(worker):
+    answer = worker.http.post("/v1/chat/completions", json={
+        **CHAT, "max_tokens": 2, "best_of": 1, "suffix": "", "min_tokens": 0, "repetition_penalty": 1.0, "stop_token_ids": [],
+        "bad_words": [], "use_beam_search": False, "add_generation_prompt": True, "continue_final_message": False,
+        "guided_json": None, "modalities": ["text"], "prompt_logprobs": None})
+    assert answer.status_code == 200, answer.text
+
+
+def test_stop_tokens_and_repetitions(worker):
+    """A stop token ends an answer unseen; who pays for repetitions says nothing twice, and nothing of the prompt."""
+    body = {"prompt": worker.tokens("one two one two one two one two"), "temperature": 0, "max_tokens": 24, "ignore_eos": True}
+    plain = worker.complete(**body).json()["choices"][0]["text"]
+    assert plain.count("-") > 2 and plain.count(" two") > 2, plain
+    stopped = worker.complete(**body, stop_token_ids=worker.tokens("-")).json()
+    assert stopped["choices"][0]["text"] == plain.split("-")[0] and stopped["choices"][0]["finish_reason"] == "stop"
+    varied = worker.complete(**body, repetition_penalty=10, logprobs=0).json()["choices"][0]["logprobs"]["tokens"]
+    assert len(set(varied)) == 24 and not {" one", " two", "one"} & set(varied), varied
 
 
 def test_functions_that_shall_not_be_called_and_turns_that_called_some(worker):

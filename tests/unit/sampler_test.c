@@ -128,6 +128,39 @@ static bool wins(struct sampler_params p, int32_t id, float add, const int32_t *
     return got == id;
 }
 
+/* The penalty of what occurred, in the prompt too and once however often, as vLLM has it. */
+static void repetitions(void **state)
+{
+    static const int32_t prompt[] = {10, 7, 10};
+    static const int32_t answer[] = {20, 10, 20};
+    struct sampler_params p = plain;
+    p.temperature = 0;
+    p.prompt = prompt;
+    p.prompt_n = 3;
+    float logits[VOCAB];
+    for (unsigned i = 0; i < VOCAB; i++) {
+        logits[i] = -9;
+    }
+    logits[10] = 4;
+    logits[20] = 3.5F;
+    logits[30] = 2.1F;
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 3, NULL), 10);
+    p.repetition_penalty = 1;
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 3, NULL), 10);
+    p.repetition_penalty = 1.5F; /* 2.67 and 2.33; twice would be 1.78 and 1.56 */
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 3, NULL), 10);
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 0, NULL), 20); /* not in the answer yet */
+    p.repetition_penalty = 2;                                                 /* 2 and 1.75 */
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 3, NULL), 30);
+    assert_int_equal(sampler_candidates(&p), 0);
+    logits[10] = -4; /* negative ones grow away from 0 */
+    logits[20] = -3.5F;
+    logits[30] = -6.9F;
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer, 3, NULL), 30);
+    p.prompt_n = 0;
+    assert_int_equal(sampler_pick(sampler, &p, logits, answer + 1, 1, NULL), 20);
+}
+
 static void penalties(void **state)
 {
     const int32_t answer[] = {10, 10, 20};
@@ -447,6 +480,7 @@ int main(void)
         cmocka_unit_test(filters),
         cmocka_unit_test(greedy),
         cmocka_unit_test(penalties),
+        cmocka_unit_test(repetitions),
         cmocka_unit_test(masks),
         cmocka_unit_test(logprobs),
         cmocka_unit_test(seeds),
