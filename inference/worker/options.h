@@ -38,7 +38,7 @@ struct options {
     uint32_t slots;            /* answers made at once; 8 */
     uint32_t context;          /* positions of one; 0: the model's, at most 4096 */
     uint32_t kv_tokens;        /* of all, kept prefixes too; 0: slots * context */
-    uint32_t threads;          /* of computation; 0: one a core */
+    uint32_t threads;          /* of computation; 0: cpu/cores.h */
     uint32_t step_tokens;      /* most tokens of one step; 64 */
     uint32_t queue;            /* requests that may wait; 64 */
     uint32_t body_bytes;       /* largest request; 4 MiB */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "inference/worker/cpu/cores.h"
 #include "inference/worker/cpu/cpu_backend.h"
 #include "inference/worker/worker_metrics.h"
 
@@ -202,7 +203,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
     b->graph = g;
     b->conf = *conf;
     b->kernels = choose_kernels(conf);
-    int rc = team_new(conf->threads ? conf->threads : team_usable_cores(), &b->team, err);
+    int rc = team_new(conf->threads ? conf->threads : cores_usable(), &b->team, err);
     if (!rc) {
         rc = allocate_buffers(b, err);
     }

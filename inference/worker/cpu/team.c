@@ -2,7 +2,6 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,17 +62,6 @@ static void gate_wait(struct gate *g, unsigned seen)
         syscall(SYS_futex, &g->count, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     }
     atomic_fetch_sub(&g->sleepers, 1);
-}
-
-unsigned team_usable_cores(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set)) {
-        return 1;
-    }
-    int n = CPU_COUNT(&set);
-    return n < 1 ? 1 : n > TEAM_MAX_THREADS ? TEAM_MAX_THREADS : (unsigned)n;
 }
 
 unsigned team_size(const struct team *t)

@@ -15,7 +15,6 @@ typedef void (*team_cb)(void *arg, unsigned thread); /* thread: 0 is the caller 
 
 enum { TEAM_MAX_THREADS = 256 };
 
-unsigned team_usable_cores(void); /* that this process may run on */
 int team_new(unsigned threads, struct team **out, struct err *err) TIDE_CHECK;
 void team_free(struct team *t);
 unsigned team_size(const struct team *t);
