@@ -1,16 +1,32 @@
-# Servers: started in the background, known by pid and start time, ended by pid.
+# Servers: started in the background, known by pid, start time and session, ended by pid.
 service_names="postgres redis outbox worker-1 worker-2 tidegate tide-status"
 
-# The kernel's start time of a process: a pid alone may belong to somebody else by now.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# The kernel's start time of a process that has not ended (Z): a pid alone may belong to somebody else by now.
+start_time() { sed -n '/) Z /!s/.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
-is_running() {
+leader_of() { # NAME: its first process, while that runs
   local pid time
-  read -r pid time _ 2>/dev/null <"$var/run/$1.pid" || return 1
-  [ -n "$time" ] && [ "$(start_time "$pid")" = "$time" ]
+  read -r pid time 2>/dev/null <"$var/run/$1.pid" && [ -n "$time" ] && [ "$(start_time "$pid")" = "$time" ] && echo "$pid"
 }
 
-pid_of() { cut -d' ' -f1 "$var/run/$1.pid"; }
+# `tidectl upgrade` puts another process in the place of the first: of its session, with its very command line.
+successors_of() { # NAME
+  local leader command stat fields session arguments
+  read -r leader _ 2>/dev/null <"$var/run/$1.pid" && read -r command 2>/dev/null <"$var/run/$1.command" || return 0
+  for stat in /proc/[0-9]*/stat; do
+    read -r fields 2>/dev/null <"$stat" || continue # it has just ended
+    read -r _ _ _ session _ <<<"${fields##*) }"
+    [ "$session" = "$leader" ] && [ "$stat" != "/proc/$leader/stat" ] || continue
+    mapfile -d '' -t arguments 2>/dev/null <"${stat%stat}cmdline" || continue
+    [ "${arguments[*]} " != "${command%\[*}" ] || echo "${stat//[^0-9]/}"
+  done
+}
+
+pids_of() { leader_of "$1" || true; successors_of "$1"; }
+
+is_running() { [ -n "$(leader_of "$1")" ] || [ -n "$(successors_of "$1")" ]; }
+
+pid_of() { pids_of "$1" | tail -1; }
 
 pids_text() {
   local name text=
@@ -38,12 +54,16 @@ launch() {
 }
 
 end_service() {
-  local name=$1 signal=TERM pid
+  local name=$1 signal=TERM
   is_running "$name" || return 0
   [ "$name" != postgres ] || signal=INT # fast shutdown
-  pid=$(pid_of "$name")
-  kill "-$signal" "$pid" 2>/dev/null || true
-  wait_for 40 "$name ends" not_running "$name" || kill -KILL "$pid" 2>/dev/null || true
+  signal_service "$name" "$signal"
+  wait_for 40 "$name ends" not_running "$name" || signal_service "$name" KILL
+}
+signal_service() {
+  local pids
+  mapfile -t pids < <(pids_of "$1")
+  [ ${#pids[@]} = 0 ] || kill "-$2" "${pids[@]}" 2>/dev/null || true
 }
 not_running() { ! is_running "$1"; }
 

@@ -1,5 +1,6 @@
-"""The quickstart as root: what its servers' user leaves in var/ neither opens nor changes a file of root's. Its own functions
-make the folders and files twice, without a server; `deploy/quickstart --check` is a part of tests/run."""
+"""The quickstart as root: what its servers' user leaves in var/ neither opens nor changes a file of root's, and what it has
+started it ends, upgraded or not. Its own functions make the folders and files twice, without a server; `deploy/quickstart
+--check` is a part of tests/run."""
 import os
 import shutil
 import subprocess
@@ -106,3 +107,36 @@ def test_a_log_is_opened_by_the_servers_user(checkout):
     for name in ("plain.log", "roots.log"):
         log = checkout.var / "log" / name
         assert (log.read_text(), log.owner()) == ("hello\n", "tidegate")
+
+
+# Starts itself anew at SIGUSR1, as a gateway does for an upgrade, and ends.
+UPGRADES = """#!/bin/bash
+echo $$ >>"$1"
+trap '"$0" "$@" & exit' USR1
+while :; do read -rt 0.1 _ <> <(:); done
+"""
+
+
+def test_an_upgraded_server_is_known_and_ended(checkout):
+    """Its first process is gone then: it runs on as another one, which is neither started a second time nor left behind."""
+    program, pids = checkout.root / "server", checkout.var / "log" / "pids"
+    program.write_text(UPGRADES)
+    program.chmod(0o755)
+    checkout.run(f"""
+begun() {{ [ "$(wc -l <{pids})" = "$1" ]; }}
+gone() {{ [ -z "$(start_time "$1")" ]; }}
+launch server /bin/bash {program} {pids}
+for n in 1 2; do
+  wait_for 20 "it has begun" begun $n
+  newest=$(tail -1 {pids})
+  kill -USR1 "$newest"
+  wait_for 20 "it has ended" gone "$newest"
+done
+wait_for 20 "it has begun" begun 3
+launch server /bin/bash {program} {pids}
+[ "$(pid_of server)" = "$(tail -1 {pids})" ]
+end_service server
+not_running server
+wait_for 20 "it has ended" gone "$(tail -1 {pids})"
+""")
+    assert len(pids.read_text().split()) == 3
