@@ -392,8 +392,9 @@ void loop_run(struct loop *l)
 {
     char old_name[16] = "";
     struct loop *outer = current;
+    bool is_first_thread = gettid() == getpid();
     pthread_getname_np(pthread_self(), old_name, sizeof(old_name));
-    pthread_setname_np(pthread_self(), l->name);
+    pthread_setname_np(pthread_self(), is_first_thread ? old_name : l->name);
     current = l;
     while (!atomic_exchange(&l->stop_wanted, false)) {
         turn(l);

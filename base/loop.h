@@ -20,7 +20,9 @@
 
 struct loop;
 
-struct loop *loop_new(const char *name, unsigned index); /* name is copied: thread name in ps and logs */
+/* name is copied: the thread's in ps and logs, while the loop runs. The program's first thread keeps its own: the kernel, top
+ * and pgrep call the process by it. */
+struct loop *loop_new(const char *name, unsigned index);
 void loop_free(struct loop *l);
 void loop_run(struct loop *l);   /* until loop_stop */
 void loop_stop(struct loop *l);  /* any thread */

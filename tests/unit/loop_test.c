@@ -252,6 +252,43 @@ static void stop_from_another_thread(void **state)
     loop_free(l);
 }
 
+/* --- names of threads ---------------------------------------------------------------------------------- */
+
+struct named {
+    struct loop *loop;
+    char name[16];
+};
+
+static void on_named(void *arg)
+{
+    struct named *n = arg;
+    pthread_getname_np(pthread_self(), n->name, sizeof n->name);
+    loop_stop(n->loop);
+}
+
+static void *run_named(void *arg)
+{
+    struct named *n = arg;
+    n->loop = loop_new("of-a-loop", 0);
+    loop_call(n->loop, on_named, n);
+    loop_run(n->loop);
+    loop_free(n->loop);
+    return NULL;
+}
+
+static void a_process_keeps_its_name(void **state)
+{
+    struct named first = {0}, other = {0};
+    char program[16];
+    pthread_t thread;
+    pthread_getname_np(pthread_self(), program, sizeof program);
+    run_named(&first);
+    assert_string_equal(first.name, program);
+    pthread_create(&thread, NULL, run_named, &other);
+    pthread_join(thread, NULL);
+    assert_string_equal(other.name, "of-a-loop");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +299,7 @@ int main(void)
         cmocka_unit_test(inbox_keeps_order_of_each_sender),
         cmocka_unit_test(a_message_ends_the_wait),
         cmocka_unit_test(stop_from_another_thread),
+        cmocka_unit_test(a_process_keeps_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
