@@ -128,17 +128,37 @@ static int go_back(struct pg *pg, const struct ramp *r, const struct cause *by, 
     return rc < 0 ? rc : audit(pg, r, by);
 }
 
+static int end(struct pg *pg, const struct ramp *r, const char *state, const char *why, const char *action)
+{
+    struct cause by = {"gateway", why, "", action};
+    int rc = audit(pg, r, &by);
+    return rc < 0 ? rc : keep_state(pg, r, state, why, true, 0);
+}
+
+/* Another policy than its stage's is in force, and not for a time. */
+static int end_replaced(struct pg *pg, const struct ramp *r)
+{
+    char why[POLICY_RAMP_TEXT_MAX];
+    snprintf(why, sizeof why, "version %lld is in force instead", (long long)r->in_force);
+    return end(pg, r, "replaced", why, "policy.ramp_end");
+}
+
 /* --- the beginning ----------------------------------------------------------------------------------- */
 
+/* One whose policy was changed just now is over, whether a gateway has come to see it or not. */
 static int none_runs(struct pg *pg)
 {
-    int rows = pg_query_n(pg, "SELECT name, state FROM policy_ramps WHERE ended_at IS NULL", 0, NULL);
+    struct ramp r;
+    int rows = pg_query_n(pg, "SELECT FROM policy_ramps WHERE ended_at IS NULL FOR UPDATE", 0, NULL);
+    rows = rows > 0 ? ramp_read(pg, &r) : rows;
     if (rows <= 0) {
         return rows;
     }
-    struct str name = pg_value(pg, 0, 0), state = pg_value(pg, 0, 1);
+    if (!r.view.is_ours && !r.view.is_covered) {
+        return end_replaced(pg, &r);
+    }
     return err_set(pg_err(pg), ERR_CONFLICT, "a ramp to " STR_FMT " is there (" STR_FMT "): abort it first",
-                   STR_ARG(name), STR_ARG(state));
+                   STR_ARG(r.name), STR_ARG(r.state));
 }
 
 static int refuse_for_attack(struct pg *pg, int level)
@@ -315,13 +335,6 @@ static int stop(struct pg *pg, const struct ramp *r, const char *why)
     return rc < 0 ? rc : keep_state(pg, r, r->reverts ? "reverted" : "held", why, r->reverts, version);
 }
 
-static int end(struct pg *pg, const struct ramp *r, const char *state, const char *why, const char *action)
-{
-    struct cause by = {"gateway", why, "", action};
-    int rc = audit(pg, r, &by);
-    return rc < 0 ? rc : keep_state(pg, r, state, why, true, 0);
-}
-
 /* The worst that is known, for people; "": nothing. */
 static void find_trouble(const struct ramp *r, const struct policy_ramp_signals *s,
                          char out[POLICY_RAMP_TEXT_MAX + 1])
@@ -341,7 +354,6 @@ static void find_trouble(const struct ramp *r, const struct policy_ramp_signals 
 static int turn(struct pg *pg, const struct ramp *r, enum policy_ramp_turn t, const char *trouble,
                 struct policy_ramp_ran *out)
 {
-    char why[POLICY_RAMP_TEXT_MAX];
     out->did = t != POLICY_RAMP_STAY;
     switch (t) {
     case POLICY_RAMP_STEP:
@@ -353,9 +365,8 @@ static int turn(struct pg *pg, const struct ramp *r, enum policy_ramp_turn t, co
         snprintf(out->note, sizeof out->note, "done");
         return end(pg, r, "done", "the last stage went well", "policy.ramp_done");
     case POLICY_RAMP_REPLACED:
-        snprintf(why, sizeof why, "version %lld is in force instead", (long long)r->in_force);
-        snprintf(out->note, sizeof out->note, "%s", why);
-        return end(pg, r, "replaced", why, "policy.ramp_end");
+        snprintf(out->note, sizeof out->note, "version %lld is in force instead", (long long)r->in_force);
+        return end_replaced(pg, r);
     case POLICY_RAMP_STAY:
         break;
     }

@@ -157,6 +157,18 @@ def test_another_change_ends_it(pair, ramps):
     assert ramps.one.get()["version"] == mine and ramps.audit()[-1] == "policy.ramp_end"
 
 
+def test_another_begins_over_one_that_a_change_has_ended(pair, ramps):
+    """At once: nobody has to wait until a gateway has seen the change."""
+    for _ in range(5):
+        ended = ramps.start(preset="open", stages=[5, 100], every_s=3600)["id"]
+        ramps.set("mainland-phone-only")
+        begun = ramps.start(preset="open", stages=[5, 100], every_s=3600)["id"]
+        assert pair.postgres.query(f"SELECT state FROM policy_ramps WHERE id = {ended}") == "replaced"
+        assert ramps.status()["id"] == begun and ramps.status()["state"] == "running"
+        assert ramps.audit()[-2:] == ["policy.ramp_end", "policy.ramp"]
+        ramps.set("mainland-phone-only")
+
+
 @pytest.mark.parametrize("on_bad,state,after", [("hold", "held", "open.ramp-5"), ("revert", "reverted", "mainland-phone-only")])
 def test_an_emergency_stops_it(ramps, on_bad, state, after):
     """What was in force comes back after an emergency: the stage, or, where the ramp was to go back, what was before it."""
