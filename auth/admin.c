@@ -140,7 +140,11 @@ static int sessions_revoke(struct pg *pg, struct auth_admin *a)
     if (!a->user || !uuid_parse(str_from(a->user), &user)) {
         return err_set(pg_err(pg), ERR_INVALID, "user: is not a UUID");
     }
-    int rows = pg_query(pg, "SELECT auth_end_sessions($1, NULL, 'global', 'admin')", PG_UUID(user));
+    int rows = pg_query(pg, "SELECT FROM users WHERE id = $1", PG_UUID(user));
+    if (rows <= 0) {
+        return rows < 0 ? rows : err_set(pg_err(pg), ERR_NOT_FOUND, "there is no user %s", a->user);
+    }
+    rows = pg_query(pg, "SELECT auth_end_sessions($1, NULL, 'global', 'admin')", PG_UUID(user));
     if (rows < 0) {
         return rows;
     }
