@@ -1,4 +1,4 @@
-#include "ratelimit/money.h"
+#include "base/money.h"
 
 #include <stdio.h>
 

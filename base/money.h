@@ -2,8 +2,8 @@
  *
  * Errors: false, and *out is left alone: not a decimal number, more than six decimals, more than a million.
  * Thread rule: pure functions. */
-#ifndef TIDE_RATELIMIT_MONEY_H
-#define TIDE_RATELIMIT_MONEY_H
+#ifndef TIDE_BASE_MONEY_H
+#define TIDE_BASE_MONEY_H
 
 #include "base/str.h"
 

@@ -33,10 +33,14 @@ void admin_limits_top(struct admin_call *c)
         http_reply_error(c->ex, "validation_failed", "limit: wants a whole number");
         return;
     }
+    const char *name = rule.n > 0 ? arena_cstr(&c->ex->arena, rule) : NULL;
+    if (name != NULL && !limits_has_rule(c->control->gateway, name)) {
+        http_reply_error(c->ex, "not_found", "there is no rule %s", name);
+        return;
+    }
     struct buf text;
     buf_init(&text, ADMIN_ANSWER_MAX);
-    limits_write_top(c->control->gateway, rule.n > 0 ? arena_cstr(&c->ex->arena, rule) : NULL,
-                     most < 1000 ? (unsigned)most : 1000, &text);
+    limits_write_top(c->control->gateway, name, most < 1000 ? (unsigned)most : 1000, &text);
     admin_reply(c, &text);
     buf_clear(&text);
 }

@@ -53,24 +53,33 @@ void admin_policy_scheduled(struct admin_call *c)
 
 void admin_policy_diff(struct admin_call *c)
 {
-    static const char *const members[] = {"base_document", "base_version", "document", "preset", "version"};
-    struct str preset = STR("");
+    static const char *const members[] = {"base_document", "base_preset", "base_version",
+                                          "document",      "preset",      "version"};
+    struct str base_preset = STR(""), preset = STR("");
     int64_t base_version = 0, version = 0;
-    if (!admin_knows_members(c, members, 5) || !admin_get_text(c, "preset", &preset) ||
-        !admin_get_number(c, "base_version", &base_version) || !admin_get_number(c, "version", &version)) {
+    if (!admin_knows_members(c, members, 6) || !admin_get_text(c, "base_preset", &base_preset) ||
+        !admin_get_text(c, "preset", &preset) || !admin_get_number(c, "base_version", &base_version) ||
+        !admin_get_number(c, "version", &version)) {
         return;
     }
-    const struct json_slice *base = json_member(&c->body, "base_document");
+    const struct json_slice *given = json_member(&c->body, "base_document");
     const struct json_slice *document = json_member(&c->body, "document");
-    if ((preset.n > 0) + (document != NULL) + (version != 0) > 1 || (base != NULL && base_version != 0)) {
+    const char *known = base_preset.n > 0 ? policy_preset(base_preset) : NULL;
+    struct str base = known != NULL ? str_from(known) : given != NULL ? given->raw : STR("");
+    if ((preset.n > 0) + (document != NULL) + (version != 0) > 1 ||
+        (base_preset.n > 0) + (given != NULL) + (base_version != 0) > 1) {
         http_reply_error(c->ex, "validation_failed", "one of document, preset and version, and one base");
+        return;
+    }
+    if (base_preset.n > 0 && known == NULL) {
+        http_reply_error(c->ex, "validation_failed", "base_preset: is not known");
         return;
     }
     struct auth_admin *a = admin_auth_verb(c, AUTH_ADMIN_POLICY_DIFF);
     if (a == NULL) {
         return;
     }
-    a->base_document = base != NULL ? strndup(base->raw.p, base->raw.n) : NULL;
+    a->base_document = base.n > 0 ? strndup(base.p, base.n) : NULL;
     a->base_version = base_version;
     a->document = document != NULL ? strndup(document->raw.p, document->raw.n) : NULL;
     a->preset = preset.n > 0 ? strndup(preset.p, preset.n) : NULL;

@@ -75,6 +75,7 @@ void limits_settle(struct request *r); /* request_finish only */
 /* tidectl get limits: rules, their counters, gateways and Redis as one JSON object. The control thread. */
 struct buf;
 void limits_write_json(struct gateway *g, struct buf *out);
+bool limits_has_rule(const struct gateway *g, const char *name); /* in force now */
 /* Who is refused most, of one rule or of all (NULL), likewise. */
 void limits_write_top(struct gateway *g, const char *rule, unsigned most, struct buf *out);
 

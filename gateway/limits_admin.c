@@ -27,10 +27,11 @@ static void write_by(struct json_writer *w, const struct limit_rule *rule)
 
 /* --- rules ------------------------------------------------------------------------------------------ */
 
+static const char *const units[LIMIT_UNITS] = {"requests", "tokens", "concurrent", "money"};
+
 static void write_rule(struct json_writer *w, const struct limit_rule *rule)
 {
     static const char *const on_errors[] = {"local", "open", "closed"};
-    static const char *const units[LIMIT_UNITS] = {"requests", "tokens", "concurrent", "money"};
     json_open(w, '{');
     json_str_at(w, "name", str_from(rule->name));
     write_by(w, rule);
@@ -65,6 +66,17 @@ void limits_write_json(struct gateway *g, struct buf *out)
     limits_override_write(g, &w);
     json_close(&w, ']');
     json_close(&w, '}');
+}
+
+bool limits_has_rule(const struct gateway *g, const char *name)
+{
+    const struct limit_rules *rules = g->conf->limits;
+    for (unsigned i = 0; i < limit_rules_count(rules); i++) {
+        if (strcmp(limit_rules_get(rules, i)->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- who is refused most ---------------------------------------------------------------------------- */
@@ -119,6 +131,7 @@ void limits_write_peek(struct json_writer *w, const struct limit_peek_key *k,
     json_i64_at(w, "limit", (int64_t)g->limit);
     json_i64_at(w, "period_ms", (int64_t)(g->period_us / 1000));
     json_i64_at(w, "burst", (int64_t)g->burst);
+    json_str_at(w, "unit", str_from(units[rule->unit]));
     json_bool_at(w, "known", k->is_known);
     json_i64_at(w, "remaining", (int64_t)left);
     if (signup && rule->is_shared) {

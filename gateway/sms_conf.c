@@ -1,7 +1,7 @@
 /* Names, defaults and ranges of the section `sms`. */
 #include "gateway/sms_conf.h"
 
-#include "ratelimit/money.h"
+#include "base/money.h"
 
 enum { PREFIX_DIGITS_MAX = 12, PRICES_MAX = 1000 };
 

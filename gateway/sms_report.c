@@ -14,7 +14,7 @@
 #include "gateway/sms.h"
 #include "gateway/sms_budget.h"
 #include "ratelimit/limiter_peek.h"
-#include "ratelimit/money.h"
+#include "base/money.h"
 #include "ratelimit/sms_ledger.h"
 
 enum { ANSWER_MAX = 1 << 20 };

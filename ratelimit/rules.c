@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ratelimit/money.h"
+#include "base/money.h"
 #include "ratelimit/prefixes.h"
 
 /* Rules of one point's name: as a route (with the rows at "*") and as an event (without). */

@@ -26,7 +26,8 @@ const struct ctl_exit_row ctl_exit_rows[] = {
     {CTL_DEGRADED, "a condition is false: something is not well, something was found"},
     {CTL_DENIED, "not allowed"},
     {CTL_NOT_FOUND, "no such thing"},
-    {CTL_CONFLICT, "somebody was faster: another version is in force than --if-version said"},
+    {CTL_CONFLICT, "in the way of what is there: another version is in force than --if-version said, a file "
+                   "exists, a ramp runs"},
     {CTL_UNREACHABLE, "no gateway there, or it has no database now"},
     {0, NULL},
 };

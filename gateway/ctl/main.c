@@ -4,14 +4,20 @@
 
 #include "gateway/ctl/verbs.h"
 
+/* An empty variable is as good as none. */
+static const char *variable(const char *name, const char *absent)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : absent;
+}
+
 int main(int argc, char **argv)
 {
-    const char *socket = getenv("TIDEGATE_ADMIN_SOCKET");
-    struct ctl c = {.socket = socket != NULL ? socket : "/run/tidegate/admin.sock",
-                    .server = getenv("TIDEGATE_ADMIN_URL"),
-                    .cert = getenv("TIDEGATE_ADMIN_CERT"),
-                    .key = getenv("TIDEGATE_ADMIN_KEY"),
-                    .ca = getenv("TIDEGATE_ADMIN_CA"),
+    struct ctl c = {.socket = variable("TIDEGATE_ADMIN_SOCKET", "/run/tidegate/admin.sock"),
+                    .server = variable("TIDEGATE_ADMIN_URL", NULL),
+                    .cert = variable("TIDEGATE_ADMIN_CERT", NULL),
+                    .key = variable("TIDEGATE_ADMIN_KEY", NULL),
+                    .ca = variable("TIDEGATE_ADMIN_CA", NULL),
                     .every_ms = 2000,
                     .folder = "/usr/share/tidegate/migrations"};
     if (argc > 1 && strcmp(argv[1], "__complete") == 0) { /* half-typed words: nothing to parse yet */

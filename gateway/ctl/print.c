@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "gateway/ctl/ctl.h"
+#include "base/money.h"
 
 enum { CELL_MAX = 60 };
 
@@ -17,23 +18,97 @@ static unsigned count_columns(const struct ctl_column *columns)
     return n;
 }
 
-/* Shows a value without its quotes; lists and objects as JSON. */
-static struct str cell(struct arena *a, struct str object, const char *key)
+/* --- a cell ------------------------------------------------------------------------------------------- */
+
+/* A list of plain values with commas between; what has lists or objects in it as JSON. */
+static struct str list_cell(struct arena *a, struct str list)
+{
+    struct buf text;
+    struct json_slice m;
+    struct str rest = list;
+    bool is_plain = true;
+    buf_init(&text, list.n + 1);
+    while (json_next(&rest, &m)) {
+        struct str value = m.raw;
+        is_plain = is_plain && m.type != JSON_ARRAY && m.type != JSON_OBJECT;
+        (void)(m.type == JSON_STRING && json_get_str(a, &m, &value));
+        buf_addf(&text, "%s" STR_FMT, text.n > 0 ? "," : "", STR_ARG(value));
+    }
+    struct str shown = is_plain ? arena_dup(a, buf_str(&text)) : list;
+    buf_clear(&text);
+    return shown;
+}
+
+/* A value without its quotes; objects as JSON. "": absent. */
+static struct str value_of(struct arena *a, struct str object, const char *key)
 {
     struct json_slice m;
-    struct str text = STR("-");
+    struct str text = STR("");
     while (json_next(&object, &m)) {
         if (!str_is(m.key, key) || m.type == JSON_NULL) {
             continue;
         }
-        if (m.type != JSON_STRING || !json_get_str(a, &m, &text)) {
+        if (m.type == JSON_ARRAY) {
+            text = list_cell(a, m.raw);
+        } else if (m.type != JSON_STRING || !json_get_str(a, &m, &text)) {
             text = m.raw;
         }
     }
+    return text;
+}
+
+static bool is_amount(const char *key)
+{
+    static const char *const keys[] = {"limit", "burst", "remaining", "signup_remaining"};
+    unsigned i = 0;
+    while (i < sizeof keys / sizeof keys[0] && strcmp(keys[i], key) != 0) {
+        i++;
+    }
+    return i < sizeof keys / sizeof keys[0];
+}
+
+/* Of a rule about money: comes in millionths. */
+static struct str amount_of(struct arena *a, struct str object, struct str value)
+{
+    char text[MONEY_TEXT_MAX];
+    uint64_t n;
+    if (!str_is(value_of(a, object, "unit"), "money") || !str_u64(value, &n)) {
+        return value;
+    }
+    money_format(n, text);
+    return arena_dup(a, str_from(text));
+}
+
+/* As operators write it: "50/1s", in the largest unit that the period is whole in; some have none. */
+static struct str rate_of(struct arena *a, struct str object, struct str amount)
+{
+    static const struct {
+        uint64_t ms;
+        const char *name;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    uint64_t ms = 0;
+    unsigned i = 0;
+    if (!str_u64(value_of(a, object, "period_ms"), &ms) || ms == 0) {
+        return amount;
+    }
+    while (ms % units[i].ms != 0) {
+        i++;
+    }
+    return arena_printf(a, STR_FMT "/%llu%s", STR_ARG(amount), (unsigned long long)(ms / units[i].ms),
+                        units[i].name);
+}
+
+static struct str cell(struct arena *a, struct str object, const char *key)
+{
+    struct str text = value_of(a, object, key);
+    text = is_amount(key) ? amount_of(a, object, text) : text;
+    text = strcmp(key, "limit") == 0 ? rate_of(a, object, text) : text;
     return text.n == 0         ? STR("-")
            : text.n > CELL_MAX ? str_of(text.p, str_utf8_safe_len(str_of(text.p, CELL_MAX)))
                                : text;
 }
+
+/* --- tables ------------------------------------------------------------------------------------------- */
 
 static void widen(struct arena *a, struct str object, const struct ctl_column *columns, unsigned n,
                   size_t *widths)
@@ -189,7 +264,8 @@ void ctl_say_done(const struct ctl *c, struct str json, const char *thing, const
     } else if (c->form == CTL_NAME) {
         printf("%s\n", thing);
     } else {
-        printf("%s %s%s\n", thing, happened, c->dry_run ? " (dry run)" : "");
+        const char *path = strstr(thing, "//"); /* "keyring//etc/keyring.json": a path says enough */
+        printf("%s %s%s\n", path != NULL ? path + 1 : thing, happened, c->dry_run ? " (dry run)" : "");
     }
 }
 

@@ -105,33 +105,6 @@ static int ban_add(const struct ctl *c)
     return code;
 }
 
-static int ban_remove(const struct ctl *c)
-{
-    struct buf body;
-    struct json_writer w;
-    char what[80];
-    if ((c->word_count > 0) == (c->list != NULL)) {
-        return ctl_usage(c, "either TARGET... or --list NAME is wanted");
-    }
-    open_body(c, &body, &w);
-    if (c->word_count > 0) {
-        add_words(c, &w, "targets");
-    }
-    json_close(&w, '}');
-    snprintf(what, sizeof what, "%s/%.60s", thing(c), c->word_count > 0 ? c->words[0] : c->list);
-    int code = ctl_change(c, "POST", "/admin/v1/bans/remove", &body, what, "removed");
-    buf_clear(&body);
-    return code;
-}
-
-/* --- import ------------------------------------------------------------------------------------------ */
-
-struct import {
-    const struct ctl *c;
-    struct ban_list list;
-    int64_t added, renewed;
-};
-
 static int64_t number_of(const struct buf *answer, const char *key)
 {
     struct arena arena;
@@ -145,6 +118,54 @@ static int64_t number_of(const struct buf *answer, const char *key)
     arena_clear(&arena);
     return n;
 }
+
+/* A target without a ban was misspelt, or has an allowance; a list may be empty. */
+static int tell_removed(const struct ctl *c, const struct buf *answer, const char *what)
+{
+    int64_t n = number_of(answer, "removed");
+    char happened[48] = "removed";
+    if (!c->dry_run && c->word_count > 0 && n == 0) {
+        fprintf(stderr, "tidectl: there is no such %s: see tidectl ban list%s\n", thing(c),
+                c->allow ? " --allow" : "");
+        return CTL_NOT_FOUND;
+    }
+    if (!c->dry_run && (c->word_count != 1 || n != 1)) {
+        snprintf(happened, sizeof happened, "removed: %lld", (long long)n);
+    }
+    ctl_say_done(c, buf_str(answer), what, happened);
+    return CTL_OK;
+}
+
+static int ban_remove(const struct ctl *c)
+{
+    struct ctl_answer answer;
+    struct buf body;
+    struct json_writer w;
+    char what[80];
+    if ((c->word_count > 0) == (c->list != NULL)) {
+        return ctl_usage(c, "either TARGET... or --list NAME is wanted");
+    }
+    open_body(c, &body, &w);
+    if (c->word_count > 0) {
+        add_words(c, &w, "targets");
+    }
+    json_close(&w, '}');
+    snprintf(what, sizeof what, "%s/%.60s%s", thing(c), c->word_count > 0 ? c->words[0] : c->list,
+             c->word_count > 1 ? "..." : "");
+    int code = ctl_request(c, "POST", "/admin/v1/bans/remove", &body, &answer);
+    code = code == CTL_OK ? tell_removed(c, &answer.body, what) : code;
+    buf_clear(&answer.body);
+    buf_clear(&body);
+    return code;
+}
+
+/* --- import ------------------------------------------------------------------------------------------ */
+
+struct import {
+    const struct ctl *c;
+    struct ban_list list;
+    int64_t added, renewed;
+};
 
 static void add_items(struct json_writer *w, const struct ban_list *l, unsigned from, unsigned to)
 {

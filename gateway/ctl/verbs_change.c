@@ -30,8 +30,8 @@ static bool write_side(struct json_writer *w, const char *word, bool is_base)
         json_i64_at(w, is_base ? "base_version" : "version", (int64_t)version);
         return true;
     }
-    if (ctl_is_preset(word) && !is_base) {
-        json_str_at(w, "preset", str_from(word));
+    if (ctl_is_preset(word)) {
+        json_str_at(w, is_base ? "base_preset" : "preset", str_from(word));
         return true;
     }
     buf_init(&document, CTL_DOCUMENT_MAX);
@@ -305,14 +305,15 @@ const struct ctl_verb ctl_verbs_change[] = {
         .args = "A [B]",
         .level = CTL_LEVEL_READ,
         .summary = "what changes from one policy to another",
-        .about = "Each is a version, a file (\"-\": standard input), or as B a preset by its name. With one "
-                 "of them: what "
-                 "would change from the policy in force to it.\n"
-                 "\n"
-                 "+ a rule that comes, - one that goes, ~ one that changes, > one that only moves. The order "
-                 "inside lists and the spelling do not count.",
+        .about =
+            "Each is a version, a preset by its name, or a file (\"-\": standard input; ./open where it is "
+            "called as a preset). With one of them: what would change from the policy in force to it.\n"
+            "\n"
+            "+ a rule that comes, - one that goes, ~ one that changes, > one that only moves. The order "
+            "inside lists and the spelling do not count.",
         .examples = "policy diff policy.json\n"
                     "policy diff 41 42\n"
+                    "policy diff mainland-phone-only invite-only\n"
                     "policy diff 41 mainland-phone-only",
         .exits = "0 they mean the same, 1 they differ, 2 one cannot be read",
         .run = policy_diff,

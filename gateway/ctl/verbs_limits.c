@@ -5,6 +5,20 @@
 
 enum { TARGET_MAX = 1024, BODY_MAX = 4096 };
 
+static bool has_overrides(const struct buf *answer)
+{
+    static const struct json_limits limits = {
+        .max_depth = 8, .max_members = 1u << 16, .max_items = 1u << 16, .max_string = 4096};
+    struct arena arena;
+    struct json_doc doc;
+    arena_init(&arena);
+    const struct json_slice *list =
+        json_scan(&arena, buf_str(answer), &limits, &doc, NULL) == 0 ? json_member(&doc, "overrides") : NULL;
+    bool has = list != NULL && !str_is(list->raw, "[]");
+    arena_clear(&arena);
+    return has;
+}
+
 static int get_limits(const struct ctl *c)
 {
     static const struct ctl_view view = {"rules",
@@ -13,13 +27,29 @@ static int get_limits(const struct ctl *c)
                                          {{"NAME", "name"},
                                           {"BY", "by"},
                                           {"LIMIT", "limit"},
-                                          {"PERIOD-MS", "period_ms"},
                                           {"BURST", "burst"},
+                                          {"UNIT", "unit"},
                                           {"ON-ERROR", "on_error"},
                                           {"ALLOWED", "allowed"},
                                           {"DENIED", "denied"},
                                           {"SHADOW", "shadow"}}};
-    return ctl_get(c, "/admin/v1/limits", &view);
+    static const struct ctl_view changed = {"overrides",
+                                            "limit",
+                                            "rule",
+                                            {{"CHANGED", "rule"},
+                                             {"LIMIT", "limit"},
+                                             {"SECONDS-LEFT", "seconds_left"},
+                                             {"ACTOR", "actor"},
+                                             {"REASON", "reason"}}};
+    struct ctl_answer a;
+    int code = ctl_request(c, "GET", "/admin/v1/limits", NULL, &a);
+    code = code == CTL_OK ? ctl_print(c, buf_str(&a.body), &view) : code;
+    if (code == CTL_OK && c->form == CTL_TABLE && has_overrides(&a.body)) {
+        printf("\n");
+        code = ctl_print(c, buf_str(&a.body), &changed);
+    }
+    buf_clear(&a.body);
+    return code;
 }
 
 static int limits_top(const struct ctl *c)
@@ -44,7 +74,6 @@ static int limits_explain(const struct ctl *c)
                                          {{"RULE", "rule"},
                                           {"BY", "by"},
                                           {"LIMIT", "limit"},
-                                          {"PERIOD-MS", "period_ms"},
                                           {"BURST", "burst"},
                                           {"REMAINING", "remaining"},
                                           {"RESET-S", "reset_s"},
@@ -122,6 +151,7 @@ const struct ctl_verb ctl_verbs_limits[] = {
         .options = "watch every",
         .level = CTL_LEVEL_READ,
         .summary = "the rules, and what each has allowed and refused",
+        .about = "Under them what limits set has changed for a while.",
         .examples = "get limits\n"
                     "get limits -o name",
         .run = get_limits,
@@ -134,7 +164,7 @@ const struct ctl_verb ctl_verbs_limits[] = {
         .summary = "who is refused most",
         .examples = "limits top\n"
                     "limits top --watch\n"
-                    "limits top otp_address --limit 50",
+                    "limits top otp_address4 --limit 50",
         .names = get_limits,
         .run = limits_top,
     },

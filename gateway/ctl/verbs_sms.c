@@ -11,7 +11,6 @@ static const struct ctl_view views[] = {
      "rule",
      {{"BUDGET", "rule"},
       {"LIMIT", "limit"},
-      {"PERIOD-MS", "period_ms"},
       {"LEFT", "remaining"},
       {"SIGN-UPS", "signup_remaining"},
       {"NEXT", "next"}}},
@@ -47,9 +46,9 @@ const struct ctl_verb ctl_verbs_sms[] = {
         .options = "limit watch every",
         .level = CTL_LEVEL_READ,
         .summary = "what codes cost today, what is left, who is blocked",
-        .about = "By country, prefix and provider since midnight UTC, for all gateways, in sms.currency; "
-                 "budgets of money are in "
-                 "millionths. SIGN-UPS is what is left for new accounts: less than LEFT by "
+        .about = "By country, prefix and provider since midnight UTC, for all gateways, in sms.currency (as "
+                 "JSON, budgets of money are in millionths). SIGN-UPS is what is left for new accounts: less "
+                 "than LEFT by "
                  "sms.login_reserve, and while "
                  "the attack ladder is up by attack.sms_percent. A blocked prefix is one whose codes hardly "
                  "anybody used; it is let go by "

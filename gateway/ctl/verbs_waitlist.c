@@ -75,7 +75,8 @@ static int waitlist_release(const struct ctl *c)
     json_close(&w, '}');
     int code = ctl_request(c, "POST", "/admin/v1/waitlist/release", &body, &a);
     if (code == CTL_OK) {
-        snprintf(happened, sizeof happened, "%lld released", (long long)released_in(buf_str(&a.body)));
+        snprintf(happened, sizeof happened, "released: %lld may come in",
+                 (long long)released_in(buf_str(&a.body)));
         ctl_say_done(c, buf_str(&a.body), "waitlist", happened);
     }
     buf_clear(&a.body);

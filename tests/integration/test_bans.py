@@ -346,7 +346,7 @@ def test_an_operator_bans_lists_imports_and_exports(own_stack, tmp_path):
     assert len(exported.read_text().splitlines()) == 2504 and "192.0.2.0/24 # SBL1\n" in exported.read_text()
     assert json.loads(ctl("ban", "remove", "--list", "drop", "--reason", "old", "-o", "json").stdout)["removed"] == 2502
     assert "2502 added, 2 renewed" in ctl("ban", "import", exported, "--reason", "again").stdout
-    ctl("ban", "remove", "203.0.113.7", "AS64500", "--reason", "over")
+    assert ctl("ban", "remove", "203.0.113.7", "AS64500", "--reason", "over").stdout == "ban/203.0.113.7... removed: 2\n"
     assert "AS64500" not in known_targets()
 
     decisions = tmp_path / "decisions.json"
@@ -376,7 +376,9 @@ def test_an_operator_bans_lists_imports_and_exports(own_stack, tmp_path):
     for words, code, part in ((("add", "192.0.2.300", "--reason", "r"), 1, "192.0.2.300"),
                               (("add", "192.0.2.1"), 2, "--reason"), (("add", "--reason", "r"), 2, "TARGET"),
                               (("remove", "--reason", "r"), 2, "--list"), (("import", "nofile", "--reason", "r"), 1, "nofile"),
-                              (("add", "12.0.0.0/7", "--reason", "r"), 1, "confirm")):
+                              (("add", "12.0.0.0/7", "--reason", "r"), 1, "confirm"),
+                              (("remove", "192.0.2.77", "--reason", "r"), 5, "no such ban"),
+                              (("remove", "192.0.2.77", "--allow", "--reason", "r"), 5, "no such allowance")):
         refused = ctl("ban", *words, check=False)
         assert refused.returncode == code and part in refused.stderr, (words, refused)
     assert known_targets() == before

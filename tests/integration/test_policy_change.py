@@ -83,7 +83,11 @@ def test_diff_of_versions_and_large_lists(one):
     assert (said["added"], said["added_count"], said["removed_count"], len(said["removed"])) == (["new.example"], 1, 100, 20)
     assert one.ask("POST", "/diff", base_version=second) == {"same": True, "changes": []}  # the one in force
     assert "99999" in one.ask("POST", "/diff", code=404, base_version=99999)["detail"]
+    said = one.ask("POST", "/diff", base_preset="closed", preset="open")
+    assert {(m["before"], m.get("after")) for c in said["changes"] if c["what"] == "name" for m in c["members"]} == {("closed", "open")}
     one.ask("POST", "/diff", code=400, version=first, preset="open")
+    one.ask("POST", "/diff", code=400, base_version=first, base_preset="open")
+    assert "base_preset" in one.ask("POST", "/diff", code=400, base_preset="ajar")["detail"]
     one.ask("POST", "/diff", code=400, base_document={"name": "t"}, preset="open")
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -166,6 +167,32 @@ def test_limits(pair):
     shown = {row["NAME"]: row for row in rows(ctl(pair, "get", "limits").stdout)}
     assert shown.keys() == names
     assert shown["chat_account"]["BY"] == "account" and int(shown["chat_account"]["ALLOWED"]) >= 0
+
+
+def test_what_limits_are_is_shown_as_they_are_written(pair):
+    """Sums of money too; and under the rules what is so for a while."""
+    ctl(pair, "limits", "set", "otp_phone_minute", "9/2h", "--ttl", "1h", "--reason", "a slow day")
+    try:
+        wait_until(lambda: ask(pair, "get", "limits")["overrides"], 10, "it is in force")
+        table, changed = ctl(pair, "get", "limits").stdout.split("\n\n")
+        shown = {row["NAME"]: row for row in rows(table)}
+        assert [shown[name]["LIMIT"] for name in ("otp_phone_minute", "sms_day", "sms_money_day", "chat_running")] == [
+            "9/2h", "300000/1d", "5000/1d", "8"]
+        assert shown["sms_money_day"]["BURST"] == "5000" and shown["sms_money_day"]["UNIT"] == "money"
+        assert re.search(r"^otp_phone_minute +9/2h +\d+ +\S+ +a slow day$", changed, re.M)
+        left = {row["RULE"]: row for row in rows(ctl(pair, "limits", "explain", "+8613800138000").stdout)}
+        assert left["sms_money_day"]["LIMIT"] == "5000/1d" and float(left["sms_money_day"]["REMAINING"]) <= 5000
+    finally:
+        ctl(pair, "limits", "reset", "otp_phone_minute", "--reason", "over")
+    refused = pair.gateways[0].ctl("limits", "top", "nothing", check=False)
+    assert refused.returncode == 5 and "no rule nothing" in refused.stderr
+
+
+def test_nobody_has_no_sessions_to_end(pair):
+    nobody = "00000000-0000-4000-8000-000000000000"
+    refused = pair.gateways[0].ctl("revoke", "user", nobody, "--reason", "stolen phone", check=False)
+    assert refused.returncode == 5 and nobody in refused.stderr
+    assert pair.postgres.query(f"SELECT count(*) FROM audit WHERE target = 'user/{nobody}'") == "0"
 
 
 def test_users_are_found_and_masked(pair):

@@ -101,6 +101,11 @@ def test_the_help_leads_through_an_attack():
         assert re.search(rf"^  {code}  +\S", page, re.MULTILINE)
 
 
+def test_an_empty_variable_is_none():
+    done = run("env", "TIDEGATE_ADMIN_SOCKET=", "TIDEGATE_ADMIN_URL=", program("tidectl"), "check", check=False)
+    assert done.returncode in (0, 3) or "tidectl: /run/tidegate/admin.sock: " in done.stderr
+
+
 # --- nobody there, not allowed --------------------------------------------------------------------------------
 
 
@@ -173,7 +178,7 @@ def test_forms(name, stack):
     if name in ("get workers", "get limits", "policy history"):
         assert len(names) == len(items) > 0
     table = ask(*at, *name.split()).stdout
-    assert "\033" not in table and table
+    assert "\033" not in table and "[" not in table and table
 
 
 def test_yaml_says_the_same(stack):

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "ratelimit/money.h"
+#include "base/money.h"
 #include "ratelimit/rules.h"
 
 static void sums_are_read_and_written(void **state)
