@@ -180,6 +180,11 @@ bool chat_drain_worker(struct gateway *g, struct str name, bool drain)
     return router_drain(g->chat->router, name, drain);
 }
 
+void chat_write_drained(struct gateway *g, struct buf *out)
+{
+    router_write_drained(g->chat->router, out);
+}
+
 bool chat_has_worker(struct gateway *g, struct str name)
 {
     return router_has(g->chat->router, name);

@@ -25,6 +25,7 @@ void chat_route_rows(const struct chat_conf *conf, struct route rows[CHAT_ROUTES
 struct buf;
 void chat_write_workers(struct gateway *g, struct buf *out);
 bool chat_drain_worker(struct gateway *g, struct str name, bool drain);
+void chat_write_drained(struct gateway *g, struct buf *out); /* their names, a line each */
 bool chat_has_worker(struct gateway *g, struct str name);
 /* Any worker ready for a model: for /readyz. Any thread. */
 bool chat_is_ready(struct gateway *g);

@@ -91,9 +91,10 @@ struct gateway_start {
     const char *conf_path; /* borrowed: of the command line; a reload reads it again */
     char **argv;           /* borrowed: an upgrade starts the same command */
     struct http_handover
-        *handover;    /* sockets of the process that this one replaces (upgrade.h); NULL: none */
-    int told_fd;      /* where that process hears of us, or -1 */
-    bool waits_ready; /* take over only when /readyz says so */
+        *handover;       /* sockets of the process that this one replaces (upgrade.h); NULL: none */
+    int told_fd;         /* where that process hears of us, or -1 */
+    bool waits_ready;    /* take over only when /readyz says so */
+    const char *drained; /* borrowed: names of workers, a line each, that it gave nothing more; NULL: none */
 };
 
 struct gateway {

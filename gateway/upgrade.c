@@ -13,14 +13,17 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/sd_notify.h"
+#include "gateway/chat.h"
 #include "gateway/config.h"
 #include "gateway/control_inner.h"
 #include "gateway/health.h"
 
-enum { TOLD_MAX = 256, READY_POLL_MS = 50 };
+enum { TOLD_MAX = 256, READY_POLL_MS = 50, DRAINED_MAX = 64 << 10 };
 
 /* "FD READY\n" and then the text of http_handover_write. */
 #define ENV_NAME "TIDEGATE_UPGRADE"
+/* Apart, so that a program that does not know it yet overlooks it. */
+#define ENV_DRAINED "TIDEGATE_UPGRADE_DRAINED"
 
 static struct metric upgrades =
     METRIC_COUNTER_L("tidegate_upgrades_total", "Upgrades asked of this process, by result.", "result");
@@ -138,23 +141,25 @@ static struct http_handover *gather(const struct control *c)
     return h;
 }
 
-/* The environment with our variable in it; the strings are borrowed. */
-static char **make_environment(char *ours)
+/* The environment with our variables in it; the strings are borrowed. */
+static char **make_environment(char *ours, char *drained)
 {
     size_t n = 0;
     while (environ[n] != NULL) {
         n++;
     }
-    char **out = calloc(n + 2, sizeof *out);
+    char **out = calloc(n + 3, sizeof *out);
     BUG_ON(out == NULL);
     memcpy(out, environ, n * sizeof *out);
     out[n] = ours;
+    out[n + 1] = drained;
     return out;
 }
 
 /* Its signals are as at the start of any program, whatever this thread has done to its own. */
 static int spawn(const struct control *c, const struct http_handover *h, int fd, char *variable, pid_t *pid)
 {
+    struct buf drained;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -167,10 +172,16 @@ static int spawn(const struct control *c, const struct http_handover *h, int fd,
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     http_handover_each(h, inherit_fd, &actions);
     inherit_fd(&actions, fd);
-    char **environment = make_environment(variable);
+    buf_init(&drained, DRAINED_MAX);
+    buf_add_cstr(&drained, ENV_DRAINED "=");
+    if (c->gateway->chat != NULL) {
+        chat_write_drained(c->gateway, &drained);
+    }
+    char **environment = make_environment(variable, drained.p);
     char **argv = c->gateway->start.argv;
     int rc = posix_spawnp(pid, argv[0], &actions, &attributes, argv, environment);
     free(environment);
+    buf_clear(&drained);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return rc;
@@ -262,6 +273,8 @@ int upgrade_inherit(struct gateway_start *start, struct err *err)
 {
     const char *value = getenv(ENV_NAME);
     struct str text = str_from(value);
+    start->drained = getenv(ENV_DRAINED);
+    unsetenv(ENV_DRAINED); /* the text itself stays where the kernel has put it */
     if (value == NULL) {
         return 0;
     }
@@ -319,8 +332,21 @@ static void on_ready_poll(void *arg)
     }
 }
 
+/* Before anything is served: one that is gone from the configuration is none. */
+static void drain_as_before(struct gateway *g)
+{
+    struct str rest = str_from(g->start.drained);
+    struct str name;
+    while (g->chat != NULL && str_cut(&rest, '\n', &name)) {
+        if (name.n > 0) {
+            (void)chat_drain_worker(g, name, true);
+        }
+    }
+}
+
 void upgrade_begin(struct upgrade *u)
 {
+    drain_as_before(u->control->gateway);
     if (u->control->gateway->start.waits_ready) {
         loop_timer_arm(&u->ready_poll, 0);
     } else {

@@ -491,6 +491,15 @@ bool router_drain(struct router *r, struct str name, bool drain)
     return true;
 }
 
+void router_write_drained(const struct router *r, struct buf *out)
+{
+    for (const struct member *m = r->members; m; m = m->next) {
+        if (atomic_load(&m->worker->load->draining)) {
+            buf_addf(out, "%s\n", m->worker->name);
+        }
+    }
+}
+
 /* What it last told, as long as that counts. */
 static void write_report(struct json_writer *w, const struct worker *k)
 {

@@ -35,6 +35,7 @@ int router_configure(struct router *r, const struct router_conf *conf, struct er
 struct worker_table *router_table(struct router *r); /* a reference to the current one; any thread */
 bool router_drain(struct router *r, struct str name, bool drain); /* false: no such worker */
 bool router_has(const struct router *r, struct str name);
-void router_write_json(const struct router *r, struct buf *out); /* an array of workers */
+void router_write_drained(const struct router *r, struct buf *out); /* their names, a line each */
+void router_write_json(const struct router *r, struct buf *out);    /* an array of workers */
 
 #endif

@@ -103,6 +103,20 @@ def test_what_only_a_start_reads_changes(place):
     assert g.get("/readyz").status_code == 200
 
 
+def test_a_drained_worker_stays_drained(place):
+    """Twice; until an operator takes it back."""
+    g = place.start()
+    states = lambda: {w["name"]: w["draining"] for w in json.loads(g.ctl("get", "workers", "-o", "json").stdout)["items"]}
+    name = next(iter(states()))
+    g.ctl("drain", "worker", name, "--reason", "new weights", f"--confirm={name}")
+    for _ in range(2):
+        g.upgrade()
+        assert states()[name] is True
+    g.ctl("drain", "worker", name, "--undo")
+    g.upgrade()
+    assert states()[name] is False
+
+
 @pytest.mark.parametrize("program_text,why", [
     ("exit 3", "ended before it was ready"), ("sleep 60", "not ready within process.upgrade")])
 def test_a_program_that_does_not_start_changes_nothing(place, program_text, why):
