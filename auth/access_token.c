@@ -31,6 +31,9 @@ static void write_claims(const struct auth_config *conf, const struct access_gra
     json_i64_at(&w, "iat", now_s);
     write_uuid_at(&w, "jti", &jti);
     write_uuid_at(&w, "session_id", &grant->session);
+    if (grant->era > 0) { /* nobody was ever signed out with everybody else before */
+        json_i64_at(&w, "era", grant->era);
+    }
     json_str_at(&w, "role", STR("authenticated"));
     json_str_at(&w, "aal", STR("aal1"));
     json_open_at(&w, "amr", '[');

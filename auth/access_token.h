@@ -1,5 +1,5 @@
 /* Access tokens: what is said in them, and nothing about phone or e-mail. Verified by base/jws anywhere, without
- * the database; ended early only by their session's end.
+ * the database; ended early only by their session's end, or with everybody's: by a new era.
  *
  * Thread rule: any thread (keys are immutable). */
 #ifndef TIDE_AUTH_ACCESS_TOKEN_H
@@ -13,6 +13,7 @@ struct access_grant {
     struct uuid session;
     const char *method; /* of sign-in, for amr: "otp" */
     int64_t began_s;    /* when, Unix seconds */
+    int64_t era;        /* of the session */
 };
 
 struct access_token {

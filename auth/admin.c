@@ -112,13 +112,16 @@ static int users_list(struct pg *pg, struct auth_admin *a)
     }
     int rows = pg_query(
         pg,
-        "SELECT u.id, " ADMIN_ISO("u.created_at") ", " ADMIN_ISO("u.last_sign_in_at") ", " ADMIN_ISO(
+        "SELECT u.id, " ADMIN_ISO("u.created_at") ", " ADMIN_ISO("u.last_sign_in_at") ", " ADMIN_ISO_OR_EVER(
             "u.banned_until") ", u.signup_method, u.signup_country, u.policy_rule,"
                               " u.policy_version, (SELECT count(*) FROM sessions s WHERE s.user_id = u.id"
-                              "   AND s.ended_at IS NULL AND s.expires_at > now()), i.id, i.subject_enc"
-                              " FROM users u JOIN identities i ON i.user_id = u.id WHERE NOT $1 OR u.id = $2"
+                              "   AND s.ended_at IS NULL AND s.era >= auth_era() AND s.expires_at > now()), "
+                              "i.id, i.subject_enc"
+                              " FROM users u JOIN identities i ON i.user_id = u.id WHERE (NOT $1 OR u.id = "
+                              "$2)"
+                              " AND (NOT $4 OR u.banned_until > now())"
                               " ORDER BY u.created_at DESC LIMIT $3",
-        PG_BOOL(has_filter), PG_UUID(user), PG_I64(admin_limit(a)));
+        PG_BOOL(has_filter), PG_UUID(user), PG_I64(admin_limit(a)), PG_BOOL(a->is_banned));
     struct json_writer w = {.out = &a->out};
     json_open(&w, '{');
     json_open_at(&w, "items", '[');
@@ -238,6 +241,9 @@ int auth_admin_job(struct pg *pg, void *admin)
         [AUTH_ADMIN_SESSIONS_REVOKE] = sessions_revoke,
         [AUTH_ADMIN_AUDIT_LIST] = audit_list,
         [AUTH_ADMIN_NUMBER_UNLOCK] = number_unlock,
+        [AUTH_ADMIN_USER_BAN] = auth_admin_user_ban,
+        [AUTH_ADMIN_USER_UNBAN] = auth_admin_user_unban,
+        [AUTH_ADMIN_EVERYBODY_OUT] = auth_admin_everybody_out,
     };
     struct auth_admin *a = admin;
     buf_truncate(&a->out); /* a job may run again */

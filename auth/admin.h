@@ -35,6 +35,10 @@ enum auth_admin_verb {
     AUTH_ADMIN_RAMP_RESUME = 14, /* reason; likewise */
     AUTH_ADMIN_RAMP_ABORT = 15,  /* reason; likewise */
     AUTH_ADMIN_NUMBER_UNLOCK = 16, /* phone (any spelling); reason. out: {failures: n}, which count no more */
+    AUTH_ADMIN_USER_BAN =
+        17, /* user; at_ms or for_ms, else for good; reason. out: {user,banned_until,revoked} */
+    AUTH_ADMIN_USER_UNBAN = 18,    /* user; reason. out: {user,banned_until} */
+    AUTH_ADMIN_EVERYBODY_OUT = 19, /* reason. out: {era} */
 };
 
 struct auth_admin {
@@ -47,17 +51,18 @@ struct auth_admin {
     char *document;              /* JSON text */
     int64_t version;             /* GET, ROLLBACK, DIFF */
     int64_t if_version;          /* SET, ROLLBACK: refuse unless current; 0 = any */
-    int64_t for_ms;              /* SET, SCHEDULE: then it goes back; 0: it stays */
+    int64_t for_ms;              /* SET, SCHEDULE: then it goes back; 0: it stays. USER_BAN */
     bool is_forced;              /* SET, SCHEDULE: also a document in which lint finds errors */
     bool
         is_dry_run; /* changes: do nothing. SET, ROLLBACK, SCHEDULE, RAMP_START: {dry_run,version,state,lint,diff} */
     char *base_document;          /* DIFF: JSON text, or */
     int64_t base_version;         /* DIFF; 0: the current one */
-    int64_t at_ms;                /* SCHEDULE: Unix milliseconds */
+    int64_t at_ms;                /* SCHEDULE, USER_BAN: Unix milliseconds */
     int64_t id;                   /* CANCEL */
     struct policy_ramp_plan plan; /* RAMP_START */
     char *phone;                  /* USERS_LIST, NUMBER_UNLOCK */
-    char *user;                   /* USERS_LIST, SESSIONS_REVOKE: UUID */
+    char *user;                   /* USERS_LIST, SESSIONS_REVOKE, USER_*: UUID */
+    bool is_banned;               /* USERS_LIST: only who is banned now */
     unsigned limit;               /* rows; 0 = 50, at most 1000 */
 
     struct buf out; /* JSON object when rc is 0 */

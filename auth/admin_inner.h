@@ -12,6 +12,9 @@
 
 #define ADMIN_ISO(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 
+/* Likewise of a time that may be "infinity". */
+#define ADMIN_ISO_OR_EVER(column) "coalesce(" ADMIN_ISO(column) ", " column "::text)"
+
 int64_t admin_limit(const struct auth_admin *a); /* rows to ask for */
 int admin_wants_reason(struct pg *pg, const struct auth_admin *a) TIDE_CHECK;
 /* The first columns of a row as members; names ends with NULL. */
@@ -37,6 +40,11 @@ int admin_lint_check(struct pg *pg, const struct auth_admin *a, const struct pol
                      struct policy_findings *findings) TIDE_CHECK;
 /* Writes what a change would do. Its `version` is the one that is in force and goes on being. */
 int admin_policy_try(struct pg *pg, struct auth_admin *a, const struct policy_change *c) TIDE_CHECK;
+
+/* admin_users.c */
+int auth_admin_user_ban(struct pg *pg, struct auth_admin *a);
+int auth_admin_user_unban(struct pg *pg, struct auth_admin *a);
+int auth_admin_everybody_out(struct pg *pg, struct auth_admin *a);
 
 /* admin_ramp.c */
 int auth_admin_ramp_start(struct pg *pg, struct auth_admin *a);

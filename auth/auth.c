@@ -60,7 +60,17 @@ void auth_loop_end_sessions(struct auth_loop *al, const struct auth_ended *ended
     }
 }
 
+void auth_loop_set_era(struct auth_loop *al, int64_t era)
+{
+    bool is_later = era > al->era;
+    al->era = era;
+    if (is_later) {
+        al->ports->sessions_ended(al->arg);
+    }
+}
+
 bool auth_is_revoked(const struct auth_loop *al, const struct jws_claims *who)
 {
-    return revoked_has(al->revoked, &who->session);
+    bool is_ours = who->issuer == 0;
+    return (is_ours && who->era < al->era) || revoked_has(al->revoked, &who->session);
 }

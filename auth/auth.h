@@ -207,6 +207,7 @@ struct auth_loop {
     struct policy *beneath;         /* a reference: waits while an emergency stands; or NULL */
     bool is_emergency;              /* policy stands, whatever the database has */
     struct revoked *revoked;        /* owned: sessions ended while an access token may still live */
+    int64_t era;                    /* sessions of an earlier one have ended */
     struct refusal_sampler refusals;
     void *arg; /* the gateway's own, for sessions_ended */
 };
@@ -224,6 +225,8 @@ struct auth_ended {
     int64_t ended_s; /* Unix seconds */
 };
 void auth_loop_end_sessions(struct auth_loop *al, const struct auth_ended *ended, unsigned n);
+/* Likewise those of everybody: this is the era now. */
+void auth_loop_set_era(struct auth_loop *al, int64_t era);
 
 /* What a request is of a log-in of somebody who has an account; told to the gateway, which counts them. */
 enum auth_login {
@@ -279,7 +282,7 @@ void auth_http_refuse(
 /* The client is gone or the deadline passed: nothing of the call is called or answered any more. */
 void auth_call_cancel(struct auth_call *call);
 
-/* Has this verified token's session ended? Asked at every use of a token. */
+/* Has this verified token's session ended? Asked at every use of a token. Other issuers' have no era. */
 bool auth_is_revoked(const struct auth_loop *al, const struct jws_claims *who);
 
 #endif

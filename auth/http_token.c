@@ -70,7 +70,7 @@ static void on_refreshed(struct auth_job *job, int rc)
     } else if (job->call && done->outcome != SESSION_OK) {
         http_reply_error(job->call->ex, refusals[done->outcome].code, "%s", refusals[done->outcome].detail);
     } else if (job->call) {
-        struct access_grant grant = {done->user, f->token.session, done->method, done->began_s};
+        struct access_grant grant = {done->user, f->token.session, done->method, done->began_s, done->era};
         reply_session(job->call, &f->account, &grant, done->counter, false);
     }
     auth_job_free(job);

@@ -160,8 +160,11 @@ static int verify_open_session(struct pg *pg, struct verify_flow *f, const struc
         f->outcome = VERIFY_BANNED;
         return 0;
     }
-    f->grant = (struct access_grant){.user = *user, .method = "otp"};
-    return rc < 0 ? rc : session_create(pg, &f->conf, user, &f->origin, &f->grant.session, &f->grant.began_s);
+    struct session_begun begun = {.id = {{0}}};
+    rc = rc < 0 ? rc : session_create(pg, &f->conf, user, &f->origin, &begun);
+    f->grant = (struct access_grant){
+        .user = *user, .session = begun.id, .method = "otp", .began_s = begun.began_s, .era = begun.era};
+    return rc;
 }
 
 static int run_verify(struct pg *pg, void *arg)

@@ -27,20 +27,21 @@ void session_origin_of(const struct auth_call *call, struct session_origin *out)
 }
 
 int session_create(struct pg *pg, const struct auth_config *conf, const struct uuid *user,
-                   const struct session_origin *origin, struct uuid *session, int64_t *began_s)
+                   const struct session_origin *origin, struct session_begun *out)
 {
-    *session = uuid_v7();
+    *out = (struct session_begun){.id = uuid_v7()};
     int rows = pg_query(pg,
                         "INSERT INTO sessions (id, user_id, expires_at, method, device, user_agent, address)"
                         " VALUES ($1, $2, now() + $3 * interval '1 ms', 'otp', $4, $5, nullif($6, '')::inet)"
-                        " RETURNING extract(epoch FROM created_at)::bigint",
-                        PG_UUID(*session), PG_UUID(*user), PG_I64((int64_t)conf->session_max_ms),
+                        " RETURNING extract(epoch FROM created_at)::bigint, era",
+                        PG_UUID(out->id), PG_UUID(*user), PG_I64((int64_t)conf->session_max_ms),
                         PG_CSTR(origin->device), PG_CSTR(origin->user_agent), PG_CSTR(origin->address));
     if (rows < 0) {
         return rows;
     }
-    *began_s = pg_i64(pg, 0, 0);
-    rows = pg_query(pg, "INSERT INTO refresh_families (session_id) VALUES ($1)", PG_UUID(*session));
+    out->began_s = pg_i64(pg, 0, 0);
+    out->era = pg_i64(pg, 0, 1);
+    rows = pg_query(pg, "INSERT INTO refresh_families (session_id) VALUES ($1)", PG_UUID(out->id));
     return rows < 0 ? rows : 0;
 }
 
@@ -59,7 +60,8 @@ int session_refresh(struct pg *pg, const struct auth_config *conf, const struct 
                     int64_t counter, struct session_refreshed *out)
 {
     int rows = pg_query(pg,
-                        "SELECT outcome, user_id, counter, method, began FROM"
+                        "SELECT outcome, user_id, counter, method, began,"
+                        " (SELECT s.era FROM sessions s WHERE s.id = $1) FROM"
                         " auth_refresh($1, $2, $3 * interval '1 ms', $4 * interval '1 ms')",
                         PG_UUID(*session), PG_I64(counter), PG_I64((int64_t)conf->refresh_grace_ms),
                         PG_I64((int64_t)conf->refresh_ttl_ms));
@@ -72,6 +74,7 @@ int session_refresh(struct pg *pg, const struct auth_config *conf, const struct 
         out->user = pg_uuid(pg, 0, 1);
         out->counter = pg_i64(pg, 0, 2);
         out->began_s = pg_i64(pg, 0, 4);
+        out->era = pg_i64(pg, 0, 5);
         snprintf(out->method, sizeof out->method, STR_FMT, STR_ARG(method));
     }
     return 0;
@@ -79,7 +82,10 @@ int session_refresh(struct pg *pg, const struct auth_config *conf, const struct 
 
 int session_confirm(struct pg *pg, const struct uuid *session, int64_t token_iat_s, bool *is_alive)
 {
-    int rows = pg_query(pg, "SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL", PG_UUID(*session));
+    int rows = pg_query(pg,
+                        "SELECT 1 FROM sessions s, versions v"
+                        " WHERE s.id = $1 AND s.ended_at IS NULL AND s.era >= v.everybody",
+                        PG_UUID(*session));
     if (rows < 0) {
         return rows;
     }

@@ -16,9 +16,14 @@ struct session_origin {
 };
 void session_origin_of(const struct auth_call *call, struct session_origin *out);
 
-/* A new session with its first refresh counter, 1. *began_s: Unix seconds of the database. */
+struct session_begun {
+    struct uuid id;
+    int64_t began_s; /* Unix seconds of the database */
+    int64_t era;     /* it ends with everybody's when a later one begins */
+};
+/* A new session with its first refresh counter, 1. */
 int session_create(struct pg *pg, const struct auth_config *conf, const struct uuid *user,
-                   const struct session_origin *origin, struct uuid *session, int64_t *began_s) TIDE_CHECK;
+                   const struct session_origin *origin, struct session_begun *out) TIDE_CHECK;
 
 enum session_outcome {
     SESSION_OK = 0,
@@ -34,6 +39,7 @@ struct session_refreshed {
     int64_t counter; /* of the token to answer with */
     char method[16]; /* how the session began */
     int64_t began_s;
+    int64_t era;
 };
 /* 0 whatever the outcome: commit it. */
 int session_refresh(struct pg *pg, const struct auth_config *conf, const struct uuid *session,

@@ -247,6 +247,9 @@ static int read_claims(struct arena *a, const struct json_doc *doc, const struct
     if (!member_text(a, doc, "plan", &plan) || !copy_text(out->plan, sizeof(out->plan), plan)) {
         return err_set(err, ERR_INVALID, "token: plan must be a text of %d bytes at most", JWS_PLAN_MAX);
     }
+    if (!json_get_i64(json_member(doc, "era"), &out->era)) {
+        out->era = 0;
+    }
     return read_session(a, doc, issuer->needs_session, out, err);
 }
 

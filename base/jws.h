@@ -70,6 +70,7 @@ struct jws_claims {
     int64_t exp, iat;            /* Unix seconds; iat 0 when absent */
     unsigned issuer;             /* index into the verifier's issuers */
     char plan[JWS_PLAN_MAX + 1]; /* claim "plan", empty when absent */
+    int64_t era;                 /* claim "era", 0 when it is absent or no whole number */
 };
 
 /* grace_s: how long after exp a token still passes (0 in good times). *payload (NULL allowed) becomes the

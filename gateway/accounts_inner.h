@@ -46,7 +46,9 @@ struct accounts {
     struct revoked *ended_known;       /* the sessions of `ended`, to see what is new */
     struct auth_ended *ended;          /* in order of arrival: what is kept on disk */
     unsigned ended_count, ended_room;
-    unsigned ended_saved;    /* of them in the file; 0: it is to be written anew */
+    int64_t era;          /* sessions of an earlier one have ended; in the file too */
+    unsigned ended_saved; /* of them in the file; 0: it is to be written anew */
+    bool is_era_saved;
     uint64_t ended_whole_ms; /* monotonic: when it was written anew */
 };
 

@@ -115,11 +115,41 @@ static void use_ended(struct accounts *a, const struct auth_sync *s)
     gateway_each_loop(a->gateway, give_ended, list);
 }
 
+struct era {
+    atomic_uint refs;
+    int64_t number;
+};
+
+static void give_era(struct gateway_loop *gl, void *arg)
+{
+    struct era *e = arg;
+    auth_loop_set_era(&gl->accounts->auth, e->number);
+    if (atomic_fetch_sub(&e->refs, 1) == 1) {
+        free(e);
+    }
+}
+
+/* Everybody has been signed out; or a database that has lost that, in a failover, takes it back. */
+static void on_era(void *arg, int64_t number)
+{
+    struct accounts *a = arg;
+    if (number == a->era) {
+        return;
+    }
+    struct era *e = calloc(1, sizeof *e);
+    BUG_ON(!e);
+    atomic_init(&e->refs, a->gateway->loop_count);
+    e->number = a->era = number;
+    a->is_era_saved = false;
+    log_info("sessions of before have ended, of everybody era=%lld", (long long)number);
+    gateway_each_loop(a->gateway, give_era, e);
+}
+
 static int save_ended_whole(struct accounts *a, struct err *err)
 {
     ended_prune(a, clock_wall_s());
     a->ended_whole_ms = clock_mono_ms();
-    return ended_save(a->ended, a->ended_count, a->ended_path, err);
+    return ended_save(a->ended, a->ended_count, a->era, a->ended_path, err);
 }
 
 /* There may be many: what is new is appended, and now and then all is written anew, without what is old. */
@@ -128,13 +158,14 @@ static void on_save_ended(void *arg)
     struct accounts *a = arg;
     struct err err = {0};
     unsigned n = a->ended_saved;
-    if (n == a->ended_count) {
+    if (n == a->ended_count && a->is_era_saved) {
         return;
     }
-    bool is_whole = n == 0 || clock_mono_ms() - a->ended_whole_ms >= SAVE_WHOLE_MS;
+    bool is_whole = n == 0 || !a->is_era_saved || clock_mono_ms() - a->ended_whole_ms >= SAVE_WHOLE_MS;
     int rc = is_whole ? save_ended_whole(a, &err)
                       : ended_append(a->ended + n, a->ended_count - n, a->ended_path, &err);
     a->ended_saved = rc < 0 ? 0 : a->ended_count;
+    a->is_era_saved = rc >= 0;
     if (rc < 0) {
         log_warn("ended sessions not kept on disk error=\"%s\"", err.msg);
     }
@@ -270,7 +301,8 @@ static void load_last_ended(struct accounts *a)
     struct err err;
     struct auth_ended *items;
     unsigned n;
-    int rc = ended_load(a->ended_path, &items, &n, &err);
+    int rc = ended_load(a->ended_path, &items, &n, &a->era, &err);
+    a->is_era_saved = a->era == 0 || rc == 0;
     for (unsigned i = 0; i < n; i++) {
         ended_remember(a, &items[i], clock_wall_s());
     }
@@ -293,6 +325,7 @@ void accounts_sync_open(struct accounts *a)
     a->emergency = emergency_open(a);
     control_watch(c, CONTROL_POLICY, on_moved, &a->policy_fetch);
     control_watch(c, CONTROL_REVOCATIONS, on_moved, &a->ended_fetch);
+    control_watch(c, CONTROL_EVERYBODY, on_era, a);
     control_tick(c, RETRY_MS, on_retry, a);
     control_tick(c, SAVE_MS, on_save_ended, a);
     control_tick(c, PURGE_MS, on_purge, a);
@@ -305,6 +338,7 @@ void accounts_sync_loop_open(struct accounts *a, struct gateway_loop *gl)
     }
     emergency_loop_open(a->emergency, gl);
     auth_loop_end_sessions(&gl->accounts->auth, a->ended, a->ended_count);
+    auth_loop_set_era(&gl->accounts->auth, a->era);
 }
 
 void accounts_sync_close(struct accounts *a)

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 
 #include "auth/admin.h"
+#include "base/clock.h"
 #include "gateway/admin_inner.h"
 #include "gateway/config.h"
+
+#define BAN_MAX_S (INT64_C(100) * 365 * 86400)
 
 static char *text_dup(struct str s)
 {
@@ -81,11 +84,13 @@ void admin_auth_list(struct admin_call *c, enum auth_admin_verb verb)
     int64_t version = 0;
     struct str phone = STR("");
     struct str user = STR("");
+    struct str banned = STR("");
     if (!query_number(c, "limit", &limit) || !query_number(c, "version", &version)) {
         return;
     }
     (void)http_query_get(c->ex, "phone", &phone);
     (void)http_query_get(c->ex, "user", &user);
+    (void)http_query_get(c->ex, "banned", &banned);
     struct auth_admin *a = admin_auth_verb(c, verb);
     if (a == NULL) {
         return;
@@ -94,6 +99,7 @@ void admin_auth_list(struct admin_call *c, enum auth_admin_verb verb)
     a->version = version;
     a->phone = text_dup(phone);
     a->user = text_dup(user);
+    a->is_banned = str_is(banned, "1");
     admin_auth_submit(c, a);
 }
 
@@ -138,18 +144,73 @@ void admin_number_unlock(struct admin_call *c)
     admin_auth_submit(c, a);
 }
 
-void admin_sessions_revoke(struct admin_call *c)
+/* Until when, or for how long; neither: for good. False: it has answered. */
+static bool get_until(struct admin_call *c, int64_t *at_ms, int64_t *ttl_s)
+{
+    struct str until = STR("");
+    if (!admin_get_text(c, "until", &until) || !admin_get_number(c, "ttl_s", ttl_s)) {
+        return false;
+    }
+    const char *wrong = until.n > 0 && *ttl_s != 0 ? "until: either this or ttl_s"
+                        : until.n > 0 && clock_parse_iso(until.p, until.n, at_ms) < 0
+                            ? "until: wants a time as 2026-12-01T09:00:00+08:00"
+                        : json_member(&c->body, "ttl_s") != NULL && (*ttl_s < 1 || *ttl_s > BAN_MAX_S)
+                            ? "ttl_s: 1 to 3153600000; left out, it is for good"
+                            : NULL;
+    if (wrong != NULL) {
+        http_reply_error(c->ex, "validation_failed", "%s", wrong);
+    }
+    return wrong == NULL;
+}
+
+void admin_user_ban(struct admin_call *c)
+{
+    static const char *const members[] = {"until", "ttl_s", "reason"};
+    struct str reason = STR("");
+    int64_t at_ms = 0, ttl_s = 0;
+    if (!admin_knows_members(c, members, 3) || !get_until(c, &at_ms, &ttl_s) ||
+        !admin_get_reason(c, &reason)) {
+        return;
+    }
+    struct auth_admin *a = admin_auth_verb(c, AUTH_ADMIN_USER_BAN);
+    if (a == NULL) {
+        return;
+    }
+    a->user = text_dup(c->name);
+    a->reason = text_dup(reason);
+    a->at_ms = at_ms;
+    a->for_ms = ttl_s * 1000;
+    admin_auth_submit(c, a);
+}
+
+/* A change that wants nothing but a reason, and whom it is about in the path, or nobody. */
+static void change_by_reason(struct admin_call *c, enum auth_admin_verb verb)
 {
     static const char *const members[] = {"reason"};
     struct str reason = STR("");
     if (!admin_knows_members(c, members, 1) || !admin_get_reason(c, &reason)) {
         return;
     }
-    struct auth_admin *a = admin_auth_verb(c, AUTH_ADMIN_SESSIONS_REVOKE);
+    struct auth_admin *a = admin_auth_verb(c, verb);
     if (a == NULL) {
         return;
     }
     a->user = text_dup(c->name);
     a->reason = text_dup(reason);
     admin_auth_submit(c, a);
+}
+
+void admin_sessions_revoke(struct admin_call *c)
+{
+    change_by_reason(c, AUTH_ADMIN_SESSIONS_REVOKE);
+}
+
+void admin_user_unban(struct admin_call *c)
+{
+    change_by_reason(c, AUTH_ADMIN_USER_UNBAN);
+}
+
+void admin_everybody_out(struct admin_call *c)
+{
+    change_by_reason(c, AUTH_ADMIN_EVERYBODY_OUT);
 }

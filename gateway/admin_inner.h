@@ -78,6 +78,9 @@ void admin_auth_submit(struct admin_call *c, struct auth_admin *a);
 bool admin_get_reason(struct admin_call *c, struct str *reason) TIDE_CHECK;
 void admin_users(struct admin_call *c);
 void admin_sessions_revoke(struct admin_call *c);
+void admin_user_ban(struct admin_call *c);
+void admin_user_unban(struct admin_call *c);
+void admin_everybody_out(struct admin_call *c);
 void admin_number_unlock(struct admin_call *c);
 void admin_audit(struct admin_call *c);
 /* admin_policy_change.c */

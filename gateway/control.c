@@ -19,7 +19,7 @@ static struct metric database_up =
 static struct metric slow_loops = METRIC_GAUGE("tidegate_loops_stuck", "Loops silent past process.watchdog.");
 
 static const char *const subject_names[CONTROL_SUBJECTS] = {"policy", "bans",    "revocations", "keys",
-                                                            "ladder", "workers", "limits"};
+                                                            "ladder", "workers", "limits",      "everybody"};
 
 const char *control_subject_name(enum control_subject s)
 {
@@ -89,7 +89,9 @@ static int run_poll(struct pg *pg, void *arg)
     if (rc < 0) {
         return rc;
     }
-    int rows = pg_query_n(pg, "SELECT policy, bans, revocations, keys, ladder, workers, limits FROM versions",
+    int rows = pg_query_n(pg,
+                          "SELECT policy, bans, revocations, keys, ladder, workers, limits, everybody"
+                          " FROM versions",
                           0, NULL);
     if (rows < 0) {
         return rows;
@@ -216,6 +218,9 @@ struct control *control_new(struct gateway *g)
     c->loop = loop_new("control", g->loop_count);
     c->poll.control = c;
     c->poll.last_rc = 1;
+    for (unsigned i = 0; i < CONTROL_SUBJECTS; i++) {
+        c->poll.known[i] = -1; /* none is: a subject may begin at 0 */
+    }
     loop_timer_init(c->loop, &c->poll.timer, on_poll_timer, c);
     control_tick(c, WATCH_PERIOD_MS, watch_loops, c);
     c->upgrade = upgrade_new(c);

@@ -23,7 +23,8 @@ enum control_subject {
     CONTROL_LADDER = 4,
     CONTROL_WORKERS = 5,
     CONTROL_LIMITS = 6,
-    CONTROL_SUBJECTS = 7,
+    CONTROL_EVERYBODY = 7, /* the number is the era of sessions (auth/README.md) */
+    CONTROL_SUBJECTS = 8,
 };
 const char *control_subject_name(enum control_subject s); /* the column in `versions` */
 

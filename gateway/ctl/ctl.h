@@ -78,9 +78,11 @@ struct ctl {
     const char *inviter; /* invites; the campaign is attempt's */
     int64_t uses, count, quota;
     int64_t for_ms;              /* policy changes */
+    const char *until;           /* bans of users */
     const char *stages, *on_bad; /* policy ramp */
     const char *id;              /* emergency-close */
     bool open, undo, force;
+    bool banned; /* get users */
     bool allow;                 /* bans: the allowances instead */
     const char *list;           /* of bans */
     struct ctl_attempt attempt; /* its phone is get users' as well */

@@ -24,6 +24,7 @@ const struct ctl_option ctl_options[] = {
      false},
     {"force", 0, CTL_SWITCH, AT(force), NULL, "also what lint calls an error", false},
     {"ttl", 0, CTL_TIME, AT(ttl_ms), "TIME", "for how long: 90s, 10m, 2h; it ends by itself", false},
+    {"until", 0, CTL_TEXT, AT(until), "TIME", "until then: 2026-12-01T02:00:00Z; it ends by itself", false},
     {"for", 0, CTL_TIME, AT(for_ms), "TIME", "only for so long, then back: 90s, 10m, 2h", false},
     {"stages", 0, CTL_TEXT, AT(stages), "LIST", "percents that rise to 100 (1,5,25,100)", false},
     {"on-bad", 0, CTL_CHOICE, AT(on_bad), "hold revert", "what a bad signal does to it (hold)", false},
@@ -49,6 +50,7 @@ const struct ctl_option ctl_options[] = {
     {"every", 0, CTL_TIME, AT(every_ms), "TIME", "between two looks (2s), or two stages (10m)", false},
     {"limit", 'n', CTL_COUNT, AT(limit), "N", "at most so many rows", false},
     {"open", 0, CTL_SWITCH, AT(open), NULL, "only those that are not resolved", false},
+    {"banned", 0, CTL_SWITCH, AT(banned), NULL, "only those that are banned", false},
     {"user", 0, CTL_TEXT, AT(user), "ID", "this account", false},
     {"route", 0, CTL_TEXT, AT(route), "NAME", "for rules that count by route", false},
 

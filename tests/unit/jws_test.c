@@ -147,6 +147,7 @@ static void what_we_sign_we_accept(void **state)
     assert_int_equal(jws_verify(&verifier, str_from(token), NOW, 0, &arena, &c, &payload, NULL), 0);
     assert_string_equal(c.sub, USER);
     assert_string_equal(c.plan, "free");
+    assert_int_equal(c.era, 0);
     assert_int_equal(c.exp, 1795318926);
     assert_int_equal(c.iat, 1795318726);
     assert_int_equal(c.issuer, 0);
