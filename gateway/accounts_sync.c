@@ -79,8 +79,10 @@ static void ended_prune(struct accounts *a, int64_t now_s)
     while (old < a->ended_count && a->ended[old].ended_s < now_s - AUTH_ENDED_KEEP_S) {
         old++;
     }
-    a->ended_count -= old;
-    memmove(a->ended, a->ended + old, a->ended_count * sizeof *a->ended);
+    if (old > 0) {
+        a->ended_count -= old;
+        memmove(a->ended, a->ended + old, a->ended_count * sizeof *a->ended);
+    }
 }
 
 /* False when it was known. */
@@ -141,7 +143,7 @@ static void on_era(void *arg, int64_t number)
     atomic_init(&e->refs, a->gateway->loop_count);
     e->number = a->era = number;
     a->is_era_saved = false;
-    log_info("sessions of before have ended, of everybody era=%lld", (long long)number);
+    log_info("everybody is signed out era=%lld", (long long)number);
     gateway_each_loop(a->gateway, give_era, e);
 }
 

@@ -174,7 +174,7 @@ const struct ctl_verb ctl_verbs_accounts[] = {
             "token is "
             "good for nothing. Whoever comes back asks for a code: look at the budgets of codes first "
             "(sms top, get limits).",
-        .examples = "revoke everybody --confirm=everybody --reason \"signing key was stolen\"",
+        .examples = "revoke everybody --confirm=everybody --reason \"a proxy logged tokens\"",
         .harm = everybody_harm,
         .run = revoke_everybody,
     },

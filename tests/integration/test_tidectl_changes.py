@@ -29,6 +29,7 @@ CHANGES = [
     "waitlist release 1 --reason t", "attack set A2 --ttl 1h --reason t", "attack set A4 --ttl 1h --reason t", "attack auto --reason t",
     "ban add 203.0.113.0/24 AS64500 --reason t", "ban remove 198.51.100.7 --reason t", "ban import {list} --reason t",
     "limits set otp_phone_minute 9/1h --ttl 1h --reason t", "limits reset otp_phone_hour --reason t", "revoke user {user} --reason t",
+    "revoke everybody --reason t", "ban user {user} --reason t", "ban user {user} --ttl 24h --reason t", "unban user {user} --reason t",
     "unlock number +8613800138000 --reason t",
     "drain worker w1 --reason t", "drain worker w1 --undo --reason t", "kill {request}", "reload", "upgrade"]
 
@@ -50,7 +51,9 @@ UNKNOWN = [
     ("ban add nonsense --reason t", 1, "nonsense"), ("ban add 10.0.0.0/4 --reason t", 1, "confirm"),
     ("ban import {folder}/none.txt --reason t", 1, "none.txt"), ("limits set none 9/1h --ttl 1h --reason t", 5, "none"),
     ("limits set otp_phone_minute many --ttl 1h --reason t", 1, "limit"), ("limits reset none --reason t", 5, "none"),
-    ("revoke user 3f0c8e1a --reason t", 1, "user"), ("unlock number 12 --reason t", 1, "phone"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
+    ("revoke user 3f0c8e1a --reason t", 1, "user"), ("ban user 3f0c8e1a --reason t", 1, "user"),
+    ("ban user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason t", 5, "user"), ("ban user {user} --until soon --reason t", 1, "until"),
+    ("unban user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason t", 5, "user"), ("unlock number 12 --reason t", 1, "phone"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
 
 # What can hurt, and the name that has to be said.
 HARMS = [("policy set closed --reason t", "closed"), ("policy set -f {closed} --force --reason t", "closed"),
@@ -58,13 +61,14 @@ HARMS = [("policy set closed --reason t", "closed"), ("policy set -f {closed} --
          ("policy rollback {shut} --reason t", "closed"), ("policy schedule closed --at 2099-01-01T00:00:00Z --reason t", "closed"),
          ("policy schedule -f {closed} --force --at 2099-01-01T00:00:00Z --reason t", "closed"),
          ("attack set A3 --ttl 1h --reason t", "A3"), ("attack set A4 --ttl 1h --reason t", "A4"),
-         ("invite revoke --campaign wave --reason t", "wave"), ("drain worker w1 --reason t", "w1")]
+         ("invite revoke --campaign wave --reason t", "wave"), ("drain worker w1 --reason t", "w1"),
+         ("revoke everybody --reason t", "everybody")]
 
 LOOKS = [
     "check", "policy get", "policy history", "policy show", "policy lint", "policy lint {closed}", "policy schema", "policy diff {closed}",
     "policy replay mainland-phone-only", "policy simulate --phone +8613800138000", "policy schedule list", "policy ramp status",
     "get workers", "get limits",
-    "limits top", "limits explain 203.0.113.7", "get users", "get audit", "get incidents", "invite list", "invite show {invite}",
+    "limits top", "limits explain 203.0.113.7", "get users", "get users --banned", "get audit", "get incidents", "invite list", "invite show {invite}",
     "waitlist status", "get waitlist", "attack status", "attack history", "ban list", "ban test 203.0.113.7", "ban export", "sms top",
     "explain 203.0.113.7", "show requests", "trace sample", "trace {request}"]
 
@@ -77,6 +81,7 @@ STATE = """SELECT md5(string_agg(row::text, '|' ORDER BY row::text)) FROM (
     UNION ALL SELECT 'waits', id::text, state FROM waitlist
     UNION ALL SELECT 'ladder', level::text || is_manual, coalesce(until::text, '') || reason || version FROM attack_ladder
     UNION ALL SELECT 'ban', target, reason FROM bans UNION ALL SELECT 'limit', o::text, '' FROM limit_overrides o
+    UNION ALL SELECT 'user', id::text, coalesce(banned_until::text, '') FROM users UNION ALL SELECT 'everybody', everybody::text, '' FROM versions
     UNION ALL SELECT 'session', id::text, coalesce(ended_at::text, '') FROM sessions) AS row"""
 
 

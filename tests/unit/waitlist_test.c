@@ -103,6 +103,54 @@ static void a_place_ends_when_its_ticket_says(void **state)
         0);
 }
 
+/* A line of some blocks with holes in it; people join, come in by an invite, leave, are released (by country too) and
+ * expire in any order, and it is counted now and then. No position that was told ever rises. */
+static const char a_random_day[] =
+    "DO $$ DECLARE place record; act float8; ahead bigint; n bigint := 0; BEGIN"
+    " PERFORM setseed(%s);"
+    " CREATE TEMP TABLE told (id uuid, seq bigint, ahead bigint) ON COMMIT DROP;"
+    " FOR i IN 1 .. 250 LOOP"
+    "   act := random();"
+    "   SELECT w.id, w.seq INTO place FROM waitlist w WHERE w.state = 'waiting' ORDER BY random() LIMIT 1;"
+    "   IF act < 0.5 OR place IS NULL THEN"
+    "     PERFORM setval('waitlist_seq', nextval('waitlist_seq') + (random() ^ 4 * 3000)::bigint);"
+    "     INSERT INTO told SELECT gen_random_uuid(), q.last_value, waitlist_ahead(q.last_value) FROM "
+    "waitlist_seq q;"
+    "     PERFORM waitlist_join(t.id, sha256(t.id::text::bytea), 'k', '', CASE WHEN random() < 0.5 THEN 'CN' "
+    "ELSE 'HK' END,"
+    "       'en', interval '1 d', t.seq) FROM told t ORDER BY t.seq DESC LIMIT 1;"
+    "   ELSIF act < 0.65 THEN"
+    "     UPDATE waitlist SET state = 'joined' WHERE id = place.id;" /* as auth_create_user does */
+    "   ELSIF act < 0.75 THEN"
+    "     PERFORM waitlist_leave(place.id, place.seq);"
+    "   ELSIF act < 0.8 THEN"
+    "     UPDATE waitlist SET expires_at = now() WHERE id = place.id;"
+    "   ELSIF act < 0.85 THEN"
+    "     PERFORM waitlist_release(1 + (random() * 4)::bigint, CASE WHEN random() < 0.5 THEN 'HK' END, NULL,"
+    "       interval '1 h', 'test', 'because', '');"
+    "   ELSE"
+    "     PERFORM waitlist_tend('0 s', 5000);"
+    "   END IF;"
+    "   SELECT count(*) INTO ahead FROM told t WHERE waitlist_ahead(t.seq) > t.ahead;"
+    "   IF ahead > 0 THEN RAISE EXCEPTION 'a position rose after step % (%)', i, act; END IF;"
+    "   UPDATE told SET ahead = waitlist_ahead(seq);"
+    "   n := n + (SELECT count(*) FROM waitlist_blocks);"
+    " END LOOP;"
+    " IF n < 250 THEN RAISE EXCEPTION 'hardly any blocks were counted'; END IF;"
+    "END $$";
+
+static void no_position_ever_rises(void **state)
+{
+    need_server();
+    static const char *const seeds[] = {"0.1", "0.2", "0.3"};
+    char sql[sizeof a_random_day + 8];
+    for (unsigned i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        const char *at = strchr(a_random_day, '%');
+        snprintf(sql, sizeof sql, "%.*s%s%s", (int)(at - a_random_day), a_random_day, seeds[i], at + 2);
+        assert_int_equal(sql_as(owner_uri, sql), 0);
+    }
+}
+
 static int set_up(void **state)
 {
     struct err err = {0};
@@ -127,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_waiting_list_takes_as_long_for_any_number),
         cmocka_unit_test(a_place_ends_when_its_ticket_says),
+        cmocka_unit_test(no_position_ever_rises),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
