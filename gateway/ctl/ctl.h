@@ -82,7 +82,7 @@ struct ctl {
     const char *stages, *on_bad; /* policy ramp */
     const char *id;              /* emergency-close */
     bool open, undo, force;
-    bool banned; /* get users */
+    bool banned;                /* get users */
     bool allow;                 /* bans: the allowances instead */
     const char *list;           /* of bans */
     struct ctl_attempt attempt; /* its phone is get users' as well */
