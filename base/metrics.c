@@ -21,6 +21,7 @@ enum {
     PAGE_SLOTS = 1024,
     PAGES = 512,      /* room for as many histograms */
     CHILDREN = 16384, /* two configurations of 1024 routes, 64 rules and as many workers */
+    BUCKETS = 4096,   /* of children, by name */
     HISTOGRAM_SLOTS = METRIC_BUCKETS + 1, /* the sum in microseconds is the last */
     LABELS = 8,
 };
@@ -32,7 +33,8 @@ struct table {
 
 struct metric_child {
     struct metric *metric;
-    struct metric_child *next;
+    struct metric_child *prev, *next; /* of the metric */
+    struct metric_child *next_in_bucket;
     char *labels;        /* values, comma-separated; NULL for none */
     uint64_t holds;      /* of metric_child, less those released; under lock */
     bool counts;         /* among the CHILDREN */
@@ -50,6 +52,7 @@ static struct {
     pthread_key_t key; /* returns a thread's table */
     struct metric *first, **last;
     uint32_t children; /* that count */
+    struct metric_child *buckets[BUCKETS];
     uint32_t next_slot;
     uint32_t free_single[CHILDREN], free_histogram[CHILDREN];
     uint32_t free_single_n, free_histogram_n;
@@ -221,13 +224,50 @@ static size_t count_values(const char *s)
     return n;
 }
 
+/* FNV-1a of the names; labels are the configuration's, not clients'. */
+static struct metric_child **bucket_of(const struct metric *m, const char *labels)
+{
+    uint32_t h = 2166136261U;
+    for (const char *s = m->name; *s; s++) {
+        h = (h ^ (unsigned char)*s) * 16777619U;
+    }
+    for (const char *s = labels ? labels : ""; *s; s++) {
+        h = (h ^ (unsigned char)*s) * 16777619U;
+    }
+    return &all.buckets[h % BUCKETS];
+}
+
 static struct metric_child *child_find(const struct metric *m, const char *labels)
 {
-    struct metric_child *c = m->children;
-    while (c && labels && strcmp(c->labels, labels) != 0) {
-        c = c->next;
+    struct metric_child *c = *bucket_of(m, labels);
+    while (c && (c->metric != m || (labels && strcmp(c->labels, labels) != 0))) {
+        c = c->next_in_bucket;
     }
     return c;
+}
+
+static void child_link(struct metric_child *c)
+{
+    struct metric *m = c->metric;
+    struct metric_child **bucket = bucket_of(m, c->labels);
+    c->next_in_bucket = *bucket;
+    *bucket = c;
+    c->prev = m->last_child;
+    *(c->prev ? &c->prev->next : &m->children) = c;
+    m->last_child = c;
+}
+
+static void child_unlink(struct metric_child *c)
+{
+    struct metric *m = c->metric;
+    struct metric_child **at = bucket_of(m, c->labels);
+    while (*at != c) {
+        BUG_ON(!*at);
+        at = &(*at)->next_in_bucket;
+    }
+    *at = c->next_in_bucket;
+    *(c->prev ? &c->prev->next : &m->children) = c->next;
+    *(c->next ? &c->next->prev : &m->last_child) = c->prev;
 }
 
 static struct metric_child *child_new(struct metric *m, const char *labels, bool counts)
@@ -241,11 +281,7 @@ static struct metric_child *child_new(struct metric *m, const char *labels, bool
     c->slot = slots_take(m);
     c->counts = counts;
     all.children += counts;
-    struct metric_child **at = &m->children;
-    while (*at) {
-        at = &(*at)->next;
-    }
-    *at = c;
+    child_link(c);
     return c;
 }
 
@@ -295,12 +331,7 @@ struct metric_child *metric_child(struct metric *m, const char *label_values)
 
 static void child_remove(struct metric_child *c)
 {
-    struct metric_child **at = &c->metric->children;
-    while (*at != c) {
-        BUG_ON(!*at);
-        at = &(*at)->next;
-    }
-    *at = c->next;
+    child_unlink(c);
     slots_give_back(c->metric, c->slot);
     all.children -= c->counts;
     free(c->labels);

@@ -38,9 +38,9 @@ struct metric {
     const char *help;
     const char *labels; /* "route,code" or NULL */
     enum metric_type type;
-    struct metric_child *single; /* the child of a metric without labels, made on first use */
-    struct metric *next;         /* registry */
-    struct metric_child *children;
+    struct metric_child *single;                /* the child of a metric without labels, made on first use */
+    struct metric *next;                        /* registry */
+    struct metric_child *children, *last_child; /* in the order in which they came */
 };
 
 #define METRIC_COUNTER(n, h)                                                                                 \

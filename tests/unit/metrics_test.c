@@ -93,6 +93,31 @@ static void a_child_stays_as_long_as_one_holds_it(void **state)
     assert_null(strstr(scrape(), "w1"));
 }
 
+static void children_are_shown_as_they_came_whoever_goes(void **state)
+{
+    static const char *const names[] = {"first", "second", "third", "fourth", "last"};
+    struct metric_child *held[5];
+    for (int i = 0; i < 5; i++) {
+        held[i] = metric_child(&load, names[i]);
+    }
+    metric_child_release(held[4]);
+    metric_child_release(held[0]);
+    metric_child_release(held[2]);
+    struct metric_child *again = metric_child(&load, "first");
+    const char *const left[] = {"{worker=\"second\"}", "{worker=\"fourth\"}", "{worker=\"first\"}"};
+    const char *at = scrape();
+    for (int i = 0; i < 3; i++) {
+        at = strstr(at, left[i]);
+        assert_non_null(at);
+    }
+    assert_null(strstr(scrape(), "third"));
+    assert_null(strstr(scrape(), "last"));
+    metric_child_release(held[3]);
+    metric_child_release(held[1]);
+    metric_child_release(again);
+    assert_null(strstr(scrape(), "{worker=\"second\"}"));
+}
+
 static void more_children_than_there_is_room_for_share_one(void **state)
 {
     enum { ROOM = 16384, MANY = ROOM + 100, METRICS = 16 };
@@ -157,6 +182,7 @@ int main(void)
         cmocka_unit_test(histograms),
         cmocka_unit_test(released_children_leave_clean_slots),
         cmocka_unit_test(a_child_stays_as_long_as_one_holds_it),
+        cmocka_unit_test(children_are_shown_as_they_came_whoever_goes),
         cmocka_unit_test(more_children_than_there_is_room_for_share_one),
         cmocka_unit_test(no_add_is_lost),
     };
