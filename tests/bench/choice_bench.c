@@ -14,7 +14,7 @@
 enum { WORKERS_MAX = 4096, CHOICES = 400, ROUNDS = 5, OTHER_BYTES = 16 << 20, SLOTS = 8, NOW_MS = 1000 };
 
 static unsigned char other[OTHER_BYTES];
-static char names[WORKERS_MAX][16], targets[WORKERS_MAX][32];
+static char names[WORKERS_MAX][24], targets[WORKERS_MAX][32];
 static const char *own_model[WORKERS_MAX], *shared_model[] = {"m"};
 static struct worker_conf workers[WORKERS_MAX];
 
