@@ -3,9 +3,10 @@
  *
  * The choice: outstanding tokens for its weight; two candidates picked at random, the less loaded wins. They are drawn by
  * lot, which costs the same however many workers there are; where that does not find two at once, because they are few or
- * few of them are free, all are looked at. Where both tell their load (worker_report.h), requests of others count as well, each as large as
- * ours are in the mean, and the free share of the KV cache; as much as the older report still counts. Candidates serve the model, are READY (when there is none: SUSPECT), have a free slot
- * and a breaker that lets them, and are not the one excluded (a retry's first worker).
+ * few of them are free, all are looked at. Where both tell their load (worker_report.h), requests of others count as well,
+ * each as large as ours are in the mean, and the free share of the KV cache; as much as the older report still counts.
+ * Candidates serve the model, are READY (when there is none: SUSPECT), have a free slot and a breaker that lets them, and
+ * are not the one excluded (a retry's first worker).
  * Thread rule: any thread; tables are const once published. */
 #ifndef TIDE_ROUTER_TABLE_H
 #define TIDE_ROUTER_TABLE_H
