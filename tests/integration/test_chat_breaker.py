@@ -140,6 +140,30 @@ def test_a_key_that_is_good_for_one_of_a_workers_models_is_good(tmp_path):
     assert not worker.errors
 
 
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_our_own_worker_with_another_key(tmp_path, protocol):
+    """Until a reload brings the right one."""
+    right, ours = tmp_path / "right", tmp_path / "ours"
+    for key, text in ((right, "s3cret"), (ours, "wrong")):
+        key.write_text(text)
+        key.chmod(0o600)
+    with Worker(tmp_path, "--context", "256", "--slots", "2", "--api-key-file", str(right)) as worker:
+        worker.http.headers["authorization"] = "Bearer s3cret"
+        rig = ChatRig(tmp_path, [f"127.0.0.1:{worker.port}"], model=ALIAS, protocol=protocol,
+                      worker={"models": [ALIAS], "api_key_file": str(ours)})
+        assert rig.post(max_tokens=4).status_code == 502
+        wait_until(lambda: rig.of_worker(0, "refuses_key") == 1 and not rig.is_up(0), 20, "it is found out")
+        assert json.loads(rig.ctl("get", "workers", "-o", "json").stdout)["items"][0]["refuses_key"] is True
+        ours.write_text("s3cret")
+        rig.reload()
+        wait_until(lambda: rig.is_up(0), 20, "it is made anew, and asked")
+        assert rig.post(max_tokens=4).status_code == 200
+        wait_until(lambda: worker.metric('vllm:request_success_total{finished_reason="length"}') == 2, 20,
+                   "a question of the gateway's own is answered as well")
+        wait_until(lambda: rig.of_worker(0, "refuses_key") == 0 and rig.is_up(0), 20, "and all is well")
+        rig.close()
+
+
 @pytest.fixture(params=["h1", "h2"])
 def scripted(tmp_path, request):
     worker = ScriptedH2Worker() if request.param == "h2" else ScriptedWorker()
