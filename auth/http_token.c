@@ -104,5 +104,6 @@ void auth_http_token(struct auth_call *call)
     struct token_flow *f = auth_job_new(sizeof *f, call);
     f->conf = *call->conf;
     f->token = token;
+    f->job.pg.lane = PG_LANE_SESSION;
     auth_job_submit(&f->job, run_refresh, on_refreshed);
 }

@@ -49,6 +49,7 @@ void auth_http_user(struct auth_call *call)
 {
     struct user_flow *f = auth_job_new(sizeof *f, call);
     f->who = *call->who;
+    f->job.pg.lane = PG_LANE_SESSION;
     auth_job_submit(&f->job, run_user, on_user);
 }
 
@@ -102,5 +103,6 @@ void auth_http_logout(struct auth_call *call)
     f->user = call->who->user;
     f->session = call->who->session;
     snprintf(f->scope, sizeof f->scope, "%s", known);
+    f->job.pg.lane = PG_LANE_SESSION;
     auth_job_submit(&f->job, run_logout, on_logged_out);
 }

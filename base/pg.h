@@ -11,9 +11,10 @@
  * Database away: after a failed connect, jobs fail at once with ERR_UNAVAILABLE for 250 ms; then one job
  * tries again while the others go on failing. A job whose connection died before BEGIN was answered moves to
  * a new one by itself.
- * Urgent jobs are those by which the process is governed: few and short. They have a queue of their own, which is always
- * taken from first, and one thread and connection beside the others, so that neither a flood of common jobs nor a lock
- * that all of these wait for holds them up.
+ * Lanes: each has a queue of its own, and threads take from the first that has a job. Urgent are those by which the process
+ * is governed, few and short; of people with a session, what keeps it; common all else, which anybody may cause. One thread
+ * and connection beside the others takes urgent ones only. So neither a flood of common jobs nor a lock that all of these
+ * wait for holds up what governs, and a flood costs nobody a session.
  * Errors of queries: ERR_CONFLICT (unique violation, or a SQLSTATE of our own, class TG), ERR_INVALID (other
  * constraint, data), ERR_TIMEOUT, ERR_CLOSED (connection lost), ERR_UNAVAILABLE, ERR_INTERNAL (all else).
  * Thread rule: pg_submit from any thread; done on the loop that submitted, or on the pool thread when the
@@ -34,18 +35,25 @@ struct pg_pool;
 struct pg_conf {
     const char *uri;      /* libpq URI or key=value text */
     uint32_t connections; /* threads, one connection each, besides that of urgent jobs; 8 */
-    uint32_t queue;       /* common jobs waiting at most; 256 */
+    uint32_t queue;       /* jobs waiting at most, of the common and of the session lane each; 256 */
     uint64_t connect_ms;  /* 2 s */
     uint64_t job_ms;      /* deadline of a job that names none; 5 s */
 };
 extern const struct conf_section pg_conf_section; /* pg_conf.c: names, ranges, help */
+
+enum pg_lane {
+    PG_LANE_COMMON = 0,
+    PG_LANE_SESSION = 1, /* before the common */
+    PG_LANE_URGENT = 2,  /* before all others, and by a thread of their own */
+    PG_LANES = 3,
+};
 
 struct pg_job {
     int (*run)(struct pg *pg, void *arg);                   /* 0 commits; a negative code rolls back */
     void (*done)(void *arg, int rc, const struct err *err); /* err->msg is empty when rc is 0 */
     void *arg;
     uint64_t timeout_ms; /* 0: pg_conf.job_ms */
-    bool is_urgent;
+    enum pg_lane lane;
     /* the pool's own, from here on */
     struct loop_msg msg;
     struct pg_job *next;

@@ -22,7 +22,9 @@ static const struct conf_entry entries[] = {
      .preset = "256",
      .min = 1,
      .max = 65536,
-     .help = "Jobs that may wait for a thread; more are answered 503 (metric tidegate_pg_queue_jobs)."},
+     .help = "Jobs that may wait for a thread; more are answered 503 (metric tidegate_pg_queue_jobs). What "
+             "people with a "
+             "session ask to keep it waits apart, and goes first."},
     {.name = "connect_timeout",
      .type = CONF_DURATION,
      CONF_FIELD(struct pg_conf, connect_ms),

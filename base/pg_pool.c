@@ -24,21 +24,18 @@ struct lane {
     unsigned n;
 };
 
-enum lane_number { LANE_URGENT = 0, LANE_COMMON = 1, LANES = 2 };
-
-/* A thread of the pool takes jobs of the lanes up to `most`, from the first on. */
 struct pool_thread {
     pthread_t id;
     struct pg_pool *pool;
-    enum lane_number most;
+    enum pg_lane least; /* it takes jobs of this lane and of those before it */
 };
 
 struct pg_pool {
-    struct pg_conf conf;          /* uri is owned */
-    struct pool_thread *threads;  /* conf.connections of them, and behind them the one of urgent jobs */
-    pthread_mutex_t lock;         /* all below */
-    pthread_cond_t wanted[LANES]; /* threads wait at the last lane of theirs */
-    struct lane lanes[LANES];
+    struct pg_conf conf;             /* uri is owned */
+    struct pool_thread *threads;     /* conf.connections of them, and behind them the one of urgent jobs */
+    pthread_mutex_t lock;            /* all below */
+    pthread_cond_t wanted[PG_LANES]; /* threads wait at `least` */
+    struct lane lanes[PG_LANES];
     unsigned open; /* threads whose connection was open when they last looked */
     enum reach reach;
     uint64_t down_until_ms; /* monotonic */
@@ -162,9 +159,9 @@ static struct pg_job *lane_take(struct lane *l)
 }
 
 /* Under the lock. NULL: none. */
-static struct pg_job *next_job(struct pg_pool *p, enum lane_number most)
+static struct pg_job *next_job(struct pg_pool *p, enum pg_lane least)
 {
-    for (unsigned i = 0; i <= (unsigned)most; i++) {
+    for (unsigned i = PG_LANES; i-- > (unsigned)least;) {
         if (p->lanes[i].first) {
             return lane_take(&p->lanes[i]);
         }
@@ -172,12 +169,12 @@ static struct pg_job *next_job(struct pg_pool *p, enum lane_number most)
     return NULL;
 }
 
-static struct pg_job *take_job(struct pg_pool *p, enum lane_number most)
+static struct pg_job *take_job(struct pg_pool *p, enum pg_lane least)
 {
     struct pg_job *job = NULL;
     pthread_mutex_lock(&p->lock);
-    while (!p->stopped && !(job = next_job(p, most))) {
-        pthread_cond_wait(&p->wanted[most], &p->lock);
+    while (!p->stopped && !(job = next_job(p, least))) {
+        pthread_cond_wait(&p->wanted[least], &p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return job;
@@ -201,7 +198,7 @@ static void *thread_main(void *arg)
     bool open = false;
     pthread_setname_np(pthread_self(), "pg");
     pg_conn_init(&pg, p->conf.uri);
-    while ((job = take_job(p, me->most))) {
+    while ((job = take_job(p, me->least))) {
         metric_add(&waiting_jobs, -1);
         if (clock_mono_ms() >= job->deadline_ms) {
             fail(job, ERR_TIMEOUT, "the deadline passed in the queue");
@@ -223,7 +220,7 @@ static void stop_threads(struct pg_pool *p, unsigned n)
 {
     pthread_mutex_lock(&p->lock);
     p->stopped = true;
-    for (unsigned i = 0; i < LANES; i++) {
+    for (unsigned i = 0; i < PG_LANES; i++) {
         pthread_cond_broadcast(&p->wanted[i]);
     }
     pthread_mutex_unlock(&p->lock);
@@ -235,7 +232,7 @@ static void stop_threads(struct pg_pool *p, unsigned n)
 static void pool_free(struct pg_pool *p)
 {
     pthread_mutex_destroy(&p->lock);
-    for (unsigned i = 0; i < LANES; i++) {
+    for (unsigned i = 0; i < PG_LANES; i++) {
         pthread_cond_destroy(&p->wanted[i]);
     }
     free(p->threads);
@@ -258,7 +255,7 @@ static struct pg_pool *pool_alloc(const struct pg_conf *conf)
     p->threads = calloc(thread_count(p), sizeof(*p->threads));
     BUG_ON(!p->conf.uri || !p->threads);
     pthread_mutex_init(&p->lock, NULL);
-    for (unsigned i = 0; i < LANES; i++) {
+    for (unsigned i = 0; i < PG_LANES; i++) {
         p->lanes[i].last = &p->lanes[i].first;
         pthread_cond_init(&p->wanted[i], NULL);
     }
@@ -278,7 +275,8 @@ struct pg_pool *pg_pool_new(const struct pg_conf *conf, struct err *err)
     pthread_sigmask(SIG_BLOCK, &every, &old);
     while (n < thread_count(p) && failed == 0) {
         struct pool_thread *t = &p->threads[n];
-        *t = (struct pool_thread){.pool = p, .most = n < conf->connections ? LANE_COMMON : LANE_URGENT};
+        *t =
+            (struct pool_thread){.pool = p, .least = n < conf->connections ? PG_LANE_COMMON : PG_LANE_URGENT};
         failed = pthread_create(&t->id, NULL, thread_main, t);
         n += failed == 0;
     }
@@ -299,7 +297,7 @@ void pg_pool_free(struct pg_pool *p)
     }
     struct pg_job *job;
     stop_threads(p, thread_count(p));
-    while ((job = next_job(p, LANE_COMMON))) {
+    while ((job = next_job(p, PG_LANE_COMMON))) {
         metric_add(&waiting_jobs, -1);
         fail(job, ERR_CANCELED, "the pool is closing");
     }
@@ -307,23 +305,23 @@ void pg_pool_free(struct pg_pool *p)
 }
 
 /* Under the lock. */
-static int admit(const struct pg_pool *p, enum lane_number lane)
+static int admit(const struct pg_pool *p, enum pg_lane lane)
 {
     bool down = p->reach == REACH_PROBING || (p->reach == REACH_DOWN && clock_mono_ms() < p->down_until_ms);
     if (p->stopped || (down && p->open == 0)) {
         return ERR_UNAVAILABLE;
     }
-    return p->lanes[lane].n >= (lane == LANE_URGENT ? PG_URGENT_MAX : p->conf.queue) ? ERR_AGAIN : 0;
+    return p->lanes[lane].n >= (lane == PG_LANE_URGENT ? PG_URGENT_MAX : p->conf.queue) ? ERR_AGAIN : 0;
 }
 
-/* Under the lock. An urgent job is for whichever thread is first, a common one for those that take such. */
-static void enqueue(struct pg_pool *p, struct pg_job *job, enum lane_number lane)
+/* Under the lock. For whichever is first of the threads that take such a job. */
+static void enqueue(struct pg_pool *p, struct pg_job *job, enum pg_lane lane)
 {
     struct lane *l = &p->lanes[lane];
     *l->last = job;
     l->last = &job->next;
     l->n++;
-    for (unsigned i = lane; i < LANES; i++) {
+    for (unsigned i = 0; i <= (unsigned)lane; i++) {
         pthread_cond_signal(&p->wanted[i]);
     }
 }
@@ -333,16 +331,15 @@ int pg_submit(struct pg_pool *p, struct pg_job *job)
     if (!p) {
         return ERR_UNAVAILABLE;
     }
-    enum lane_number lane = job->is_urgent ? LANE_URGENT : LANE_COMMON;
     job->loop = loop_current();
     job->is_unknown = false;
     job->submitted_us = clock_mono_us();
     job->deadline_ms = clock_mono_ms() + (job->timeout_ms ? job->timeout_ms : p->conf.job_ms);
     job->next = NULL;
     pthread_mutex_lock(&p->lock);
-    int rc = admit(p, lane);
+    int rc = admit(p, job->lane);
     if (rc == 0) {
-        enqueue(p, job, lane);
+        enqueue(p, job, job->lane);
     }
     pthread_mutex_unlock(&p->lock);
     if (rc == 0) {

@@ -242,10 +242,10 @@ static void fetch_start(struct fetch *f)
     f->is_due = false;
     if (f == &a->policy_fetch) {
         a->policy_sync.known = a->policy ? policy_ref(a->policy) : NULL;
-        f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched, .is_urgent = true};
+        f->job = (struct pg_job){.run = run_policy, .done = on_policy_fetched, .lane = PG_LANE_URGENT};
     } else if (f == &a->ended_fetch) {
         a->ended_sync.since = a->ended_until;
-        f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched, .is_urgent = true};
+        f->job = (struct pg_job){.run = run_revocations, .done = on_ended_fetched, .lane = PG_LANE_URGENT};
     } else {
         f->job = (struct pg_job){.run = auth_sync_purge, .done = on_purged};
     }

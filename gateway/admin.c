@@ -170,8 +170,9 @@ void admin_submit(struct admin_call *c, const struct admin_work *work)
     struct pg_pool *pool = c->control->gateway->pg;
     struct admin_job *j = calloc(1, sizeof *j);
     BUG_ON(j == NULL);
-    *j = (struct admin_job){
-        .job = {.run = run_job, .done = on_job_done, .arg = j, .is_urgent = true}, .work = *work, .call = c};
+    *j = (struct admin_job){.job = {.run = run_job, .done = on_job_done, .arg = j, .lane = PG_LANE_URGENT},
+                            .work = *work,
+                            .call = c};
     j->job.timeout_ms = work->timeout_ms;
     j->is_trial = c->dry_run;
     c->job = j;

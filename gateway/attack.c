@@ -281,7 +281,7 @@ static void start_job(struct gateway_attack *a)
     a->conf = a->held->set->attack;
     a->told = a->rate;
     a->job = (struct pg_job){
-        .run = run_tick, .done = on_ticked, .arg = a, .timeout_ms = JOB_MS, .is_urgent = true};
+        .run = run_tick, .done = on_ticked, .arg = a, .timeout_ms = JOB_MS, .lane = PG_LANE_URGENT};
     a->is_running = pg_submit(a->gateway->pg, &a->job) == 0;
     if (!a->is_running) {
         config_unref(a->held);

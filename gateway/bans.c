@@ -230,7 +230,7 @@ static void fetch(struct gateway_bans *s)
                                    .known = s->moved,
                                    .most = s->gateway->conf->set->bans.most};
     s->fetch_job = (struct pg_job){
-        .run = run_fetch, .done = on_fetched, .arg = s, .timeout_ms = JOB_MS, .is_urgent = true};
+        .run = run_fetch, .done = on_fetched, .arg = s, .timeout_ms = JOB_MS, .lane = PG_LANE_URGENT};
     s->is_fetching = true;
     int rc = pg_submit(s->gateway->pg, &s->fetch_job);
     if (rc != 0) {

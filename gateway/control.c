@@ -163,7 +163,7 @@ static void poll_now(struct control *c)
 {
     struct control_poll *p = &c->poll;
     p->job = (struct pg_job){
-        .run = run_poll, .done = on_polled, .arg = p, .timeout_ms = POLL_DEADLINE_MS, .is_urgent = true};
+        .run = run_poll, .done = on_polled, .arg = p, .timeout_ms = POLL_DEADLINE_MS, .lane = PG_LANE_URGENT};
     p->is_running = true;
     int rc = pg_submit(c->gateway->pg, &p->job);
     if (rc != 0) {

@@ -203,7 +203,7 @@ static void on_tick(void *arg)
     }
     e->writing = e->record;
     e->job = (struct pg_job){
-        .run = run_write, .done = on_written, .arg = e, .timeout_ms = JOB_MS, .is_urgent = true};
+        .run = run_write, .done = on_written, .arg = e, .timeout_ms = JOB_MS, .lane = PG_LANE_URGENT};
     e->is_running = pg_submit(g->pg, &e->job) == 0;
 }
 

@@ -150,8 +150,9 @@ static void submit(struct known_accounts *k, int (*run)(struct pg *, void *),
                    void (*done)(void *, int, const struct err *), uint64_t timeout_ms)
 {
     k->job = (struct pg_job){.run = run, .done = done, .arg = k, .timeout_ms = timeout_ms};
-    k->job.is_urgent =
-        k->state == KNOWN_FOLLOWING; /* what it knows spares the database the most when that is busiest */
+    if (k->state == KNOWN_FOLLOWING) {
+        k->job.lane = PG_LANE_URGENT; /* what it knows spares the database the most when that is busiest */
+    }
     k->is_running = true;
     int rc = pg_submit(k->gateway->pg, &k->job);
     if (rc < 0) {

@@ -192,7 +192,7 @@ static void fetch(struct limit_overrides *o)
         return;
     }
     o->job = (struct pg_job){
-        .run = run_fetch, .done = on_fetched, .arg = o, .timeout_ms = JOB_MS, .is_urgent = true};
+        .run = run_fetch, .done = on_fetched, .arg = o, .timeout_ms = JOB_MS, .lane = PG_LANE_URGENT};
     o->is_running = true;
     if (pg_submit(o->gateway->pg, &o->job) != 0) {
         o->is_running = false;

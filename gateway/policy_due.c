@@ -87,8 +87,8 @@ static void on_tick(void *arg)
         return;
     }
     ramp_signals_read(d->signals, &d->seen);
-    d->job =
-        (struct pg_job){.run = run_due, .done = on_due, .arg = d, .timeout_ms = JOB_MS, .is_urgent = true};
+    d->job = (struct pg_job){
+        .run = run_due, .done = on_due, .arg = d, .timeout_ms = JOB_MS, .lane = PG_LANE_URGENT};
     d->is_running = pg_submit(d->gateway->pg, &d->job) == 0;
 }
 

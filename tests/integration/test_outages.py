@@ -364,6 +364,27 @@ def test_a_flood_that_the_database_cannot_serve_keeps_nobody_from_closing_sign_u
         assert first.metric("tidegate_database_up") == 1, "it is busy, not away"
 
 
+@pytest.mark.tsan
+def test_a_flood_of_codes_keeps_nobody_from_a_fresh_token(own_stack):
+    s = own_stack
+    s.start_servers()
+    settings = s.settings()
+    settings["database"].update({"connections": 1, "queue": 2})
+    gateway = s.start_gateway(settings)
+    with s.app() as app:
+        app.sign_up()
+        with flood_of_codes(s, 12) as heard:
+            gateway.wait(lambda: heard[503] >= 20, "has more to do than it can")
+            before = heard[503]
+            for _ in range(20):
+                fresh = app.refresh()
+                assert fresh.status_code == 200, fresh.text
+                app.session = fresh.json()
+                assert app.user().status_code == 200
+            assert heard[503] > before, "the flood went on meanwhile"
+        assert app.http.post("/auth/v1/logout", headers=app.bearer()).status_code == 204
+
+
 # --- workers ------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 #include "tests/unit/temp.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -45,7 +46,7 @@ struct call {
     int64_t number;
     char text[64];
     char state[6];
-    bool is_urgent;
+    enum pg_lane lane;
 };
 
 static int call_run(struct pg *pg, void *arg)
@@ -71,7 +72,7 @@ static int call_begin(struct pg_pool *p, struct call *c, int (*run)(struct pg *,
                       uint64_t timeout_ms)
 {
     c->job = (struct pg_job){
-        .run = call_run, .done = call_done, .arg = c, .timeout_ms = timeout_ms, .is_urgent = c->is_urgent};
+        .run = call_run, .done = call_done, .arg = c, .timeout_ms = timeout_ms, .lane = c->lane};
     c->run = run;
     c->rc = 1;
     c->runs = 0;
@@ -87,7 +88,7 @@ static int call_begin(struct pg_pool *p, struct call *c, int (*run)(struct pg *,
 static int call_start(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
                       uint64_t timeout_ms)
 {
-    c->is_urgent = false;
+    c->lane = PG_LANE_COMMON;
     return call_begin(p, c, run, timeout_ms);
 }
 
@@ -101,9 +102,10 @@ static int call_wait(struct call *c)
     return c->rc;
 }
 
-static int call_start_urgent(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *))
+static int call_start_in(struct pg_pool *p, enum pg_lane lane, struct call *c,
+                         int (*run)(struct pg *, struct call *))
 {
-    c->is_urgent = true;
+    c->lane = lane;
     return call_begin(p, c, run, 0);
 }
 
@@ -499,7 +501,7 @@ static void urgent_jobs_wait_for_no_common_one(void **state)
     }
     assert_int_equal(call_start(p, &refused, all_types, 0), ERR_AGAIN);
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(call_start_urgent(p, &urgent[i], all_types), 0);
+        assert_int_equal(call_start_in(p, PG_LANE_URGENT, &urgent[i], all_types), 0);
     }
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(call_wait(&urgent[i]), 0);
@@ -507,6 +509,43 @@ static void urgent_jobs_wait_for_no_common_one(void **state)
     gate_open();
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(call_wait(&common[i]), 0);
+    }
+    pg_pool_free(p);
+}
+
+/* The order in which calls ran. */
+static atomic_uint ran;
+
+static int note_turn(struct pg *pg, struct call *c)
+{
+    c->number = atomic_fetch_add(&ran, 1);
+    return 0;
+}
+
+static void lanes_are_taken_from_in_order(void **state)
+{
+    need_server();
+    static const enum pg_lane lanes[] = {PG_LANE_COMMON, PG_LANE_SESSION, PG_LANE_COMMON, PG_LANE_SESSION};
+    static const int64_t turns[] = {2, 0, 3, 1};
+    struct call holder, refused, calls[4];
+    struct pg_conf conf = conf_of(uri);
+    conf.connections = 1;
+    conf.queue = 2;
+    struct pg_pool *p = pg_pool_new(&conf, NULL);
+    gate.held = 0;
+    gate.is_open = false;
+    assert_int_equal(call_start(p, &holder, wait_at_gate, 0), 0);
+    gate_wait(1);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(call_start_in(p, lanes[i], &calls[i], note_turn), 0);
+    }
+    assert_int_equal(call_start_in(p, PG_LANE_COMMON, &refused, note_turn), ERR_AGAIN);
+    assert_int_equal(call_start_in(p, PG_LANE_SESSION, &refused, note_turn), ERR_AGAIN);
+    gate_open();
+    assert_int_equal(call_wait(&holder), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(call_wait(&calls[i]), 0);
+        assert_int_equal(calls[i].number, turns[i]);
     }
     pg_pool_free(p);
 }
@@ -523,14 +562,14 @@ static void urgent_jobs_have_a_ceiling(void **state)
     conf.connections = 1;
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     for (unsigned i = 0; i < 2; i++) { /* the thread of urgent jobs and the other one connect for them */
-        assert_int_equal(call_start_urgent(p, &calls[i], all_types), 0);
+        assert_int_equal(call_start_in(p, PG_LANE_URGENT, &calls[i], all_types), 0);
         peers[i] = accept(fd, NULL, NULL);
         assert_true(peers[i] >= 0);
     }
     for (unsigned i = 2; i < PG_URGENT_MAX + 2; i++) {
-        assert_int_equal(call_start_urgent(p, &calls[i], all_types), 0);
+        assert_int_equal(call_start_in(p, PG_LANE_URGENT, &calls[i], all_types), 0);
     }
-    assert_int_equal(call_start_urgent(p, &refused, all_types), ERR_AGAIN);
+    assert_int_equal(call_start_in(p, PG_LANE_URGENT, &refused, all_types), ERR_AGAIN);
     pg_pool_free(p);
     assert_int_equal(calls[PG_URGENT_MAX + 1].rc, ERR_CANCELED);
     close(peers[0]);
@@ -679,6 +718,7 @@ int main(void)
         cmocka_unit_test(out_of_reach_fails_fast),
         cmocka_unit_test(a_hanging_server_holds_nobody),
         cmocka_unit_test(urgent_jobs_wait_for_no_common_one),
+        cmocka_unit_test(lanes_are_taken_from_in_order),
         cmocka_unit_test(urgent_jobs_have_a_ceiling),
         cmocka_unit_test(a_closing_pool_cancels_what_waits),
         cmocka_unit_test(a_pool_that_is_gone_takes_nothing),
