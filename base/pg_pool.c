@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,6 +29,7 @@ struct pool_thread {
     pthread_t id;
     struct pg_pool *pool;
     enum pg_lane least; /* it takes jobs of this lane and of those before it */
+    bool is_open;       /* counted in pool->open */
 };
 
 struct pg_pool {
@@ -36,7 +38,9 @@ struct pg_pool {
     pthread_mutex_t lock;            /* all below */
     pthread_cond_t wanted[PG_LANES]; /* threads wait at `least` */
     struct lane lanes[PG_LANES];
-    unsigned open; /* threads whose connection was open when they last looked */
+    pthread_cond_t moved;          /* open, connecting or reach: for threads that rest */
+    unsigned open[PG_LANES];       /* threads with a connection when they last looked, by their `least` */
+    unsigned connecting[PG_LANES]; /* likewise, that try */
     enum reach reach;
     uint64_t down_until_ms; /* monotonic */
     bool stopped;
@@ -87,20 +91,49 @@ static void fail(struct pg_job *job, enum err_code code, const char *why)
 
 /* --- reaching the database -------------------------------------------------------------------- */
 
-static bool take_turn_to_connect(struct pg_pool *p)
+/* Under the lock. Threads that take jobs of the lane and have a connection. */
+static unsigned open_for(const struct pg_pool *p, enum pg_lane lane)
 {
+    unsigned n = 0;
+    for (unsigned i = 0; i <= (unsigned)lane; i++) {
+        n += p->open[i];
+    }
+    return n;
+}
+
+/* Under the lock. Some thread takes jobs of the lane, and has a connection or may get one now. */
+static bool is_served(const struct pg_pool *p, enum pg_lane lane)
+{
+    bool is_tried = false;
+    for (unsigned i = 0; i <= (unsigned)lane; i++) {
+        is_tried = is_tried || p->connecting[i] > 0;
+    }
+    return is_tried || open_for(p, lane) > 0;
+}
+
+static bool is_down(const struct pg_pool *p)
+{
+    return p->reach == REACH_PROBING || (p->reach == REACH_DOWN && clock_mono_ms() < p->down_until_ms);
+}
+
+static bool take_turn_to_connect(struct pool_thread *me)
+{
+    struct pg_pool *p = me->pool;
     pthread_mutex_lock(&p->lock);
     bool mine = p->reach == REACH_UNKNOWN || p->reach == REACH_UP;
     if (p->reach == REACH_DOWN && clock_mono_ms() >= p->down_until_ms) {
         p->reach = REACH_PROBING;
         mine = true;
     }
+    p->connecting[me->least] += mine;
     pthread_mutex_unlock(&p->lock);
     return mine;
 }
 
-static void set_reach(struct pg_pool *p, enum reach reach)
+static void note_connected(struct pool_thread *me, bool is_open)
 {
+    struct pg_pool *p = me->pool;
+    enum reach reach = is_open ? REACH_UP : REACH_DOWN;
     pthread_mutex_lock(&p->lock);
     if (p->reach == REACH_UNKNOWN || (p->reach == REACH_UP) != (reach == REACH_UP)) {
         log_info("pg state=%s", reach == REACH_UP ? "up" : "down");
@@ -108,13 +141,29 @@ static void set_reach(struct pg_pool *p, enum reach reach)
     }
     p->reach = reach;
     p->down_until_ms = clock_mono_ms() + DOWN_MS;
+    p->connecting[me->least]--;
+    p->open[me->least] += is_open;
+    me->is_open = is_open;
+    pthread_cond_broadcast(&p->moved);
     pthread_mutex_unlock(&p->lock);
 }
 
-static int connect_for(struct pg_pool *p, struct pg *pg, const struct pg_job *job)
+static void note_lost(struct pool_thread *me, const struct pg *pg)
 {
-    uint64_t deadline = clock_mono_ms() + p->conf.connect_ms;
-    if (!take_turn_to_connect(p)) {
+    struct pg_pool *p = me->pool;
+    if (me->is_open && !pg_conn_is_open(pg)) {
+        pthread_mutex_lock(&p->lock);
+        p->open[me->least]--;
+        me->is_open = false;
+        pthread_cond_broadcast(&p->moved);
+        pthread_mutex_unlock(&p->lock);
+    }
+}
+
+static int connect_for(struct pool_thread *me, struct pg *pg, const struct pg_job *job)
+{
+    uint64_t deadline = clock_mono_ms() + me->pool->conf.connect_ms;
+    if (!take_turn_to_connect(me)) {
         return err_set(&pg->err, ERR_UNAVAILABLE, "PostgreSQL: out of reach a moment ago");
     }
     int rc = pg_conn_open(pg, deadline < job->deadline_ms ? deadline : job->deadline_ms, &pg->err);
@@ -122,23 +171,24 @@ static int connect_for(struct pg_pool *p, struct pg *pg, const struct pg_job *jo
     if (rc != 0) {
         log_warn("pg connect=failed text=\"%s\"", pg->err.msg);
     }
-    set_reach(p, rc == 0 ? REACH_UP : REACH_DOWN);
+    note_connected(me, rc == 0);
     return rc;
 }
 
 /* --- the threads ------------------------------------------------------------------------------ */
 
-/* A connection that turns out dead before BEGIN was answered is replaced, once. */
-static int run_job(struct pg_pool *p, struct pg *pg, struct pg_job *job)
+/* A connection that turns out dead before BEGIN was answered is replaced, once. *is_begun: by the job; else there is no
+ * connection. */
+static int run_job(struct pool_thread *me, struct pg *pg, struct pg_job *job, bool *is_begun)
 {
     int rc = ERR_CLOSED;
     pg->is_unknown = false;
     for (int i = 0; i < 2; i++) {
-        if (!pg_conn_is_open(pg)) {
-            rc = connect_for(p, pg, job);
-            if (rc != 0) {
-                return rc;
-            }
+        note_lost(me, pg);
+        rc = pg_conn_is_open(pg) ? 0 : connect_for(me, pg, job);
+        *is_begun = rc == 0;
+        if (rc != 0) {
+            return rc;
         }
         pg->deadline_ms = job->deadline_ms;
         rc = pg_conn_transaction(pg, job->run, job->arg);
@@ -169,44 +219,90 @@ static struct pg_job *next_job(struct pg_pool *p, enum pg_lane least)
     return NULL;
 }
 
-static struct pg_job *take_job(struct pg_pool *p, enum pg_lane least)
+/* Under the lock. */
+static void wake(struct pg_pool *p, enum pg_lane lane)
 {
+    for (unsigned i = 0; i <= (unsigned)lane; i++) {
+        pthread_cond_signal(&p->wanted[i]);
+    }
+}
+
+/* Under the lock. A thread that could not connect a moment ago would fail jobs faster than others do them, or put them back
+ * over and over: while there are others it takes none. Whoever woke it meant another one. */
+static bool must_rest(const struct pool_thread *me)
+{
+    return !me->is_open && is_down(me->pool) && is_served(me->pool, me->least);
+}
+
+static void rest(struct pg_pool *p)
+{
+    struct timespec until;
+    for (unsigned i = 0; i < PG_LANES; i++) {
+        if (p->lanes[i].first) {
+            wake(p, (enum pg_lane)i);
+        }
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += DOWN_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    (void)pthread_cond_clockwait(&p->moved, &p->lock, CLOCK_MONOTONIC, &until);
+}
+
+static struct pg_job *take_job(struct pool_thread *me)
+{
+    struct pg_pool *p = me->pool;
     struct pg_job *job = NULL;
     pthread_mutex_lock(&p->lock);
-    while (!p->stopped && !(job = next_job(p, least))) {
-        pthread_cond_wait(&p->wanted[least], &p->lock);
+    while (!p->stopped && !job) {
+        if (must_rest(me)) {
+            rest(p);
+        } else if (!(job = next_job(p, me->least))) {
+            pthread_cond_wait(&p->wanted[me->least], &p->lock);
+        }
     }
     pthread_mutex_unlock(&p->lock);
     return job;
 }
 
-static void note_open(struct pg_pool *p, bool before, bool after)
+/* A job for which its thread found no connection goes to the front again, for one that has. False: there is none. */
+static bool put_back(struct pg_pool *p, struct pg_job *job)
 {
-    if (before != after) {
-        pthread_mutex_lock(&p->lock);
-        p->open = after ? p->open + 1 : p->open - 1;
-        pthread_mutex_unlock(&p->lock);
+    struct lane *l = &p->lanes[job->lane];
+    pthread_mutex_lock(&p->lock);
+    bool is_put = !p->stopped && is_served(p, job->lane);
+    if (is_put) {
+        job->next = l->first;
+        l->last = l->first ? l->last : &job->next;
+        l->first = job;
+        l->n++;
+        wake(p, job->lane);
     }
+    pthread_mutex_unlock(&p->lock);
+    metric_add(&waiting_jobs, is_put);
+    return is_put;
 }
 
 static void *thread_main(void *arg)
 {
-    const struct pool_thread *me = arg;
+    struct pool_thread *me = arg;
     struct pg_pool *p = me->pool;
     struct pg pg;
     struct pg_job *job;
-    bool open = false;
     pthread_setname_np(pthread_self(), "pg");
     pg_conn_init(&pg, p->conf.uri);
-    while ((job = take_job(p, me->least))) {
+    while ((job = take_job(me))) {
+        bool is_begun;
         metric_add(&waiting_jobs, -1);
         if (clock_mono_ms() >= job->deadline_ms) {
             fail(job, ERR_TIMEOUT, "the deadline passed in the queue");
             continue;
         }
-        int rc = run_job(p, &pg, job);
-        note_open(p, open, pg_conn_is_open(&pg));
-        open = pg_conn_is_open(&pg);
+        int rc = run_job(me, &pg, job, &is_begun);
+        note_lost(me, &pg);
+        if (!is_begun && put_back(p, job)) {
+            continue;
+        }
         job->is_unknown = pg.is_unknown;
         finish(job, rc, &pg.err);
     }
@@ -223,6 +319,7 @@ static void stop_threads(struct pg_pool *p, unsigned n)
     for (unsigned i = 0; i < PG_LANES; i++) {
         pthread_cond_broadcast(&p->wanted[i]);
     }
+    pthread_cond_broadcast(&p->moved);
     pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; i < n; i++) {
         pthread_join(p->threads[i].id, NULL);
@@ -235,6 +332,7 @@ static void pool_free(struct pg_pool *p)
     for (unsigned i = 0; i < PG_LANES; i++) {
         pthread_cond_destroy(&p->wanted[i]);
     }
+    pthread_cond_destroy(&p->moved);
     free(p->threads);
     free((char *)(uintptr_t)p->conf.uri);
     free(p);
@@ -259,6 +357,7 @@ static struct pg_pool *pool_alloc(const struct pg_conf *conf)
         p->lanes[i].last = &p->lanes[i].first;
         pthread_cond_init(&p->wanted[i], NULL);
     }
+    pthread_cond_init(&p->moved, NULL);
     return p;
 }
 
@@ -307,8 +406,7 @@ void pg_pool_free(struct pg_pool *p)
 /* Under the lock. */
 static int admit(const struct pg_pool *p, enum pg_lane lane)
 {
-    bool down = p->reach == REACH_PROBING || (p->reach == REACH_DOWN && clock_mono_ms() < p->down_until_ms);
-    if (p->stopped || (down && p->open == 0)) {
+    if (p->stopped || (is_down(p) && open_for(p, lane) == 0)) {
         return ERR_UNAVAILABLE;
     }
     return p->lanes[lane].n >= (lane == PG_LANE_URGENT ? PG_URGENT_MAX : p->conf.queue) ? ERR_AGAIN : 0;
@@ -321,9 +419,7 @@ static void enqueue(struct pg_pool *p, struct pg_job *job, enum pg_lane lane)
     *l->last = job;
     l->last = &job->next;
     l->n++;
-    for (unsigned i = 0; i <= (unsigned)lane; i++) {
-        pthread_cond_signal(&p->wanted[i]);
-    }
+    wake(p, lane);
 }
 
 int pg_submit(struct pg_pool *p, struct pg_job *job)
