@@ -14,7 +14,7 @@ enum { CANDIDATES_MAX = 64 }; /* that can be asked for */
 
 struct candidates {
     const int32_t *ids;  /* tokens */
-    const float *logits; /* as the model gives them; NULL where the best one's id was all that was wanted */
+    const float *logits; /* as the model gives them */
     float log_sum;       /* of the whole row: the logarithm of its sum of exponentials */
     uint32_t n;          /* at least 1 */
 };

@@ -210,12 +210,15 @@ static void note_logprob(struct engine *e, struct sequence *s, const float *logi
     buf_add(&s->logprobs, &l, sizeof l);
 }
 
-static enum engine_finish fail(struct sequence *s)
+static enum engine_finish fail(struct sequence *s, const char *why)
 {
+    log_error("answer state=failed reason=\"%s\"", why);
     count_end(s, ENGINE_FINISH_FAILED);
     sequence_end(s, ENGINE_FINISH_FAILED);
     return ENGINE_FINISH_FAILED;
 }
+
+static const char not_a_number[] = "no logit is a number: are the model's weights damaged?";
 
 /* Takes the chosen token. */
 static enum engine_finish accept(struct engine *e, struct sequence *s, token_id id, bool whole)
@@ -232,16 +235,16 @@ static enum engine_finish accept(struct engine *e, struct sequence *s, token_id 
 static enum engine_finish sample(struct engine *e, struct sequence *s, const float *logits)
 {
     const uint64_t *allowed = s->job.json ? json_mask_allowed(e->json, &s->json) : NULL;
-    if (s->job.json && !allowed) { /* a vocabulary that cannot say what has to come */
-        return fail(s);
+    if (s->job.json && !allowed) {
+        return fail(s, "the vocabulary cannot say what has to come in JSON");
     }
     struct sampler_params sampling = s->job.sampling;
     sampling.prompt = s->tokens.p;
     sampling.prompt_n = s->job.prompt_n;
     token_id id = sampler_pick(e->sampler, &sampling, logits, s->tokens.p + s->job.prompt_n,
                                sequence_answer_n(s), allowed);
-    if (allowed && !(allowed[id / 64] >> (id % 64) & 1)) { /* no logit that it may choose is a number */
-        return fail(s);
+    if (id == SAMPLER_NONE) {
+        return fail(s, not_a_number);
     }
     bool whole = s->job.json && json_mask_accept(e->json, &s->json, id);
     if (s->job.logprobs) {
@@ -255,6 +258,9 @@ static enum engine_finish sample_among(struct engine *e, struct sequence *s, con
 {
     struct token_logprob l;
     token_id id = sampler_pick_among(e->sampler, &s->job.sampling, c, sequence_answer_n(s));
+    if (id == SAMPLER_NONE) {
+        return fail(s, not_a_number);
+    }
     if (s->job.logprobs) {
         sampler_logprob_among(c, id, s->job.top_logprobs, &l);
         buf_add(&s->logprobs, &l, sizeof l);

@@ -195,7 +195,7 @@ static float find_tops(struct sampler *s, const float *logits)
     return largest;
 }
 
-/* The first token with that logit; 0 where there is none. */
+/* The first token with that logit, which there is. */
 static int32_t place_of(const struct sampler *s, const float *logits, float largest)
 {
     for (uint32_t b = 0; b < s->blocks; b++) {
@@ -383,6 +383,9 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const fl
 {
     logits = change(s, p, logits, answer, answer_n, allowed);
     float largest = find_tops(s, logits);
+    if (largest == -INFINITY) {
+        return SAMPLER_NONE;
+    }
     if (p->temperature <= 0 || !isfinite(steepness(p->temperature)) || !isfinite(largest)) {
         return place_of(s, logits, largest);
     }
@@ -408,6 +411,9 @@ int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const fl
 int32_t sampler_pick_among(struct sampler *s, const struct sampler_params *p, const struct candidates *c,
                            size_t answer_n)
 {
+    if (!(c->logits[0] > -INFINITY)) {
+        return SAMPLER_NONE;
+    }
     if (p->temperature <= 0 || !isfinite(steepness(p->temperature)) || !isfinite(c->logits[0])) {
         return c->ids[0];
     }

@@ -39,7 +39,7 @@ struct sampler_bias {
     float add; /* to the token's logit, -100 to 100 */
 };
 
-enum { SAMPLER_TOP_MAX = 20 };
+enum { SAMPLER_TOP_MAX = 20, SAMPLER_NONE = -1 };
 
 /* What the model thought before any parameter changed it: natural logarithms of probabilities. */
 struct token_logprob {
@@ -58,7 +58,7 @@ struct cpu_kernels;
 struct sampler *sampler_new(uint32_t vocab, const struct cpu_kernels *kernels); /* NULL: no memory */
 void sampler_free(struct sampler *s);
 /* answer: the tokens of the answer so far; its length is the position. allowed: bit i: token i may be chosen;
- * NULL: all may. */
+ * NULL: all may. SAMPLER_NONE: no logit that may be chosen is a number. */
 int32_t sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
                      const int32_t *answer, size_t answer_n, const uint64_t *allowed);
 void sampler_logprob(struct sampler *s, const float *logits, int32_t id, uint32_t top_n,

@@ -556,6 +556,22 @@ def test_broken_model_files(tmp_path):
     assert "not a regular file" in failing("/dev/null")
 
 
+def test_weights_that_are_no_numbers_make_no_answers(tmp_path):
+    """One damaged scale spreads to all logits: no empty answer that looks whole, however it is chosen."""
+    damaged = tmp_path / "damaged.gguf"
+    content = bytearray(model_file().read_bytes())
+    weights = next(t for t in gguf.GGUFReader(model_file()).tensors if t.name == "blk.5.ffn_down.weight")
+    content[weights.data_offset:weights.data_offset + 2] = b"\0\x7e"  # the f16 of the first block: not a number
+    damaged.write_bytes(content)
+    with Worker(tmp_path, "--packed-dir", "none", model=damaged) as w:
+        for fields in ({}, {"temperature": 0}, {"stream": True}, {"temperature": 0, "logprobs": True},
+                       {"response_format": {"type": "json_object"}}, {"top_k": 5}):
+            answer = w.chat("Hi", max_tokens=3, **fields)
+            assert answer.status_code == 500 and answer.json()["error"]["code"] == "internal_error", answer.text
+        assert w.metric('vllm:request_success_total{finished_reason="error"}') == 6
+        assert "no logit is a number" in w.tail()
+
+
 def test_unknown_chat_template_is_refused_with_its_text(tmp_path):
     data = model_file().read_bytes()
     at = data.index(b"{% for message in messages %}")

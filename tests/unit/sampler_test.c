@@ -109,8 +109,11 @@ static void greedy(void **state)
     for (unsigned i = 0; i < VOCAB; i++) {
         logits[i] = NAN;
     }
-    id = sampler_pick(sampler, &p, logits, NULL, 0, NULL);
-    assert_true(id >= 0 && id < VOCAB);
+    assert_int_equal(sampler_pick(sampler, &p, logits, NULL, 0, NULL), SAMPLER_NONE);
+    p.temperature = 0;
+    assert_int_equal(sampler_pick(sampler, &p, logits, NULL, 0, NULL), SAMPLER_NONE);
+    const struct candidates none = {.ids = (const int32_t[]){0}, .logits = logits, .n = 1};
+    assert_int_equal(sampler_pick_among(sampler, &p, &none, 0), SAMPLER_NONE);
 }
 
 /* Odds, greedily: the bias that just makes the other token win tells what the penalties were. */

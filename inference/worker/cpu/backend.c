@@ -95,9 +95,10 @@ static int allocate_buffers(struct backend *b, struct err *err)
     b->tiles = calloc(c->batch_tokens, sizeof *b->tiles);
     b->picked = calloc(c->batch_logits, sizeof *b->picked);
     b->best = calloc(c->batch_logits, sizeof *b->best);
+    b->best_logits = calloc(c->batch_logits, sizeof *b->best_logits);
     b->best_of_thread = calloc((size_t)team_size(b->team) * c->batch_logits, sizeof *b->best_of_thread);
-    if (!whole || !b->attend_rows || !b->tiles || !b->best || !b->best_of_thread || !b->q || !b->q_scale ||
-        !b->q_sum || !b->q_totals || !b->scores || !b->picked) {
+    if (!whole || !b->attend_rows || !b->tiles || !b->best || !b->best_logits || !b->best_of_thread ||
+        !b->q || !b->q_scale || !b->q_sum || !b->q_totals || !b->scores || !b->picked) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %u tokens a step", c->batch_tokens);
     }
     return 0;
@@ -170,6 +171,7 @@ static void cpu_close(struct backend *b)
     free(b->tiles);
     free(b->picked);
     free(b->best);
+    free(b->best_logits);
     free(b->best_of_thread);
     free(b);
 }
@@ -264,6 +266,7 @@ static void join_best(struct backend *b)
                 best = other;
             }
         }
+        b->best_logits[i] = best.value;
         b->best[i] = b->batch->tokens[b->picked[i]].best_only ? (int32_t)best.id : -1;
     }
 }
@@ -294,7 +297,7 @@ static int cpu_run(struct backend *b, const struct batch *batch, float **logits,
 
 static bool cpu_candidates(const struct backend *b, uint32_t row, struct candidates *out)
 {
-    *out = (struct candidates){.ids = &b->best[row], .n = 1};
+    *out = (struct candidates){.ids = &b->best[row], .logits = &b->best_logits[row], .n = 1};
     return b->best[row] >= 0;
 }
 

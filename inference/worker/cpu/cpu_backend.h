@@ -58,6 +58,7 @@ struct backend {
     uint32_t picked_count;
     struct cpu_best *best_of_thread; /* batch_logits a thread */
     int32_t *best;                   /* of the rows that want no more; -1: the row is there */
+    float *best_logits;              /* theirs; -INFINITY: no logit of the row is a number */
     struct cpu_uses uses;
     const struct batch *batch; /* of the running step; borrowed */
 };
