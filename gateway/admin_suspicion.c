@@ -17,7 +17,8 @@ static int run_look_up(struct pg *pg, void *arg)
     struct look_up *l = arg;
     int rows =
         pg_query(pg,
-                 "SELECT json_build_object('kind', 'attempt', 'request_id', request_id, 'at', at, 'outcome', "
+                 "SELECT json_build_object('kind', 'attempt', 'request_id', request_id, 'at', "
+                 "to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'outcome', "
                  "outcome, 'verdict', verdict, 'score', score, 'blind', blind, 'may_create', may_create, "
                  "'policy_version', policy_version, 'policy_rule', policy_rule, 'ip_country', ip_country, "
                  "'known', EXISTS (SELECT 1 FROM identities i WHERE i.subject_hash = s.subject_hash), "

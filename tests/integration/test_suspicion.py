@@ -1,5 +1,6 @@
 """Suspicion: every signal adds its weight, the sum decides, and an operator sees each part of it."""
 import json
+import re
 
 import pytest
 
@@ -241,6 +242,7 @@ def test_explain_reads_well(servers, made):
         attempt(g, answer)
     text = g.ctl("explain", answer.headers["x-request-id"]).stdout
     assert "asked for proof of work" in text and "Score 35: challenge, the sum of:" in text and "velocity" in text
+    assert re.match(r"At \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ this code request ", text)
     now = g.ctl("explain", "198.51.100.1").stdout
     assert "198.51.100.1 now" in now and "velocity" in now
     assert "No signal speaks." in g.ctl("explain", "192.0.2.55").stdout
