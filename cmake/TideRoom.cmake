@@ -49,6 +49,19 @@ function(tide_written file folder)
   install(FILES ${CMAKE_BINARY_DIR}/${file} DESTINATION ${CMAKE_INSTALL_DATADIR}/${folder})
 endfunction()
 
+# tide_units(NAME...): the systemd units of deploy/systemd, which name /usr, for where this build is installed.
+function(tide_units)
+  foreach(name IN LISTS ARGN)
+    set(unit deploy/systemd/${name}.service)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${unit})
+    file(READ ${unit} text)
+    string(REPLACE "/usr/bin/" "${CMAKE_INSTALL_FULL_BINDIR}/" text "${text}")
+    string(REPLACE "/usr/share/doc/tidegate/" "${CMAKE_INSTALL_FULL_DOCDIR}/" text "${text}")
+    file(WRITE ${CMAKE_BINARY_DIR}/systemd/${name}.service "${text}")
+    install(FILES ${CMAKE_BINARY_DIR}/systemd/${name}.service DESTINATION lib/systemd/system)
+  endforeach()
+endfunction()
+
 # tide_unit_tests(dir): each dir/x_test.c is a cmocka program x_test, registered with ctest as x.
 function(tide_unit_tests folder)
   set(rooms tide_gateway tide_ctl tide_auth tide_ratelimit tide_router tide_worker tide_status tide_base)

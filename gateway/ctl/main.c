@@ -19,7 +19,7 @@ int main(int argc, char **argv)
                     .key = variable("TIDEGATE_ADMIN_KEY", NULL),
                     .ca = variable("TIDEGATE_ADMIN_CA", NULL),
                     .every_ms = 2000,
-                    .folder = "/usr/share/tidegate/migrations"};
+                    .folder = ctl_migrations};
     if (argc > 1 && strcmp(argv[1], "__complete") == 0) { /* half-typed words: nothing to parse yet */
         return ctl_complete(&c, (const char *const *)argv + 2, argc - 2);
     }

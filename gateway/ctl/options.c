@@ -3,6 +3,8 @@
 
 #define AT(member) offsetof(struct ctl, member)
 
+const char ctl_migrations[] = TIDE_MIGRATIONS;
+
 const struct ctl_option ctl_options[] = {
     /* --- of every verb --- */
     {"output", 'o', CTL_CHOICE, AT(output), "table json yaml name", "how the answer is shown", true},
@@ -72,7 +74,7 @@ const struct ctl_option ctl_options[] = {
 
     /* --- of what needs no gateway --- */
     {"database", 0, CTL_TEXT, AT(database), "URI", "where (libpq; else $TIDEGATE_PG)", false},
-    {"folder", 0, CTL_FILE, AT(folder), "PATH", "of the SQL files (/usr/share/tidegate/migrations)", false},
+    {"folder", 0, CTL_FILE, AT(folder), "PATH", "of the SQL files (" TIDE_MIGRATIONS ")", false},
     {NULL, 0, 0, 0, NULL, NULL, false},
 };
 

@@ -51,6 +51,7 @@ bool ctl_next_word(struct str *list, struct str *word);
 
 /* options.c: ended by a row without a name. */
 extern const struct ctl_option ctl_options[];
+extern const char ctl_migrations[]; /* where the SQL files are installed */
 enum { CTL_OPTIONS_MAX = 96 };
 const struct ctl_option *ctl_option_find(struct str name); /* NULL: there is none */
 const struct ctl_option *ctl_option_by_letter(char letter);
