@@ -141,9 +141,10 @@ static void on_era(void *arg, int64_t number)
     struct era *e = calloc(1, sizeof *e);
     BUG_ON(!e);
     atomic_init(&e->refs, a->gateway->loop_count);
-    e->number = a->era = number;
+    e->number = number;
+    log_info("sessions of an earlier era have ended era=%lld was=%lld", (long long)number, (long long)a->era);
+    a->era = number;
     a->is_era_saved = false;
-    log_info("everybody is signed out era=%lld", (long long)number);
     gateway_each_loop(a->gateway, give_era, e);
 }
 
@@ -304,7 +305,7 @@ static void load_last_ended(struct accounts *a)
     struct auth_ended *items;
     unsigned n;
     int rc = ended_load(a->ended_path, &items, &n, &a->era, &err);
-    a->is_era_saved = a->era == 0 || rc == 0;
+    a->is_era_saved = true; /* without a file it is 0, as one without the line says */
     for (unsigned i = 0; i < n; i++) {
         ended_remember(a, &items[i], clock_wall_s());
     }
