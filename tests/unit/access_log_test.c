@@ -39,6 +39,19 @@ static const char *text_at(const cJSON *j, const char *key)
     return v ? cJSON_GetStringValue(v) : NULL;
 }
 
+/* Of the request that one_line_without_secrets tells of. */
+static void expect_times(const cJSON *j)
+{
+    assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble >= 1.5);
+    assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble < 60);
+    assert_int_equal(cJSON_GetObjectItem(j, "first_byte_s")->valuedouble * 1000, 250);
+    assert_int_equal(cJSON_GetObjectItem(j, "parse_s")->valuedouble * 1e6 + 0.5, 20);
+    assert_int_equal(cJSON_GetObjectItem(j, "auth_s")->valuedouble * 1e6 + 0.5, 100);
+    assert_int_equal(cJSON_GetObjectItem(j, "limit_s")->valuedouble * 1e6 + 0.5, 1000);
+    assert_int_equal(cJSON_GetObjectItem(j, "queue_s")->valuedouble * 1e6 + 0.5, 5000);
+    assert_null(cJSON_GetObjectItem(j, "body_s")); /* it had none */
+}
+
 static void one_line_without_secrets(void **state)
 {
     struct route route = {.name = "chat"};
@@ -95,14 +108,7 @@ static void one_line_without_secrets(void **state)
     assert_int_equal(cJSON_GetObjectItem(j, "status")->valueint, 200);
     assert_int_equal(cJSON_GetObjectItem(j, "prompt_tokens")->valueint, 7);
     assert_null(cJSON_GetObjectItem(j, "completion_tokens"));
-    assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble >= 1.5);
-    assert_true(cJSON_GetObjectItem(j, "duration_s")->valuedouble < 60);
-    assert_int_equal(cJSON_GetObjectItem(j, "first_byte_s")->valuedouble * 1000, 250);
-    assert_int_equal(cJSON_GetObjectItem(j, "parse_s")->valuedouble * 1e6 + 0.5, 20);
-    assert_int_equal(cJSON_GetObjectItem(j, "auth_s")->valuedouble * 1e6 + 0.5, 100);
-    assert_int_equal(cJSON_GetObjectItem(j, "limit_s")->valuedouble * 1e6 + 0.5, 1000);
-    assert_int_equal(cJSON_GetObjectItem(j, "queue_s")->valuedouble * 1e6 + 0.5, 5000);
-    assert_null(cJSON_GetObjectItem(j, "body_s")); /* it had none */
+    expect_times(j);
     assert_string_equal(text_at(j, "trace_id"), "0af7651916cd43dd8448eb211c80319c");
     assert_string_equal(text_at(j, "parent_id"), "b7ad6b7169203331");
     assert_string_equal(text_at(j, "limit_rule"), "address");
