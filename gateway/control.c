@@ -18,14 +18,6 @@ static struct metric database_up =
     METRIC_GAUGE("tidegate_database_up", "Whether the last poll reached PostgreSQL.");
 static struct metric slow_loops = METRIC_GAUGE("tidegate_loops_stuck", "Loops silent past process.watchdog.");
 
-static const char *const subject_names[CONTROL_SUBJECTS] = {"policy", "bans",    "revocations", "keys",
-                                                            "ladder", "workers", "limits",      "everybody"};
-
-const char *control_subject_name(enum control_subject s)
-{
-    return subject_names[s];
-}
-
 struct loop *control_loop(struct control *c)
 {
     return c->loop;

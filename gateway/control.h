@@ -26,7 +26,6 @@ enum control_subject {
     CONTROL_EVERYBODY = 7, /* the number is the era of sessions (auth/README.md) */
     CONTROL_SUBJECTS = 8,
 };
-const char *control_subject_name(enum control_subject s); /* the column in `versions` */
 
 struct control *control_new(struct gateway *g);
 void control_free(struct control *c);

@@ -53,25 +53,6 @@ void request_set_state(struct request *r, enum request_state state)
     }
 }
 
-struct request_ref *request_ref_new(struct request *r)
-{
-    if (r->ref == NULL) {
-        r->ref = calloc(1, sizeof *r->ref);
-        BUG_ON(r->ref == NULL);
-        *r->ref = (struct request_ref){.r = r, .refs = 1};
-    }
-    r->ref->refs++;
-    return r->ref;
-}
-
-void request_ref_drop(struct request_ref *ref)
-{
-    BUG_ON(ref->refs == 0);
-    if (--ref->refs == 0) {
-        free(ref);
-    }
-}
-
 /* --- the stages ---------------------------------------------------------------------------------- */
 
 static void on_deadline(void *arg)
@@ -179,10 +160,6 @@ static void finish(struct request *r, enum http_finish reason)
     challenge_forget(r);
     sms_forget(r);
     suspicion_forget_request(r);
-    if (r->ref != NULL) {
-        r->ref->r = NULL;
-        request_ref_drop(r->ref);
-    }
 }
 
 static void count(const struct request *r, uint64_t us)

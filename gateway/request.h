@@ -14,8 +14,8 @@
  * They reply through r->ex, now or later. One that waits for something sets r->cancel: called at most once,
  * when the client is gone or the deadline passed: it must drop all it waits for (ops, jobs, queue places) and
  * not reply. After a reply has ended, cancel is not called.
- * A handler that is asynchronous through another thread (database) keeps no pointer to r there: it keeps a
- * struct request_ref, whose pointer becomes NULL when the request ends.
+ * A handler that is asynchronous through another thread (database) keeps no pointer to r there: what comes back goes to a
+ * state of its own, which cancel has told that nobody waits.
  *
  * Ownership: r lives in ex->arena. Everything it refers to for longer holds a reference (conf).
  * Thread rule: on its loop only. */
@@ -114,7 +114,6 @@ struct request {
     struct auth_call *account_call;        /* of a route of accounts; NULL: it is none */
     void (*cancel)(struct request *r);     /* see above; NULL: nothing to drop */
     void *handler;                         /* the handler's own state, on the arena */
-    struct request_ref *ref;               /* made by request_ref_new; NULL: nobody holds one */
     struct loop_timer deadline;            /* armed while a handler without own deadlines works */
     uint64_t entered_us[REQUEST_FINISHED]; /* when each state was, since the first byte; 0: not */
     uint64_t queue_us;                     /* waited for a worker */
@@ -125,15 +124,6 @@ struct request {
     int64_t prompt_tokens;     /* for settling and the access log; -1 unknown */
     int64_t completion_tokens; /* likewise */
 };
-
-/* Lets other threads and later events find out whether a request still lives. Reference-counted by its two
- * sides; `r` is cleared by request_finish. Only ever dereferenced on the request's loop. */
-struct request_ref {
-    struct request *r; /* NULL once the request has ended */
-    unsigned refs;     /* loop thread only */
-};
-struct request_ref *request_ref_new(struct request *r);
-void request_ref_drop(struct request_ref *ref);
 
 extern const struct http_handler
     request_http_handler; /* what the public listeners' servers are given; arg: gateway_loop */

@@ -38,11 +38,6 @@ struct trace_ring {
     struct entry entries[];
 };
 
-const char *trace_phase_name(enum request_phase p)
-{
-    return phase_names[p];
-}
-
 /* --- phases ----------------------------------------------------------------------------------------------- */
 
 /* From the moment `from` was entered until the next state that was. */

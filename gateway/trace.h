@@ -19,7 +19,6 @@ struct gateway_loop;
 
 /* Fills us[] (REQUEST_PHASES of them) for a request, running or ended, as of now_us. */
 void trace_phases(const struct request *r, uint64_t now_us, uint64_t *us);
-const char *trace_phase_name(enum request_phase p); /* "parse", "first_byte", ... */
 
 struct trace_ring *trace_ring_new(unsigned entries); /* NULL for 0 */
 void trace_ring_free(struct trace_ring *ring);

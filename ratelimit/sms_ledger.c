@@ -272,7 +272,6 @@ void sms_ledger_account(struct redis *redis, const struct sms_sent *s)
 static void on_top(void *arg, int rc, const struct redis_reply *reply)
 {
     struct sms_top *top = arg;
-    top->is_waiting = false;
     top->done(top->arg, rc, reply);
 }
 
@@ -285,16 +284,6 @@ int sms_ledger_top(struct redis *redis, struct sms_top *top, unsigned most, stru
     add_blocked_key(&c);
     add_day_keys(&c);
     add_number(&c, most);
-    int rc = redis != NULL ? send_asked(redis, &top->op, &c, &sms_script_top, arena, on_top, top)
-                           : ERR_UNAVAILABLE;
-    top->is_waiting = rc == 0;
-    return rc;
-}
-
-void sms_ledger_top_forget(struct sms_top *top)
-{
-    if (top->is_waiting) {
-        redis_cancel(&top->op);
-        top->is_waiting = false;
-    }
+    return redis != NULL ? send_asked(redis, &top->op, &c, &sms_script_top, arena, on_top, top)
+                         : ERR_UNAVAILABLE;
 }

@@ -58,7 +58,6 @@ int sms_ledger_unblock(struct redis *redis, struct str prefix) TIDE_CHECK; /* 0:
 
 struct sms_top {
     struct redis_op op;
-    bool is_waiting;
     void (*done)(void *arg, int rc, const struct redis_reply *reply);
     void *arg;
 };
@@ -66,7 +65,6 @@ struct sms_top {
  * sent, ...]], at most `most` rows each. Fails at once (ERR_UNAVAILABLE) without calling done. */
 int sms_ledger_top(struct redis *redis, struct sms_top *top, unsigned most, struct arena *arena,
                    void (*done)(void *arg, int rc, const struct redis_reply *reply), void *arg) TIDE_CHECK;
-void sms_ledger_top_forget(struct sms_top *top);
 
 extern struct redis_script sms_script_ask, sms_script_count, sms_script_account, sms_script_top;
 void sms_scripts_init(void);

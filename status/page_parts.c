@@ -67,20 +67,11 @@ void page_escape(struct buf *out, struct str s)
 
 /* --- times and states -------------------------------------------------------------------------- */
 
-void page_add_minute(struct buf *out, int64_t ms)
-{
-    char iso[CLOCK_ISO_LEN + 1];
-    clock_format_iso(ms, iso);
-    buf_addf(out, "%.10s %.5s UTC", iso, iso + 11);
-}
-
 void page_add_time(struct buf *out, int64_t ms)
 {
     char iso[CLOCK_ISO_LEN + 1];
     clock_format_iso(ms, iso);
-    buf_addf(out, "<time datetime=\"%s\">", iso);
-    page_add_minute(out, ms);
-    buf_add_cstr(out, "</time>");
+    buf_addf(out, "<time datetime=\"%s\">%.10s %.5s UTC</time>", iso, iso, iso + 11);
 }
 
 char page_state_class(enum component_status s, bool is_stale)

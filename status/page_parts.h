@@ -12,8 +12,7 @@ void page_begin(struct buf *out, const struct board *b, enum problem_lang lang, 
                 const char *path);
 void page_end(struct buf *out, const struct board *b, enum problem_lang lang);
 
-void page_add_time(struct buf *out, int64_t ms);   /* <time datetime=...>2026-11-22 04:12 UTC</time> */
-void page_add_minute(struct buf *out, int64_t ms); /* the same text without markup */
+void page_add_time(struct buf *out, int64_t ms); /* <time datetime=...>2026-11-22 04:12 UTC</time> */
 /* "operational" and so on as a class: s0..s4, su for unknown. */
 char page_state_class(enum component_status s, bool is_stale);
 void page_add_glyph(struct buf *out, char state_class); /* a 16x16 SVG, hidden from screen readers */

@@ -253,11 +253,6 @@ unsigned http_listener_shards(const struct http_listener *l)
     return l->shards;
 }
 
-const char *http_listener_name(const struct http_listener *l)
-{
-    return l->name;
-}
-
 const struct endpoint *http_listener_endpoint(const struct http_listener *l)
 {
     return &l->endpoint;

@@ -100,7 +100,6 @@ void http_listener_leave(struct http_listener *l);
 /* After all loops detached; removes a unix socket's file. */
 void http_listener_close(struct http_listener *l);
 unsigned http_listener_shards(const struct http_listener *l);
-const char *http_listener_name(const struct http_listener *l);
 const struct endpoint *http_listener_endpoint(const struct http_listener *l); /* with the port really bound */
 
 /* TLS 1.2 and 1.3. A server name gets the certificates that are for it, exactly or by wildcard: one with an ECDSA key

@@ -64,11 +64,6 @@ void kv_blocks_free(struct kv_blocks *kb)
     }
 }
 
-uint32_t kv_blocks_count(const struct kv_blocks *kb)
-{
-    return kb->count;
-}
-
 uint32_t kv_blocks_available(const struct kv_blocks *kb)
 {
     return kb->available;

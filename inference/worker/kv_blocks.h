@@ -26,7 +26,6 @@ struct kv_blocks;
 int kv_blocks_new(uint32_t blocks, struct kv_blocks **out, struct err *err) TIDE_CHECK;
 void kv_blocks_free(struct kv_blocks *kb);
 
-uint32_t kv_blocks_count(const struct kv_blocks *kb);
 uint32_t kv_blocks_available(const struct kv_blocks *kb); /* empty or kept: what take can give */
 
 uint32_t kv_blocks_take(struct kv_blocks *kb); /* one reference; KV_BLOCK_NONE: none is left */

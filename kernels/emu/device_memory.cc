@@ -125,11 +125,6 @@ bool device_memory_has(uintptr_t address)
     return arena && address >= number(arena) && address < number(arena) + ARENA_BYTES;
 }
 
-size_t device_memory_total(void)
-{
-    return bytes_each;
-}
-
 size_t device_memory_used(int device)
 {
     return used[device];

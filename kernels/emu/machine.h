@@ -92,7 +92,6 @@ cudaError device_memory_free(void *p);
 const char *device_memory_fault(const void *p, size_t bytes, int device);
 size_t device_memory_used(int device);
 void device_memory_reset(size_t bytes_each);
-size_t device_memory_total(void);
 void *parameters_new(size_t bytes); /* memory for a launch's arguments */
 void *parameters_spare(void);       /* for a launch that is refused */
 void parameters_free(void *p);
