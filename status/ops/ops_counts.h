@@ -35,7 +35,7 @@ enum ops_count {
     OPS_REDIS_COMMANDS = 21,
     OPS_REDIS_OK = 22,
     OPS_PG_JOBS = 23,
-    OPS_PG_OK = 24,
+    OPS_PG_OK = 24,      /* done, or refused for what was asked: the database works */
     OPS_CODES_HELD = 25, /* new numbers when budgets have only what they keep for accounts */
     OPS_LOGINS_OK = 26,  /* steps of log-ins of who has an account */
     OPS_LOGINS_BAD = 27, /* of them refused or failed */

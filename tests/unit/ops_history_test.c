@@ -54,6 +54,23 @@ static void two_readings_make_a_rate(void **state)
     assert_true(ops_history_sum(h, OPS_REQUESTS, OPS_POINTS) == 50);
 }
 
+/* A wrong code, a policy of an old version: the database did its work. */
+static void a_refusal_is_no_failure_of_the_database(void **state)
+{
+    read_at(1000, "tidegate_pg_jobs_total{result=\"ok\"} 0\n"
+                  "tidegate_pg_jobs_total{result=\"denied\"} 0\n");
+    read_at(2000, "tidegate_pg_jobs_total{result=\"ok\"} 10\n"
+                  "tidegate_pg_jobs_total{result=\"invalid\"} 1\n"
+                  "tidegate_pg_jobs_total{result=\"limit\"} 1\n"
+                  "tidegate_pg_jobs_total{result=\"not_found\"} 1\n"
+                  "tidegate_pg_jobs_total{result=\"denied\"} 1\n"
+                  "tidegate_pg_jobs_total{result=\"conflict\"} 1\n"
+                  "tidegate_pg_jobs_total{result=\"timeout\"} 2\n"
+                  "tidegate_pg_jobs_total{result=\"unavailable\"} 1\n");
+    assert_true(ops_history_sum(h, OPS_PG_JOBS, OPS_POINTS) == 18);
+    assert_true(ops_history_sum(h, OPS_PG_OK, OPS_POINTS) == 15);
+}
+
 static void a_counter_that_fell_began_anew(void **state)
 {
     requests_at(1000, 1000, 0);
@@ -190,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_readings_make_a_rate, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refusal_is_no_failure_of_the_database, setup, teardown),
         cmocka_unit_test_setup_teardown(a_counter_that_fell_began_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_not_watched_is_not_known, setup, teardown),
         cmocka_unit_test_setup_teardown(old_points_leave, setup, teardown),
