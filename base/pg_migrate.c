@@ -9,6 +9,9 @@
 
 #include "base/pg_conn.h"
 
+/* How long a migration waits for a lock: while it does, those who come after it wait too. It fails, and is run again. */
+#define LOCK_WAIT "5s"
+
 enum {
     FILE_MAX_BYTES = 1024 * 1024,
     NUMBER_DIGITS = 4,
@@ -181,7 +184,10 @@ static int apply(struct pg *pg, void *arg)
 {
     const struct plan *p = arg;
     const struct migration *m = &p->items[p->at];
-    int rc = pg_exec(pg, m->sql.p);
+    int rc = pg_exec(pg, "SET LOCAL lock_timeout = '" LOCK_WAIT "'");
+    if (rc == 0) {
+        rc = pg_exec(pg, m->sql.p);
+    }
     if (rc != 0) {
         return rc;
     }

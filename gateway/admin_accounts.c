@@ -152,8 +152,9 @@ static bool get_until(struct admin_call *c, int64_t *at_ms, int64_t *ttl_s)
         return false;
     }
     const char *wrong = until.n > 0 && *ttl_s != 0 ? "until: either this or ttl_s"
-                        : until.n > 0 && clock_parse_iso(until.p, until.n, at_ms) < 0
-                            ? "until: wants a time as 2026-12-01T09:00:00+08:00"
+                        : json_member(&c->body, "until") != NULL &&
+                                (clock_parse_iso(until.p, until.n, at_ms) < 0 || *at_ms <= 0)
+                            ? "until: wants a time to come, as 2026-12-01T09:00:00+08:00"
                         : json_member(&c->body, "ttl_s") != NULL && (*ttl_s < 1 || *ttl_s > BAN_MAX_S)
                             ? "ttl_s: 1 to 3153600000; left out, it is for good"
                             : NULL;

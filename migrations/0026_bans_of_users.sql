@@ -9,6 +9,8 @@
 -- see it, has ended with the others.
 
 LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE; -- in the order of those who sign in and out meanwhile
+CREATE TEMP TABLE banned_users ON COMMIT DROP AS -- looked for before anybody who reads waits
+    SELECT u.id FROM users u WHERE u.banned_until > clock_timestamp();
 LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE versions ADD COLUMN everybody bigint NOT NULL DEFAULT 0; -- 0: never; else Unix milliseconds, about
@@ -76,7 +78,7 @@ CREATE TRIGGER user_banned AFTER UPDATE OF banned_until ON users FOR EACH ROW
 -- Who is banned now has no session: a ban by plain SQL was none to their access tokens until now.
 DO $$
 BEGIN
-    PERFORM auth_end_sessions(u.id, NULL, 'global', 'banned') FROM users u WHERE u.banned_until > clock_timestamp();
+    PERFORM auth_end_sessions(b.id, NULL, 'global', 'banned') FROM banned_users b;
 END
 $$;
 

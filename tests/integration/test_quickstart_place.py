@@ -111,8 +111,8 @@ def test_a_log_is_opened_by_the_servers_user(checkout):
 
 # Starts itself anew at SIGUSR1, as a gateway does for an upgrade, and ends.
 UPGRADES = """#!/bin/bash
-echo $$ >>"$1"
 trap '"$0" "$@" & exit' USR1
+echo $$ >>"$1"
 while :; do read -rt 0.1 _ <> <(:); done
 """
 
