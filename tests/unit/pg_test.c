@@ -1,118 +1,12 @@
 /* Needs a PostgreSQL: tests/with-postgres build/dev/tests/pg_test. Without TIDE_TEST_PG the parts that need
  * one are skipped, visibly. */
+#include "tests/unit/pg_calls.h"
 #include "tests/unit/temp.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "base/clock.h"
-#include "base/pg.h"
-
-static const char *uri;
-
-static void need_server(void)
-{
-    if (!uri) {
-        print_message("skipped: TIDE_TEST_PG is not set (see tests/with-postgres)\n");
-        skip();
-    }
-}
-
-static struct pg_conf conf_of(const char *to)
-{
-    return (struct pg_conf){.uri = to, .connections = 4, .queue = 16, .connect_ms = 20000, .job_ms = 60000};
-}
-
-/* Of a server that is not there or says nothing. */
-static struct pg_conf hasty_conf_of(const char *to)
-{
-    struct pg_conf conf = conf_of(to);
-    conf.connect_ms = 500;
-    return conf;
-}
-
-/* --- jobs on a pool, waited for ------------------------------------------------------------------ */
-
-struct call {
-    struct pg_job job;
-    int (*run)(struct pg *pg, struct call *c);
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    int rc; /* 1 until done */
-    struct err err;
-    int runs;
-    int64_t number;
-    char text[64];
-    char state[6];
-    enum pg_lane lane;
-};
-
-static int call_run(struct pg *pg, void *arg)
-{
-    struct call *c = arg;
-    c->runs++;
-    int rc = c->run(pg, c);
-    snprintf(c->state, sizeof(c->state), "%s", pg_sqlstate(pg));
-    return rc;
-}
-
-static void call_done(void *arg, int rc, const struct err *err)
-{
-    struct call *c = arg;
-    pthread_mutex_lock(&c->lock);
-    c->rc = rc;
-    c->err = *err;
-    pthread_cond_signal(&c->ended);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static int call_begin(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
-                      uint64_t timeout_ms)
-{
-    c->job = (struct pg_job){
-        .run = call_run, .done = call_done, .arg = c, .timeout_ms = timeout_ms, .lane = c->lane};
-    c->run = run;
-    c->rc = 1;
-    c->runs = 0;
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->ended, NULL);
-    int rc = pg_submit(p, &c->job);
-    if (rc != 0) {
-        c->rc = rc;
-    }
-    return rc;
-}
-
-static int call_start(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *),
-                      uint64_t timeout_ms)
-{
-    c->lane = PG_LANE_COMMON;
-    return call_begin(p, c, run, timeout_ms);
-}
-
-static int call_wait(struct call *c)
-{
-    pthread_mutex_lock(&c->lock);
-    while (c->rc == 1) {
-        pthread_cond_wait(&c->ended, &c->lock);
-    }
-    pthread_mutex_unlock(&c->lock);
-    return c->rc;
-}
-
-static int call_start_in(struct pg_pool *p, enum pg_lane lane, struct call *c,
-                         int (*run)(struct pg *, struct call *))
-{
-    c->lane = lane;
-    return call_begin(p, c, run, 0);
-}
-
-static int call(struct pg_pool *p, struct call *c, int (*run)(struct pg *, struct call *))
-{
-    return call_start(p, c, run, 0) == 0 ? call_wait(c) : c->rc;
-}
 
 static struct pg_pool *pool;
 
@@ -450,142 +344,6 @@ static void a_hanging_server_holds_nobody(void **state)
     close(fd);
 }
 
-/* Common jobs that hold their threads until the gate opens. */
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    unsigned held;
-    bool is_open;
-} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
-
-static int wait_at_gate(struct pg *pg, struct call *c)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.held++;
-    pthread_cond_broadcast(&gate.moved);
-    while (!gate.is_open) {
-        pthread_cond_wait(&gate.moved, &gate.lock);
-    }
-    pthread_mutex_unlock(&gate.lock);
-    return all_types(pg, c);
-}
-
-static void gate_wait(unsigned held)
-{
-    pthread_mutex_lock(&gate.lock);
-    while (gate.held < held) {
-        pthread_cond_wait(&gate.moved, &gate.lock);
-    }
-    pthread_mutex_unlock(&gate.lock);
-}
-
-static void gate_open(void)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.is_open = true;
-    pthread_cond_broadcast(&gate.moved);
-    pthread_mutex_unlock(&gate.lock);
-}
-
-static void urgent_jobs_wait_for_no_common_one(void **state)
-{
-    need_server();
-    struct call common[4], urgent[3], refused;
-    struct pg_conf conf = conf_of(uri);
-    conf.connections = 2;
-    conf.queue = 2;
-    struct pg_pool *p = pg_pool_new(&conf, NULL);
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(call_start(p, &common[i], wait_at_gate, 0), 0);
-        gate_wait(i < 2 ? i + 1 : 2);
-    }
-    assert_int_equal(call_start(p, &refused, all_types, 0), ERR_AGAIN);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(call_start_in(p, PG_LANE_URGENT, &urgent[i], all_types), 0);
-    }
-    for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(call_wait(&urgent[i]), 0);
-    }
-    gate_open();
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(call_wait(&common[i]), 0);
-    }
-    pg_pool_free(p);
-}
-
-/* The order in which calls ran. */
-static atomic_uint ran;
-
-static int note_turn(struct pg *pg, struct call *c)
-{
-    c->number = atomic_fetch_add(&ran, 1);
-    return 0;
-}
-
-static void lanes_are_taken_from_in_order(void **state)
-{
-    need_server();
-    static const enum pg_lane lanes[] = {PG_LANE_COMMON, PG_LANE_SESSION, PG_LANE_COMMON, PG_LANE_SESSION};
-    static const int64_t turns[] = {2, 0, 3, 1};
-    struct call holder, refused, calls[4];
-    struct pg_conf conf = conf_of(uri);
-    conf.connections = 1;
-    conf.queue = 2;
-    struct pg_pool *p = pg_pool_new(&conf, NULL);
-    gate.held = 0;
-    gate.is_open = false;
-    assert_int_equal(call_start(p, &holder, wait_at_gate, 0), 0);
-    gate_wait(1);
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(call_start_in(p, lanes[i], &calls[i], note_turn), 0);
-    }
-    assert_int_equal(call_start_in(p, PG_LANE_COMMON, &refused, note_turn), ERR_AGAIN);
-    assert_int_equal(call_start_in(p, PG_LANE_SESSION, &refused, note_turn), ERR_AGAIN);
-    gate_open();
-    assert_int_equal(call_wait(&holder), 0);
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(call_wait(&calls[i]), 0);
-        assert_int_equal(calls[i].number, turns[i]);
-    }
-    pg_pool_free(p);
-}
-
-static int sleep_short(struct pg *pg, struct call *c)
-{
-    int rc = pg_query(pg, "SELECT pg_sleep(0.02)");
-    return rc < 0 ? rc : 0;
-}
-
-/* A server that has no connection left for some of the threads: these have nothing to do, rather than to fail jobs that
- * the others would do. */
-static void threads_without_a_connection_fail_no_jobs(void **state)
-{
-    need_server();
-    static struct call calls[40];
-    char few[512];
-    const char *user = strstr(uri, "&user=");
-    assert_non_null(user);
-    snprintf(few, sizeof(few), "%.*s&user=tide_few", (int)(user - uri), uri);
-    struct pg *owner = pg_open(uri, 20000, NULL);
-    assert_non_null(owner);
-    assert_int_equal(pg_exec(owner, "DROP ROLE IF EXISTS tide_few"), 0);
-    assert_int_equal(pg_exec(owner, "CREATE ROLE tide_few LOGIN CONNECTION LIMIT 2"), 0);
-    struct pg_conf conf = conf_of(few);
-    conf.queue = 40;
-    struct pg_pool *p = pg_pool_new(&conf, NULL);
-    for (unsigned round = 0; round < 2; round++) {
-        for (unsigned i = 0; i < 40; i++) {
-            assert_int_equal(call_start(p, &calls[i], sleep_short, 0), 0);
-        }
-        for (unsigned i = 0; i < 40; i++) {
-            assert_int_equal(call_wait(&calls[i]), 0);
-            assert_int_equal(calls[i].runs, 1);
-        }
-    }
-    pg_pool_free(p);
-    pg_close(owner);
-}
-
 static void urgent_jobs_have_a_ceiling(void **state)
 {
     char mute[128];
@@ -753,18 +511,11 @@ int main(void)
         POOLED(done_comes_on_the_loop_that_asked),
         cmocka_unit_test(out_of_reach_fails_fast),
         cmocka_unit_test(a_hanging_server_holds_nobody),
-        cmocka_unit_test(urgent_jobs_wait_for_no_common_one),
-        cmocka_unit_test(lanes_are_taken_from_in_order),
-        cmocka_unit_test(threads_without_a_connection_fail_no_jobs),
         cmocka_unit_test(urgent_jobs_have_a_ceiling),
         cmocka_unit_test(a_closing_pool_cancels_what_waits),
         cmocka_unit_test(a_pool_that_is_gone_takes_nothing),
         cmocka_unit_test(migrations_go_forward_only),
     };
-    if (getenv("TIDE_TEST_PG")) {
-        static char own[512];
-        snprintf(own, sizeof(own), "%s&application_name=pg_test_%d", getenv("TIDE_TEST_PG"), (int)getpid());
-        uri = own;
-    }
+    uri_find("pg_test");
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }
