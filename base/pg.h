@@ -9,8 +9,8 @@
  * Deadline: of the whole job, queue and connecting included. When it passes, the connection is dropped and rc
  * is ERR_TIMEOUT: whether a COMMIT under way took effect is then unknown (as with ERR_CLOSED), which job->is_unknown says.
  * Database away: after a failed connect, jobs fail at once with ERR_UNAVAILABLE for 250 ms; then one job
- * tries again while the others go on failing. Where only some threads have no connection, these rest as long, and the
- * others do the jobs. A job whose connection died before BEGIN was answered moves to
+ * tries again while the others go on failing. Where only some threads have no connection, these rest as long and then try
+ * again without a job, and the others do the jobs. A job whose connection died before BEGIN was answered moves to
  * a new one by itself.
  * Lanes: each has a queue of its own, and threads take from the first that has a job. Urgent are those by which the process
  * is governed, few and short; of people with a session, what keeps it; common all else, which anybody may cause. One thread

@@ -52,6 +52,9 @@ static struct metric job_seconds =
     METRIC_HISTOGRAM("tidegate_pg_job_seconds", "Database jobs, from submit to done, queue included.");
 static struct metric waiting_jobs =
     METRIC_GAUGE("tidegate_pg_queue_jobs", "Database jobs waiting for a thread.");
+static struct metric returned_total =
+    METRIC_COUNTER("tidegate_pg_returned_jobs_total",
+                   "Database jobs that went back to the queue, because their thread found no connection.");
 static struct metric connects_total =
     METRIC_COUNTER_L("tidegate_pg_connects_total", "Connections tried to the database.", "result");
 static struct metric up = METRIC_GAUGE("tidegate_pg_up", "1 when the database answered last.");
@@ -160,13 +163,15 @@ static void note_lost(struct pool_thread *me, const struct pg *pg)
     }
 }
 
+/* job: for which; NULL: for those to come. */
 static int connect_for(struct pool_thread *me, struct pg *pg, const struct pg_job *job)
 {
     uint64_t deadline = clock_mono_ms() + me->pool->conf.connect_ms;
+    deadline = job && job->deadline_ms < deadline ? job->deadline_ms : deadline;
     if (!take_turn_to_connect(me)) {
         return err_set(&pg->err, ERR_UNAVAILABLE, "PostgreSQL: out of reach a moment ago");
     }
-    int rc = pg_conn_open(pg, deadline < job->deadline_ms ? deadline : job->deadline_ms, &pg->err);
+    int rc = pg_conn_open(pg, deadline, &pg->err);
     metric_child_add(metric_child(&connects_total, rc == 0 ? "ok" : "failed"), 1);
     if (rc != 0) {
         log_warn("pg connect=failed text=\"%s\"", pg->err.msg);
@@ -208,11 +213,23 @@ static struct pg_job *lane_take(struct lane *l)
     return job;
 }
 
-/* Under the lock. NULL: none. */
-static struct pg_job *next_job(struct pg_pool *p, enum pg_lane least)
+/* Under the lock. A thread that could not connect a moment ago would fail jobs faster than others do them, or put them back
+ * over and over; one that may try again would hold its job while it does. Both leave a lane to those that serve it. */
+static bool is_left(const struct pool_thread *me, enum pg_lane lane)
 {
-    for (unsigned i = PG_LANES; i-- > (unsigned)least;) {
-        if (p->lanes[i].first) {
+    const struct pg_pool *p = me->pool;
+    if (me->is_open || p->reach == REACH_UNKNOWN || p->reach == REACH_UP) {
+        return false;
+    }
+    return is_down(p) ? is_served(p, lane) : open_for(p, lane) > 0;
+}
+
+/* Under the lock. NULL: none for this thread. */
+static struct pg_job *next_job(const struct pool_thread *me)
+{
+    struct pg_pool *p = me->pool;
+    for (unsigned i = PG_LANES; i-- > (unsigned)me->least;) {
+        if (p->lanes[i].first && !is_left(me, (enum pg_lane)i)) {
             return lane_take(&p->lanes[i]);
         }
     }
@@ -227,39 +244,60 @@ static void wake(struct pg_pool *p, enum pg_lane lane)
     }
 }
 
-/* Under the lock. A thread that could not connect a moment ago would fail jobs faster than others do them, or put them back
- * over and over: while there are others it takes none. Whoever woke it meant another one. */
-static bool must_rest(const struct pool_thread *me)
+/* Under the lock. Whoever woke a thread that leaves those jobs meant another one. True: there are such. */
+static bool pass_on(const struct pool_thread *me)
 {
-    return !me->is_open && is_down(me->pool) && is_served(me->pool, me->least);
+    struct pg_pool *p = me->pool;
+    bool is_any = false;
+    for (unsigned i = (unsigned)me->least; i < PG_LANES; i++) {
+        if (p->lanes[i].first) {
+            wake(p, (enum pg_lane)i);
+            is_any = true;
+        }
+    }
+    return is_any;
 }
 
+/* Under the lock. Until something moved, or the thread may connect. */
 static void rest(struct pg_pool *p)
 {
     struct timespec until;
-    for (unsigned i = 0; i < PG_LANES; i++) {
-        if (p->lanes[i].first) {
-            wake(p, (enum pg_lane)i);
-        }
+    uint64_t now_ms = clock_mono_ms(), ms = DOWN_MS;
+    if (p->reach == REACH_DOWN) {
+        ms = p->down_until_ms > now_ms ? p->down_until_ms - now_ms : 0;
     }
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += DOWN_MS * 1000000L;
+    until.tv_nsec += (long)ms * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_cond_clockwait(&p->moved, &p->lock, CLOCK_MONOTONIC, &until);
 }
 
-static struct pg_job *take_job(struct pool_thread *me)
+/* Under the lock, which it gives up meanwhile. There is no job for this thread, yet. */
+static void await_job(struct pool_thread *me, struct pg *pg)
+{
+    struct pg_pool *p = me->pool;
+    bool is_without = !me->is_open && (p->reach == REACH_DOWN || p->reach == REACH_PROBING);
+    bool is_any = is_without && pass_on(me);
+    if (is_without && is_down(p)) {
+        rest(p);
+    } else if (
+        is_any) { /* others have a connection, yet jobs wait: one more may help, and holds none of them while it is tried for */
+        pthread_mutex_unlock(&p->lock);
+        (void)connect_for(me, pg, NULL);
+        pthread_mutex_lock(&p->lock);
+    } else {
+        pthread_cond_wait(&p->wanted[me->least], &p->lock);
+    }
+}
+
+static struct pg_job *take_job(struct pool_thread *me, struct pg *pg)
 {
     struct pg_pool *p = me->pool;
     struct pg_job *job = NULL;
     pthread_mutex_lock(&p->lock);
-    while (!p->stopped && !job) {
-        if (must_rest(me)) {
-            rest(p);
-        } else if (!(job = next_job(p, me->least))) {
-            pthread_cond_wait(&p->wanted[me->least], &p->lock);
-        }
+    while (!p->stopped && !(job = next_job(me))) {
+        await_job(me, pg);
     }
     pthread_mutex_unlock(&p->lock);
     return job;
@@ -280,6 +318,7 @@ static bool put_back(struct pg_pool *p, struct pg_job *job)
     }
     pthread_mutex_unlock(&p->lock);
     metric_add(&waiting_jobs, is_put);
+    metric_add(&returned_total, is_put);
     return is_put;
 }
 
@@ -291,7 +330,7 @@ static void *thread_main(void *arg)
     struct pg_job *job;
     pthread_setname_np(pthread_self(), "pg");
     pg_conn_init(&pg, p->conf.uri);
-    while ((job = take_job(me))) {
+    while ((job = take_job(me, &pg))) {
         bool is_begun;
         metric_add(&waiting_jobs, -1);
         if (clock_mono_ms() >= job->deadline_ms) {
@@ -370,6 +409,7 @@ struct pg_pool *pg_pool_new(const struct pg_conf *conf, struct err *err)
     metric_register(&job_seconds);
     metric_register(&waiting_jobs);
     metric_register(&up);
+    metric_register(&returned_total);
     sigfillset(&every);
     pthread_sigmask(SIG_BLOCK, &every, &old);
     while (n < thread_count(p) && failed == 0) {
@@ -394,11 +434,12 @@ void pg_pool_free(struct pg_pool *p)
     if (!p) {
         return;
     }
-    struct pg_job *job;
     stop_threads(p, thread_count(p));
-    while ((job = next_job(p, PG_LANE_COMMON))) {
-        metric_add(&waiting_jobs, -1);
-        fail(job, ERR_CANCELED, "the pool is closing");
+    for (unsigned i = PG_LANES; i-- > 0;) {
+        while (p->lanes[i].first) {
+            metric_add(&waiting_jobs, -1);
+            fail(lane_take(&p->lanes[i]), ERR_CANCELED, "the pool is closing");
+        }
     }
     pool_free(p);
 }

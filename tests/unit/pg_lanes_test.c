@@ -5,6 +5,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/metrics.h"
+
+#define FAILED_CONNECTS "tidegate_pg_connects_total{result=\"failed\"}"
+
 /* Common jobs that hold their threads until the gate opens. */
 static struct {
     pthread_mutex_t lock;
@@ -168,12 +172,74 @@ static void threads_without_a_connection_fail_no_jobs(void **state)
     pg_close(owner);
 }
 
+static int64_t metric_now(const char *name)
+{
+    struct buf text;
+    char line[96];
+    buf_init(&text, 1 << 20);
+    metrics_write(&text);
+    snprintf(line, sizeof(line), "\n%s ", name);
+    const char *at = strstr(text.p, line);
+    int64_t n = at ? strtoll(at + strlen(line), NULL, 10) : 0;
+    buf_clear(&text);
+    return n;
+}
+
+/* A common job, until an urgent one holds its thread as well. */
+static int wait_for_urgent(struct pg *pg, struct call *c)
+{
+    gate_hold();
+    gate_wait(2);
+    int rows = pg_query(pg, "SELECT pg_backend_pid()");
+    c->number = rows == 1 ? pg_i64(pg, 0, 0) : 0;
+    return rows < 0 ? rows : 0;
+}
+
+/* The thread of urgent jobs holds the one connection that there is: the other one neither takes urgent jobs, which it would
+ * put back at once and take again, nor do they go with it when it tries to connect. When it can, it does them. */
+static void a_thread_without_a_connection_leaves_urgent_jobs(void **state)
+{
+    need_server();
+    struct call common, holder, urgent;
+    char sql[80];
+    struct pg *owner = pg_open(uri, 60000, NULL);
+    assert_non_null(owner);
+    struct pg_conf conf = conf_of(make_few(owner));
+    conf.connections = 1;
+    struct pg_pool *p = pg_pool_new(&conf, NULL);
+    gate_close();
+    assert_int_equal(call_start(p, &common, wait_for_urgent, 0), 0);
+    gate_wait(1);
+    assert_int_equal(call_start_in(p, PG_LANE_URGENT, &holder, wait_at_gate), 0);
+    assert_int_equal(call_wait(&common), 0);
+    snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(%d, 20000)", (int)common.number);
+    assert_int_equal(pg_exec(owner, "ALTER ROLE tide_few CONNECTION LIMIT 1"), 0);
+    assert_int_equal(pg_exec(owner, sql), 0);
+    assert_int_equal(call(p, &common, select_one), ERR_UNAVAILABLE);
+
+    int64_t returned = metric_now("tidegate_pg_returned_jobs_total");
+    int64_t failed = metric_now(FAILED_CONNECTS);
+    assert_int_equal(call_start_in(p, PG_LANE_URGENT, &urgent, select_one), 0);
+    while (metric_now(FAILED_CONNECTS) < failed + 2) {
+        assert_int_equal(pg_exec(owner, "SELECT pg_sleep(0.01)"), 0);
+    }
+    assert_int_equal(metric_now("tidegate_pg_returned_jobs_total"), returned);
+    assert_int_equal(pg_exec(owner, "ALTER ROLE tide_few CONNECTION LIMIT 2"), 0);
+    assert_int_equal(call_wait(&urgent), 0);
+    assert_int_equal(urgent.runs, 1);
+    gate_open();
+    assert_int_equal(call_wait(&holder), 0);
+    pg_pool_free(p);
+    pg_close(owner);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urgent_jobs_wait_for_no_common_one),
         cmocka_unit_test(lanes_are_taken_from_in_order),
         cmocka_unit_test(threads_without_a_connection_fail_no_jobs),
+        cmocka_unit_test(a_thread_without_a_connection_leaves_urgent_jobs),
     };
     uri_find("pg_lanes_test");
     return cmocka_run_group_tests(tests, NULL, NULL);
