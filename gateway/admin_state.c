@@ -91,8 +91,14 @@ void admin_worker_drain(struct admin_call *c)
     struct gateway *g = c->control->gateway;
     struct str reason = STR("");
     bool drain = true;
+    struct err err = {0};
     if (!admin_knows_members(c, members, 2) || !admin_get_bool(c, "drain", &drain) ||
         !admin_get_text(c, "reason", &reason)) {
+        return;
+    }
+    if (upgrade_may_start(c->control->upgrade, &err) != 0) {
+        http_reply_error(c->ex, "conflict",
+                         "%s: the process after this one would not know of it; ask again then", err.msg);
         return;
     }
     bool is_known = c->dry_run ? chat_has_worker(g, c->name) : chat_drain_worker(g, c->name, drain);

@@ -9,7 +9,8 @@
  *
  * Inherited descriptors rather than messages over a socket: the kernel hands over all of them or none, nobody else can
  * ask for them, and the old process sees by its child how the new one fares.
- * Workers that an operator has drained stay so in the new process.
+ * Workers that an operator has drained stay so in the new process. It is told of them when it is started: until it is ready,
+ * and in a process that is ending, draining is refused.
  * The program is found as the shell did (argv[0]), so that a package or a link that was changed meanwhile counts.
  * Errors: upgrade_start ERR_CONFLICT while another runs or the process is ending; what goes wrong later is logged,
  * counted and told to who waits.

@@ -1,5 +1,6 @@
 """One program in the place of another: nothing is lost while it happens, and one that cannot take over changes nothing."""
 import json
+import os
 import signal
 import socket
 from types import SimpleNamespace
@@ -23,6 +24,25 @@ def place(own_stack):
 
 def pid_of(gateway) -> int:
     return json.loads(gateway.ctl("check", "-o", "json").stdout)["pid"]
+
+
+def linked_gateway(place, settings):
+    """Started by a link, as an installed program's may be; with the link."""
+    g = Gateway(place.stack, "gateway-1", settings)
+    place.stack.gateways.append(g)
+    link = place.stack.folder / "tidegate"
+    link.symlink_to(program("tidegate"))
+    g.process.command[0] = str(link)
+    g.start()
+    return g, link
+
+
+def link_to_script(place, link, text):
+    script = place.stack.folder / "script"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    link.unlink()
+    link.symlink_to(script)
 
 
 @pytest.mark.tsan
@@ -117,25 +137,37 @@ def test_a_drained_worker_stays_drained(place):
     assert states()[name] is False
 
 
+def test_a_drain_during_an_upgrade_is_refused(place):
+    """The new process would not know of it. One that is taken back, too; and when the upgrade has failed, it is done."""
+    settings = place.settings()
+    settings["process"]["upgrade"] = "60s"
+    g, link = linked_gateway(place, settings)
+    draining = lambda: json.loads(g.ctl("get", "workers", "-o", "json").stdout)["items"][0]["draining"]
+    name = json.loads(g.ctl("get", "workers", "-o", "json").stdout)["items"][0]["name"]
+    held = place.stack.folder / "held"
+    os.mkfifo(held)
+    link_to_script(place, link, f"read line < {held}; exit 3")
+    g.process.send(signal.SIGUSR2)
+    with open(held, "w"):  # opens when the script does
+        for words in (["--undo"], [f"--confirm={name}"], [f"--confirm={name}", "--dry-run"]):
+            refused = g.ctl("drain", "worker", name, *words, check=False)
+            assert refused.returncode != 0 and "an upgrade is on its way" in refused.stderr, refused
+        assert draining() is False
+    wait_until(lambda: g.metric('tidegate_upgrades_total{result="failed"}') == 1, 30, "the upgrade has failed")
+    g.ctl("drain", "worker", name, f"--confirm={name}")
+    assert draining() is True
+
+
 @pytest.mark.parametrize("program_text,why", [
     ("exit 3", "ended before it was ready"), ("sleep 60", "not ready within process.upgrade")])
 def test_a_program_that_does_not_start_changes_nothing(place, program_text, why):
-    """The command is a link, as an installed program's may be, and the link is changed."""
+    """The command is a link, and the link is changed."""
     settings = place.settings()
     settings["process"]["upgrade"] = "1500ms"
-    g = Gateway(place.stack, "gateway-1", settings)
-    place.stack.gateways.append(g)
-    link = place.stack.folder / "tidegate"
-    link.symlink_to(program("tidegate"))
-    g.process.command[0] = str(link)
-    g.start()
+    g, link = linked_gateway(place, settings)
     pid, caller = g.process.pid, KeepAlive(g)
     caller.start()
-    script = place.stack.folder / "script"
-    script.write_text(f"#!/bin/sh\n{program_text}\n")
-    script.chmod(0o755)
-    link.unlink()
-    link.symlink_to(script)
+    link_to_script(place, link, program_text)
     refused = g.ctl("upgrade", check=False)
     assert refused.returncode == 1 and why in refused.stderr
     assert pid_of(g) == pid and g.process.is_alive()
