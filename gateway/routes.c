@@ -42,12 +42,16 @@ void route_table_free(struct route_table *t)
     }
 }
 
+static bool is_same_path(const struct route *a, const struct route *b)
+{
+    return a->is_prefix == b->is_prefix && str_eq(a->path, b->path);
+}
+
 static const struct route *overlapping(const struct route_table *t, const struct route *row)
 {
     for (unsigned i = 0; i < t->count; i++) {
         const struct route *old = &t->rows[i].route;
-        if (old->is_prefix == row->is_prefix && str_eq(old->path, row->path) &&
-            (old->methods & row->methods) != 0) {
+        if (is_same_path(old, row) && (old->methods & row->methods) != 0) {
             return old;
         }
     }
@@ -113,23 +117,33 @@ static unsigned demands(const struct route *row)
     return bits[row->auth];
 }
 
-/* by_reading: both paths as servers may read them. */
+/* by_reading: both paths as servers may read them. A row of a path asks for nothing on behalf of that path's other methods:
+ * each of them has its own. Rows of one path lie together. */
 static const struct route_entry *find(const struct route_table *t, enum http_method method, struct str path,
                                       bool by_reading, uint32_t *allowed)
 {
-    unsigned demanded = 0; /* by rows of this path that do not take the method */
+    unsigned demanded = 0;           /* by matching rows of longer paths that do not take the method */
+    unsigned pending = 0;            /* likewise, by those of the path of `last` */
+    const struct route *last = NULL; /* that matched */
     *allowed = 0;
     for (unsigned i = 0; i < t->count; i++) {
         const struct route_entry *e = &t->rows[i];
-        if (!matches(&e->route, by_reading ? e->reading : e->route.path, path) ||
-            (demands(&e->route) & demanded) != demanded) {
+        if (!matches(&e->route, by_reading ? e->reading : e->route.path, path)) {
+            continue;
+        }
+        if (last == NULL || !is_same_path(last, &e->route)) {
+            demanded |= pending;
+            pending = 0;
+        }
+        last = &e->route;
+        if ((demands(&e->route) & demanded) != demanded) {
             continue;
         }
         if ((e->route.methods & ROUTE_METHOD(method)) != 0) {
             return e;
         }
         *allowed |= e->route.methods;
-        demanded |= demands(&e->route);
+        pending |= demands(&e->route);
     }
     return NULL;
 }

@@ -73,6 +73,42 @@ static void test_less_is_shown_nowhere_for_another_method(void **state)
     route_table_free(t);
 }
 
+static void test_the_methods_of_a_path_ask_each_for_its_own(void **state)
+{
+    static const struct route rows_of_two_paths[] = {
+        {.name = "write",
+         .methods = ROUTE_POST,
+         .path = STR_INIT("/api/"),
+         .is_prefix = true,
+         .auth = ROUTE_AUTH_APIKEY_USER},
+        {.name = "read",
+         .methods = ROUTE_GET,
+         .path = STR_INIT("/api/"),
+         .is_prefix = true,
+         .auth = ROUTE_AUTH_APIKEY},
+        {.name = "drop",
+         .methods = ROUTE_DELETE,
+         .path = STR_INIT("/"),
+         .is_prefix = true,
+         .auth = ROUTE_AUTH_APIKEY},
+    };
+    static const unsigned orders[][3] = {{0, 1, 2}, {1, 0, 2}};
+    for (unsigned o = 0; o < 2; o++) {
+        struct route_table *t = route_table_new();
+        uint32_t allowed = 0;
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(route_table_add(t, &rows_of_two_paths[orders[o][i]], 1, NULL), 0);
+        }
+        route_table_seal(t);
+        assert_string_equal(found(t, HTTP_POST, "/api/x", &allowed), "write");
+        assert_string_equal(found(t, HTTP_GET, "/api/x", &allowed), "read");
+        assert_string_equal(found(t, HTTP_DELETE, "/api/x", &allowed), "-"); /* a user is missing there */
+        assert_int_equal(allowed, ROUTE_GET | ROUTE_POST);
+        assert_string_equal(found(t, HTTP_DELETE, "/x", &allowed), "drop");
+        route_table_free(t);
+    }
+}
+
 static void test_a_path_is_one_rows_for_every_reader(void **state)
 {
     static const struct route nested[] = {
@@ -160,6 +196,7 @@ int main(void)
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_unknown_path),
         cmocka_unit_test(test_less_is_shown_nowhere_for_another_method),
+        cmocka_unit_test(test_the_methods_of_a_path_ask_each_for_its_own),
         cmocka_unit_test(test_a_path_is_one_rows_for_every_reader),
         cmocka_unit_test(test_conflict_names_both),
         cmocka_unit_test(test_names_that_are_given_up_leave_no_metrics),
