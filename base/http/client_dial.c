@@ -149,7 +149,6 @@ int client_dial_code(int error)
     case ENFILE:
     case ENOMEM:
     case ENOBUFS:
-    case EADDRNOTAVAIL: /* all local ports are in use */
         return ERR_IO;
     default:
         return ERR_UNAVAILABLE;

@@ -34,8 +34,9 @@ int client_dial_start(struct client_dial *d, struct http_origin *o, client_dial_
 void client_dial_stop(struct client_dial *d);     /* harmless when nothing is going on */
 void client_dial_resolved(struct http_origin *o); /* the resolver has answered: goes on with all that wait */
 const char *client_dial_error(int error);         /* in words */
-/* The code of an error: ERR_IO when this machine has nothing left to connect with (descriptors, ports, memory), which says
- * nothing about the peer, else ERR_UNAVAILABLE. */
+/* The code of an error: ERR_IO when this machine has nothing left to connect with (descriptors, memory), which says nothing
+ * about the peer, else ERR_UNAVAILABLE. So too where there is no address or port to come from: that concerns this peer
+ * alone, and another may have one. */
 int client_dial_code(int error);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/http/client.h"
+#include "base/http/client_dial.h"
 
 enum { PEERS = 8, STEPS = 8 };
 
@@ -473,6 +474,16 @@ static void nobody_listening_is_unavailable(void **state)
     r->origin = mine;
 }
 
+static void only_what_concerns_every_peer_is_ours(void **state)
+{
+    static const int ours[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS};
+    static const int theirs[] = {EADDRNOTAVAIL, ECONNREFUSED, ENETUNREACH, CLIENT_DIAL_NO_ADDRESS};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(client_dial_code(ours[i]), ERR_IO);
+        assert_int_equal(client_dial_code(theirs[i]), ERR_UNAVAILABLE);
+    }
+}
+
 static void a_name_is_looked_up(void **state)
 {
     struct rig *r = *state;
@@ -670,6 +681,7 @@ int main(void)
         CASE(what_may_happen_only_once_is_not_replayed),
         CASE(a_fresh_connection_that_dies_is_not_tried_again),
         CASE(nobody_listening_is_unavailable),
+        cmocka_unit_test(only_what_concerns_every_peer_is_ours),
         CASE(a_name_is_looked_up),
         CASE(too_many_connections_are_refused),
         CASE(silence_times_out),
