@@ -91,7 +91,8 @@ static void on_granted(struct loop_msg *m, bool canceled)
 {
     struct queue_waiter *w = (struct queue_waiter *)(void *)m;
     if (canceled || w->is_abandoned) {
-        worker_grant_end(&w->grant, clock_mono_ms()); /* the next pump finds the slot */
+        /* The control loop's next pump finds the slot: others look only at the one that they gave back. */
+        worker_grant_end(&w->grant, clock_mono_ms());
     } else {
         w->req.on_grant(w->req.arg, w->grant);
     }
