@@ -25,6 +25,16 @@ int openai_read_model(struct openai_reader *r)
     return 0;
 }
 
+/* vLLM's name, or llama.cpp's. */
+static int read_repetition_penalty(struct openai_reader *r, float *out)
+{
+    const char *name = openai_member(r, "repeat_penalty") ? "repeat_penalty" : "repetition_penalty";
+    if (openai_member(r, "repeat_penalty") && openai_member(r, "repetition_penalty")) {
+        return openai_fail(r, name, "expected this or repetition_penalty, which means the same, not both");
+    }
+    return openai_float(r, name, 0.01, 10, out);
+}
+
 static int read_sampling(struct openai_reader *r, struct openai_request *q)
 {
     struct sampler_params *s = &q->sampling;
@@ -36,7 +46,7 @@ static int read_sampling(struct openai_reader *r, struct openai_request *q)
     rc = rc ? rc : openai_float(r, "min_p", 0, 1, &s->min_p);
     rc = rc ? rc : openai_float(r, "presence_penalty", -2, 2, &s->presence_penalty);
     rc = rc ? rc : openai_float(r, "frequency_penalty", -2, 2, &s->frequency_penalty);
-    rc = rc ? rc : openai_float(r, "repetition_penalty", 0.01, 10, &s->repetition_penalty);
+    rc = rc ? rc : read_repetition_penalty(r, &s->repetition_penalty);
     rc = rc ? rc : openai_integer(r, "top_k", -1, INT32_MAX, &top_k);
     rc = rc ? rc : openai_integer(r, "seed", INT64_MIN, INT64_MAX, &seed);
     if (!rc && s->top_p <= 0) {
@@ -168,7 +178,6 @@ static const struct wish {
     {"structured_outputs", NAN, false},
     {"grammar", NAN, false},
     {"json_schema", NAN, false},
-    {"repeat_penalty", 1, false},
     {"web_search_options", NAN, false},
 };
 

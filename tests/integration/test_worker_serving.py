@@ -340,6 +340,7 @@ REFUSED = [
     ({**CHAT, "modalities": ["text", "audio"]}, "modalities"), ({**CHAT, "prompt_logprobs": 0}, "prompt_logprobs"),
     ({**CHAT, "guided_json": {}}, "guided_json"), ({**CHAT, "structured_outputs": {"regex": "a"}}, "structured_outputs"),
     ({**CHAT, "add_generation_prompt": False}, "add_generation_prompt"), ({**CHAT, "continue_final_message": True}, "continue_final_message"),
+    ({**CHAT, "repeat_penalty": 0}, "repeat_penalty"), ({**CHAT, "repeat_penalty": 1, "repetition_penalty": 1}, "repeat_penalty"),
     ({**CHAT, "repetition_penalty": 0}, "repetition_penalty"), ({**CHAT, "stop_token_ids": 2}, "stop_token_ids"),
     ({**CHAT, "stop_token_ids": [99999999]}, "stop_token_ids"), ({**CHAT, "stop_token_ids": [2] * 17}, "stop_token_ids"),
     ({"messages": [{"role": "assistant"}]}, "messages[0]"), ({"messages": [{"role": "assistant", "tool_calls": None}]}, "messages[0]"),
@@ -388,8 +389,9 @@ def test_stop_tokens_and_repetitions(worker):
     assert plain.count("-") > 2 and plain.count(" two") > 2, plain
     stopped = worker.complete(**body, stop_token_ids=worker.tokens("-")).json()
     assert stopped["choices"][0]["text"] == plain.split("-")[0] and stopped["choices"][0]["finish_reason"] == "stop"
-    varied = worker.complete(**body, repetition_penalty=10, logprobs=0).json()["choices"][0]["logprobs"]["tokens"]
-    assert len(set(varied)) == 24 and not {" one", " two", "one"} & set(varied), varied
+    for name in ("repetition_penalty", "repeat_penalty"):
+        varied = worker.complete(**body, **{name: 10}, logprobs=0).json()["choices"][0]["logprobs"]["tokens"]
+        assert len(set(varied)) == 24 and not {" one", " two", "one"} & set(varied), varied
 
 
 def test_functions_that_shall_not_be_called_and_turns_that_called_some(worker):
