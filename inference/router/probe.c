@@ -256,12 +256,12 @@ void member_probe_if_due(struct member *m, uint64_t now_ms)
     /* A request that could not connect made it SUSPECT: look at once, not when the old period ends. */
     bool hurry = m->failed == 0 && atomic_load(&m->worker->load->health) == WORKER_SUSPECT &&
                  !atomic_load(&m->worker->refuses_key);
-    if (now_ms >= m->next_ms || hurry) {
-        ask(m, MEMBER_ASKING_HEALTH);
-    } else if (is_key_due(m, now_ms)) {
+    if (is_key_due(m, now_ms)) { /* first: it is due seldom, and health may be at every tick */
         m->key.asked_ms = now_ms;
         atomic_store(&m->worker->is_doubted, false);
         ask_chat(m, 0);
+    } else if (now_ms >= m->next_ms || hurry) {
+        ask(m, MEMBER_ASKING_HEALTH);
     }
 }
 

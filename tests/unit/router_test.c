@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "inference/router/router.h"
+#include "inference/router/router_impl.h"
 
 enum { WORKERS = 64, TICK_MS = 50, GUARD_MS = 60000 };
 
@@ -220,6 +220,24 @@ static void each_model_has_a_queue_of_its_own_for_good(void **state)
     }
 }
 
+/* --- our key ------------------------------------------------------------------------------------------ */
+
+static void the_key_is_asked_for_though_health_is_due_always(void **state)
+{
+    struct rig *r = *state;
+    struct worker_conf conf = settings("127.0.0.1:1");
+    configure(r, &conf, 1);
+    struct member *m = r->router->members;
+    uint64_t now = clock_mono_ms();
+    m->next_ms = now;
+    atomic_store(&m->worker->refuses_key, true);
+    member_probe_if_due(m, now);
+    assert_int_equal(m->phase, MEMBER_ASKING_CHAT);
+    member_probe_stop(m);
+    member_probe_if_due(m, now + 1); /* it has just been asked */
+    assert_int_equal(m->phase, MEMBER_ASKING_HEALTH);
+}
+
 /* --- news --------------------------------------------------------------------------------------------- */
 
 static void on_peer(evutil_socket_t fd, short what, void *arg)
@@ -319,6 +337,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_reload_keeps_makes_and_drops_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(each_model_has_a_queue_of_its_own_for_good, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_key_is_asked_for_though_health_is_due_always, setup, teardown),
         cmocka_unit_test_setup_teardown(the_news_of_a_tick_are_one_table, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
