@@ -1,7 +1,9 @@
 /* Active health: GET /health, then GET /v1/models, one at a time for each worker, on the control loop. And a question as
  * clients ask them, when a worker refused one of theirs (401, 402, 403): that may be for our key, or for what was asked,
- * as where content is filtered. Only a refusal of what we ask ourselves, for each of its models, says which; until one of
- * them is taken again the worker is SUSPECT. So nobody takes a worker away by what he asks. */
+ * as where content is filtered. Only a refusal of what we ask ourselves, for each of its models, says which; then the worker
+ * is SUSPECT. So nobody takes a worker away by what he asks. A front may refuse our question and nobody else's: any answer
+ * to a client undoes the verdict, and so that there can be one where others are READY, the worker is so again now and then,
+ * until it refuses one client. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,6 +19,7 @@ enum {
     PROBE_DOWN_AFTER = 3,
     PROBE_BUSY_MS = 10000, /* progress this recent: busy, not dead */
     PROBE_KEY_MS = 5000,   /* between questions whether it takes our key */
+    PROBE_TRIAL_AFTER = 6, /* of them in vain, a client's request is let try */
 };
 
 static const struct http_client_handler probe_handler;
@@ -44,7 +47,9 @@ static void note_alive(struct member *m)
 {
     m->failed = 0;
     if (m->model_count > 0) {
-        set_health(m, atomic_load(&m->worker->refuses_key) ? WORKER_SUSPECT : WORKER_READY);
+        const struct worker *w = m->worker;
+        bool is_out = atomic_load(&w->refuses_key) && !atomic_load(&w->is_on_trial);
+        set_health(m, is_out ? WORKER_SUSPECT : WORKER_READY);
     }
     rest(m);
 }
@@ -181,27 +186,60 @@ static void ask_chat(struct member *m, unsigned model)
     ask(m, MEMBER_ASKING_CHAT);
 }
 
-/* Who is slow to answer has not refused: that is quick. Who fails says nothing of the key. */
+static void begin_trial(struct member *m)
+{
+    struct worker *w = m->worker;
+    log_info("worker name=%s text=\"it refuses what this gateway asks: a request shall try\"", w->name);
+    m->key.in_vain = 0;
+    m->next_ms = 0; /* the next look at its health makes it READY */
+    atomic_store(&w->is_on_trial, true);
+}
+
+static void learn_refusal(struct member *m)
+{
+    struct worker *w = m->worker;
+    if (atomic_load(&w->refuses_key)) {
+        return;
+    }
+    log_error("worker name=%s status=%u text=\"it refuses even what this gateway asks: its key?\"", w->name,
+              m->status);
+    m->key.in_vain = 0;
+    atomic_store(&w->is_on_trial, false);
+    atomic_store(&w->refuses_key, true);
+    worker_suspect(w);
+}
+
+static void learn_taken(struct member *m, const char *how)
+{
+    struct worker *w = m->worker;
+    bool was_out = atomic_exchange(&w->refuses_key, false);
+    m->next_ms = was_out ? 0 : m->next_ms; /* the next look at its health makes it READY */
+    log_info("worker name=%s status=%u text=\"%s%s\"", w->name, m->status,
+             was_out ? "it " : "it refused a request, and ", how);
+}
+
+/* Who fails or is late to answer says nothing of the key, and is asked again. */
 static void learn_key(struct member *m, int rc)
 {
     struct worker *w = m->worker;
+    bool answered = atomic_load(&w->answered);
     bool refuses = worker_status_is_refusal(m->status);
-    bool takes = !refuses && (rc == ERR_TIMEOUT || (rc == 0 && m->status < 500));
-    if (refuses && m->key.model + 1 < m->model_count) {
+    if (refuses && !answered && m->key.model + 1 < m->model_count) {
         ask_chat(m, m->key.model + 1);
         return;
     }
     m->phase = MEMBER_RESTING;
-    if (refuses && !atomic_exchange(&w->refuses_key, true)) {
-        log_error("worker name=%s status=%u text=\"it refuses even what this gateway asks: its key?\"",
-                  w->name, m->status);
-        worker_suspect(w);
-    } else if (takes && atomic_exchange(&w->refuses_key, false)) {
-        log_info("worker name=%s status=%u text=\"it takes what this gateway asks\"", w->name, m->status);
-        m->next_ms = 0; /* the next look at its health makes it READY */
-    } else if (takes) {
-        log_info("worker name=%s status=%u text=\"it refused a request, and takes what this gateway asks\"",
-                 w->name, m->status);
+    if (answered) {
+        learn_taken(m, "answers others");
+    } else if (refuses) {
+        learn_refusal(m);
+    } else if (rc == 0 && m->status < 500) {
+        learn_taken(m, "takes what this gateway asks");
+    } else {
+        atomic_store(&w->is_doubted, true);
+    }
+    if (atomic_load(&w->refuses_key) && ++m->key.in_vain > PROBE_TRIAL_AFTER) {
+        begin_trial(m);
     }
 }
 
@@ -259,6 +297,7 @@ void member_probe_if_due(struct member *m, uint64_t now_ms)
     if (is_key_due(m, now_ms)) { /* first: it is due seldom, and health may be at every tick */
         m->key.asked_ms = now_ms;
         atomic_store(&m->worker->is_doubted, false);
+        atomic_store(&m->worker->answered, false);
         ask_chat(m, 0);
     } else if (now_ms >= m->next_ms || hurry) {
         ask(m, MEMBER_ASKING_HEALTH);

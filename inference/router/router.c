@@ -10,7 +10,8 @@
 
 enum { PROBE_ANSWER_BYTES = 1 << 18, PROBE_QUESTION_BYTES = 4096, TICK_MIN_MS = 50, QUEUES_MAX = 4096 };
 
-static struct metric up = METRIC_GAUGE_L("tidegate_worker_up", "1 while the worker is ready.", "worker");
+static struct metric up =
+    METRIC_GAUGE_L("tidegate_worker_up", "1 while the worker is ready and takes our key.", "worker");
 static struct metric refuses_key = METRIC_GAUGE_L(
     "tidegate_worker_refuses_key",
     "1 while it refuses (401, 402, 403) even what this gateway asks itself: its key, or its bill.", "worker");
@@ -139,8 +140,9 @@ void member_show(struct member *m)
         m->failures = child(&failures, w);
         m->opened = child(&opened, w);
     }
-    metric_child_set(m->up, worker_state(w) == WORKER_READY);
-    metric_child_set(m->refuses_key, atomic_load_explicit(&w->refuses_key, memory_order_relaxed));
+    bool is_refused = atomic_load_explicit(&w->refuses_key, memory_order_relaxed);
+    metric_child_set(m->up, worker_state(w) == WORKER_READY && !is_refused); /* a trial is no all-clear */
+    metric_child_set(m->refuses_key, is_refused);
     metric_child_set(m->running, atomic_load_explicit(&w->load->in_flight, memory_order_relaxed));
     metric_child_set(m->outstanding, (double)atomic_load_explicit(&w->load->tokens, memory_order_relaxed));
     catch_up(m->requests, atomic_load_explicit(&w->requests, memory_order_relaxed));

@@ -35,6 +35,7 @@ struct member {
         struct buf question; /* of a model; the op borrows it */
         unsigned model;      /* which one is asked for */
         uint64_t asked_ms;   /* monotonic: when this began last; 0: never */
+        unsigned in_vain;    /* questions since the last trial or verdict, all without success */
     } key;
     struct {
         struct http_op *op; /* NULL: not listened to now */

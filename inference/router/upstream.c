@@ -193,6 +193,9 @@ static void on_head(struct http_op *op, unsigned status, const struct http_field
     u->has_head = true;
     u->head = (struct head){.status = status};
     read_fields(&u->head, fields, count);
+    if (status == 200 && worker_note_answer(u->grant.worker)) {
+        log_info("worker name=%s text=\"it takes our key: it answered a request\"", u->grant.worker->name);
+    }
     if (status == 200 && u->grant.is_probe) {
         worker_grant_note(&u->grant, now_ms(u),
                           BREAKER_OK); /* it is back: do not keep others out till the end */

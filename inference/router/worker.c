@@ -128,10 +128,23 @@ bool worker_status_is_refusal(unsigned status)
 bool worker_note_refusal(struct worker *w)
 {
     if (atomic_load_explicit(&w->refuses_key, memory_order_relaxed)) {
+        if (atomic_exchange_explicit(&w->is_on_trial, false, memory_order_relaxed)) {
+            worker_suspect(w);
+        }
         return true;
     }
     atomic_store_explicit(&w->is_doubted, true, memory_order_relaxed);
     return false;
+}
+
+/* The router may be about to set refuses_key: then the next answer undoes it. */
+bool worker_note_answer(struct worker *w)
+{
+    if (!atomic_load_explicit(&w->answered, memory_order_relaxed)) {
+        atomic_store_explicit(&w->answered, true, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&w->refuses_key, memory_order_relaxed) &&
+           atomic_exchange_explicit(&w->refuses_key, false, memory_order_relaxed);
 }
 
 /* Of what it has, ours at this moment are known here, better and at once; only the rest is news. A request that has just

@@ -52,6 +52,8 @@ struct worker {
     struct breaker breaker;
     _Atomic bool is_doubted;  /* it refused a request, which may be for our key: the router will ask */
     _Atomic bool refuses_key; /* it refused what the router asked */
+    _Atomic bool is_on_trial; /* likewise, and yet READY, until it refuses a request as well */
+    _Atomic bool answered;    /* a request with 200, since the router asked last */
     char name[WORKER_NAME];
     char target[WORKER_TARGET];
     char authorization[WORKER_KEY + 8]; /* "Bearer ..." or empty */
@@ -78,8 +80,10 @@ void worker_note_ttft(struct worker *w, uint64_t us);
 void worker_note_progress(struct worker *w, uint64_t now_ms);
 /* Statuses that are for our key or our bill; or for the request, as of servers that filter content. */
 bool worker_status_is_refusal(unsigned status);
-/* It answered a user's request so. True: it is known to do so to everybody, for our key. */
+/* It answered a user's request so. True: it is known to do so to everybody, for our key. Ends a trial. */
 bool worker_note_refusal(struct worker *w);
+/* It answered a user's request with 200, and so takes our key. True: it was thought to refuse it. */
+bool worker_note_answer(struct worker *w);
 /* What it told; one thread a worker. A worker that drains becomes SUSPECT. */
 void worker_note_report(struct worker *w, const struct worker_report *r, uint64_t now_ms);
 unsigned worker_report_halves(const struct worker *w, uint64_t now_ms); /* what its report counts: 2, 1, 0 */

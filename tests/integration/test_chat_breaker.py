@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,7 +93,8 @@ def test_a_worker_that_refuses_our_key_is_left_alone(two, status, told):
     assert [two.of_worker(i, "refuses_key") for i in (0, 1)] == [1, 0]
     before = asked_by_clients(two)
     assert {two.post().status_code for _ in range(2 * ENOUGH)} == {200}
-    assert asked_by_clients(two) == [before[0], before[1] + 2 * ENOUGH]
+    after = asked_by_clients(two)
+    assert after[1] == before[1] + 2 * ENOUGH and after[0] - before[0] <= 1, "each half minute one is let try"
     assert [two.of_worker(i, what) for i in (0, 1) for what in ("breaker_opened_total", "failures_total")] == [0] * 4
     question = next(x for x in two.workers[0].asked if not is_of_a_client(x)).json
     assert (question["model"], question["max_tokens"]) == ("m", 1)
@@ -138,6 +140,97 @@ def test_a_key_that_is_good_for_one_of_a_workers_models_is_good(tmp_path):
     rig.close()
     worker.stop()
     assert not worker.errors
+
+
+@pytest.fixture
+def one(tmp_path):
+    """A worker behind a gateway."""
+    worker = ScriptedWorker()
+    rig = ChatRig(tmp_path, [worker.target])
+    rig.workers = [worker]
+    yield rig
+    rig.close()
+    worker.stop()
+    assert not worker.errors
+
+
+def refuse_by_text(x):
+    """A front that lets clients' requests pass, but for one text, and nothing that the gateway asks."""
+    if is_of_a_client(x) and "secret" not in x.body.decode():
+        answer_well(x)
+    else:
+        refuse(403)(x)
+
+
+SECRET = [{"role": "user", "content": "a secret"}]
+
+
+def refuses_key(rig, i: int = 0) -> bool:
+    return rig.of_worker(i, "refuses_key") == 1
+
+
+def test_who_does_not_answer_has_not_said_that_it_takes_our_key(one):
+    seen = []
+
+    def say_nothing(x):
+        x.wait_gone(20)
+        x.close()
+
+    def look_and_answer(x):
+        seen.append(refuses_key(one))
+        answer_well(x)
+    script = iter([say_nothing, refuse(401), say_nothing, look_and_answer])
+    one.workers[0].behave = lambda x: refuse(401)(x) if is_of_a_client(x) else next(script, answer_well)(x)
+    assert one.post().status_code == 502
+    wait_until(lambda: seen, 60, "it is asked until it has taken a question")
+    assert seen == [True]
+    wait_until(lambda: one.is_up(0) and not refuses_key(one), 20, "and is back")
+
+
+def test_an_answer_to_a_client_undoes_a_refusal_of_the_gateways_question(one):
+    one.workers[0].behave = refuse_by_text
+    assert one.post(messages=SECRET).status_code == 400
+    wait_until(lambda: refuses_key(one), 20, "what the gateway asks is refused as well")
+    assert one.post().status_code == 200
+    wait_until(lambda: one.is_up(0) and not refuses_key(one), 20, "it takes our key")
+    assert one.post(messages=SECRET).status_code == 400
+
+
+def test_a_refusal_while_clients_are_answered_is_no_verdict(one):
+    asked, answered, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def wait_for_a_client(x):
+        if not is_of_a_client(x):
+            asked.set()
+            assert answered.wait(20)
+        refuse_by_text(x)
+        if not is_of_a_client(x):
+            ended.set()
+    one.workers[0].behave = wait_for_a_client
+    assert one.post(messages=SECRET).status_code == 400
+    assert asked.wait(20)
+    assert one.post().status_code == 200
+    answered.set()
+    assert ended.wait(20)
+    wait_until(lambda: "it refused a request, and answers others" in one.process.tail(1000), 20, "no verdict")
+    assert one.is_up(0) and not refuses_key(one)
+
+
+def test_a_worker_that_is_thought_to_refuse_our_key_is_let_try(two):
+    """Also where others answer all requests; nobody notices."""
+    two.workers[0].behave = refuse_by_text
+    two.workers[1].behave = answer_well
+    def is_found_out():
+        assert two.post(messages=SECRET).status_code == 200
+        return refuses_key(two)
+    wait_until(is_found_out, 20, "it is asked, and refuses")
+    before = asked_by_clients(two)[0]
+
+    def is_back():
+        assert two.post().status_code == 200
+        return two.is_up(0) and not refuses_key(two)
+    wait_until(is_back, 90, "it is let try, and answers", every=0.5)
+    assert asked_by_clients(two)[0] > before
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])

@@ -238,6 +238,32 @@ static void the_key_is_asked_for_though_health_is_due_always(void **state)
     assert_int_equal(m->phase, MEMBER_ASKING_HEALTH);
 }
 
+static void a_trial_ends_with_the_first_request(void **state)
+{
+    struct rig *r = *state;
+    struct worker_grant g;
+    struct worker_conf conf = settings("127.0.0.1:1");
+    configure(r, &conf, 1);
+    atomic_store(&load_now(r)->health, (uint8_t)WORKER_READY);
+    assert_int_equal(choose(r, &g), CHOOSE_OK);
+    assert_false(worker_note_refusal(g.worker)); /* in doubt: the router will ask */
+    assert_int_equal(worker_state(g.worker), WORKER_READY);
+
+    atomic_store(&g.worker->refuses_key, true);
+    atomic_store(&g.worker->is_on_trial, true);
+    assert_true(worker_note_refusal(g.worker));
+    assert_int_equal(worker_state(g.worker), WORKER_SUSPECT);
+    assert_false(atomic_load(&g.worker->is_on_trial));
+
+    atomic_store(&g.worker->is_on_trial, true);
+    assert_true(worker_note_answer(g.worker));
+    assert_false(atomic_load(&g.worker->refuses_key));
+    assert_true(atomic_load(&g.worker->answered));
+    assert_false(worker_note_answer(g.worker)); /* nothing new */
+    assert_false(worker_note_refusal(g.worker));
+    worker_grant_end(&g, 1000);
+}
+
 /* --- news --------------------------------------------------------------------------------------------- */
 
 static void on_peer(evutil_socket_t fd, short what, void *arg)
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reload_keeps_makes_and_drops_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(each_model_has_a_queue_of_its_own_for_good, setup, teardown),
         cmocka_unit_test_setup_teardown(the_key_is_asked_for_though_health_is_due_always, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trial_ends_with_the_first_request, setup, teardown),
         cmocka_unit_test_setup_teardown(the_news_of_a_tick_are_one_table, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
