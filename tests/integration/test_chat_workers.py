@@ -78,7 +78,7 @@ def test_a_worker_killed_before_and_during_a_stream(pair):
     lines, began = [], threading.Event()
 
     def read():
-        with pair.stream(max_tokens=1500, temperature=0) as r:
+        with pair.stream(max_tokens=1500, temperature=0, ignore_eos=True) as r:
             for line in r.iter_lines():
                 lines.append(line)
                 if '"content":"' in line:
