@@ -1,6 +1,8 @@
 """One child process: started with a log file, ended by its pid, its log searched for sanitizer reports."""
+import collections
 import ctypes
 import os
+import random
 import re
 from signal import SIGKILL, SIGTERM
 import socket
@@ -11,10 +13,27 @@ from pathlib import Path
 REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|BUG: |^crash signal=", re.MULTILINE)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+# Ours for as long as the next 200 ports take, so that no other process of the tests is given one before its server has it.
+# Below the ports that the kernel gives to clients, none of whom can take one either.
+ports_held = collections.deque(maxlen=200)
+FIRST_PORT, LAST_PORT = 12000, 21999
+
+
+def free_port(*others: int) -> int:
+    """One that nobody listens on, nor on those so many ports above it."""
+    while True:
+        port = random.SystemRandom().randint(FIRST_PORT, LAST_PORT)
+        held = socket.socket(socket.AF_UNIX)
+        try:
+            held.bind(f"\0tidegate-tests/port/{port}")
+            for other in (0, *others):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port + other))
+        except OSError:
+            held.close()
+            continue
+        ports_held.append(held)
+        return port
 
 
 def wait_until(check, seconds: float, what: str, every: float = 0.05):

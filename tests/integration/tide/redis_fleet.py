@@ -1,7 +1,5 @@
 """Redis as fleets have it: with TLS, behind Sentinels, as a Cluster. Private ports, data in temporary folders."""
 import functools
-import random
-import socket
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -138,25 +136,12 @@ class Sentinels:
         stop_all(self.watchers + self.servers)
 
 
-def cluster_port() -> int:
-    """Free together with its bus port, and out of the range that connections take theirs from."""
-    while True:
-        port = random.randrange(12000, 22000)
-        try:
-            with socket.socket() as a, socket.socket() as b:
-                a.bind(("127.0.0.1", port))
-                b.bind(("127.0.0.1", port + 10000))
-            return port
-        except OSError:
-            continue
-
-
 class Cluster:
     """Three primaries with a replica each; a node that is silent for `down_ms` is replaced."""
 
     def __init__(self, folder: Path, replicas: int = 1, down_ms: int = 1000):
         self.servers = [
-            Server(folder / str(i), cluster_port(), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+            Server(folder / str(i), free_port(10000), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
                    "--cluster-node-timeout", down_ms, "--cluster-require-full-coverage", "no") for i in range(3 * (1 + replicas))]
         self.replicas = replicas
 
