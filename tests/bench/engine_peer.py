@@ -5,10 +5,10 @@
 
 DIR holds llama-bench and llama-batched-bench, built natively (-DGGML_NATIVE=ON). Files of other types are made with llama-quantize.
 AVX2 against AVX2: a peer with -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON, and
-`cmake --preset release -B build/avx2 -DCMAKE_C_FLAGS=-DTIDE_NO_AVX512`. Rounds are interleaved: ours, theirs, and how
-fast memory is read, in turn. A ratio is the median of the ratios of each round, with [quartiles]. `prompt n`: a prompt of n
-tokens; `answers n`: n answers of 32 tokens at once after prompts of 16, tokens of all together. The last line is the share
-of the memory's bandwidth that one answer takes, where a token reads all of the model's bytes once.
+`cmake --preset release -B build/avx2 -DCMAKE_C_FLAGS=-DTIDE_NO_AVX512`. Rounds are interleaved: ours, theirs, and
+share_bench, in turn. A ratio is the median of the ratios of each round, with [quartiles]. `prompt n`: a prompt of n tokens;
+`answers n`: n answers of 32 tokens at once after prompts of 16, tokens of all together. The last line is the share of the
+memory's bandwidth that one answer takes, where a token reads all of the model's bytes once.
 """
 import argparse
 import json
@@ -44,9 +44,10 @@ def theirs(tools: Path, threads: int) -> dict:
     return rates
 
 
-def bandwidth(build: Path, threads: int) -> float:
-    megabytes = MODEL.stat().st_size // 1_000_000
-    return float(run(build / "tests/read_bench", megabytes, threads, 1).split()[-2])
+def share(build: Path, threads: int) -> tuple[float, float]:
+    """GB/s that memory is read with, and the part of it that one answer takes."""
+    line = run(build / "tests/share_bench", MODEL, threads, 20)
+    return tuple(float(n) for n in re.search(r"memory ([\d.]+) GB/s, share ([\d.]+)", line).groups())
 
 
 def spread(values: list) -> str:
@@ -61,18 +62,18 @@ def main() -> None:
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = p.parse_args()
-    mine, peer, roof = [], [], []
+    mine, peer, shares = [], [], []
     for _ in range(args.rounds):
         mine.append(ours(args.build, args.threads))
         peer.append(theirs(args.llama, args.threads))
-        roof.append(bandwidth(args.build, args.threads))
+        shares.append(share(args.build, args.threads))
     print(f"{MODEL.name}, {args.threads} threads, {args.rounds} interleaved rounds; tokens/s, medians\n")
     print("| | Tidegate | llama.cpp | ratio |\n|---|---|---|---|")
     for key in [("prompt", n) for n in PROMPTS] + [("answers", n) for n in BATCHES]:
         a, b = [r[key] for r in mine], [r[key] for r in peer]
         print(f"| {key[0]} {key[1]} | {statistics.median(a):.0f} | {statistics.median(b):.0f} | {spread([x / y for x, y in zip(a, b)])} |")
-    shares = [r["answers", 1] * MODEL.stat().st_size / 1e9 / gb for r, gb in zip(mine, roof)]
-    print(f"\nMemory read: {statistics.median(roof):.1f} GB/s; share of it that one answer takes: {spread(shares)}")
+    print(f"\nMemory read: {statistics.median(gb for gb, _ in shares):.1f} GB/s; share of it that one answer takes: "
+          f"{spread([part for _, part in shares])}")
 
 
 if __name__ == "__main__":

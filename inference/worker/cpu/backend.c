@@ -216,7 +216,7 @@ static int cpu_open(const struct graph *g, const struct backend_conf *conf, stru
         rc = make_rotations(b, err);
     }
     if (!rc) {
-        rc = cpu_program_init(&b->program, g, conf->packed, err);
+        rc = cpu_program_init(&b->program, g, conf->packed, team_size(b->team), err);
     }
     if (rc) {
         cpu_close(b);

@@ -152,28 +152,44 @@ static void float_product(struct backend *b, const struct cpu_step *step, unsign
     }
 }
 
-/* Strips are taken in runs, so that a thread that the system holds up does not hold up the others. */
+static void multiply_strips(struct backend *b, const struct cpu_step *step, unsigned thread, size_t from,
+                            size_t to)
+{
+    for (size_t strip = from; strip < to; strip++) {
+        if (cpu_is_float(step->matrix->kind)) {
+            float_product(b, step, thread, (uint32_t)strip);
+        } else {
+            strip_product(b, step, thread, (uint32_t)strip);
+        }
+    }
+}
+
+/* Takes runs of a thread's part of the strips until none is left. */
+static void multiply_part(struct backend *b, const struct cpu_step *step, unsigned thread, unsigned whose)
+{
+    uint32_t run = step->matrix->strips / (8 * team_size(b->team));
+    size_t from;
+    size_t to;
+    run = run ? run : 1;
+    share(b, whose, step->matrix->strips, &from, &to);
+    while (from + atomic_load_explicit(&step->taken[whose], memory_order_relaxed) < to) {
+        size_t at = from + atomic_fetch_add_explicit(&step->taken[whose], run, memory_order_relaxed);
+        if (at < to) {
+            multiply_strips(b, step, thread, at, to - at < run ? to : at + run);
+        }
+    }
+}
+
+/* A thread first takes its own part, one run behind the other, so that memory is read ahead of it; then what is left of the
+ * others', so that a thread that the system holds up does not hold up the others. */
 static void run_product(struct backend *b, struct cpu_step *step, unsigned thread)
 {
-    const struct packed *w = step->matrix;
-    uint32_t run = w->strips / (8 * team_size(b->team));
-    run = run ? run : 1;
+    unsigned threads = team_size(b->team);
     if (rows_of(b, step->op) == 0) {
         return;
     }
-    for (;;) {
-        uint32_t from = atomic_fetch_add_explicit(&step->next, run, memory_order_relaxed);
-        if (from >= w->strips) {
-            return;
-        }
-        uint32_t to = w->strips - from < run ? w->strips : from + run;
-        for (uint32_t strip = from; strip < to; strip++) {
-            if (cpu_is_float(w->kind)) {
-                float_product(b, step, thread, strip);
-            } else {
-                strip_product(b, step, thread, strip);
-            }
-        }
+    for (unsigned i = 0; i < threads; i++) {
+        multiply_part(b, step, thread, (thread + i) % threads);
     }
 }
 

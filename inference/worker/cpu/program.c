@@ -22,8 +22,9 @@ static int allocate(struct cpu_program *p, const struct graph *g, struct err *er
     }
     p->steps = calloc(g->op_count + products, sizeof *p->steps);
     p->matrices = calloc(products, sizeof *p->matrices);
+    p->taken = calloc(products * p->threads, sizeof *p->taken);
     p->vectors = malloc(vector_values * sizeof *p->vectors);
-    if (!p->steps || !p->matrices || !p->vectors) {
+    if (!p->steps || !p->matrices || !p->taken || !p->vectors) {
         return err_set(err, ERR_NOMEM, "cpu: no memory for %zu steps", g->op_count);
     }
     return 0;
@@ -31,6 +32,7 @@ static int allocate(struct cpu_program *p, const struct graph *g, struct err *er
 
 static int add_product(struct cpu_program *p, struct cpu_step *step, struct err *err)
 {
+    step->taken = p->taken + p->matrix_count * p->threads;
     step->matrix = &p->matrices[p->matrix_count++];
     int rc = packed_shape(step->matrix, step->op->weight, err);
     if (!rc) {
@@ -139,9 +141,10 @@ static int lower(struct cpu_program *p, const struct graph *g, struct err *err)
     return 0;
 }
 
-int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed, struct err *err)
+int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed, unsigned threads,
+                     struct err *err)
 {
-    *p = (struct cpu_program){0};
+    *p = (struct cpu_program){.threads = threads};
     int rc = allocate(p, g, err);
     rc = rc ? rc : lower(p, g, err);
     return rc ? rc : place_weights(p, g->model->file, packed, err);
@@ -155,6 +158,7 @@ void cpu_program_clear(struct cpu_program *p)
     packed_file_close(&p->file);
     free(p->steps);
     free(p->matrices);
+    free(p->taken);
     free(p->vectors);
     *p = (struct cpu_program){0};
 }
@@ -163,5 +167,8 @@ void cpu_program_rewind(struct cpu_program *p)
 {
     for (size_t i = 0; i < p->step_count; i++) {
         atomic_store_explicit(&p->steps[i].next, 0, memory_order_relaxed);
+    }
+    for (size_t i = 0; i < p->matrix_count * p->threads; i++) {
+        atomic_store_explicit(&p->taken[i], 0, memory_order_relaxed);
     }
 }

@@ -22,6 +22,7 @@ struct cpu_step {
     const float *norm;     /* of norms: the weight as float32 */
     const float *bias;     /* of matrix products and routers: the bias as float32; NULL: none */
     atomic_uint next;      /* first piece of work that no thread has taken yet */
+    atomic_uint *taken;    /* of matrix products: how many strips of each thread's part have been taken */
 };
 
 struct cpu_program {
@@ -29,13 +30,15 @@ struct cpu_program {
     size_t step_count;
     struct packed *matrices; /* one a matrix product */
     size_t matrix_count;
+    atomic_uint *taken; /* of all matrices, `threads` each */
+    unsigned threads;
     float *vectors; /* all norm weights and biases, one after the other */
     size_t packed_bytes;
     struct packed_file file; /* where the packed weights stand; not open: in memory of this worker's own */
 };
 
-/* `packed` is the path of that file; NULL: none. Where it cannot be used the log says why. */
-int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed,
+/* `packed` is the path of that file; NULL: none. Where it cannot be used the log says why. `threads` run it. */
+int cpu_program_init(struct cpu_program *p, const struct graph *g, const char *packed, unsigned threads,
                      struct err *err) TIDE_CHECK;
 void cpu_program_clear(struct cpu_program *p);
 void cpu_program_rewind(struct cpu_program *p); /* before each run */
