@@ -36,7 +36,7 @@ struct pg_pool;
 struct pg_conf {
     const char *uri;      /* libpq URI or key=value text */
     uint32_t connections; /* threads, one connection each, besides that of urgent jobs; 8 */
-    uint32_t queue;       /* jobs waiting at most, of the common and of the session lane each; 256 */
+    uint32_t queue;       /* jobs waiting at most, of each lane; 256 */
     uint64_t connect_ms;  /* 2 s */
     uint64_t job_ms;      /* deadline of a job that names none; 5 s */
 };
@@ -69,7 +69,6 @@ struct pg_job {
 struct pg_pool *pg_pool_new(const struct pg_conf *conf,
                             struct err *err); /* starts threads, connects lazily */
 void pg_pool_free(struct pg_pool *p); /* waiting jobs end with ERR_CANCELED, running ones end by themselves */
-enum { PG_URGENT_MAX = 64 };          /* urgent jobs waiting at most */
 /* 0: done will be called, once. ERR_AGAIN (queue full) or ERR_UNAVAILABLE (also for NULL, a pool that is gone while its owner
  * ends): it will not. The job is the pool's until done; done may free it. A loop that goes away first calls done with ERR_CANCELED. */
 int pg_submit(struct pg_pool *p, struct pg_job *job) TIDE_CHECK;

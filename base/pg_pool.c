@@ -450,7 +450,7 @@ static int admit(const struct pg_pool *p, enum pg_lane lane)
     if (p->stopped || (is_down(p) && open_for(p, lane) == 0)) {
         return ERR_UNAVAILABLE;
     }
-    return p->lanes[lane].n >= (lane == PG_LANE_URGENT ? PG_URGENT_MAX : p->conf.queue) ? ERR_AGAIN : 0;
+    return p->lanes[lane].n >= p->conf.queue ? ERR_AGAIN : 0;
 }
 
 /* Under the lock. For whichever is first of the threads that take such a job. */

@@ -5,6 +5,7 @@
 #include "base/crash.h"
 #include "base/daemon_options.h"
 #include "base/log.h"
+#include "base/open_files.h"
 #include "base/resolver.h"
 #include "gateway/config.h"
 #include "gateway/gateway.h"
@@ -30,6 +31,7 @@ static int serve(const struct gateway_config *conf, const struct gateway_start *
 {
     const struct process_conf *p = &conf->set->process;
     ignore_signals();
+    open_files_raise();
     crash_install("tidegate");
     crash_thread_begin();
     if (log_open(p->log.file, (enum log_level)p->log.level, err) != 0) {

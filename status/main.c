@@ -7,6 +7,7 @@
 #include "base/crash.h"
 #include "base/daemon_options.h"
 #include "base/log.h"
+#include "base/open_files.h"
 #include "status/daemon.h"
 
 static int run(const char *path, struct conf *conf)
@@ -19,6 +20,7 @@ static int run(const char *path, struct conf *conf)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    open_files_raise();
     crash_install("tide-status");
     crash_thread_begin();
     struct daemon *d = daemon_new(path, conf, &err);

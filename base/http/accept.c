@@ -11,6 +11,7 @@
 #include "base/http/peers.h"
 #include "base/http/proxy_protocol.h"
 #include "base/log.h"
+#include "base/open_files.h"
 
 enum { ACCEPTS_PER_TURN = 64, FD_RESERVE = 256, EVICT_LOOK = 64, HANDSHAKE_PATIENCE_MS = 500 };
 
@@ -27,8 +28,8 @@ unsigned accept_connections_limit(const struct http_limits *limits)
     if (limits->connections > 0) {
         return limits->connections;
     }
-    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur > 1 << 20) {
-        return 1 << 20;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > OPEN_FILES_MOST) {
+        return OPEN_FILES_MOST;
     }
     unsigned all = (unsigned)r.rlim_cur;
     return all > 2 * FD_RESERVE ? all - FD_RESERVE : all / 2;

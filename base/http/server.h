@@ -49,7 +49,7 @@ struct http_limits {
     uint32_t send_high_bytes; /* queued output of one exchange that makes http_send say PAUSE; 64 KiB */
     uint32_t hello_bytes;     /* ClientHello; 16 KiB */
     /* count */
-    uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE less a reserve */
+    uint32_t connections;          /* of the process; 0 = from RLIMIT_NOFILE (open_files.h) less a reserve */
     uint32_t connections_per_addr; /* of one IPv4 /32 or IPv6 /64; 256 (not loopback, trusted proxies) */
     uint32_t handshakes_per_loop;  /* in flight; 256 */
     uint32_t handshakes_per_s;     /* from one IPv4 /32 or IPv6 /64, burst twice that; 50 (same exemptions) */

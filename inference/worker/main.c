@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/crash.h"
+#include "base/open_files.h"
 #include "inference/worker/cpu/packed_file.h"
 #include "inference/worker/diagnose.h"
 #include "inference/worker/front.h"
@@ -188,6 +189,7 @@ static int serve(const struct options *o)
 {
     struct worker w = {.options = o, .loop = loop_new("worker", 0)};
     struct err err = {0};
+    open_files_raise();
     crash_install("tide-worker");
     crash_thread_begin();
     int rc = start(&w, &err);

@@ -1,6 +1,7 @@
 """One gateway's life from outside: start, reload, logs, health, drain, what it tells the service manager."""
 import json
 import re
+import resource
 import select
 import shutil
 import signal
@@ -425,6 +426,15 @@ def test_the_service_manager_is_told(place):
         g.process.send(signal.SIGTERM)
         next_with("STOPPING=1")
         assert g.process.stop() == 0
+
+
+def test_the_soft_limit_of_open_files_is_raised(place):
+    g = Gateway(place.stack, "gateway-1", place.settings())
+    place.stack.gateways.append(g)
+    g.process.command = ["prlimit", "--nofile=300:5000", *g.process.command]
+    g.process.start()
+    wait_until(lambda: g.get("/livez").status_code == 200, 60, "it answers")
+    assert resource.prlimit(g.process.pid, resource.RLIMIT_NOFILE) == (5000, 5000)
 
 
 def test_a_second_instance_is_refused_and_the_first_goes_on(place):

@@ -347,13 +347,15 @@ static void a_hanging_server_holds_nobody(void **state)
 static void urgent_jobs_have_a_ceiling(void **state)
 {
     char mute[128];
-    static struct call calls[PG_URGENT_MAX + 2];
+    enum { QUEUE = 5 };
+    static struct call calls[QUEUE + 2];
     struct call refused;
     int peers[2];
     int fd = open_mute_server();
     snprintf(mute, sizeof(mute), "postgresql:///x?host=%s", temp_folder);
     struct pg_conf conf = hasty_conf_of(mute);
     conf.connections = 1;
+    conf.queue = QUEUE;
     conf.connect_ms = 20000;
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     for (unsigned i = 0; i < 2; i++) { /* the thread of urgent jobs and the other one connect for them */
@@ -361,7 +363,7 @@ static void urgent_jobs_have_a_ceiling(void **state)
         peers[i] = accept(fd, NULL, NULL);
         assert_true(peers[i] >= 0);
     }
-    for (unsigned i = 2; i < PG_URGENT_MAX + 2; i++) {
+    for (unsigned i = 2; i < QUEUE + 2; i++) {
         assert_int_equal(call_start_in(p, PG_LANE_URGENT, &calls[i], all_types), 0);
     }
     assert_int_equal(call_start_in(p, PG_LANE_URGENT, &refused, all_types), ERR_AGAIN);
