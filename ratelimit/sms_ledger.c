@@ -248,12 +248,6 @@ void sms_ledger_used(struct redis *redis, const struct sms_guard_conf *conf, str
     count(redis, conf, prefix, STR("u"), STR("1"));
 }
 
-int sms_ledger_unblock(struct redis *redis, struct str prefix)
-{
-    struct str argv[] = {STR("ZREM"), STR("{sms}:blocked"), prefix};
-    return redis != NULL ? redis_command(redis, NULL, 3, argv, NULL, NULL) : ERR_UNAVAILABLE;
-}
-
 /* --- cost ------------------------------------------------------------------------------------------- */
 
 void sms_ledger_account(struct redis *redis, const struct sms_sent *s)

@@ -54,7 +54,6 @@ struct sms_sent {
     uint64_t price; /* millionths */
 };
 void sms_ledger_account(struct redis *redis, const struct sms_sent *s);
-int sms_ledger_unblock(struct redis *redis, struct str prefix) TIDE_CHECK; /* 0: on its way */
 
 struct sms_top {
     struct redis_op op;

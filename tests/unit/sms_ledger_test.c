@@ -129,7 +129,7 @@ static void what_is_older_than_the_window_is_forgotten(void **state)
     assert_true(rig.integer > 10 * HOUR_MS && rig.integer <= 11 * HOUR_MS);
 }
 
-static void a_block_ends_and_may_be_lifted(void **state)
+static void a_block_ends(void **state)
 {
     RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "1000", "+4"); /* until 1970 */
     assert_false(ask(&guard, "+4").is_blocked);
@@ -137,8 +137,8 @@ static void a_block_ends_and_may_be_lifted(void **state)
     assert_int_equal(rig.integer, 0);
     put("+4", 's', 2, "30");
     assert_true(ask(&guard, "+4").is_blocked);
-    assert_int_equal(sms_ledger_unblock(rig.redis, STR("+4")), 0);
-    assert_false(ask(&guard, "+4").is_blocked);
+    RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "1000", "+4");
+    assert_false(ask(&guard, "+4").is_blocked); /* counting began anew */
 }
 
 static void what_was_not_sent_or_was_used_is_counted(void **state)
@@ -209,7 +209,6 @@ static void without_redis_nothing_is_blocked(void **state)
     assert_int_equal(rig.answers, before + 1);
     assert_false(v.is_blocked);
     assert_int_equal(sms_ledger_top(NULL, &top, 2, &arena, on_top, NULL), ERR_UNAVAILABLE);
-    assert_int_equal(sms_ledger_unblock(NULL, STR("+6")), ERR_UNAVAILABLE);
     sms_ledger_account(NULL, &(struct sms_sent){STR("CN"), STR("+86"), STR("p"), 1});
 }
 
@@ -219,7 +218,7 @@ int main(void)
         cmocka_unit_test_setup(a_prefix_whose_codes_nobody_uses_is_blocked_alone, empty),
         cmocka_unit_test_setup(few_or_fresh_ones_say_nothing, empty),
         cmocka_unit_test_setup(what_is_older_than_the_window_is_forgotten, empty),
-        cmocka_unit_test_setup(a_block_ends_and_may_be_lifted, empty),
+        cmocka_unit_test_setup(a_block_ends, empty),
         cmocka_unit_test_setup(what_was_not_sent_or_was_used_is_counted, empty),
         cmocka_unit_test_setup(costs_of_the_day_are_added_up, empty),
         cmocka_unit_test_setup(without_redis_nothing_is_blocked, empty),
