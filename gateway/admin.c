@@ -33,6 +33,8 @@ static const struct admin_route routes[] = {
     {HTTP_POST, STR_INIT("/admin/v1/limits/*/reset"), ADMIN_BODY_MAX, admin_limits_reset, ADMIN_LEVEL_WRITE,
      true},
     {HTTP_GET, STR_INIT("/admin/v1/sms"), 0, admin_sms, ADMIN_LEVEL_READ, false},
+    {HTTP_POST, STR_INIT("/admin/v1/sms/unblock"), ADMIN_BODY_MAX, admin_sms_unblock, ADMIN_LEVEL_WRITE,
+     true},
     {HTTP_GET, STR_INIT("/admin/v1/attack"), 0, admin_attack, ADMIN_LEVEL_READ, false},
     {HTTP_GET, STR_INIT("/admin/v1/attack/history"), 0, admin_attack_history, ADMIN_LEVEL_READ, false},
     {HTTP_PUT, STR_INIT("/admin/v1/attack"), ADMIN_BODY_MAX, admin_attack_set, ADMIN_LEVEL_WRITE, true},
@@ -203,6 +205,9 @@ static void on_finish(struct http_exchange *ex, enum http_finish reason)
     }
     if (c->report != NULL) {
         sms_report_forget(c->report);
+    }
+    if (c->unblock != NULL) {
+        sms_unblock_forget(c->unblock);
     }
     if (c->weighing != NULL) {
         suspicion_explain_forget(c->weighing);

@@ -19,6 +19,7 @@
  *     POST /admin/v1/invites/revoke {"id"|"code"|"campaign", "reason"}
  *     GET  /admin/v1/waitlist?limit=       GET  /admin/v1/waitlist/status
  *     POST /admin/v1/waitlist/release {"count", "phone_country", "joined_before", "ttl_s", "reason"}
+ *     GET  /admin/v1/sms?limit=            POST /admin/v1/sms/unblock {"prefix", "reason"}
  *     POST /admin/v1/users/ID/revoke {"reason"}     POST /admin/v1/numbers/unlock {"phone", "reason"}
  *     GET  /admin/v1/incidents             GET  /admin/v1/audit
  *     GET  /admin/v1/requests?limit=       GET  /admin/v1/requests/ended?limit=

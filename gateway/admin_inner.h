@@ -17,6 +17,7 @@ struct inspection;
 struct limits_explain;
 struct replay;
 struct sms_report;
+struct sms_unblock;
 struct suspicion_explain;
 
 enum {
@@ -41,6 +42,7 @@ struct admin_call {
     struct suspicion_explain *weighing; /* likewise */
     struct replay *replay;              /* likewise */
     struct sms_report *report;          /* likewise */
+    struct sms_unblock *unblock;        /* likewise */
 };
 
 /* Answers 200 with what is in text (JSON). */
@@ -135,6 +137,7 @@ void admin_limits_set(struct admin_call *c);
 void admin_limits_reset(struct admin_call *c);
 /* admin_sms.c */
 void admin_sms(struct admin_call *c);
+void admin_sms_unblock(struct admin_call *c);
 /* admin_attack.c */
 void admin_attack(struct admin_call *c);
 void admin_attack_set(struct admin_call *c);

@@ -4,8 +4,8 @@
  *     rules at sms let it pass -> sms_guard: blocked prefix? answered, 429 -> row, provider -> sms_account
  *                                            \- nothing was sent: sms_give_back      code typed in: sms_used
  *
- * A block is audited and logged by the gateway that set it; it ends by itself.
- * Thread rule: the loop; sms_report and sms_account_notice the control thread. */
+ * A block is audited and logged by the gateway that set it; it ends by itself, or is lifted by an operator.
+ * Thread rule: the loop; sms_report, sms_unblock and sms_account_notice the control thread. */
 #ifndef TIDE_GATEWAY_SMS_H
 #define TIDE_GATEWAY_SMS_H
 
@@ -35,5 +35,16 @@ struct sms_report;
 struct sms_report *sms_report(struct gateway *g, unsigned most,
                               void (*done)(void *arg, const struct buf *text), void *arg);
 void sms_report_forget(struct sms_report *p);
+
+/* tidectl sms unblock, likewise; what was lifted is audited and logged, wherever who asked for it has gone. */
+struct sms_unblock;
+struct sms_unblock_ask {
+    struct str prefix; /* or "all" */
+    bool is_trial;
+    struct str actor, reason, request_id;
+};
+struct sms_unblock *sms_unblock(struct gateway *g, const struct sms_unblock_ask *from,
+                                void (*done)(void *arg, int rc, int64_t blocks), void *arg);
+void sms_unblock_forget(struct sms_unblock *p);
 
 #endif

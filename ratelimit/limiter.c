@@ -68,10 +68,9 @@ unsigned limiter_gateways(const struct limiter_shared *s)
 struct redis_script *const *limiter_scripts(unsigned *count)
 {
     static struct redis_script *const scripts[] = {
-        &limit_script_take,        &limit_script_reserve,   &limit_script_settle,
-        &limit_script_beat,        &limit_script_peek,      &limit_script_hold,
-        &suspicion_script_network, &suspicion_script_count, &caps_script,
-        &sms_script_ask,           &sms_script_top};
+        &limit_script_take, &limit_script_reserve, &limit_script_settle,      &limit_script_beat,
+        &limit_script_peek, &limit_script_hold,    &suspicion_script_network, &suspicion_script_count,
+        &caps_script,       &sms_script_ask,       &sms_script_top,           &sms_script_unblock};
     *count = sizeof(scripts) / sizeof(scripts[0]);
     return scripts;
 }

@@ -87,12 +87,33 @@ struct redis_script sms_script_top = {
                        "return answer\n"),
 };
 
+/* KEYS: blocked. ARGV: prefix or "all", whether this is a trial. */
+struct redis_script sms_script_unblock = {
+    .source = STR_INIT("local time = redis.call('TIME')\n"
+                       "local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+                       "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)\n"
+                       "local blocks = redis.call('ZCARD', KEYS[1])\n"
+                       "if ARGV[1] ~= 'all' then\n"
+                       "  blocks = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0\n"
+                       "end\n"
+                       "if ARGV[2] == '1' then\n"
+                       "  return blocks\n"
+                       "end\n"
+                       "if ARGV[1] == 'all' then\n"
+                       "  redis.call('DEL', KEYS[1])\n"
+                       "else\n"
+                       "  redis.call('ZREM', KEYS[1], ARGV[1])\n"
+                       "end\n"
+                       "return blocks\n"),
+};
+
 void sms_scripts_init(void)
 {
     redis_script_init(&sms_script_ask);
     redis_script_init(&sms_script_count);
     redis_script_init(&sms_script_account);
     redis_script_init(&sms_script_top);
+    redis_script_init(&sms_script_unblock);
 }
 
 /* --- commands -------------------------------------------------------------------------------------- */
@@ -246,6 +267,26 @@ void sms_ledger_undo(struct redis *redis, const struct sms_guard_conf *conf, str
 void sms_ledger_used(struct redis *redis, const struct sms_guard_conf *conf, struct str prefix)
 {
     count(redis, conf, prefix, STR("u"), STR("1"));
+}
+
+static void on_unblocked(void *arg, int rc, const struct redis_reply *reply)
+{
+    struct sms_lift *lift = arg;
+    bool is_known = rc == 0 && reply->type == REDIS_TYPE_INTEGER;
+    lift->done(lift->arg, rc != 0 || is_known ? rc : ERR_UNAVAILABLE, is_known ? reply->integer : 0);
+}
+
+int sms_ledger_unblock(struct redis *redis, struct sms_lift *lift, struct str prefix, bool is_trial,
+                       struct arena *arena, void (*done)(void *arg, int rc, int64_t blocks), void *arg)
+{
+    struct command c;
+    *lift = (struct sms_lift){.done = done, .arg = arg};
+    begin(&c, &sms_script_unblock, 1);
+    add_blocked_key(&c);
+    add(&c, prefix);
+    add_number(&c, is_trial);
+    return redis != NULL ? send_asked(redis, &lift->op, &c, &sms_script_unblock, arena, on_unblocked, lift)
+                         : ERR_UNAVAILABLE;
 }
 
 /* --- cost ------------------------------------------------------------------------------------------- */

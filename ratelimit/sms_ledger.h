@@ -6,13 +6,14 @@
  *     sms_ledger_undo      nothing went out after all
  *     sms_ledger_used      a code was typed in
  *     sms_ledger_account   a provider took one: its country, prefix, provider and price
+ *     sms_ledger_unblock   an operator lifts a block before it ends
  *     sms_ledger_top       the day so far, by cost, and what is blocked
  *
  * A block is an entry with its end in one sorted set, the same for all gateways; past its end it counts no more. Counting
  * begins anew then. Counts are ten slots of a window in a hash a prefix, which expires by itself.
  * Keys carry one hash tag ({sms}): one slot in a Cluster. They name prefixes of numbers, never numbers.
  * While Redis is away nothing is blocked by the guard: the budgets stand closed then.
- * Ownership: struct sms_ask lives until its callback, struct sms_top until its callback or its forget.
+ * Ownership: struct sms_ask and struct sms_lift live until their callback, struct sms_top until its callback or its forget.
  * Thread rule: the loop of the connection. */
 #ifndef TIDE_RATELIMIT_SMS_LEDGER_H
 #define TIDE_RATELIMIT_SMS_LEDGER_H
@@ -55,6 +56,17 @@ struct sms_sent {
 };
 void sms_ledger_account(struct redis *redis, const struct sms_sent *s);
 
+struct sms_lift {
+    struct redis_op op;
+    void (*done)(void *arg, int rc, int64_t blocks);
+    void *arg;
+};
+/* Lifts the block of a prefix, or of all ("all"); of a trial says only how many there are. Fails at once (ERR_UNAVAILABLE)
+ * without calling done. */
+int sms_ledger_unblock(struct redis *redis, struct sms_lift *lift, struct str prefix, bool is_trial,
+                       struct arena *arena, void (*done)(void *arg, int rc, int64_t blocks),
+                       void *arg) TIDE_CHECK;
+
 struct sms_top {
     struct redis_op op;
     void (*done)(void *arg, int rc, const struct redis_reply *reply);
@@ -65,7 +77,8 @@ struct sms_top {
 int sms_ledger_top(struct redis *redis, struct sms_top *top, unsigned most, struct arena *arena,
                    void (*done)(void *arg, int rc, const struct redis_reply *reply), void *arg) TIDE_CHECK;
 
-extern struct redis_script sms_script_ask, sms_script_count, sms_script_account, sms_script_top;
+extern struct redis_script sms_script_ask, sms_script_count, sms_script_account, sms_script_top,
+    sms_script_unblock;
 void sms_scripts_init(void);
 
 #endif

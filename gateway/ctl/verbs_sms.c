@@ -3,7 +3,7 @@
 
 #include "gateway/ctl/ctl.h"
 
-enum { TARGET_MAX = 64 };
+enum { TARGET_MAX = 64, BODY_MAX = 4096 };
 
 static const struct ctl_view views[] = {
     {"budgets",
@@ -40,6 +40,22 @@ static int sms_top(const struct ctl *c)
     return code;
 }
 
+static int sms_unblock(const struct ctl *c)
+{
+    struct buf body;
+    char thing[64];
+    buf_init(&body, BODY_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    json_str_at(&w, "prefix", str_from(c->words[0]));
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    snprintf(thing, sizeof thing, "blocked/%.40s", c->words[0]);
+    int code = ctl_change(c, "POST", "/admin/v1/sms/unblock", &body, thing, "lifted");
+    buf_clear(&body);
+    return code;
+}
+
 const struct ctl_verb ctl_verbs_sms[] = {
     {
         .words = "sms top",
@@ -57,6 +73,19 @@ const struct ctl_verb ctl_verbs_sms[] = {
         .examples = "sms top\n"
                     "sms top --watch --every 5s",
         .run = sms_top,
+    },
+    {
+        .words = "sms unblock",
+        .args = "PREFIX",
+        .options = "reason! dry-run",
+        .level = CTL_LEVEL_WRITE,
+        .summary = "codes to a blocked prefix again, or to all",
+        .about = "For blocks that were wrong: codes that a provider took and did not bring are typed in by "
+                 "nobody. The guard counts anew, and may block again. PREFIX as sms top says, or all.",
+        .examples = "sms unblock +861380013 --reason \"the operator delivers again\"\n"
+                    "sms unblock all --reason \"the operator delivers again\"",
+        .names = sms_top,
+        .run = sms_unblock,
     },
     {.words = NULL},
 };

@@ -343,6 +343,39 @@ def test_a_pumped_prefix_is_blocked_alone_and_let_go(own, providers):
     wait_until(lambda: ask(own, two, number(pumped), next(addresses)).status_code == 200, 60, "it is let go", every=0.2)
 
 
+def test_a_block_is_lifted_by_hand(own, providers):
+    """As after an outage in which a provider took codes that never came: nobody could type them."""
+    guard = {"guard": {"window": "20s", "grace": "0s", "sends": 12, "percent": 20, "block": "1h"}}
+    one, two = (start(own, providers[:1], sms=guard) for _ in range(2))
+    addresses = (f"203.0.{i // 250}.{i % 250}" for i in itertools.count())
+    prefixes = ["+861380013", "+861390044"]
+
+    def is_refused(gateway, prefix) -> bool:
+        return ask(own, gateway, number(prefix), next(addresses)).status_code == 429
+
+    for prefix in prefixes:
+        wait_until(lambda: is_refused(one, prefix), 60, "the prefix is blocked", every=0.05)
+    lift = ("sms", "unblock", prefixes[0], "--reason", "it delivers again")
+    assert "(dry run)" in two.ctl(*lift, "--dry-run").stdout and is_refused(one, prefixes[0])
+    assert two.ctl(*lift).stdout == f"blocked/{prefixes[0]} lifted\n"
+    assert not is_refused(one, prefixes[0]) and is_refused(two, prefixes[1])
+    nothing = two.ctl(*lift, check=False)
+    assert nothing.returncode == 5 and "not blocked" in nothing.stderr, nothing.stderr
+    wrong = two.ctl("sms", "unblock", "86138", "--reason", "x", check=False)
+    assert wrong.returncode not in (0, 5) and "prefix" in wrong.stderr, wrong.stderr
+    assert "reason" in two.ctl("sms", "unblock", "all", check=False).stderr
+    assert json.loads(two.ctl("sms", "unblock", "all", "--reason", "all well", "-o", "json").stdout)["lifted"] == 1
+    assert not is_refused(two, prefixes[1])
+    wait_until(lambda: len(lifts(one)) == 2, 30, "both are audited")
+    assert [(row["target"], row["reason"]) for row in sorted(lifts(one), key=lambda row: row["reason"])] == [
+        ("phone_prefix/all", "all well"), (f"phone_prefix/{prefixes[0]}", "it delivers again")]
+
+
+def lifts(gateway) -> list[dict]:
+    rows = json.loads(gateway.ctl("get", "audit", "-o", "json").stdout)["items"]
+    return [row for row in rows if row["action"] == "sms.unblock"]
+
+
 def test_asking_for_nobodys_numbers_costs_nobody_his_log_in(own, providers):
     """No message goes, so neither the budgets nor the guard of the prefix count one: who has a number of it logs in."""
     guard = {"guard": {"window": "1h", "grace": "0s", "sends": 12, "percent": 20, "block": "1h"}}

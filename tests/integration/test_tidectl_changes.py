@@ -31,9 +31,10 @@ CHANGES = [
     "limits set otp_phone_minute 9/1h --ttl 1h --reason t", "limits reset otp_phone_hour --reason t", "revoke user {user} --reason t",
     "revoke everybody --reason t", "ban user {user} --reason t", "ban user {user} --ttl 24h --reason t", "unban user {user} --reason t",
     "unlock number +8613800138000 --reason t",
+    "sms unblock +861380013 --reason t", "sms unblock all --reason t",
     "drain worker w1 --reason t", "drain worker w1 --undo --reason t", "kill {request}", "reload", "upgrade"]
 
-NOTHING_THERE = ("kill", "policy emergency-open", "policy ramp pause", "policy ramp resume", "policy ramp abort")
+NOTHING_THERE = ("kill", "sms unblock", "policy emergency-open", "policy ramp pause", "policy ramp resume", "policy ramp abort")
 
 # Names that nothing has, and versions that are not in force: the code to exit with, and a word of what is said.
 UNKNOWN = [
@@ -53,7 +54,8 @@ UNKNOWN = [
     ("limits set otp_phone_minute many --ttl 1h --reason t", 1, "limit"), ("limits reset none --reason t", 5, "none"),
     ("revoke user 3f0c8e1a --reason t", 1, "user"), ("ban user 3f0c8e1a --reason t", 1, "user"),
     ("ban user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason t", 5, "user"), ("ban user {user} --until soon --reason t", 1, "until"),
-    ("unban user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason t", 5, "user"), ("unlock number 12 --reason t", 1, "phone"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
+    ("unban user 3f0c8e1a-6a53-4a0e-9d5e-0f6f3a1f7f11 --reason t", 5, "user"), ("unlock number 12 --reason t", 1, "phone"),
+    ("sms unblock +86138 --reason t", 5, "not blocked"), ("sms unblock 86138 --reason t", 1, "prefix"), ("drain worker none --reason t", 5, "none"), ("kill none", 5, "request")]
 
 # What can hurt, and the name that has to be said.
 HARMS = [("policy set closed --reason t", "closed"), ("policy set -f {closed} --force --reason t", "closed"),

@@ -17,10 +17,10 @@ static struct arena arena;
 static int set_up(void **state)
 {
     static struct redis_script *scripts[] = {&sms_script_ask, &sms_script_count, &sms_script_account,
-                                             &sms_script_top};
+                                             &sms_script_top, &sms_script_unblock};
     sms_scripts_init();
     arena_init(&arena);
-    rig_open(&rig, scripts, 4);
+    rig_open(&rig, scripts, 5);
     return 0;
 }
 
@@ -51,6 +51,24 @@ static struct sms_verdict ask(const struct sms_guard_conf *conf, const char *pre
     sms_ledger_ask(rig.redis, &question, conf, str_from(prefix), &arena, on_verdict, &v);
     rig_wait(&rig, before + 1);
     return v;
+}
+
+static void on_lifted(void *arg, int rc, int64_t blocks)
+{
+    assert_int_equal(rc, 0);
+    *(int64_t *)arg = blocks;
+    rig.answers++;
+}
+
+static int64_t unblock(const char *prefix, bool is_trial)
+{
+    struct sms_lift lift;
+    int64_t blocks = -1;
+    unsigned before = rig.answers;
+    assert_int_equal(
+        sms_ledger_unblock(rig.redis, &lift, str_from(prefix), is_trial, &arena, on_lifted, &blocks), 0);
+    rig_wait(&rig, before + 1);
+    return blocks;
 }
 
 static int64_t this_slot(void)
@@ -129,7 +147,7 @@ static void what_is_older_than_the_window_is_forgotten(void **state)
     assert_true(rig.integer > 10 * HOUR_MS && rig.integer <= 11 * HOUR_MS);
 }
 
-static void a_block_ends(void **state)
+static void a_block_ends_or_is_lifted(void **state)
 {
     RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "1000", "+4"); /* until 1970 */
     assert_false(ask(&guard, "+4").is_blocked);
@@ -137,8 +155,16 @@ static void a_block_ends(void **state)
     assert_int_equal(rig.integer, 0);
     put("+4", 's', 2, "30");
     assert_true(ask(&guard, "+4").is_blocked);
-    RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "1000", "+4");
+    assert_int_equal(unblock("+4", true), 1);
+    assert_true(ask(&guard, "+4").is_blocked);
+    assert_int_equal(unblock("+4", false), 1);
     assert_false(ask(&guard, "+4").is_blocked); /* counting began anew */
+    assert_int_equal(unblock("+4", false), 0);
+    RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "9e15", "+41", "9e15", "+42");
+    RIG_COMMAND(&rig, "ZADD", "{sms}:blocked", "1000", "+43");
+    assert_int_equal(unblock("all", true), 2); /* the third has ended */
+    assert_int_equal(unblock("all", false), 2);
+    assert_int_equal(unblock("all", false), 0);
 }
 
 static void what_was_not_sent_or_was_used_is_counted(void **state)
@@ -204,11 +230,14 @@ static void without_redis_nothing_is_blocked(void **state)
     struct sms_verdict v = {.is_blocked = true};
     struct sms_ask question;
     struct sms_top top;
+    struct sms_lift lift;
     unsigned before = rig.answers;
     sms_ledger_ask(NULL, &question, &guard, STR("+6"), &arena, on_verdict, &v);
     assert_int_equal(rig.answers, before + 1);
     assert_false(v.is_blocked);
     assert_int_equal(sms_ledger_top(NULL, &top, 2, &arena, on_top, NULL), ERR_UNAVAILABLE);
+    assert_int_equal(sms_ledger_unblock(NULL, &lift, STR("all"), false, &arena, on_lifted, NULL),
+                     ERR_UNAVAILABLE);
     sms_ledger_account(NULL, &(struct sms_sent){STR("CN"), STR("+86"), STR("p"), 1});
 }
 
@@ -218,7 +247,7 @@ int main(void)
         cmocka_unit_test_setup(a_prefix_whose_codes_nobody_uses_is_blocked_alone, empty),
         cmocka_unit_test_setup(few_or_fresh_ones_say_nothing, empty),
         cmocka_unit_test_setup(what_is_older_than_the_window_is_forgotten, empty),
-        cmocka_unit_test_setup(a_block_ends, empty),
+        cmocka_unit_test_setup(a_block_ends_or_is_lifted, empty),
         cmocka_unit_test_setup(what_was_not_sent_or_was_used_is_counted, empty),
         cmocka_unit_test_setup(costs_of_the_day_are_added_up, empty),
         cmocka_unit_test_setup(without_redis_nothing_is_blocked, empty),
