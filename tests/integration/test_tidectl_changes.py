@@ -250,7 +250,8 @@ def test_a_newcomer_is_led_to_mainland_only_and_back(pair, names):
 
 
 AWAY = {"policy emergency-close --reason t": 0, "policy emergency-open --reason t": 7, "kill {request}": 5, "reload": 0, "upgrade": 0,
-        "drain worker w1 --reason t": 0, "drain worker w1 --undo --reason t": 0}
+        "drain worker w1 --reason t": 0, "drain worker w1 --undo --reason t": 0,
+        "sms unblock +861380013 --reason t": 5, "sms unblock all --reason t": 5}
 
 
 def test_changes_without_a_database(pair, names):
