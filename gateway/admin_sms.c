@@ -29,7 +29,7 @@ void admin_sms(struct admin_call *c)
 
 /* --- a block is lifted ----------------------------------------------------------------------------------- */
 
-static void on_lifted(void *arg, int rc, int64_t blocks)
+static void on_lifted(void *arg, int rc, int64_t blocks, bool is_audited)
 {
     struct admin_call *c = arg;
     c->unblock = NULL;
@@ -46,6 +46,7 @@ static void on_lifted(void *arg, int rc, int64_t blocks)
     buf_init(&text, ADMIN_ANSWER_MAX);
     json_open(&w, '{');
     json_i64_at(&w, "lifted", blocks);
+    json_bool_at(&w, "audited", is_audited);
     json_close(&w, '}');
     admin_reply(c, &text);
     buf_clear(&text);

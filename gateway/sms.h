@@ -44,7 +44,7 @@ struct sms_unblock_ask {
     struct str actor, reason, request_id;
 };
 struct sms_unblock *sms_unblock(struct gateway *g, const struct sms_unblock_ask *from,
-                                void (*done)(void *arg, int rc, int64_t blocks), void *arg);
+                                void (*done)(void *arg, int rc, int64_t blocks, bool is_audited), void *arg);
 void sms_unblock_forget(struct sms_unblock *p);
 
 #endif

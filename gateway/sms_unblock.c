@@ -19,8 +19,8 @@ struct sms_unblock {
     char *prefix, *actor, *reason, *request_id;
     bool is_trial;
     int rc;
-    int64_t blocks;                                  /* lifted */
-    void (*done)(void *arg, int rc, int64_t blocks); /* NULL: forgotten */
+    int64_t blocks;                                                   /* lifted */
+    void (*done)(void *arg, int rc, int64_t blocks, bool is_audited); /* NULL: forgotten */
     void *arg;
 };
 
@@ -55,38 +55,52 @@ static int run_record(struct pg *pg, void *arg)
     return rc < 0 ? rc : 0;
 }
 
+static void end(struct sms_unblock *p, bool is_audited)
+{
+    if (p->done != NULL) {
+        p->done(p->arg, p->rc, p->blocks, is_audited);
+    }
+    unblock_free(p);
+}
+
 static void on_recorded(void *arg, int rc, const struct err *err)
 {
     struct sms_unblock *p = arg;
     if (rc != 0) {
         log_warn("sms state=unblock_not_audited prefix=%s: %s", p->prefix, err->msg);
     }
-    unblock_free(p);
+    end(p, rc == 0);
 }
 
-static void answer(struct loop_msg *m, bool canceled)
+static void record(struct sms_unblock *p)
+{
+    enum { AUDIT_MS = 2000 };
+    log_warn("sms state=unblocked prefix=%s blocks=%lld by=%s", p->prefix, (long long)p->blocks, p->actor);
+    p->job = (struct pg_job){
+        .run = run_record, .done = on_recorded, .arg = p, .lane = PG_LANE_URGENT, .timeout_ms = AUDIT_MS};
+    if (p->gateway->pg == NULL || pg_submit(p->gateway->pg, &p->job) != 0) {
+        log_warn("sms state=unblock_not_audited prefix=%s: the database is away or too busy", p->prefix);
+        end(p, false);
+    }
+}
+
+static void on_back(struct loop_msg *m, bool canceled)
 {
     struct sms_unblock *p = (struct sms_unblock *)(void *)m;
-    struct gateway *g = p->gateway;
-    if (!canceled && p->done != NULL) {
-        p->done(p->arg, p->rc, p->blocks);
+    if (canceled) {
+        p->done = NULL;
     }
-    if (p->blocks == 0 || p->is_trial) {
-        unblock_free(p);
-        return;
-    }
-    log_warn("sms state=unblocked prefix=%s blocks=%lld by=%s", p->prefix, (long long)p->blocks, p->actor);
-    p->job = (struct pg_job){.run = run_record, .done = on_recorded, .arg = p};
-    if (g->pg == NULL || pg_submit(g->pg, &p->job) != 0) {
-        log_warn("sms state=unblock_not_audited prefix=%s: no database", p->prefix);
-        unblock_free(p);
+    if (p->blocks > 0 && !p->is_trial) {
+        record(p);
+    } else {
+        end(p, true); /* there is nothing to audit */
     }
 }
 
 static void go_back(struct sms_unblock *p, int rc)
 {
     p->rc = rc;
-    p->msg = (struct loop_msg){.fn = answer};
+    p->msg = (struct loop_msg){.fn = on_back};
     loop_post(control_loop(p->gateway->control), &p->msg);
 }
 
@@ -111,7 +125,7 @@ static void ask(struct loop_msg *m, bool canceled)
 }
 
 struct sms_unblock *sms_unblock(struct gateway *g, const struct sms_unblock_ask *from,
-                                void (*done)(void *arg, int rc, int64_t blocks), void *arg)
+                                void (*done)(void *arg, int rc, int64_t blocks, bool is_audited), void *arg)
 {
     struct sms_unblock *p = calloc(1, sizeof *p);
     BUG_ON(!p);

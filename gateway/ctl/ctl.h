@@ -181,6 +181,9 @@ int ctl_get(const struct ctl *c, const char *target, const struct ctl_view *view
 /* A change. Prints "worker/w1 draining" for thing "worker/w1" and what happened "draining", or as -o says. */
 int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
                const char *thing, const char *happened);
+/* The same by POST, with the reason as the body, and before it the first word under `key` (NULL: not). */
+int ctl_change_reason(const struct ctl *c, const char *target, const char *key, const char *thing,
+                      const char *happened);
 /* The line of a change that needs no gateway or printed its own answer; json "" makes one of the thing. */
 void ctl_say_done(const struct ctl *c, struct str json, const char *thing, const char *happened);
 

@@ -280,6 +280,19 @@ int ctl_get(const struct ctl *c, const char *target, const struct ctl_view *view
     return code;
 }
 
+/* Some changes take effect without a database; then nobody can look up who did it. */
+static void say_audited(struct str answer)
+{
+    struct arena arena;
+    struct json_doc doc;
+    arena_init(&arena);
+    if (json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0 &&
+        str_is(ctl_member(&arena, doc.raw, "audited", STR("true")), "false")) {
+        fprintf(stderr, "tidectl: without a database this is not in the audit log\n");
+    }
+    arena_clear(&arena);
+}
+
 int ctl_change(const struct ctl *c, const char *method, const char *target, const struct buf *body,
                const char *thing, const char *happened)
 {
@@ -287,7 +300,26 @@ int ctl_change(const struct ctl *c, const char *method, const char *target, cons
     int code = ctl_request(c, method, target, body, &a);
     if (code == CTL_OK) {
         ctl_say_done(c, buf_str(&a.body), thing, happened);
+        say_audited(buf_str(&a.body));
     }
     buf_clear(&a.body);
+    return code;
+}
+
+int ctl_change_reason(const struct ctl *c, const char *target, const char *key, const char *thing,
+                      const char *happened)
+{
+    enum { REASON_MAX = 64 << 10 };
+    struct buf body;
+    buf_init(&body, REASON_MAX);
+    struct json_writer w = {.out = &body};
+    json_open(&w, '{');
+    if (key != NULL) {
+        json_str_at(&w, key, str_from(c->words[0]));
+    }
+    json_str_at(&w, "reason", str_from(c->reason));
+    json_close(&w, '}');
+    int code = ctl_change(c, "POST", target, &body, thing, happened);
+    buf_clear(&body);
     return code;
 }

@@ -117,31 +117,14 @@ static int everybody_harm(const struct ctl *c, struct ctl_harm *out)
 
 static int revoke_everybody(const struct ctl *c)
 {
-    struct buf body;
-    buf_init(&body, BODY_MAX);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "reason", str_from(c->reason));
-    json_close(&w, '}');
-    int code = ctl_change(c, "POST", "/admin/v1/sessions/revoke", &body, "sessions/everybody", "ended");
-    buf_clear(&body);
-    return code;
+    return ctl_change_reason(c, "/admin/v1/sessions/revoke", NULL, "sessions/everybody", "ended");
 }
 
 static int unlock_number(const struct ctl *c)
 {
-    struct buf body;
     char thing[96];
-    buf_init(&body, BODY_MAX);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "phone", str_from(c->words[0]));
-    json_str_at(&w, "reason", str_from(c->reason));
-    json_close(&w, '}');
     snprintf(thing, sizeof thing, "number/%.80s", c->words[0]);
-    int code = ctl_change(c, "POST", "/admin/v1/numbers/unlock", &body, thing, "unlocked");
-    buf_clear(&body);
-    return code;
+    return ctl_change_reason(c, "/admin/v1/numbers/unlock", "phone", thing, "unlocked");
 }
 
 const struct ctl_verb ctl_verbs_accounts[] = {

@@ -73,15 +73,7 @@ static int attack_set(const struct ctl *c)
 
 static int attack_auto(const struct ctl *c)
 {
-    struct buf body;
-    buf_init(&body, BODY_MAX);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "reason", str_from(c->reason));
-    json_close(&w, '}');
-    int code = ctl_change(c, "POST", "/admin/v1/attack/auto", &body, "attack/ladder", "moves by itself");
-    buf_clear(&body);
-    return code;
+    return ctl_change_reason(c, "/admin/v1/attack/auto", NULL, "attack/ladder", "moves by itself");
 }
 
 const struct ctl_verb ctl_verbs_attack[] = {

@@ -74,19 +74,6 @@ static int drain_harm(const struct ctl *c, struct ctl_harm *out)
     return code;
 }
 
-/* A drain takes effect without a database; then nobody can look up who did it. */
-static void say_audited(struct str answer)
-{
-    struct arena arena;
-    struct json_doc doc;
-    arena_init(&arena);
-    if (json_scan(&arena, answer, &json_limits_default, &doc, NULL) == 0 &&
-        str_is(ctl_member(&arena, doc.raw, "audited", STR("true")), "false")) {
-        fprintf(stderr, "tidectl: without a database this is not in the audit log\n");
-    }
-    arena_clear(&arena);
-}
-
 static int drain_worker(const struct ctl *c)
 {
     struct buf target;
@@ -103,13 +90,7 @@ static int drain_worker(const struct ctl *c)
     json_str_at(&w, "reason", str_from(c->reason));
     json_close(&w, '}');
     snprintf(thing, sizeof thing, "worker/%.200s", c->words[0]);
-    struct ctl_answer a;
-    int code = ctl_request(c, "POST", target.p, &body, &a);
-    if (code == CTL_OK) {
-        ctl_say_done(c, buf_str(&a.body), thing, c->undo ? "undrained" : "draining");
-        say_audited(buf_str(&a.body));
-    }
-    buf_clear(&a.body);
+    int code = ctl_change(c, "POST", target.p, &body, thing, c->undo ? "undrained" : "draining");
     buf_clear(&body);
     buf_clear(&target);
     return code;

@@ -3,7 +3,7 @@
 
 #include "gateway/ctl/ctl.h"
 
-enum { TARGET_MAX = 64, BODY_MAX = 4096 };
+enum { TARGET_MAX = 64 };
 
 static const struct ctl_view views[] = {
     {"budgets",
@@ -42,18 +42,9 @@ static int sms_top(const struct ctl *c)
 
 static int sms_unblock(const struct ctl *c)
 {
-    struct buf body;
     char thing[64];
-    buf_init(&body, BODY_MAX);
-    struct json_writer w = {.out = &body};
-    json_open(&w, '{');
-    json_str_at(&w, "prefix", str_from(c->words[0]));
-    json_str_at(&w, "reason", str_from(c->reason));
-    json_close(&w, '}');
     snprintf(thing, sizeof thing, "blocked/%.40s", c->words[0]);
-    int code = ctl_change(c, "POST", "/admin/v1/sms/unblock", &body, thing, "lifted");
-    buf_clear(&body);
-    return code;
+    return ctl_change_reason(c, "/admin/v1/sms/unblock", "prefix", thing, "lifted");
 }
 
 const struct ctl_verb ctl_verbs_sms[] = {

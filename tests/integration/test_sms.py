@@ -369,6 +369,11 @@ def test_a_block_is_lifted_by_hand(own, providers):
     wait_until(lambda: len(lifts(one)) == 2, 30, "both are audited")
     assert [(row["target"], row["reason"]) for row in sorted(lifts(one), key=lambda row: row["reason"])] == [
         ("phone_prefix/all", "all well"), (f"phone_prefix/{prefixes[0]}", "it delivers again")]
+    own.redis.command("ZADD", "{sms}:blocked", "9e15", prefixes[1])
+    own.postgres.kill()
+    done = two.ctl(*lift[:2], prefixes[1], "--reason", "without a database")
+    assert done.stdout == f"blocked/{prefixes[1]} lifted\n" and "not in the audit log" in done.stderr, done.stderr
+    assert own.redis.command("ZCARD", "{sms}:blocked").strip() == "0"
 
 
 def lifts(gateway) -> list[dict]:

@@ -1,5 +1,5 @@
 /* One function an operation. All threads of the team run each function; they share its work either by
- * equal parts or, for matrix products, by taking strips from a counter until none is left. */
+ * equal parts or, for matrix products, by taking strips: each its own part first, then what others have left. */
 #include <math.h>
 
 #include "inference/worker/cpu/cpu_backend.h"

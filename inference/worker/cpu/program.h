@@ -4,7 +4,7 @@
  *
  * Weights are repacked at every start, or mapped from a file that workers of a machine share (packed_file.h).
  * Ownership: the program owns its packed weights; it borrows graph and model.
- * Thread rule: read-only after program_init, but for `next`, the work counter of a step. */
+ * Thread rule: read-only after program_init, but for `next` and `taken`, the work counters of a step. */
 #ifndef TIDE_WORKER_CPU_PROGRAM_H
 #define TIDE_WORKER_CPU_PROGRAM_H
 
