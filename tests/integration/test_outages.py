@@ -48,11 +48,16 @@ class Load:
         return self
 
     def __exit__(self, *_) -> None:
+        self.end()
+        for app in self.apps:
+            app.close()
+
+    def end(self) -> None:
+        """From here on the test may speak through the apps: an HTTP/2 connection of httpcore does not stand two threads, one of
+        which finds it closed now and then."""
         self.ended.set()
         for thread in self.threads:
             thread.join(60)
-        for app in self.apps:
-            app.close()
 
     def wait_for(self, more: int, seconds: float = 60) -> None:
         """So many further answers."""
@@ -107,6 +112,7 @@ def test_postgres_killed_and_back(own_pair):
         wait_until(lambda: app.refresh().status_code == 200, 10, "refresh works again")
         assert can_sign_up(own_pair)
         load.wait_for(20)
+        load.end()
         for person in load.apps:
             wait_until(lambda: person.refresh().status_code == 200, 10, "refresh")
     load.assert_all_well()
