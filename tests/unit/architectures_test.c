@@ -104,7 +104,8 @@ static void the_best_is_found_in_the_head(void **state)
     }
 }
 
-/* A head of zeros: all logits are equal, whoever computes them. */
+/* A head of zeros: all logits are equal, whoever computes them. Often, since a thread does its own part of the rows first,
+ * and only sometimes some of another's that come before it. */
 static void the_lowest_of_equals_is_best(void **state)
 {
     static struct oracle o;
@@ -116,7 +117,9 @@ static void the_lowest_of_equals_is_best(void **state)
     struct buf file = built_file(&t.b);
     read_oracle("qwen3-yarn", &o);
     machine_open(&m, write_bytes("zeros.gguf", file.p, file.n), false);
-    check_best(&m, o.tokens);
+    for (unsigned i = 0; i < 500; i++) {
+        check_best(&m, o.tokens);
+    }
     struct candidates c;
     assert_true(backend_cpu.candidates(m.backend, 0, &c));
     assert_int_equal(c.ids[0], 0);

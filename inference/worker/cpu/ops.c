@@ -62,14 +62,15 @@ static void run_quantize(struct backend *b, const struct graph_op *op, unsigned 
 
 /* --- matrix products --------------------------------------------------------------------------------- */
 
-/* Rows [first, first + n) of a column's logits, in rising order. NaN is never the largest. */
+/* Rows [first, first + n) of a column's logits, after others above or below them: of equals the lowest. NaN is
+ * never the largest. */
 static void note_best(struct cpu_best *best, uint32_t first, uint32_t n, const float *values)
 {
     float largest = -INFINITY;
     for (uint32_t i = 0; i < n; i++) {
         largest = values[i] > largest ? values[i] : largest;
     }
-    if (largest > best->value) {
+    if (largest > best->value || (largest == best->value && first < best->id)) {
         uint32_t at = 0;
         while (values[at] != largest) {
             at++;
