@@ -278,7 +278,7 @@ class Attacker:
                     conn.sip(sip(turn))
                 elif reads:
                     conn.drain()
-                elif is_hung_up(conn.sock):
+                if (sip or not reads) and is_hung_up(conn.sock):  # what came before a reset can still be read
                     conn.note_end()
             open_ = [c for c in open_ if c.ended is None]
             turn += 1
