@@ -34,11 +34,12 @@ struct pg;
 struct pg_pool;
 
 struct pg_conf {
-    const char *uri;      /* libpq URI or key=value text */
-    uint32_t connections; /* threads, one connection each, besides that of urgent jobs; 8 */
-    uint32_t queue;       /* jobs waiting at most, of each lane; 256 */
-    uint64_t connect_ms;  /* 2 s */
-    uint64_t job_ms;      /* deadline of a job that names none; 5 s */
+    const char *uri;       /* libpq URI or key=value text */
+    uint32_t connections;  /* threads, one connection each, besides that of urgent jobs; 8 */
+    uint32_t queue;        /* jobs waiting at most, of the common and of the session lane each; 256 */
+    uint32_t urgent_queue; /* of the urgent lane; 64 */
+    uint64_t connect_ms;   /* 2 s */
+    uint64_t job_ms;       /* deadline of a job that names none; 5 s */
 };
 extern const struct conf_section pg_conf_section; /* pg_conf.c: names, ranges, help */
 

@@ -21,9 +21,16 @@ static const struct conf_entry entries[] = {
      .preset = "256",
      .min = 1,
      .max = 65536,
-     .help = "Jobs that may wait for a thread; more are answered 503 (metric tidegate_pg_queue_jobs). As "
-             "many may wait beside them, and go first, of what people with a session ask to keep it, and "
-             "as many again of what operators ask."},
+     .help = "Jobs that may wait for a thread; more are answered 503 (metric tidegate_pg_queue_jobs). What "
+             "people with a session ask to keep it waits apart, and goes first."},
+    {.name = "urgent_queue",
+     .type = CONF_INT,
+     CONF_FIELD(struct pg_conf, urgent_queue),
+     .preset = "64",
+     .min = 1,
+     .max = 65536,
+     .help =
+         "Likewise, of what operators and the process itself have to do at once; it goes before all others."},
     {.name = "connect_timeout",
      .type = CONF_DURATION,
      CONF_FIELD(struct pg_conf, connect_ms),

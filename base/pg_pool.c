@@ -450,7 +450,8 @@ static int admit(const struct pg_pool *p, enum pg_lane lane)
     if (p->stopped || (is_down(p) && open_for(p, lane) == 0)) {
         return ERR_UNAVAILABLE;
     }
-    return p->lanes[lane].n >= p->conf.queue ? ERR_AGAIN : 0;
+    uint32_t most = lane == PG_LANE_URGENT ? p->conf.urgent_queue : p->conf.queue;
+    return p->lanes[lane].n >= most ? ERR_AGAIN : 0;
 }
 
 /* Under the lock. For whichever is first of the threads that take such a job. */

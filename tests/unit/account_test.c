@@ -135,8 +135,12 @@ static void crowd_done(void *arg, int rc, const struct err *err)
 static void crowd_go(struct crowd_job *jobs, unsigned n)
 {
     struct crowd crowd = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, n};
-    struct pg_conf pool_conf = {
-        .uri = app_uri, .connections = 8, .queue = 1024, .connect_ms = 2000, .job_ms = 20000};
+    struct pg_conf pool_conf = {.uri = app_uri,
+                                .connections = 8,
+                                .queue = 1024,
+                                .urgent_queue = 64,
+                                .connect_ms = 2000,
+                                .job_ms = 20000};
     struct pg_pool *pool = pg_pool_new(&pool_conf, NULL);
     for (unsigned i = 0; i < n; i++) {
         jobs[i].crowd = &crowd;

@@ -33,7 +33,8 @@ static inline void need_server(void)
 
 static inline struct pg_conf conf_of(const char *to)
 {
-    return (struct pg_conf){.uri = to, .connections = 4, .queue = 16, .connect_ms = 20000, .job_ms = 60000};
+    return (struct pg_conf){
+        .uri = to, .connections = 4, .queue = 16, .urgent_queue = 64, .connect_ms = 20000, .job_ms = 60000};
 }
 
 /* Of a server that is not there or says nothing. */

@@ -355,7 +355,7 @@ static void urgent_jobs_have_a_ceiling(void **state)
     snprintf(mute, sizeof(mute), "postgresql:///x?host=%s", temp_folder);
     struct pg_conf conf = hasty_conf_of(mute);
     conf.connections = 1;
-    conf.queue = QUEUE;
+    conf.urgent_queue = QUEUE;
     conf.connect_ms = 20000;
     struct pg_pool *p = pg_pool_new(&conf, NULL);
     for (unsigned i = 0; i < 2; i++) { /* the thread of urgent jobs and the other one connect for them */

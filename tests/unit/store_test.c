@@ -78,8 +78,12 @@ static struct page *page_new(void)
 
 static void page_open(struct page *p)
 {
-    struct pg_conf database = {
-        .uri = owner_uri, .connections = 1, .queue = 8, .connect_ms = 20000, .job_ms = 20000};
+    struct pg_conf database = {.uri = owner_uri,
+                               .connections = 1,
+                               .queue = 8,
+                               .urgent_queue = 8,
+                               .connect_ms = 20000,
+                               .job_ms = 20000};
     struct store_conf conf = {
         .database = &database, .on_change = on_change, .on_notice = on_notice, .on_attack = on_attack};
     struct err err;
