@@ -192,14 +192,7 @@ static bool keep(struct admin_call *c, const char *name, struct str s, char *out
 static bool get_common(struct admin_call *c, struct change *x)
 {
     struct str reason = STR("");
-    if (!admin_get_text(c, "reason", &reason)) {
-        return false;
-    }
-    if (reason.n == 0) {
-        http_reply_error(c->ex, "validation_failed", "reason: say why; it goes into the audit log");
-        return false;
-    }
-    return keep(c, "rule", c->name, x->o.rule, sizeof x->o.rule) &&
+    return admin_get_reason(c, &reason) && keep(c, "rule", c->name, x->o.rule, sizeof x->o.rule) &&
            keep(c, "reason", reason, x->o.reason, sizeof x->o.reason);
 }
 
