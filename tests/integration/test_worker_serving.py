@@ -516,7 +516,7 @@ def test_term_drains_sixteen_streams(tmp_path):
         assert w.child.wait(60) == 0
 
 
-def test_memory_returns_after_many_canceled_requests(tmp_path):
+def test_memory_returns_after_ten_thousand_canceled_requests(tmp_path):
     with Worker(tmp_path, "--slots", "4", "--context", "128") as w:
         body = json.dumps({"prompt": "hello there", "max_tokens": 100, "stream": True}).encode()
         request = b"POST /v1/completions HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -530,7 +530,13 @@ def test_memory_returns_after_many_canceled_requests(tmp_path):
 
         leave(300)
         memory, files = w.rss_kb(), w.open_files()
-        leave(1500)
+        for _ in range(2000):  # those that leave before the engine has them, or find its queue full, are not counted
+            leave(60)
+            if w.metric('vllm:request_success_total{finished_reason="abort"}') >= 10_000:
+                break
+        else:
+            pytest.fail("the engine did not get ten thousand of them")
+        wait_until(lambda: w.metric("vllm:kv_cache_usage_perc") == 0, 20, "every block is free")
         wait_until(lambda: w.open_files() <= files + 2, 20, "descriptors are back")
         assert w.rss_kb() < memory + 24_000  # the KV cache's pages were touched before
         wait_until(lambda: w.complete("x", max_tokens=2).status_code == 200, 30, "connections that left unseen are done with")
